@@ -1,0 +1,154 @@
+"""Everything that can go wrong, as one tree.
+
+    StyleQueueError
+    ├── Permanent            the job, as it stands, can never succeed: it ends `failed`
+    │   └── InvalidJob       it breaks the contract
+    ├── Retryable            the same job may succeed later
+    │   └── Unavailable      Redis or the store does not answer
+    ├── DeadlinePassed       the job ran out of time: it ends `expired`
+    ├── LeaseLost            another attempt owns the job now: this one stops and writes nothing
+    ├── JobNotFound          the ledger knows no such job (any more)
+    ├── JobConflict          the id belongs to a job with other content
+    └── JobEnded             `wait()` and `AsyncResult.get()`: the job ended without a picture
+        ├── JobFailed
+        └── JobExpired
+
+Each error has a `code` that stays the same for ever (programs compare it), a `message` (what happened) and a
+`hint` (what to do). None of them ever holds a secret: they travel in events and results.
+"""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+
+class Code(StrEnum):
+    """Stable error codes, as they appear in events, results and `--json` output."""
+
+    INVALID_JOB = "invalid_job"
+    """The message does not fit the job schema."""
+    SCHEMA_TOO_NEW = "schema_too_new"
+    """The job was written by a newer producer than this worker understands."""
+    JOB_NOT_FOUND = "job_not_found"
+    JOB_CONFLICT = "job_conflict"
+
+    BUCKET_NOT_ALLOWED = "bucket_not_allowed"
+    """The bucket is not on the worker's allow-list."""
+    ACCESS_DENIED = "access_denied"
+    """The store refused the worker's credentials for this object."""
+    OBJECT_NOT_FOUND = "object_not_found"
+    OBJECT_CHANGED = "object_changed"
+    """The object was replaced between looking at it and reading it."""
+    OUTPUT_EXISTS = "output_exists"
+    """Another picture already lies under the output key."""
+
+    IMAGE_EMPTY = "image_empty"
+    IMAGE_NOT_RECOGNISED = "image_not_recognised"
+    """The bytes are no picture at all (an HTML error page saved as .jpg, say)."""
+    IMAGE_FORMAT_UNSUPPORTED = "image_format_unsupported"
+    """A picture, but not JPEG, PNG or WebP."""
+    IMAGE_TRUNCATED = "image_truncated"
+    IMAGE_CORRUPT = "image_corrupt"
+    IMAGE_TOO_MANY_BYTES = "image_too_many_bytes"
+    IMAGE_TOO_MANY_PIXELS = "image_too_many_pixels"
+    IMAGE_TOO_SMALL = "image_too_small"
+    IMAGE_TOO_NARROW = "image_too_narrow"
+    """At the size asked for, the shorter side would fall under the limit."""
+
+    NETWORK_UNAVAILABLE = "network_unavailable"
+    """The network the recipe names is not on this worker's disk."""
+    RECIPE_UNSUPPORTED = "recipe_unsupported"
+    """A valid recipe that the model at hand cannot honour."""
+    NOT_FINITE = "not_finite"
+    """The optimisation ran into NaN or infinity."""
+
+    DEADLINE_PASSED = "deadline_passed"
+    TIME_LIMIT = "time_limit"
+    """The job ran into the worker's hard time limit."""
+    WORKER_LOST = "worker_lost"
+    """The process that painted was killed from outside."""
+    LEASE_LOST = "lease_lost"
+    BROKER_UNAVAILABLE = "broker_unavailable"
+    STORE_UNAVAILABLE = "store_unavailable"
+    INTERNAL_ERROR = "internal_error"
+    """A fault of ours; the worker's log has the traceback under the job's id."""
+
+
+class StyleQueueError(Exception):
+    """Root of the tree. `str()` gives code, message and hint in one line."""
+
+    def __init__(self, code: str, message: str, hint: str = "") -> None:
+        super().__init__(code, message, hint)
+        self.code = str(code)
+        self.message = message
+        self.hint = hint
+
+    def __str__(self) -> str:
+        return f"[{self.code}] {self.message}" + (f" ({self.hint})" if self.hint else "")
+
+
+class Permanent(StyleQueueError):
+    """The job, as it stands, can never succeed."""
+
+
+class InvalidJob(Permanent):
+    """The job breaks the contract; the message names each wrong field."""
+
+    def __init__(self, message: str, hint: str = "", code: str = Code.INVALID_JOB) -> None:
+        super().__init__(code, message, hint)
+
+
+class Retryable(StyleQueueError):
+    """The same job may succeed later."""
+
+
+class Unavailable(Retryable):
+    """Redis or the store does not answer in time."""
+
+
+class DeadlinePassed(StyleQueueError):
+    """The job's deadline passed before its picture was done."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(Code.DEADLINE_PASSED, message, "submit it again with a later deadline")
+
+
+class LeaseLost(StyleQueueError):
+    """The fence of this attempt is stale."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(Code.LEASE_LOST, message, "another worker has the job; nothing is to be done")
+
+
+class JobNotFound(StyleQueueError):
+    """The ledger knows no such job."""
+
+    def __init__(self, job_id: str) -> None:
+        super().__init__(
+            Code.JOB_NOT_FOUND,
+            f"no job {job_id!r} in the ledger",
+            "check the id; records of ended jobs are kept for a limited time (STYLEQUEUE_RECORD_TTL_S)",
+        )
+
+
+class JobConflict(StyleQueueError):
+    """The id belongs to another job."""
+
+    def __init__(self, job_id: str) -> None:
+        super().__init__(
+            Code.JOB_CONFLICT,
+            f"id {job_id!r} already belongs to a job with other content",
+            "an id names one job for ever: send the same content again, or take a new id",
+        )
+
+
+class JobEnded(StyleQueueError):
+    """The job ended without a picture."""
+
+
+class JobFailed(JobEnded):
+    """The job ended `failed`; code, message and hint are those of its `failed` event."""
+
+
+class JobExpired(JobEnded):
+    """The job ended `expired`."""

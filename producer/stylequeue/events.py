@@ -1,0 +1,191 @@
+"""What is told about a job: CloudEvents 1.0 in JSON.
+
+A job's life is `accepted`, `started` (once an attempt), `progress` (many), then exactly one of `succeeded`, `failed`,
+`expired`. `source` names the deployment, `subject` is the job's id. `id` is derived from what happened, so that a
+copy of an event carries the id of the event; `sequence` (the CloudEvents extension of that name) grows with every
+event of a job, so that a consumer can drop what is older than what it has.
+
+Readers ignore fields they do not know: a newer worker may tell more.
+"""
+
+from __future__ import annotations
+
+import json
+import uuid
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Annotated, Literal
+
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, TypeAdapter
+
+from .job import ResolvedRecipe
+
+NAMESPACE = uuid.UUID("6d1f2f0e-3c35-5c0c-9d1e-0f6a3f1f7f5b")
+
+
+class _Told(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+
+class _Data(_Told):
+    labels: dict[str, str] = Field(default_factory=dict, description="The job's own.")
+    run: int = Field(0, description="Which life of the job, from 1; set by the ledger.")
+
+
+class _AttemptData(_Data):
+    attempt: int = Field(0, description="Which try within the run, from 1; 0: no worker took it; set by the ledger.")
+
+
+class AcceptedData(_Data):
+    queue: str
+
+
+class StartedData(_AttemptData):
+    worker: str = Field(description="Name of the worker that took the job.")
+
+
+class ProgressData(_AttemptData):
+    number: int = Field(description="Counts the progress events of an attempt, from 1.")
+    stage: Literal["fetching", "painting", "storing"]
+    step: int = Field(0, description="Gradient evaluations done, over all scales.")
+    steps: int = Field(0, description="Gradient evaluations there will be.")
+    size_px: int = Field(0, description="Longest side being painted now.")
+    losses: dict[str, float] = Field(default_factory=dict, description="Un-weighted, by term.")
+    left_s: float | None = Field(None, description="Estimated seconds of painting left.")
+
+
+class StoredPicture(_Told):
+    """A picture as it lies in the store."""
+
+    bucket: str
+    key: str
+    etag: str
+    sha256: str
+    width_px: int
+    height_px: int
+    size_bytes: int
+    content_type: str
+
+
+class SucceededData(_AttemptData):
+    output: StoredPicture
+    report_key: str | None = Field(None, description="Key of the contact sheet, in the output's bucket.")
+    fingerprint: str = Field(description="SHA-256 of all that determined the output's bytes.")
+    recipe: ResolvedRecipe = Field(description="As run, every field filled.")
+    network: str = Field(description="Which network painted.")
+    network_digest: str = Field(description="SHA-256 of its weights.")
+    engine_version: str
+    steps: int = Field(description="Gradient evaluations done; 0 for the fast method.")
+    losses: dict[str, float] = Field(description="At the end, un-weighted, by term.")
+    timings_s: dict[str, float] = Field(description="Seconds by stage: fetch, paint, store.")
+
+
+class FailedData(_AttemptData):
+    code: str = Field(description="Stable; see the table of error codes.")
+    message: str
+    hint: str = ""
+
+
+class ExpiredData(FailedData):
+    pass
+
+
+class _Event(_Told):
+    specversion: Literal["1.0"] = "1.0"
+    id: str
+    source: str
+    subject: str = Field(description="The job's id.")
+    time: AwareDatetime
+    datacontenttype: Literal["application/json"] = "application/json"
+    sequence: str = Field("", description="Ten digits; grows with every event of the job; set by the ledger.")
+
+
+class Accepted(_Event):
+    """The ledger has the job; nothing is lost from here on."""
+
+    type: Literal["io.stylequeue.job.accepted.v1"] = "io.stylequeue.job.accepted.v1"
+    data: AcceptedData
+
+
+class Started(_Event):
+    """A worker began an attempt."""
+
+    type: Literal["io.stylequeue.job.started.v1"] = "io.stylequeue.job.started.v1"
+    data: StartedData
+
+
+class Progress(_Event):
+    """How far the attempt is. On the job's own stream only."""
+
+    type: Literal["io.stylequeue.job.progress.v1"] = "io.stylequeue.job.progress.v1"
+    data: ProgressData
+
+
+class Succeeded(_Event):
+    """The picture lies in the store."""
+
+    type: Literal["io.stylequeue.job.succeeded.v1"] = "io.stylequeue.job.succeeded.v1"
+    data: SucceededData
+
+
+class Failed(_Event):
+    """The job ended without a picture."""
+
+    type: Literal["io.stylequeue.job.failed.v1"] = "io.stylequeue.job.failed.v1"
+    data: FailedData
+
+
+class Expired(_Event):
+    """The deadline passed before the picture was done."""
+
+    type: Literal["io.stylequeue.job.expired.v1"] = "io.stylequeue.job.expired.v1"
+    data: ExpiredData
+
+
+Event = Annotated[Accepted | Started | Progress | Succeeded | Failed | Expired, Field(discriminator="type")]
+TerminalEvent = Succeeded | Failed | Expired
+EVENT: TypeAdapter[Accepted | Started | Progress | Succeeded | Failed | Expired] = TypeAdapter(Event)
+"""Reads and describes any event."""
+
+
+def source_of(deployment: str) -> str:
+    """The CloudEvents `source` of a deployment."""
+    return f"/stylequeue/{deployment}"
+
+
+@dataclass(frozen=True)
+class Draft:
+    """An event on its way into the ledger, which alone knows its id, sequence, run and attempt and fills them in."""
+
+    envelope: str
+    """JSON object: all but id, sequence and data."""
+    data: str
+    """JSON object: all but run and attempt."""
+    number: str = ""
+    """What tells repeated events of one attempt apart, as text."""
+
+    @classmethod
+    def of(cls, kind: type[_Event], *, deployment: str, job_id: str, data: _Data) -> Draft:
+        """An event of `kind` about `job_id` that happens now."""
+        envelope = {
+            "specversion": "1.0",
+            "source": source_of(deployment),
+            "subject": job_id,
+            "type": kind.model_fields["type"].default,
+            "time": datetime.now(UTC).isoformat(timespec="milliseconds"),
+            "datacontenttype": "application/json",
+        }
+        return cls(
+            envelope=json.dumps(envelope),
+            data=data.model_dump_json(exclude={"run", "attempt"}),
+            number=str(getattr(data, "number", "")),
+        )
+
+
+def event_id(*, job_id: str, run: int, event_type: str, attempt: int | None = None, number: str = "") -> str:
+    """The id of an event: uuid5 of what happened. Terminal events leave `attempt` out: a run ends once.
+
+    The ledger's scripts derive the same id (`ledger/common.lua`); this is for consumers who want to check.
+    """
+    what = "" if attempt is None else f"{attempt}/{number}"
+    return str(uuid.uuid5(NAMESPACE, f"{job_id}/{run}/{event_type}/{what}"))

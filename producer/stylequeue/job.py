@@ -1,0 +1,365 @@
+"""The contract: what a job is, what its fields mean, how far they may go.
+
+`Job` is all that travels from a producer to a worker, as JSON: see `stylequeue schema job`. All models are frozen,
+and unknown fields are errors, so a misspelt option never passes silently. A recipe field left out is `None`;
+`resolve()` fills it from the preset, and the resolved recipe is what is hashed, run and reported.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Mapping
+from typing import Annotated, Literal, Self, TypeVar
+from urllib.parse import unquote, urlsplit
+
+import uuid_utils
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+from .errors import Code, InvalidJob
+
+SCHEMA_VERSION = 1
+"""Grows when a worker of the version before would misread a job. Workers are upgraded before producers."""
+
+TASK_NAME = "stylequeue.stylize"
+"""The Celery task that paints; a plain `send_task` names it."""
+
+MAX_JOB_BYTES = 32 * 1024
+"""Of a job as JSON. The broker is no place for data: pictures travel by S3 key."""
+MAX_ID_CHARS = 128
+MAX_BUCKET_CHARS = 63
+MAX_KEY_BYTES = 1024
+"""S3's own limit."""
+MAX_STYLES = 8
+MAX_LABELS = 16
+MAX_LABEL_KEY_CHARS = 64
+MAX_LABEL_VALUE_CHARS = 256
+MIN_SIDE_PX = 16
+"""Of any picture, in or out: the deepest style layer sees a sixteenth of a side."""
+MAX_SIZE_PX = 2048
+"""Of the longest output side: an optimised picture needs about 1.2 kB of activations a pixel."""
+MAX_STEPS = 10_000
+"""Gradient evaluations of one job."""
+MAX_WEIGHT = 1e9
+"""Of a loss term; far beyond what any published recipe uses."""
+MAX_STYLE_WEIGHT = 1000.0
+"""Of one style among several."""
+
+QueueName = Literal["fast", "paint", "bulk"]
+"""`fast`: seconds a job. `paint`: minutes. `bulk`: whenever there is time."""
+QUEUES: tuple[QueueName, ...] = ("fast", "paint", "bulk")
+
+ImageFormat = Literal["jpeg", "png", "webp"]
+CONTENT_TYPES: dict[ImageFormat, str] = {"jpeg": "image/jpeg", "png": "image/png", "webp": "image/webp"}
+SUFFIXES: dict[ImageFormat, str] = {"jpeg": ".jpg", "png": ".png", "webp": ".webp"}
+
+NetworkName = Literal["auto", "vgg19", "vgg16"]
+OptimizerName = Literal["adam", "lbfgs"]
+PresetName = Literal["painterly", "tf-tutorial"]
+
+
+class Contract(BaseModel):
+    """Frozen; unknown fields are errors; numbers are finite."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, str_strip_whitespace=False)
+
+
+Bucket = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9.-]*[a-z0-9]$", min_length=3, max_length=MAX_BUCKET_CHARS)]
+
+
+def _check_key(key: str) -> str:
+    if not 1 <= len(key.encode()) <= MAX_KEY_BYTES:
+        raise ValueError(f"a key has 1 to {MAX_KEY_BYTES} bytes")
+    if re.search(r"[\x00-\x1f\x7f]", key):
+        raise ValueError("a key holds no control characters")
+    if any(part in (".", "..") for part in key.split("/")):
+        # Stores that keep objects as files would resolve them: two keys, one object.
+        raise ValueError("a key has no '.' or '..' between its slashes")
+    return key
+
+
+class ImageRef(Contract):
+    """A picture in the store."""
+
+    bucket: Bucket = Field(description="Bucket; the worker must be allowed to read it.")
+    key: str = Field(description=f"Object key, at most {MAX_KEY_BYTES} bytes of UTF-8.")
+    version_id: str | None = Field(None, max_length=1024, description="A version of the object; else the newest.")
+
+    _key = field_validator("key")(_check_key)
+
+    @classmethod
+    def from_uri(cls, uri: str) -> Self:
+        """The picture at `s3://bucket/key`, percent-encoding undone, with an optional `?versionId=...`.
+
+        Raises InvalidJob where the URI is not of that form.
+        """
+        parts = urlsplit(uri)
+        if parts.scheme != "s3" or not parts.netloc or not parts.path.strip("/"):
+            raise InvalidJob(f"{uri!r} is no S3 address", "write s3://bucket/key")
+        version = re.fullmatch(r"versionId=(.+)", parts.query)
+        if (parts.query and not version) or parts.fragment:
+            raise InvalidJob(f"{uri!r} has a '?' or '#' in its key", "write them as %3F and %23")
+        return parse(
+            cls,
+            {
+                "bucket": parts.netloc,
+                "key": unquote(parts.path[1:]),
+                "version_id": version and unquote(version[1]),
+            },
+        )
+
+
+class Style(Contract):
+    """A style picture and how much it counts among several."""
+
+    image: ImageRef
+    weight: float = Field(1.0, gt=0, le=MAX_STYLE_WEIGHT, description="Relative to the other styles' weights.")
+
+
+class Output(Contract):
+    """Where the painted picture goes, and as what."""
+
+    bucket: Bucket = Field(description="Bucket; the worker must be allowed to write it.")
+    key: str | None = Field(None, description="Object key; left out: the job's id with the format's suffix.")
+    format: ImageFormat = "jpeg"
+    quality: int = Field(92, ge=1, le=100, description="Of JPEG and WebP; PNG has none.")
+    overwrite: bool = Field(False, description="Replace what lies under the key; else that is the error output_exists.")
+    report: bool = Field(False, description="Also store a contact sheet as <key>.report.png.")
+
+    @field_validator("key")
+    @classmethod
+    def _key(cls, key: str | None) -> str | None:
+        return key if key is None else _check_key(key)
+
+
+SizePx = Annotated[
+    int,
+    Field(ge=MIN_SIDE_PX, le=MAX_SIZE_PX, description="Longest side of the output in pixels; the content is scaled."),
+]
+Strength = Annotated[
+    float, Field(ge=0, le=1, description="0: the content; 1: almost only style; the same at any size.")
+]
+Weight = Annotated[float, Field(ge=0, le=MAX_WEIGHT)]
+
+
+class FastRecipe(Contract):
+    """One pass of a feed-forward network: seconds, any style, less depth than `optimize`."""
+
+    method: Literal["fast"] = "fast"
+    size: SizePx | None = None
+    strength: Strength | None = None
+
+
+class OptimizeRecipe(Contract):
+    """Gradient descent on the picture itself: minutes, the best pictures."""
+
+    method: Literal["optimize"] = "optimize"
+    preset: PresetName = Field("painterly", description="Where every field left out comes from.")
+    size: SizePx | None = None
+    strength: Strength | None = None
+    network: NetworkName | None = Field(None, description="auto: vgg19 if the worker has it, else vgg16.")
+    optimizer: OptimizerName | None = None
+    steps: int | None = Field(None, ge=1, le=MAX_STEPS, description="Gradient evaluations, over all scales together.")
+    content_weight: Weight | None = Field(None, description="Set by strength unless given.")
+    style_weight: Weight | None = None
+    variation_weight: Weight | None = None
+
+    @model_validator(mode="after")
+    def _one_balance(self) -> Self:
+        if self.strength is None:
+            return self
+        if PRESETS[self.preset].strength is None:
+            raise ValueError(f"preset {self.preset!r} reproduces a published recipe and takes no strength")
+        if self.content_weight is not None:
+            raise ValueError("strength and content_weight set the same thing: give one of them")
+        return self
+
+
+Recipe = Annotated[OptimizeRecipe | FastRecipe, Field(discriminator="method")]
+
+
+class ResolvedFastRecipe(FastRecipe):
+    """A `FastRecipe` with every field filled."""
+
+    size: SizePx
+    strength: Strength
+
+
+class ResolvedOptimizeRecipe(OptimizeRecipe):
+    """An `OptimizeRecipe` with every field filled; `strength` is None where the weights were given instead."""
+
+    size: SizePx
+    network: NetworkName
+    optimizer: OptimizerName
+    steps: int = Field(ge=0, le=MAX_STEPS)
+    content_weight: Weight
+    style_weight: Weight
+    variation_weight: Weight
+
+    @model_validator(mode="after")
+    def _one_balance(self) -> Self:
+        return self
+
+
+ResolvedRecipe = Annotated[ResolvedOptimizeRecipe | ResolvedFastRecipe, Field(discriminator="method")]
+
+FAST_DEFAULTS = ResolvedFastRecipe(size=512, strength=1.0)
+
+
+def content_weight_of(strength: float) -> float:
+    """Content weight of the `painterly` preset for a strength in (0, 1]: falls monotonically, about 0.3 at 0.5."""
+    return 0.3 * (1 - strength) / strength + 0.02
+
+
+PRESETS: dict[PresetName, ResolvedOptimizeRecipe] = {
+    "painterly": ResolvedOptimizeRecipe(
+        preset="painterly",
+        size=512,
+        strength=0.5,
+        network="auto",
+        optimizer="adam",
+        steps=140,
+        content_weight=content_weight_of(0.5),
+        style_weight=1.0,
+        variation_weight=0.0,
+    ),
+    # TensorFlow documentation, "Neural style transfer" (2019).
+    "tf-tutorial": ResolvedOptimizeRecipe(
+        preset="tf-tutorial",
+        size=512,
+        strength=None,
+        network="auto",
+        optimizer="adam",
+        steps=1000,
+        content_weight=1e4,
+        style_weight=1e-2,
+        variation_weight=30.0,
+    ),
+}
+
+
+def resolve(recipe: OptimizeRecipe | FastRecipe) -> ResolvedOptimizeRecipe | ResolvedFastRecipe:
+    """`recipe` with every field that was left out filled from its preset.
+
+    Strength becomes a content weight here; strength 0 is the content itself and takes no steps.
+    """
+    given = recipe.model_dump(exclude_none=True)
+    if isinstance(recipe, FastRecipe):
+        return FAST_DEFAULTS.model_copy(update=given)
+    preset = PRESETS[recipe.preset]
+    strength = None if recipe.content_weight is not None else given.get("strength", preset.strength)
+    filled = {**given, "strength": strength}
+    if strength == 0:
+        filled["steps"] = 0
+    elif strength is not None:
+        filled["content_weight"] = content_weight_of(strength)
+    return preset.model_copy(update=filled)
+
+
+def _new_id() -> str:
+    return str(uuid_utils.uuid7())
+
+
+class Job(Contract):
+    """One request: paint this content in these styles by this recipe, and put the picture there. Immutable."""
+
+    id: str = Field(
+        default_factory=_new_id,
+        pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$",
+        max_length=MAX_ID_CHARS,
+        description="Names this job for ever; the same id with the same content is the same job. Left out: a UUIDv7.",
+    )
+    schema_version: Literal[1] = SCHEMA_VERSION
+    content: ImageRef
+    styles: tuple[Style, ...] = Field(min_length=1, max_length=MAX_STYLES)
+    output: Output
+    recipe: Recipe = Field(default_factory=OptimizeRecipe)
+    queue: QueueName | None = Field(None, description="Left out: fast for the fast method, else paint.")
+    deadline: AwareDatetime | None = Field(None, description="No picture is wanted after it: the job expires.")
+    labels: dict[
+        Annotated[str, Field(min_length=1, max_length=MAX_LABEL_KEY_CHARS)],
+        Annotated[str, Field(max_length=MAX_LABEL_VALUE_CHARS)],
+    ] = Field(default_factory=dict, max_length=MAX_LABELS, description="Passed through to every event.")
+
+    @model_validator(mode="after")
+    def _fits_a_message(self) -> Self:
+        if (size_bytes := len(self.canonical_json().encode())) > MAX_JOB_BYTES:
+            raise ValueError(f"the job takes {size_bytes} bytes as JSON, at most {MAX_JOB_BYTES} are allowed")
+        return self
+
+    def canonical_json(self) -> str:
+        """The job as JSON, the same text for the same job."""
+        return canonical_json(self.model_dump(mode="json", exclude_none=True))
+
+    @property
+    def queue_name(self) -> QueueName:
+        """The queue the job is sent to."""
+        return self.queue or ("fast" if isinstance(self.recipe, FastRecipe) else "paint")
+
+    @property
+    def output_key(self) -> str:
+        """The key the picture is stored under."""
+        return self.output.key or self.id + SUFFIXES[self.output.format]
+
+
+def canonical_json(value: object) -> str:
+    """JSON with sorted keys and no spaces: equal values, equal text."""
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+
+
+_M = TypeVar("_M", bound=BaseModel)
+
+
+def parse(model: type[_M], data: object) -> _M:
+    """`data` as a `model`, or InvalidJob with one line that names every wrong field and never repeats long input."""
+    try:
+        return model.model_validate(data)
+    except ValidationError as error:
+        raise InvalidJob(
+            "; ".join(f"{'.'.join(map(str, e['loc'])) or 'job'}: {e['msg']}" for e in error.errors()[:8]),
+            "see `stylequeue schema job` for the contract",
+        ) from None
+
+
+def parse_job(data: object, *, default_id: str) -> Job:
+    """A job as it came off the queue. One without an id takes `default_id` (its Celery task id).
+
+    Raises InvalidJob with code `invalid_job`, or `schema_too_new` where a newer producer wrote it.
+    """
+    if not isinstance(data, Mapping):
+        raise InvalidJob("job: not a JSON object", "send kwargs={'job': {...}}")
+    version = data.get("schema_version", SCHEMA_VERSION)
+    if isinstance(version, int) and version > SCHEMA_VERSION:
+        raise InvalidJob(
+            f"schema_version {version} is newer than this worker's {SCHEMA_VERSION}",
+            "upgrade the workers before the producers",
+            Code.SCHEMA_TOO_NEW,
+        )
+    return parse(Job, {"id": default_id, **data})
+
+
+def fingerprint(
+    *,
+    content_version: str,
+    style_versions: tuple[str, ...],
+    style_weights: tuple[float, ...],
+    recipe: ResolvedOptimizeRecipe | ResolvedFastRecipe,
+    output: Output,
+    network_digest: str,
+    engine_version: str,
+) -> str:
+    """SHA-256 (hex) of everything that determines the output's bytes.
+
+    Versions are ETags or version ids of the pictures; weights are taken relative to their sum.
+    """
+    total = sum(style_weights)
+    parts = {
+        "content": content_version,
+        "styles": [[v, round(w / total, 9)] for v, w in zip(style_versions, style_weights, strict=True)],
+        "recipe": recipe.model_dump(mode="json"),
+        "output": output.model_dump(mode="json", include={"format", "quality"}),
+        "network": network_digest,
+        "engine": engine_version,
+    }
+    return hashlib.sha256(canonical_json(parts).encode()).hexdigest()

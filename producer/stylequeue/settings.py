@@ -1,0 +1,77 @@
+"""All settings, each with its default, written once. Environment variables carry the prefix `STYLEQUEUE_`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal, Self
+
+from pydantic import Field, SecretStr, model_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+_DAY_S = 24 * 3600
+
+Buckets = tuple[str, ...]
+
+
+class Settings(BaseSettings):
+    """How this process finds Redis and the store, and how far it may go. Read from the environment."""
+
+    model_config = SettingsConfigDict(env_prefix="STYLEQUEUE_", frozen=True, extra="forbid")
+
+    deployment: str = Field("default", pattern=r"^[A-Za-z0-9._-]+$", description="Names this deployment in events.")
+
+    redis_url: SecretStr = Field(
+        SecretStr("redis://127.0.0.1:6379/0"), description="Broker, ledger and results; one database of its own."
+    )
+    redis_timeout_s: float = Field(5, gt=0, description="For connecting to Redis and for each command.")
+
+    s3_endpoint_url: str | None = Field(None, description="Of an S3 look-alike; left out: AWS.")
+    s3_region: str = "us-east-1"
+    s3_access_key: SecretStr | None = Field(None, description="Left out: boto3's own chain (role, profile, ...).")
+    s3_secret_key: SecretStr | None = None
+    s3_addressing: Literal["auto", "path", "virtual"] = "auto"
+    s3_checksums: Literal["when_supported", "when_required"] = Field(
+        "when_supported", description="when_required for look-alikes that stumble over checksum trailers."
+    )
+    s3_connect_timeout_s: float = Field(5, gt=0)
+    s3_read_timeout_s: float = Field(60, gt=0)
+    s3_attempts: int = Field(5, ge=1, description="Tries of each request in all.")
+
+    upload_bucket: str = Field("uploads", description="Where the client puts local files.")
+    output_bucket: str = Field("results", description="Where the command lets pictures be put.")
+    read_buckets: Buckets = Field(("uploads", "styles"), description="Workers read nowhere else (JSON list).")
+    write_buckets: Buckets = Field(("results",), description="Workers write nowhere else (JSON list).")
+
+    max_image_bytes: int = Field(64 * 1024**2, gt=0, description="Of one input picture as stored.")
+    max_image_pixels: int = Field(75_000_000, gt=0, description="Of one input picture, decoded.")
+
+    model_dir: Path = Field(Path("~/.cache/stylequeue/models"), description="Where networks lie on disk.")
+    hub_handle: str | None = Field(
+        None, description="TensorFlow Hub handle of the fast network; left out: the one in the model directory."
+    )
+
+    job_time_limit_s: int = Field(3600, gt=0, description="A job that takes longer is ended and fails.")
+    visibility_timeout_s: int = Field(
+        4 * 3600, gt=0, description="After it Redis hands an unacknowledged message out again."
+    )
+    job_deadline_s: int = Field(7 * _DAY_S, gt=0, le=30 * _DAY_S, description="For jobs that name no deadline.")
+    record_ttl_s: int = Field(7 * _DAY_S, gt=0, le=90 * _DAY_S, description="How long ended jobs are remembered.")
+    job_events: int = Field(2000, ge=10, description="Newest events kept of each job.")
+    deployment_events: int = Field(100_000, ge=10, description="Newest lifecycle events kept of the deployment.")
+    progress_interval_s: float = Field(1.0, ge=0, description="Between two progress events of a job.")
+
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
+
+    @model_validator(mode="after")
+    def _no_second_delivery_of_a_running_job(self) -> Self:
+        if self.visibility_timeout_s < 2 * self.job_time_limit_s:
+            raise ValueError(
+                "STYLEQUEUE_VISIBILITY_TIMEOUT_S must be at least twice STYLEQUEUE_JOB_TIME_LIMIT_S: "
+                "Redis would hand out a job again while it is being painted"
+            )
+        return self
+
+    @property
+    def models(self) -> Path:
+        """`model_dir` with `~` expanded."""
+        return self.model_dir.expanduser()
