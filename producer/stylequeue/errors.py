@@ -9,6 +9,7 @@
     ├── LeaseLost            another attempt owns the job now: this one stops and writes nothing
     ├── JobNotFound          the ledger knows no such job (any more)
     ├── JobConflict          the id belongs to a job with other content
+    ├── EventsLost           a reader of the deployment's events fell behind what is kept
     └── JobEnded             `wait()` and `AsyncResult.get()`: the job ended without a picture
         ├── JobFailed
         └── JobExpired
@@ -68,6 +69,7 @@ class Code(StrEnum):
     WORKER_LOST = "worker_lost"
     """The process that painted was killed from outside."""
     LEASE_LOST = "lease_lost"
+    EVENTS_LOST = "events_lost"
     BROKER_UNAVAILABLE = "broker_unavailable"
     STORE_UNAVAILABLE = "store_unavailable"
     INTERNAL_ERROR = "internal_error"
@@ -139,6 +141,18 @@ class JobConflict(StyleQueueError):
             Code.JOB_CONFLICT,
             f"id {job_id!r} already belongs to a job with other content",
             "an id names one job for ever: send the same content again, or take a new id",
+        )
+
+
+class EventsLost(StyleQueueError):
+    """Events behind the reader's position are no longer kept."""
+
+    def __init__(self, position: str) -> None:
+        super().__init__(
+            Code.EVENTS_LOST,
+            f"events right behind position {position} may have been trimmed away",
+            "read on from position '0', and ask the ledger for jobs you wait for; "
+            "STYLEQUEUE_DEPLOYMENT_EVENTS keeps more",
         )
 
 

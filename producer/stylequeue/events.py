@@ -12,12 +12,13 @@ from __future__ import annotations
 
 import json
 import uuid
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from typing import Annotated, Literal
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, TypeAdapter
 
+from .errors import DeadlinePassed
 from .job import ResolvedRecipe
 
 NAMESPACE = uuid.UUID("6d1f2f0e-3c35-5c0c-9d1e-0f6a3f1f7f5b")
@@ -30,21 +31,24 @@ class _Told(BaseModel):
 class _Data(_Told):
     labels: dict[str, str] = Field(default_factory=dict, description="The job's own.")
     run: int = Field(0, description="Which life of the job, from 1; set by the ledger.")
-
-
-class _AttemptData(_Data):
-    attempt: int = Field(0, description="Which try within the run, from 1; 0: no worker took it; set by the ledger.")
+    attempt: int = Field(0, description="Which try within the run, from 1; 0: no worker has it; set by the ledger.")
 
 
 class AcceptedData(_Data):
+    """Of `Accepted`."""
+
     queue: str
 
 
-class StartedData(_AttemptData):
+class StartedData(_Data):
+    """Of `Started`."""
+
     worker: str = Field(description="Name of the worker that took the job.")
 
 
-class ProgressData(_AttemptData):
+class ProgressData(_Data):
+    """Of `Progress`."""
+
     number: int = Field(description="Counts the progress events of an attempt, from 1.")
     stage: Literal["fetching", "painting", "storing"]
     step: int = Field(0, description="Gradient evaluations done, over all scales.")
@@ -67,7 +71,9 @@ class StoredPicture(_Told):
     content_type: str
 
 
-class SucceededData(_AttemptData):
+class SucceededData(_Data):
+    """Of `Succeeded`."""
+
     output: StoredPicture
     report_key: str | None = Field(None, description="Key of the contact sheet, in the output's bucket.")
     fingerprint: str = Field(description="SHA-256 of all that determined the output's bytes.")
@@ -80,14 +86,22 @@ class SucceededData(_AttemptData):
     timings_s: dict[str, float] = Field(description="Seconds by stage: fetch, paint, store.")
 
 
-class FailedData(_AttemptData):
+class FailedData(_Data):
+    """Of `Failed`."""
+
     code: str = Field(description="Stable; see the table of error codes.")
     message: str
     hint: str = ""
 
 
 class ExpiredData(FailedData):
-    pass
+    """Code, message and hint as of an error."""
+
+    @classmethod
+    def late(cls, labels: dict[str, str]) -> ExpiredData:
+        """A deadline that passed."""
+        error = DeadlinePassed("the deadline passed before the picture was done")
+        return cls(labels=labels, code=error.code, message=error.message, hint=error.hint)
 
 
 class _Event(_Told):
@@ -142,9 +156,9 @@ class Expired(_Event):
     data: ExpiredData
 
 
-Event = Annotated[Accepted | Started | Progress | Succeeded | Failed | Expired, Field(discriminator="type")]
 TerminalEvent = Succeeded | Failed | Expired
-EVENT: TypeAdapter[Accepted | Started | Progress | Succeeded | Failed | Expired] = TypeAdapter(Event)
+AnyEvent = Accepted | Started | Progress | TerminalEvent
+EVENT: TypeAdapter[AnyEvent] = TypeAdapter(Annotated[AnyEvent, Field(discriminator="type")])
 """Reads and describes any event."""
 
 
@@ -157,29 +171,42 @@ def source_of(deployment: str) -> str:
 class Draft:
     """An event on its way into the ledger, which alone knows its id, sequence, run and attempt and fills them in."""
 
+    event_type: str
     envelope: str
     """JSON object: all but id, sequence and data."""
     data: str
     """JSON object: all but run and attempt."""
     number: str = ""
-    """What tells repeated events of one attempt apart, as text."""
+    """What tells repeated events of one attempt apart."""
+    terminal: bool = False
+    """Ends the job."""
+    lifecycle: bool = True
+    """Goes to the deployment's stream too."""
 
     @classmethod
     def of(cls, kind: type[_Event], *, deployment: str, job_id: str, data: _Data) -> Draft:
         """An event of `kind` about `job_id` that happens now."""
+        event_type: str = kind.model_fields["type"].default
         envelope = {
             "specversion": "1.0",
             "source": source_of(deployment),
             "subject": job_id,
-            "type": kind.model_fields["type"].default,
+            "type": event_type,
             "time": datetime.now(UTC).isoformat(timespec="milliseconds"),
             "datacontenttype": "application/json",
         }
         return cls(
-            envelope=json.dumps(envelope),
+            event_type=event_type,
+            envelope=json.dumps(envelope, separators=(",", ":")),
             data=data.model_dump_json(exclude={"run", "attempt"}),
             number=str(getattr(data, "number", "")),
+            terminal=issubclass(kind, TerminalEvent),
+            lifecycle=kind is not Progress,
         )
+
+    def to_json(self) -> str:
+        """As the ledger's scripts take it."""
+        return json.dumps(asdict(self))
 
 
 def event_id(*, job_id: str, run: int, event_type: str, attempt: int | None = None, number: str = "") -> str:

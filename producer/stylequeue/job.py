@@ -11,7 +11,7 @@ import hashlib
 import json
 import re
 from collections.abc import Mapping
-from typing import Annotated, Literal, Self, TypeVar
+from typing import Annotated, Final, Literal, Self, TypeVar
 from urllib.parse import unquote, urlsplit
 
 import uuid_utils
@@ -19,7 +19,7 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationErro
 
 from .errors import Code, InvalidJob
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION: Final = 1
 """Grows when a worker of the version before would misread a job. Workers are upgraded before producers."""
 
 TASK_NAME = "stylequeue.stylize"

@@ -56,7 +56,7 @@ class Settings(BaseSettings):
     )
     job_deadline_s: int = Field(7 * _DAY_S, gt=0, le=30 * _DAY_S, description="For jobs that name no deadline.")
     record_ttl_s: int = Field(7 * _DAY_S, gt=0, le=90 * _DAY_S, description="How long ended jobs are remembered.")
-    job_events: int = Field(2000, ge=10, description="Newest events kept of each job.")
+    job_events: int = Field(1000, ge=10, description="Newest events kept of each job.")
     deployment_events: int = Field(100_000, ge=10, description="Newest lifecycle events kept of the deployment.")
     progress_interval_s: float = Field(1.0, ge=0, description="Between two progress events of a job.")
 

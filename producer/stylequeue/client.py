@@ -1,0 +1,172 @@
+"""What a backend uses: hand jobs in, follow them, get their pictures."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Iterator
+from functools import cached_property
+from types import TracebackType
+from typing import TYPE_CHECKING, Self
+
+from .errors import Code, JobConflict, JobExpired, JobFailed, Unavailable
+from .events import AnyEvent, Expired, Failed, Succeeded, SucceededData
+from .job import Job
+from .settings import Settings
+
+if TYPE_CHECKING:
+    from celery import Celery
+
+    from .ledger import Ledger, Record
+    from .store import Store
+
+_WAIT_S = 2.0
+"""For one look at the stream of events; longer waits are made of such looks."""
+
+
+class StyleQueue:
+    """A deployment of stylequeue, seen from a backend. Safe to share between threads; connects when first used.
+
+        with StyleQueue() as queue:
+            job_id = queue.submit(Job(content=..., styles=[...], output=...))
+            picture = queue.wait(job_id).output
+
+    Every method raises Unavailable, in bounded time, where Redis does not answer.
+    """
+
+    def __init__(self, settings: Settings | None = None) -> None:
+        self.settings = settings or Settings()
+
+    @cached_property
+    def ledger(self) -> Ledger:
+        """The record of jobs and events."""
+        from .ledger import Ledger
+
+        return Ledger(self.settings)
+
+    @cached_property
+    def store(self) -> Store:
+        """The object store."""
+        from .store import Store
+
+        return Store(self.settings)
+
+    @cached_property
+    def _app(self) -> Celery:
+        from .broker import make_app
+
+        return make_app(self.settings)
+
+    def submit(self, job: Job) -> str:
+        """Hand a job in and return its id.
+
+        Submitting the same job again is harmless, and the thing to do after an Unavailable. Raises JobConflict where
+        its id belongs to a job with other content.
+        """
+        return self.submit_many([job])[0]
+
+    def submit_many(self, jobs: Iterable[Job]) -> list[str]:
+        """Hand jobs in, over one connection, and return their ids in order.
+
+        Each stands alone: where one conflicts, the others are submitted all the same before JobConflict names it.
+        """
+        jobs = list(jobs)
+        if not jobs:
+            return []
+        # Record first, message second: a message lost on the way is found by comparing the two.
+        answers = self.ledger.accept(jobs)
+        # A job already waiting is sent again: its first message may never have left. Workers drop what is double.
+        self._send(
+            [
+                job
+                for job, answer in zip(jobs, answers, strict=True)
+                if answer.state == "queued" and answer.verdict != "conflict"
+            ]
+        )
+        for job, answer in zip(jobs, answers, strict=True):
+            if answer.verdict == "conflict":
+                raise JobConflict(job.id)
+        return [job.id for job in jobs]
+
+    def status(self, job_id: str) -> Record:
+        """What is known of a job. Raises JobNotFound."""
+        return self.ledger.record(job_id)
+
+    def watch(self, job_id: str, *, timeout_s: float | None = None) -> Iterator[AnyEvent]:
+        """The job's events from its first, each as it happens; ends after the terminal one.
+
+        Raises JobNotFound, and TimeoutError when the job has not ended after `timeout_s`.
+        """
+        ends_at = None if timeout_s is None else time.monotonic() + timeout_s
+        self.status(job_id)
+        sequence = 0
+        while True:
+            left_s = _WAIT_S if ends_at is None else ends_at - time.monotonic()
+            events = self.ledger.job_events(job_id, after=sequence, wait_s=max(0.001, min(_WAIT_S, left_s)))
+            for event in events:
+                sequence = int(event.sequence)
+                yield event
+                if isinstance(event, Succeeded | Failed | Expired):
+                    return
+            if not events:
+                # The stream may be gone with the record.
+                self.status(job_id)
+                if left_s <= 0:
+                    raise TimeoutError(f"job {job_id} has not ended after {timeout_s} s; it goes on all the same")
+
+    def wait(self, job_id: str, *, timeout_s: float | None = None) -> SucceededData:
+        """Wait for the job's end and return what it made.
+
+        Raises JobFailed or JobExpired with the code, message and hint of the terminal event; JobNotFound;
+        TimeoutError when the job has not ended after `timeout_s`.
+        """
+        for event in self.watch(job_id, timeout_s=timeout_s):
+            match event:
+                case Succeeded():
+                    return event.data
+                case Failed(data=data):
+                    raise JobFailed(data.code, data.message, data.hint)
+                case Expired(data=data):
+                    raise JobExpired(data.code, data.message, data.hint)
+        raise AssertionError("watch() ends with a terminal event")
+
+    def events(self, *, after: str = "0", follow: bool = True) -> Iterator[tuple[str, AnyEvent]]:
+        """Lifecycle events of all jobs (no progress), each with its position, to be given as `after` next time.
+
+        Without `follow` it ends where the stream ends now. Raises EventsLost for a position that is kept no longer.
+        """
+        while True:
+            events = self.ledger.deployment_events(after=after, wait_s=_WAIT_S if follow else 0)
+            for after, event in events:
+                yield after, event
+            if not events and not follow:
+                return
+
+    def close(self) -> None:
+        """Give all connections back."""
+        for name in ("ledger", "_app"):
+            if name in self.__dict__:
+                self.__dict__.pop(name).close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self.close()
+
+    def _send(self, jobs: list[Job]) -> None:
+        from kombu.exceptions import OperationalError
+
+        from .broker import send
+
+        if not jobs:
+            return
+        try:
+            with self._app.connection_for_write() as connection:
+                for job in jobs:
+                    send(self._app, job, connection=connection)
+        except OperationalError as error:
+            raise Unavailable(
+                Code.BROKER_UNAVAILABLE,
+                f"the job is recorded, but Redis did not take its message: {type(error).__name__}",
+                "submit the same job again: the same id is the same job",
+            ) from None

@@ -1,0 +1,97 @@
+-- What every move shares. Prepended to each script.
+-- Keys are derived here, not passed: Redis Cluster is out anyway (the broker's transport cannot use it).
+-- Time is Redis's own, so that no machine's clock matters.
+
+local time = redis.call('TIME')
+local now_ms = time[1] * 1000 + math.floor(time[2] / 1000)
+
+local TERMINAL = {succeeded = true, failed = true, expired = true}
+
+local function record_key(id) return 'stylequeue:job:' .. id end
+local function events_key(id) return 'stylequeue:job:' .. id .. ':events' end
+local function state_key(state) return 'stylequeue:state:' .. state end
+local function queue_key(queue) return 'stylequeue:queue:' .. queue end
+local EVENTS_KEY = 'stylequeue:events'
+local CREATED_KEY = 'stylequeue:created'
+local COUNTERS_KEY = 'stylequeue:counters'
+
+-- Limits, the same for every move: see moves.py.
+local limits = cjson.decode(ARGV[1])
+
+-- uuid5, as in events.event_id().
+local function uuid5(name)
+  local namespace = string.gsub(limits.namespace, '%x%x', function(h) return string.char(tonumber(h, 16)) end)
+  local hex = redis.sha1hex(namespace .. name)
+  local variant = string.format('%x', 8 + tonumber(string.sub(hex, 17, 17), 16) % 4)
+  return string.sub(hex, 1, 8) .. '-' .. string.sub(hex, 9, 12) .. '-5' .. string.sub(hex, 14, 16)
+    .. '-' .. variant .. string.sub(hex, 18, 20) .. '-' .. string.sub(hex, 21, 32)
+end
+
+-- Completes an event draft, appends it to the job's stream and, unless it is progress, to the deployment's.
+-- Text is spliced, not decoded and encoded again: numbers and empty lists stay as they were written.
+local function tell(id, draft_json)
+  local draft = cjson.decode(draft_json)
+  local key = record_key(id)
+  local sequence = redis.call('HINCRBY', key, 'sequence', 1)
+  local run = redis.call('HGET', key, 'run')
+  local attempt = redis.call('HGET', key, 'attempt')
+  local what = draft.terminal and '' or (attempt .. '/' .. draft.number)
+  local event = '{"id":"' .. uuid5(id .. '/' .. run .. '/' .. draft.event_type .. '/' .. what)
+    .. '","sequence":"' .. string.format('%010d', sequence) .. '",' .. string.sub(draft.envelope, 2, -2)
+    .. ',"data":{"run":' .. run .. ',"attempt":' .. attempt .. ',' .. string.sub(draft.data, 2) .. '}'
+  redis.call('XADD', events_key(id), 'MAXLEN', '~', limits.job_events, sequence .. '-1', 'event', event)
+  if draft.lifecycle then
+    redis.call('XADD', EVENTS_KEY, 'MAXLEN', '~', limits.deployment_events, '*', 'event', event)
+  end
+  return event
+end
+
+-- Forgets the index entries of jobs whose records have expired by now; a few at a time.
+local function trim(state)
+  local oldest_ms = now_ms - limits.record_ttl_ms
+  local gone = redis.call('ZRANGEBYSCORE', state_key(state), '-inf', oldest_ms, 'LIMIT', 0, 100)
+  for _, id in ipairs(gone) do
+    redis.call('ZREM', state_key(state), id)
+    redis.call('ZREM', CREATED_KEY, id)
+  end
+end
+
+-- Puts a job into a state: record, indexes, counters, and a TTL where its life ends.
+local function enter(id, state)
+  local key = record_key(id)
+  local before = redis.call('HGET', key, 'state')
+  if before then redis.call('ZREM', state_key(before), id) end
+  redis.call('ZADD', state_key(state), now_ms, id)
+  redis.call('HSET', key, 'state', state, 'updated_ms', now_ms)
+  redis.call('HINCRBY', COUNTERS_KEY, state, 1)
+  if TERMINAL[state] then
+    redis.call('ZREM', queue_key(redis.call('HGET', key, 'queue')), id)
+    redis.call('HDEL', key, 'lease_until_ms')
+    redis.call('PEXPIRE', key, limits.record_ttl_ms)
+    redis.call('PEXPIRE', events_key(id), limits.record_ttl_ms)
+    trim(state)
+  end
+end
+
+-- Ends a job with its terminal event, which is kept in the record as well.
+local function finish(id, state, draft)
+  local event = tell(id, draft)
+  redis.call('HSET', record_key(id), 'outcome', event)
+  enter(id, state)
+  return event
+end
+
+local function create(id, job)
+  redis.call('HSET', record_key(id),
+    'id', id, 'job', job.job, 'digest', job.digest, 'queue', job.queue, 'task_id', job.task_id,
+    'run', 1, 'attempt', 0, 'fence', 0, 'sequence', 0,
+    'created_ms', now_ms, 'deadline_ms', job.deadline_ms or (now_ms + limits.job_deadline_ms))
+  redis.call('ZADD', CREATED_KEY, now_ms, id)
+  redis.call('ZADD', queue_key(job.queue), now_ms, id)
+end
+
+local function accept(id, job, accepted)
+  create(id, job)
+  enter(id, 'queued')
+  tell(id, accepted)
+end

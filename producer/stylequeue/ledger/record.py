@@ -1,0 +1,63 @@
+"""What the ledger knows of a job, as the status call gives it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from ..events import EVENT, Expired, Failed, Progress, Succeeded
+
+State = Literal["queued", "running", "succeeded", "failed", "expired"]
+TERMINAL_STATES: frozenset[State] = frozenset({"succeeded", "failed", "expired"})
+
+
+class Record(BaseModel):
+    """One job's record."""
+
+    model_config = ConfigDict(frozen=True)
+
+    id: str
+    state: State
+    run: int
+    attempt: int
+    sequence: int = Field(description="Grows with every event.")
+    fence: int = Field(description="Grows with every claim; writes with an older one are refused.")
+    queue: str
+    task_id: str = Field(description="Celery's id, under which the result is stored.")
+    job: str = Field(description="The job as JSON; empty where the message was no job.")
+    created_at: datetime
+    updated_at: datetime
+    deadline_at: datetime
+    lease_until: datetime | None = None
+    worker: str | None = None
+    progress: Progress | None = None
+    outcome: Succeeded | Failed | Expired | None = None
+
+    @classmethod
+    def from_redis(cls, fields: Mapping[str, str]) -> Record:
+        """A record from its Redis hash."""
+        return cls.model_validate(
+            {
+                **{name: fields[name] for name in ("id", "state", "run", "attempt", "sequence", "fence")},
+                **{name: fields[name] for name in ("queue", "task_id", "job")},
+                "created_at": _moment(fields["created_ms"]),
+                "updated_at": _moment(fields["updated_ms"]),
+                "deadline_at": _moment(fields["deadline_ms"]),
+                "lease_until": _moment(fields["lease_until_ms"]) if "lease_until_ms" in fields else None,
+                "worker": fields.get("worker"),
+                "progress": EVENT.validate_json(fields["progress"]) if "progress" in fields else None,
+                "outcome": EVENT.validate_json(fields["outcome"]) if "outcome" in fields else None,
+            }
+        )
+
+    @property
+    def ended(self) -> bool:
+        """Whether the job's life is over."""
+        return self.state in TERMINAL_STATES
+
+
+def _moment(ms: str) -> datetime:
+    return datetime.fromtimestamp(int(ms) / 1000, UTC)
