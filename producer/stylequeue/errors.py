@@ -5,6 +5,7 @@
     │   └── InvalidJob       it breaks the contract
     ├── Retryable            the same job may succeed later
     │   └── Unavailable      Redis or the store does not answer
+    ├── InvalidSettings      this process cannot run as it is set up
     ├── DeadlinePassed       the job ran out of time: it ends `expired`
     ├── LeaseLost            another attempt owns the job now: this one stops and writes nothing
     ├── JobNotFound          the ledger knows no such job (any more)
@@ -72,6 +73,9 @@ class Code(StrEnum):
     EVENTS_LOST = "events_lost"
     BROKER_UNAVAILABLE = "broker_unavailable"
     STORE_UNAVAILABLE = "store_unavailable"
+    LOCAL_STACK_FAILED = "local_stack_failed"
+    """A part of the embedded stack is not installed or did not start."""
+    INVALID_SETTINGS = "invalid_settings"
     INTERNAL_ERROR = "internal_error"
     """A fault of ours; the worker's log has the traceback under the job's id."""
 
@@ -106,6 +110,13 @@ class Retryable(StyleQueueError):
 
 class Unavailable(Retryable):
     """Redis or the store does not answer in time."""
+
+
+class InvalidSettings(StyleQueueError):
+    """This process cannot run as it is set up."""
+
+    def __init__(self, message: str, hint: str = "") -> None:
+        super().__init__(Code.INVALID_SETTINGS, message, hint)
 
 
 class DeadlinePassed(StyleQueueError):

