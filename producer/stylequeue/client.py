@@ -34,7 +34,7 @@ class StyleQueue:
     """
 
     def __init__(self, settings: Settings | None = None) -> None:
-        self.settings = settings or Settings()
+        self.settings = settings or Settings.load()
 
     @cached_property
     def ledger(self) -> Ledger:
@@ -140,6 +140,11 @@ class StyleQueue:
                 yield after, event
             if not events and not follow:
                 return
+
+    def workers(self, *, wait_s: float) -> list[str]:
+        """Names of the workers that answer within `wait_s`."""
+        answers: list[dict[str, object]] = self._app.control.ping(timeout=wait_s)
+        return sorted(name for answer in answers for name in answer)
 
     def close(self) -> None:
         """Give all connections back."""

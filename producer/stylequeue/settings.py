@@ -5,8 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Literal, Self
 
-from pydantic import Field, SecretStr, model_validator
+from pydantic import Field, SecretStr, ValidationError, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from .errors import InvalidSettings
 
 _DAY_S = 24 * 3600
 
@@ -70,6 +72,18 @@ class Settings(BaseSettings):
                 "Redis would hand out a job again while it is being painted"
             )
         return self
+
+    @classmethod
+    def load(cls) -> Self:
+        """The settings of this process. Raises InvalidSettings, which names the variables but never their values."""
+        try:
+            return cls()
+        except ValidationError as error:
+            wrong = "; ".join(
+                f"{'_'.join(('STYLEQUEUE', *map(str, e['loc']))).upper()}: {e['msg']}" if e["loc"] else e["msg"]
+                for e in error.errors(include_input=False)
+            )
+            raise InvalidSettings(wrong, "docs/operations.md lists all settings") from None
 
     @property
     def models(self) -> Path:

@@ -1,0 +1,1 @@
+"""The worker: takes jobs off the queue and paints them."""

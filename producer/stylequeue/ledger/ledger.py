@@ -61,6 +61,16 @@ class Ledger:
         with self._reachable():
             self.redis.ping()
 
+    def eviction_policy(self) -> str | None:
+        """Redis's `maxmemory-policy`; None where it does not say (managed services may forbid the question)."""
+        from redis.exceptions import ResponseError
+
+        with self._reachable():
+            try:
+                return self.redis.config_get("maxmemory-policy").get("maxmemory-policy")  # type: ignore[union-attr]
+            except ResponseError:
+                return None
+
     def close(self) -> None:
         """Give the connections back."""
         if "redis" in self.__dict__:
@@ -121,6 +131,12 @@ class Ledger:
             if oldest and _position(oldest[0][0]) > _position(after):
                 raise EventsLost(after)
         return found
+
+    def newest_position(self) -> str:
+        """The position of the deployment's newest event: what is read behind it is still to come."""
+        with self._reachable():
+            newest: list[tuple[str, object]] = self.redis.xrevrange(_EVENTS_KEY, count=1)  # type: ignore[assignment]
+        return newest[0][0] if newest else "0"
 
     def _read(self, stream: str, after: str, wait_s: float) -> list[tuple[str, AnyEvent]]:
         longest_s = self._settings.redis_timeout_s * _BLOCK_SHARE

@@ -1,0 +1,55 @@
+"""`python -m stylequeue.local`, which `stylequeue up` and `stylequeue demo` run."""
+
+from __future__ import annotations
+
+import signal
+import sys
+import threading
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from .. import console
+from ..settings import Settings
+from .demo import run_demo
+from .stack import Stack
+
+app = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
+
+
+@app.command()
+def up(
+    data: Annotated[
+        Path | None, typer.Option(help="Keep jobs and pictures in this directory. [default: gone at the end]")
+    ] = None,
+) -> None:
+    """Start Valkey, SeaweedFS and a worker on this machine; stop everything on Ctrl-C."""
+    stop = threading.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: stop.set())
+    with console.errors_told(as_json=False), Stack(data, Settings.load()) as stack:
+        console.tell("# Valkey and SeaweedFS are up. In other terminals, first paste this:")
+        for name, value in stack.env.items():
+            print(f"export {name}='{value}'", flush=True)
+        console.tell("# a worker is loading its models ...")
+        worker = stack.worker()
+        console.tell(f"# the worker is ready, its log is {worker.log}. Ctrl-C stops everything.")
+        while not stop.wait(1):
+            if worker.returncode is not None:
+                console.tell(f"# the worker ended by itself (exit code {worker.returncode}):\n{worker.tail()}")
+                sys.exit(console.JOB_FAILED)
+        console.tell("# stopping")
+
+
+@app.command()
+def demo(
+    output: Annotated[Path, typer.Option(help="Where the pictures go.")] = Path("demo-output"),
+) -> None:
+    """Paint the sample pictures, fast and well, on a stack of its own."""
+    with console.errors_told(as_json=False):
+        run_demo(output)
+
+
+if __name__ == "__main__":
+    app()

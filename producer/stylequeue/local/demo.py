@@ -1,0 +1,79 @@
+"""The demo: two sample pictures, painted fast and painted well, on real parts."""
+
+from __future__ import annotations
+
+import shutil
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib.resources import as_file, files
+from pathlib import Path
+
+from .. import console
+from ..client import StyleQueue
+from ..events import AnyEvent
+from ..job import FastRecipe, Job, OptimizeRecipe, Output, Recipe, Style
+from ..settings import Settings
+from .stack import Stack
+
+CONTENT = "astronaut.jpg"
+STYLE = "swirls.jpg"
+FAST = FastRecipe(size=512)
+PAINTED = OptimizeRecipe(size=256)
+
+
+def run_demo(directory: Path) -> None:
+    """Paint the samples by both methods and leave pictures, contact sheet and events in `directory`."""
+    directory.mkdir(parents=True, exist_ok=True)
+    seconds: dict[str, float] = {}
+    samples = files(__package__) / "samples"
+    for sample, name in ((CONTENT, "content.jpg"), (STYLE, "style.jpg")):
+        with as_file(samples / sample) as path:
+            shutil.copyfile(path, directory / name)
+
+    with _timed("start Valkey and SeaweedFS", seconds):
+        stack = Stack(settings=Settings.load()).start()
+    try:
+        with _timed("start a worker", seconds):
+            stack.worker()
+        with StyleQueue(stack.settings) as queue:
+            with _timed("fast job", seconds):
+                events = _paint(queue, directory, FAST, "fast.jpg", label="fast")
+            with _timed("painted job", seconds):
+                events += _paint(queue, directory, PAINTED, "result.jpg", label="paint", report="report.png")
+        (directory / "events.jsonl").write_text("".join(event.model_dump_json() + "\n" for event in events))
+    finally:
+        with _timed("stop everything", seconds):
+            stack.stop()
+
+    console.tell("")
+    for part, took_s in seconds.items():
+        console.tell(f"  {took_s:6.1f} s  {part}")
+    for name in ("content.jpg", "style.jpg", "fast.jpg", "result.jpg", "report.png", "events.jsonl"):
+        print(directory / name)
+
+
+def _paint(
+    queue: StyleQueue, directory: Path, recipe: Recipe, name: str, *, label: str, report: str | None = None
+) -> list[AnyEvent]:
+    content, style = (queue.store.upload_file(directory / picture) for picture in ("content.jpg", "style.jpg"))
+    job = Job(
+        content=content,
+        styles=(Style(image=style),),
+        output=Output(bucket=queue.settings.output_bucket, report=report is not None),
+        recipe=recipe,
+    )
+    queue.submit(job)
+    events = list(console.follow(queue.watch(job.id), label=label, quiet=False))
+    done = queue.wait(job.id)
+    queue.store.download(done.output.bucket, done.output.key, directory / name)
+    if report and done.report_key:
+        queue.store.download(done.output.bucket, done.report_key, directory / report)
+    return events
+
+
+@contextmanager
+def _timed(part: str, seconds: dict[str, float]) -> Iterator[None]:
+    began_at = time.monotonic()
+    yield
+    seconds[part] = time.monotonic() - began_at

@@ -1,0 +1,24 @@
+"""The worker that ships: its Celery app paints with the engine."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from stylequeue.settings import Settings
+
+from .app import make_worker_app
+
+if TYPE_CHECKING:
+    from .engine import Engine
+
+
+def load_engine(settings: Settings) -> Engine:
+    """The engine with its models loaded: imports TensorFlow."""
+    from .engine import Engine
+
+    engine = Engine(settings.models, settings.hub_handle)
+    engine.warm_up({"optimize", "fast"})
+    return engine
+
+
+app = make_worker_app(Settings.load(), module=__name__, load_painter=load_engine)
