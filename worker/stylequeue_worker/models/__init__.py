@@ -1,0 +1,10 @@
+"""The networks: which there are, where they lie on disk, how they get there.
+
+`catalogue` looks and costs nothing; `pull` puts a network into the model directory. Nothing here imports TensorFlow
+until a network is made that needs it.
+"""
+
+from .catalogue import MODELS, Entry, Model, digest, find, listing
+from .pull import pull
+
+__all__ = ["MODELS", "Entry", "Model", "digest", "find", "listing", "pull"]

