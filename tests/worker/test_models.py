@@ -13,11 +13,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pytest
+from tests.support.vgg19 import make_vgg19_from_vgg16
 
 from stylequeue.errors import Code, Permanent, Unavailable
 from stylequeue_worker import models
 from stylequeue_worker.models import packages, vgg16
-from tests.support.vgg19 import make_vgg19_from_vgg16
 
 Array = npt.NDArray[np.float32]
 
@@ -98,8 +98,9 @@ class TestCommand:
         assert "vgg17" in done.stderr
 
 
+@pytest.mark.usefixtures("without_keras_cache")
 class TestPulling:
-    def test_vgg16_is_the_same_file_each_time(self, model_dir: Path, tmp_path: Path, without_keras_cache: None) -> None:
+    def test_vgg16_is_the_same_file_each_time(self, model_dir: Path, tmp_path: Path) -> None:
         made = models.pull("vgg16", tmp_path)
         kept = models.find("vgg16", model_dir)
         assert kept is not None
@@ -129,9 +130,7 @@ class TestPulling:
             packages.package_file("some-dist", *parts, sha256="")
         assert refused.value.code == Code.NETWORK_UNAVAILABLE
 
-    def test_a_failure_leaves_nothing_behind(
-        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, without_keras_cache: None
-    ) -> None:
+    def test_a_failure_leaves_nothing_behind(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         def fail_halfway(target: Path) -> None:
             target.write_bytes(b"half")
             raise OSError("disk full")
@@ -141,13 +140,11 @@ class TestPulling:
             models.pull("vgg16", tmp_path)
         assert list(tmp_path.iterdir()) == []
 
-    def test_vgg19_without_internet_says_what_to_do(
-        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, without_keras_cache: None
-    ) -> None:
+    def test_vgg19_without_internet_says_what_to_do(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         from stylequeue_worker.models import vgg19
 
         monkeypatch.setattr(vgg19, "ORIGIN", "http://127.0.0.1:9/weights.h5")  # the discard port: nobody listens
-        with pytest.raises(Unavailable, match="copy vgg19_.*into the model directory") as refused:
+        with pytest.raises(Unavailable, match=r"copy vgg19_.*into the model directory") as refused:
             models.pull("vgg19", tmp_path)
         assert refused.value.code == Code.NETWORK_UNAVAILABLE
         assert list(tmp_path.iterdir()) == []
@@ -183,6 +180,13 @@ class TestVgg:
         np.testing.assert_allclose(features[1], features[0], rtol=1e-5, atol=1e-4)
 
 
+@pytest.fixture(scope="module")
+def fast(model_dir: Path) -> Any:
+    import tensorflow as tf
+
+    return tf.saved_model.load(str(models.find("fast", model_dir)))
+
+
 class TestFast:
     @pytest.mark.parametrize(("height", "width"), [(64, 96), (200, 128), (101, 75)])
     def test_agrees_with_the_onnx_graph_in_float(self, fast: Any, height: int, width: int) -> None:
@@ -197,18 +201,23 @@ class TestFast:
         np.testing.assert_allclose(result, painted, atol=1e-3)
         assert result.std() > 0.01
 
-    def test_resembles_the_quantised_original(self, fast: Any) -> None:
+    def test_paints_photographs_as_the_quantised_original_does(self, fast: Any) -> None:
         import onnxruntime
+        from PIL import Image
+        from skimage import data
 
-        rng = np.random.default_rng(5)
-        content, style = smooth_noise(rng, 384, 384), smooth_noise(rng, 256, 256)
+        content, style = (
+            np.asarray(Image.fromarray(photo).resize(size), np.float32)[np.newaxis] / 255
+            for photo, size in ((data.astronaut(), (384, 384)), (data.coffee(), (256, 256)))
+        )
         predict, paint = (
             onnxruntime.InferenceSession(package_path(f"arbitrary_{name}.onnx"), providers=["CPUExecutionProvider"])
             for name in ("predict", "transform")
         )
         vector = predict.run(None, {"style_image": style})[0]
         painted = paint.run(None, {paint.get_inputs()[0].name: content, paint.get_inputs()[1].name: vector})[0]
-        assert np.abs(fast(content, style)[0].numpy() - painted).mean() < 0.06
+        difference = np.abs(fast(content, style)[0].numpy() - painted).mean()
+        assert difference < 0.05  # of 1; what 8 bits between the layers round away
 
     def test_signatures_answer_as_the_functions_do(self, fast: Any) -> None:
         import tensorflow as tf
@@ -231,12 +240,6 @@ class TestFast:
         alone = [fast.paint_with_vector(contents[i : i + 1], vectors[i : i + 1]).numpy()[0] for i in range(2)]
         np.testing.assert_allclose(together, np.stack(alone), atol=1e-5)
         assert np.abs(together[0] - together[1]).max() > 0.05
-
-    @pytest.fixture(scope="class")
-    def fast(self, model_dir: Path) -> Any:
-        import tensorflow as tf
-
-        return tf.saved_model.load(str(models.find("fast", model_dir)))
 
 
 def package_path(filename: str) -> str:
