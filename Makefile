@@ -22,3 +22,8 @@ $(INSTALLED): requirements/installer.txt requirements/dev.txt pyproject.toml
 
 .PHONY: install
 install: $(INSTALLED)  ## install into .venv what the other targets need
+
+.PHONY: schemas
+schemas: $(INSTALLED)  ## write docs/schema anew, after a change of the contract that was meant
+	$(BIN)/stylequeue schema job > docs/schema/job.json
+	$(BIN)/stylequeue schema event > docs/schema/event.json

@@ -10,6 +10,9 @@ from .settings import Settings
 if TYPE_CHECKING:
     from celery import Celery
 
+READY_FOR_JOBS = "ready for jobs"
+"""A worker says so in its log once its models are loaded."""
+
 _CHILD_START_S = 120
 """A worker's child imports TensorFlow before it answers; the default of 4 s would kill every replacement."""
 _PUBLISH_TRIES = 3

@@ -143,12 +143,11 @@ class StyleQueue:
 
     def workers(self, *, wait_s: float) -> list[str]:
         """Names of the workers that answer within `wait_s`."""
-        answers: list[dict[str, object]] = self._app.control.ping(timeout=wait_s)
-        return sorted(name for answer in answers for name in answer)
+        return sorted(name for answer in self._app.control.ping(timeout=wait_s) or [] for name in answer)
 
     def close(self) -> None:
         """Give all connections back."""
-        for name in ("ledger", "_app"):
+        for name in ("ledger", "store", "_app"):
             if name in self.__dict__:
                 self.__dict__.pop(name).close()
 

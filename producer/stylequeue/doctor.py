@@ -44,7 +44,7 @@ def examine(client: StyleQueue) -> Iterator[Finding]:
         yield _bad("redis", error, NOT_REACHABLE)
     for bucket in sorted({settings.upload_bucket, settings.output_bucket, *settings.read_buckets}):
         try:
-            client.store.look_at_bucket(bucket)
+            client.store.check_bucket(bucket)
             yield Finding(f"bucket {bucket}", True, "there")
         except StyleQueueError as error:
             yield _bad(f"bucket {bucket}", error, NOT_REACHABLE if isinstance(error, Unavailable) else BAD_INPUT)

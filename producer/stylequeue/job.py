@@ -11,6 +11,7 @@ import hashlib
 import json
 import re
 from collections.abc import Mapping
+from textwrap import shorten
 from typing import Annotated, Final, Literal, Self, TypeVar
 from urllib.parse import unquote, urlsplit
 
@@ -308,6 +309,10 @@ def canonical_json(value: object) -> str:
     return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
 
 
+_FAULTS = 8
+"""Named in one message."""
+_FAULT_CHARS = 200
+"""Of each: some repeat the input."""
 _M = TypeVar("_M", bound=BaseModel)
 
 
@@ -317,7 +322,10 @@ def parse(model: type[_M], data: object) -> _M:
         return model.model_validate(data)
     except ValidationError as error:
         raise InvalidJob(
-            "; ".join(f"{'.'.join(map(str, e['loc'])) or 'job'}: {e['msg']}" for e in error.errors()[:8]),
+            "; ".join(
+                shorten(f"{'.'.join(map(str, e['loc'])) or 'job'}: {e['msg']}", _FAULT_CHARS)
+                for e in error.errors()[:_FAULTS]
+            ),
             "see `stylequeue schema job` for the contract",
         ) from None
 

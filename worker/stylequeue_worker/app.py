@@ -13,7 +13,7 @@ from celery import Celery, Task
 from celery.exceptions import Ignore
 from celery.signals import setup_logging, task_failure, worker_process_init
 
-from stylequeue.broker import make_app
+from stylequeue.broker import READY_FOR_JOBS, make_app
 from stylequeue.errors import Code, JobFailed, LeaseLost, StyleQueueError
 from stylequeue.events import FailedData
 from stylequeue.job import TASK_NAME, Job
@@ -26,9 +26,6 @@ if TYPE_CHECKING:
     from .task import Painter, Stylist
 
 log = logging.getLogger(__name__)
-
-READY = "ready for jobs"
-"""What the child logs once its models are loaded."""
 
 
 def make_worker_app(settings: Settings, *, module: str, load_painter: Callable[[Settings], Painter]) -> Celery:
@@ -50,7 +47,7 @@ def make_worker_app(settings: Settings, *, module: str, load_painter: Callable[[
             from .task import Stylist
 
             stylist = Stylist(settings, load_painter(settings))
-            log.info("%s", READY)
+            log.info(READY_FOR_JOBS)
         except Exception:
             log.exception("warm-up failed, the worker stops")
             os.kill(os.getppid(), signal.SIGTERM)

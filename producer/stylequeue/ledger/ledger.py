@@ -67,7 +67,7 @@ class Ledger:
 
         with self._reachable():
             try:
-                return self.redis.config_get("maxmemory-policy").get("maxmemory-policy")  # type: ignore[union-attr]
+                return self.redis.config_get("maxmemory-policy").get("maxmemory-policy")
             except ResponseError:
                 return None
 

@@ -34,10 +34,10 @@ def up(
             print(f"export {name}='{value}'", flush=True)
         console.tell("# a worker is loading its models ...")
         worker = stack.worker()
-        console.tell(f"# the worker is ready, its log is {worker.log}. Ctrl-C stops everything.")
+        console.tell("# the worker is ready, waiting for jobs. Ctrl-C stops everything.")
         while not stop.wait(1):
-            if worker.returncode is not None:
-                console.tell(f"# the worker ended by itself (exit code {worker.returncode}):\n{worker.tail()}")
+            if not worker.running:
+                console.tell(f"# the worker ended by itself; the end of its log:\n{worker.log_tail()}")
                 sys.exit(console.JOB_FAILED)
         console.tell("# stopping")
 

@@ -13,14 +13,13 @@ from typing import Self
 
 from pydantic import SecretStr
 
+from ..broker import READY_FOR_JOBS
 from ..job import QUEUES
 from ..settings import Settings
 from .process import Process, directory_for
 from .seaweedfs import SeaweedFS
 from .valkey import Valkey
 
-READY_TO_PAINT = "ready to paint"
-"""A worker says so in its log once its models are loaded."""
 _WORKER_START_TIMEOUT_S = 120
 _WORKER_GRACE_S = 30
 
@@ -129,8 +128,8 @@ class Stack:
         env: Mapping[str, str] | None = None,
         timeout_s: float = _WORKER_START_TIMEOUT_S,
     ) -> Process:
-        """Start a worker for these queues and wait until it is ready to paint. Raises Unavailable if it is not."""
+        """Start a worker for these queues and wait until it is ready for jobs. Raises Unavailable if it is not."""
         command = [sys.executable, "-m", "stylequeue_worker", "--queues", ",".join(queues)]
         process = self.process(name, command, env=env, grace_s=_WORKER_GRACE_S)
-        process.wait_for_line(READY_TO_PAINT, timeout_s)
+        process.wait_for_line(READY_FOR_JOBS, timeout_s)
         return process
