@@ -6,11 +6,12 @@ from pathlib import Path
 from typing import Literal, Self
 
 from pydantic import Field, SecretStr, ValidationError, model_validator
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
 
 from .errors import InvalidSettings
 
 _DAY_S = 24 * 3600
+_HINT = "docs/operations.md lists all settings"
 
 Buckets = tuple[str, ...]
 
@@ -83,7 +84,10 @@ class Settings(BaseSettings):
                 f"{'_'.join(('STYLEQUEUE', *map(str, e['loc']))).upper()}: {e['msg']}" if e["loc"] else e["msg"]
                 for e in error.errors(include_input=False)
             )
-            raise InvalidSettings(wrong, "docs/operations.md lists all settings") from None
+            raise InvalidSettings(wrong, _HINT) from None
+        except SettingsError as error:
+            # Says which field, never the value; only lists are parsed before they are validated.
+            raise InvalidSettings(f"{error}: not JSON", 'lists are written as ["a", "b"]') from None
 
     @property
     def models(self) -> Path:

@@ -1,0 +1,46 @@
+"""What a backend pays for importing the package."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+HEAVY = {"tensorflow", "keras", "numpy", "PIL", "matplotlib", "boto3", "botocore", "celery", "kombu", "redis"}
+
+
+def loaded_after(code: str) -> set[str]:
+    """Top-level modules that are loaded once `code` has run in a fresh interpreter."""
+    script = f"import sys\n{code}\nprint(*sorted({{name.split('.')[0] for name in sys.modules}}))"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    return set(done.stdout.split())
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "import stylequeue",
+        "from stylequeue import *",
+        "import stylequeue.cli, stylequeue.local",
+        "from stylequeue import StyleQueue; StyleQueue()",
+    ],
+)
+def test_importing_loads_nothing_heavy(code: str) -> None:
+    assert not loaded_after(code) & HEAVY
+
+
+def test_a_producer_that_submits_never_meets_the_worker_side() -> None:
+    loaded = loaded_after("import stylequeue.broker, stylequeue.ledger, stylequeue.store, celery, redis, boto3")
+    assert not loaded & {"stylequeue_worker", "tensorflow", "numpy", "PIL"}
+
+
+def test_every_public_name_is_there() -> None:
+    loaded_after("import stylequeue\nfor name in stylequeue.__all__: getattr(stylequeue, name)")
+
+
+def test_an_unknown_name_is_an_attribute_error() -> None:
+    import stylequeue
+
+    with pytest.raises(AttributeError, match="Stylequeue"):
+        _ = stylequeue.Stylequeue
