@@ -73,6 +73,8 @@ class Code(StrEnum):
     EVENTS_LOST = "events_lost"
     BROKER_UNAVAILABLE = "broker_unavailable"
     STORE_UNAVAILABLE = "store_unavailable"
+    STORE_REFUSED = "store_refused"
+    """The store understood the request and will not serve it, for a reason that has no code of its own here."""
     LOCAL_STACK_FAILED = "local_stack_failed"
     """A part of the embedded stack is not installed or did not start."""
     INVALID_SETTINGS = "invalid_settings"
