@@ -5,6 +5,8 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
+# Hashes, but no address of an index.
+LOCK := --quiet --system-certs --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-annotate --no-header
 
 .PHONY: help
 help:  ## list the targets
@@ -27,3 +29,34 @@ install: $(INSTALLED)  ## install into .venv what the other targets need
 schemas: $(INSTALLED)  ## write docs/schema anew, after a change of the contract that was meant
 	$(BIN)/stylequeue schema job > docs/schema/job.json
 	$(BIN)/stylequeue schema event > docs/schema/event.json
+
+.PHONY: demo
+demo: $(INSTALLED)  ## paint the sample pictures on a stack of its own; pictures in demo-output
+	$(BIN)/stylequeue demo
+
+.PHONY: test
+test: $(INSTALLED)  ## run all tests
+	$(BIN)/python -m pytest
+
+.PHONY: check
+check: $(INSTALLED)  ## format, lint, types, layers
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+.PHONY: fix
+fix: $(INSTALLED)  ## format, and mend what the linter can
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+.PHONY: bench-queue
+bench-queue: $(INSTALLED)  ## what the service adds to a bare Celery task (JOBS=200)
+	$(BIN)/python -m tests.benchmarks.bench_queue
+
+.PHONY: lock
+lock: $(INSTALLED)  ## resolve the requirements anew
+	echo uv | $(BIN)/uv pip compile $(LOCK) - --output-file requirements/installer.txt
+	$(BIN)/uv pip compile $(LOCK) --extra dev pyproject.toml --output-file requirements/dev.txt
+	$(BIN)/uv pip compile $(LOCK) --extra worker pyproject.toml --output-file requirements/worker.txt
+	$(BIN)/uv pip compile $(LOCK) --extra gpu pyproject.toml --output-file requirements/gpu.txt

@@ -1,0 +1,56 @@
+"""A worker that is real but for its painter, which hands the content back after the steps asked for.
+
+Run it as `python -m tests.support.fake_worker NAME`.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Iterator
+from typing import Any
+
+from stylequeue.job import QUEUES, ResolvedOptimizeRecipe
+from stylequeue.settings import Settings
+from stylequeue_worker.app import make_worker_app
+
+STEP_S = 0.01
+
+
+class FakePainter:
+    """Takes `STEP_S` a step and paints nothing."""
+
+    def network(self, recipe: object) -> Any:
+        from stylequeue_worker.engine import Network
+
+        return Network("fake", "0" * 64)
+
+    def paint(self, content: Any, styles: object, recipe: object) -> Iterator[Any]:
+        from stylequeue_worker.engine import Step
+
+        steps = recipe.steps if isinstance(recipe, ResolvedOptimizeRecipe) else 1
+        for step in range(1, steps + 1):
+            if steps > 1:
+                time.sleep(STEP_S)
+            yield Step(step, steps, max(content.shape[1:3]), {"style": 1 / step}, content)
+
+
+def load_painter(settings: Settings) -> FakePainter:
+    return FakePainter()
+
+
+app = make_worker_app(Settings.load(), module="tests.support.fake_worker", load_painter=load_painter)
+
+
+@app.task(name="tests.nothing")  # type: ignore[untyped-decorator]
+def nothing() -> float:
+    """A bare Celery task, to compare with: when it began."""
+    return time.time()
+
+
+if __name__ == "__main__":
+    from tests.support.fake_worker import app as _app  # not this module's own, which is called __main__
+
+    _app.worker_main(
+        ["worker", f"--queues={','.join(QUEUES)}", f"--hostname={sys.argv[1]}@%h", "--without-gossip", "--without-mingle"]
+    )
