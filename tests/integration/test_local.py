@@ -85,7 +85,7 @@ def test_two_stacks_at_once_are_separate_and_leave_nothing() -> None:
 
 
 @LINUX
-@pytest.mark.parametrize("signal_number", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("signal_number", [signal.SIGKILL, signal.SIGINT])
 def test_an_ended_starter_leaves_nothing(signal_number: signal.Signals) -> None:
     program = """
         import json, sys, time

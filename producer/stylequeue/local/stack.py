@@ -52,7 +52,7 @@ class Stack:
 
     def __init__(self, directory: Path | None = None, settings: Settings | None = None) -> None:
         self._directory = directory
-        self._base = settings or Settings()
+        self._base = settings or Settings.load()
         self._stopping = ExitStack()
 
     def __enter__(self) -> Self:
