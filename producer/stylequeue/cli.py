@@ -307,3 +307,7 @@ def _moment(text: str) -> datetime:
     except ValueError:
         raise InvalidJob(f"--deadline {text!r} is no time", "write 30m, 2h, 7d or 2030-01-31T12:00Z") from None
     return moment if moment.tzinfo else moment.astimezone()
+
+
+if __name__ == "__main__":
+    main()

@@ -32,7 +32,7 @@ class FakePainter:
         for step in range(1, steps + 1):
             if steps > 1:
                 time.sleep(STEP_S)
-            yield Step(step, steps, max(content.shape[1:3]), {"style": 1 / step}, content)
+            yield Step(step, steps, max(content.shape[1:3]), {"style": 1 / step}, step / steps, lambda: content)
 
 
 def load_painter(settings: Settings) -> FakePainter:

@@ -12,7 +12,7 @@ import typer
 
 from .. import console
 from ..settings import Settings
-from .demo import run_demo
+from .demo import PAINTED, make_models, run_demo
 from .stack import Stack
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
@@ -29,6 +29,7 @@ def up(
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: stop.set())
     with console.errors_told(as_json=False), Stack(data, Settings.load()) as stack:
+        make_models()
         console.tell("# Valkey and SeaweedFS are up. In other terminals, first paste this:")
         for name, value in stack.env.items():
             print(f"export {name}='{value}'", flush=True)
@@ -45,10 +46,12 @@ def up(
 @app.command()
 def demo(
     output: Annotated[Path, typer.Option(help="Where the pictures go.")] = Path("demo-output"),
+    size: Annotated[int | None, typer.Option(help="Longest side of the painted picture in pixels.")] = PAINTED.size,
+    steps: Annotated[int | None, typer.Option(help="Its gradient evaluations. [default: the preset's]")] = None,
 ) -> None:
     """Paint the sample pictures, fast and well, on a stack of its own."""
     with console.errors_told(as_json=False):
-        run_demo(output)
+        run_demo(output, size_px=size, steps=steps)
 
 
 if __name__ == "__main__":

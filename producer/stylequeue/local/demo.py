@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import shutil
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -22,15 +24,21 @@ FAST = FastRecipe(size=512)
 PAINTED = OptimizeRecipe(size=256)
 
 
-def run_demo(directory: Path) -> None:
-    """Paint the samples by both methods and leave pictures, contact sheet and events in `directory`."""
+def run_demo(directory: Path, *, size_px: int | None = None, steps: int | None = None) -> None:
+    """Paint the samples by both methods and leave pictures, contact sheet and events in `directory`.
+
+    `size_px` and `steps` replace those of the painted job.
+    """
     directory.mkdir(parents=True, exist_ok=True)
     seconds: dict[str, float] = {}
+    painted = PAINTED.model_copy(update={"size": size_px or PAINTED.size, "steps": steps or PAINTED.steps})
     samples = files(__package__) / "samples"
     for sample, name in ((CONTENT, "content.jpg"), (STYLE, "style.jpg")):
         with as_file(samples / sample) as path:
             shutil.copyfile(path, directory / name)
 
+    with _timed("make the networks", seconds):
+        make_models()
     with _timed("start Valkey and SeaweedFS", seconds):
         stack = Stack(settings=Settings.load()).start()
     try:
@@ -40,7 +48,7 @@ def run_demo(directory: Path) -> None:
             with _timed("fast job", seconds):
                 events = _paint(queue, directory, FAST, "fast.jpg", label="fast")
             with _timed("painted job", seconds):
-                events += _paint(queue, directory, PAINTED, "result.jpg", label="paint", report="report.png")
+                events += _paint(queue, directory, painted, "result.jpg", label="paint", report="report.png")
         (directory / "events.jsonl").write_text("".join(event.model_dump_json() + "\n" for event in events))
     finally:
         with _timed("stop everything", seconds):
@@ -51,6 +59,12 @@ def run_demo(directory: Path) -> None:
         console.tell(f"  {took_s:6.1f} s  {part}")
     for name in ("content.jpg", "style.jpg", "fast.jpg", "result.jpg", "report.png", "events.jsonl"):
         print(directory / name)
+
+
+def make_models() -> None:
+    """Put into the model directory what the demo paints with, unless it is there. Needs no internet."""
+    command = [sys.executable, "-m", "stylequeue_worker.models", "pull", "vgg16", "fast"]
+    subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
 
 
 def _paint(

@@ -1,0 +1,155 @@
+"""The command, as a person or a script uses it: run as its own process."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from stylequeue.client import StyleQueue
+from stylequeue.job import ImageRef
+from stylequeue.local import Stack
+from tests.support import pictures
+
+DONE, JOB_FAILED, BAD_INPUT, NOT_REACHABLE = range(4)
+
+
+class Command:
+    """`stylequeue` with the settings of a stack."""
+
+    def __init__(self, env: Mapping[str, str]) -> None:
+        self.env = {**os.environ, **env, "COLUMNS": "200"}
+
+    def __call__(self, *arguments: str | Path, exit_code: int = DONE) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-m", "stylequeue.cli", *map(str, arguments)]
+        done = subprocess.run(command, env=self.env, capture_output=True, text=True, check=False, timeout=120)
+        assert done.returncode == exit_code, done.stdout + done.stderr
+        assert "Traceback" not in done.stderr
+        return done
+
+
+@pytest.fixture
+def stylequeue(stack: Stack) -> Command:
+    return Command(stack.env)
+
+
+@pytest.fixture
+def photo(tmp_path: Path) -> Path:
+    path = tmp_path / "photo.jpg"
+    path.write_bytes(pictures.jpeg(96, 64))
+    return path
+
+
+def test_from_files_to_a_file(stylequeue: Command, service: StyleQueue, photo: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out.png"
+    done = stylequeue(
+        "submit", "--content", photo, "--style", photo, "--style", photo, "--weight", "1", "--weight", "2",
+        "--method", "fast", "--size", "64", "--strength", "0.5", "--report", "--wait", "-o", out,
+    )  # fmt: skip
+    assert done.stdout.strip() == str(out)
+    with Image.open(out) as image:
+        assert (image.format, image.size) == ("PNG", (64, 43))
+    with Image.open(tmp_path / "out.report.png") as image:
+        assert image.format == "PNG"
+    assert "fast" in done.stderr, "progress is shown"
+
+
+def test_for_machines(stylequeue: Command, service: StyleQueue, photograph: ImageRef) -> None:
+    uri = f"s3://{photograph.bucket}/{photograph.key}"
+    done = stylequeue(
+        "submit", "--content", uri, "--style", uri, "--size", "32", "--steps", "2", "--network", "vgg16",
+        "--label", "user=42", "--deadline", "2h", "--to", "s3://results/cli/picture.webp", "--overwrite",
+        "--wait", "--json",
+    )  # fmt: skip
+    outcome = json.loads(done.stdout)
+    assert outcome["output"]["key"] == "cli/picture.webp"
+    assert outcome["output"]["content_type"] == "image/webp"
+    assert outcome["labels"] == {"user": "42"}
+    assert done.stderr == ""
+
+    record = json.loads(stylequeue("status", outcome["id"], "--json").stdout)
+    assert record["state"] == "succeeded"
+    events = [json.loads(line) for line in stylequeue("watch", outcome["id"], "--json").stdout.splitlines()]
+    assert events[0]["type"].endswith("accepted.v1")
+    assert events[-1] == record["outcome"]
+
+
+def test_for_people(stylequeue: Command, service: StyleQueue, photo: Path) -> None:
+    job_id = stylequeue("submit", "--content", photo, "--style", photo, "--method", "fast", "--size", "32").stdout.strip()
+    watched = stylequeue("watch", job_id).stdout
+    assert "accepted" in watched
+    assert f"s3://results/{job_id}.jpg" in watched
+    assert "succeeded" in stylequeue("status", job_id).stdout
+
+
+def test_a_job_that_fails(stylequeue: Command, service: StyleQueue) -> None:
+    uri = "s3://uploads/nowhere.jpg"
+    done = stylequeue("submit", "--content", uri, "--style", uri, "--wait", exit_code=JOB_FAILED)
+    assert "object_not_found" in done.stderr
+    assert "check bucket" in done.stderr
+    done = stylequeue("submit", "--content", uri, "--style", uri, "--wait", "--json", exit_code=JOB_FAILED)
+    assert json.loads(done.stderr)["error"]["code"] == "object_not_found"
+    assert done.stdout == ""
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--content", "nowhere.jpg", "--style", "nowhere.jpg"], "no such file"),
+        (["--content", "s3://uploads", "--style", "s3://a/b"], "s3://bucket/key"),
+        (["--content", "s3://u/k", "--style", "s3://u/k", "--size", "5"], "size"),
+        (["--content", "s3://u/k", "--style", "s3://u/k", "--method", "fast", "--steps", "5"], "steps"),
+        (["--content", "s3://u/k", "--style", "s3://u/k", "--weight", "1", "--weight", "2"], "--weight"),
+        (["--content", "s3://u/k", "--style", "s3://u/k", "--label", "x"], "key=value"),
+        (["--content", "s3://u/k", "--style", "s3://u/k", "--deadline", "soon"], "30m"),
+        (["--content", "s3://u/k"], "--style"),
+    ],
+)
+def test_bad_input_says_what_to_do(stylequeue: Command, arguments: list[str], said: str) -> None:
+    done = stylequeue("submit", *arguments, exit_code=BAD_INPUT)
+    assert said in done.stderr
+    assert done.stdout == ""
+
+
+def test_an_unknown_job(stylequeue: Command) -> None:
+    for command in ("status", "watch"):
+        assert "no job 'nobody'" in stylequeue(command, "nobody", exit_code=BAD_INPUT).stderr
+
+
+def test_nobody_answers(stack: Stack, photo: Path) -> None:
+    lonely = Command({**stack.env, "STYLEQUEUE_REDIS_URL": "redis://:secret-word@127.0.0.1:1/0"})
+    done = lonely("status", "somebody", exit_code=NOT_REACHABLE)
+    assert "127.0.0.1:1" in done.stderr
+    assert "STYLEQUEUE_REDIS_URL" in done.stderr
+    assert "secret-word" not in done.stderr
+    storeless = Command({**stack.env, "STYLEQUEUE_S3_ENDPOINT_URL": "http://127.0.0.1:1", "STYLEQUEUE_S3_ATTEMPTS": "1"})
+    done = storeless("submit", "--content", photo, "--style", photo, exit_code=NOT_REACHABLE)
+    assert "STYLEQUEUE_S3_ENDPOINT_URL" in done.stderr
+
+
+def test_wrong_settings(stack: Stack) -> None:
+    wrong = Command({**stack.env, "STYLEQUEUE_S3_ATTEMPTS": "many"})
+    assert "STYLEQUEUE_S3_ATTEMPTS" in wrong("status", "somebody", exit_code=BAD_INPUT).stderr
+
+
+def test_the_doctor(stylequeue: Command, service: StyleQueue, stack: Stack) -> None:
+    well = stylequeue("doctor").stdout
+    assert "BAD" not in well
+    assert "bucket results" in well
+    ill = Command({**stack.env, "STYLEQUEUE_OUTPUT_BUCKET": "nowhere"})
+    done = ill("doctor", "--json", exit_code=BAD_INPUT)
+    [bad] = [finding for finding in json.loads(done.stdout) if not finding["ok"]]
+    assert bad["what"] == "bucket nowhere"
+    dead = Command({**stack.env, "STYLEQUEUE_REDIS_URL": "redis://127.0.0.1:1/0"})
+    assert "BAD" in dead("doctor", exit_code=NOT_REACHABLE).stdout
+
+
+def test_schema(stylequeue: Command) -> None:
+    assert json.loads(stylequeue("schema", "job").stdout)["title"] == "Job"
+    assert "oneOf" in json.loads(stylequeue("schema", "event").stdout)
