@@ -1,6 +1,4 @@
 """A worker that is real but for its painter, which hands the content back after the steps asked for.
-
-Run it as `python -m tests.support.fake_worker NAME`.
 """
 
 from __future__ import annotations
@@ -10,11 +8,17 @@ import time
 from collections.abc import Iterator
 from typing import Any
 
-from stylequeue.job import QUEUES, ResolvedOptimizeRecipe
+from stylequeue.job import ResolvedOptimizeRecipe
 from stylequeue.settings import Settings
 from stylequeue_worker.app import make_worker_app
 
 STEP_S = 0.01
+
+
+def command(name: str) -> list[str]:
+    """What starts this worker."""
+    celery = [sys.executable, "-m", "celery", "-A", "tests.support.fake_worker", "worker"]
+    return [*celery, f"--hostname={name}@%h", "--without-gossip", "--without-mingle"]
 
 
 class FakePainter:
@@ -32,7 +36,7 @@ class FakePainter:
         for step in range(1, steps + 1):
             if steps > 1:
                 time.sleep(STEP_S)
-            yield Step(step, steps, max(content.shape[1:3]), {"style": 1 / step}, step / steps, lambda: content)
+            yield Step(step, steps, max(content.shape[1:3]), {"style": 1 / step}, content)
 
 
 def load_painter(settings: Settings) -> FakePainter:
@@ -46,11 +50,3 @@ app = make_worker_app(Settings.load(), module="tests.support.fake_worker", load_
 def nothing() -> float:
     """A bare Celery task, to compare with: when it began."""
     return time.time()
-
-
-if __name__ == "__main__":
-    from tests.support.fake_worker import app as _app  # not this module's own, which is called __main__
-
-    _app.worker_main(
-        ["worker", f"--queues={','.join(QUEUES)}", f"--hostname={sys.argv[1]}@%h", "--without-gossip", "--without-mingle"]
-    )

@@ -308,7 +308,7 @@ class Reporter:
             steps=step.steps,
             size_px=step.size_px,
             losses=dict(step.losses),
-            left_s=elapsed_s * (1 - step.done) / step.done if step.done and elapsed_s else None,
+            left_s=elapsed_s * (step.steps - step.step) / step.step if step.step else None,
         )
 
     def tell(self, stage: str, **details: Any) -> None:
