@@ -12,6 +12,7 @@ import os
 import sys
 import time
 from collections.abc import Sequence
+from pathlib import Path
 from statistics import median, quantiles
 
 from celery import Celery
@@ -23,6 +24,7 @@ from stylequeue.client import StyleQueue
 from stylequeue.events import Started
 from stylequeue.job import Job
 from stylequeue.local import Stack
+from tests.support.fake_worker import command
 from tests.support.jobs import make_job
 
 JOBS = int(os.environ.get("JOBS", "200"))
@@ -89,8 +91,7 @@ def ms(seconds: Sequence[float]) -> str:
 
 def main() -> int:
     with Stack() as stack, StyleQueue(stack.settings) as queue:
-        command = [sys.executable, "-m", "tests.support.fake_worker", "bench"]
-        worker = stack.process("worker", command, env={"PYTHONPATH": os.getcwd(), "STYLEQUEUE_LOG_LEVEL": "INFO"})
+        worker = stack.process("worker", command("bench"), env={"PYTHONPATH": str(Path.cwd())})
         worker.wait_for_line(READY_FOR_JOBS, 60)
         app = make_app(stack.settings)
         for bucket in ("uploads", "styles"):

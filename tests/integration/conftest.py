@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,6 +12,7 @@ from stylequeue.client import StyleQueue
 from stylequeue.job import ImageRef
 from stylequeue.local import Process, Stack
 from tests.support import pictures
+from tests.support.fake_worker import command
 
 START_TIMEOUT_S = 120
 
@@ -49,7 +49,7 @@ def start_fake_worker(stack: Stack, name: str, **env: str) -> Process:
     """A worker whose painter is fake; `env` are further settings."""
     process = stack.process(
         name,
-        [sys.executable, "-m", "tests.support.fake_worker", name],
+        command(name),
         env={"PYTHONPATH": str(Path(__file__).parents[2]), **env},
     )
     process.wait_for_line(READY_FOR_JOBS, START_TIMEOUT_S)

@@ -12,6 +12,7 @@ from billiard.exceptions import TimeLimitExceeded, WorkerLostError
 from celery import Celery, Task
 from celery.exceptions import Ignore
 from celery.signals import setup_logging, task_failure, worker_process_init
+from celery.worker.request import Request
 
 from stylequeue.broker import READY_FOR_JOBS, make_app
 from stylequeue.errors import Code, JobFailed, LeaseLost, StyleQueueError
@@ -26,6 +27,13 @@ if TYPE_CHECKING:
     from .task import Painter, Stylist
 
 log = logging.getLogger(__name__)
+
+
+class JobRequest(Request):  # type: ignore[misc]
+    """A job's message in the parent process."""
+
+    store_errors = False
+    """Celery's own word for a child that was cut off must not reach the sender: `job_was_cut_off` says it in ours."""
 
 
 def make_worker_app(settings: Settings, *, module: str, load_painter: Callable[[Settings], Painter]) -> Celery:
@@ -54,7 +62,7 @@ def make_worker_app(settings: Settings, *, module: str, load_painter: Callable[[
 
     worker_process_init.connect(warm_up, weak=False)
 
-    @app.task(name=TASK_NAME, bind=True, typing=False)
+    @app.task(name=TASK_NAME, bind=True, typing=False, Request=JobRequest)
     def stylize(task: Task, *args: Any, **kwargs: Any) -> dict[str, Any]:
         """Paint one job."""
         from .task import Delivery, NotOurs

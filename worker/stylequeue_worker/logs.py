@@ -10,7 +10,7 @@ from contextvars import ContextVar
 
 _job_id: ContextVar[str] = ContextVar("job_id", default="-")
 
-_FORMAT = "%(asctime)s %(levelname)s job=%(job_id)s %(name)s: %(message)s"
+_FORMAT = "%(asctime)s %(levelname)s pid=%(process)d job=%(job_id)s %(name)s: %(message)s"
 
 
 @contextmanager
