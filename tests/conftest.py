@@ -12,6 +12,9 @@ from pydantic import SecretStr
 
 from stylequeue.local import Stack
 from stylequeue.settings import Settings
+from tests.support.models import model_dir
+
+__all__ = ["model_dir"]
 
 for _name in [name for name in os.environ if name.upper().startswith("STYLEQUEUE_")]:
     del os.environ[_name]  # tests see the defaults, whatever the developer has set

@@ -41,7 +41,7 @@ def service(session_queue: StyleQueue, real_worker: Process) -> StyleQueue:
 def photograph(session_queue: StyleQueue, tmp_path_factory: pytest.TempPathFactory) -> ImageRef:
     """A content picture in the store, 96 x 64 px."""
     path = tmp_path_factory.mktemp("content") / "photograph.jpg"
-    path.write_bytes(pictures.jpeg(96, 64))
+    path.write_bytes(pictures.jpeg())
     return session_queue.store.upload_file(path)
 
 

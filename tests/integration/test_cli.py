@@ -42,7 +42,7 @@ def stylequeue(stack: Stack) -> Command:
 @pytest.fixture
 def photo(tmp_path: Path) -> Path:
     path = tmp_path / "photo.jpg"
-    path.write_bytes(pictures.jpeg(96, 64))
+    path.write_bytes(pictures.jpeg())
     return path
 
 

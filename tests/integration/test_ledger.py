@@ -195,7 +195,7 @@ def test_no_key_of_an_ended_job_stays_for_ever(settings: Settings) -> None:
         ledger.finish(job.id, fence=claim(ledger, job).record.fence, data=FAILED)
     for key in keys(ledger):
         if ":job:" in key:
-            assert 0 < ledger.redis.ttl(key) <= 1000, key  # type: ignore[operator]
+            assert 0 < ledger.redis.ttl(key) <= 1000, key
     # What has no TTL is capped, or loses its entries with the records they name.
     assert {key for key in keys(ledger) if ":job:" not in key} == {
         "stylequeue:events",
@@ -222,7 +222,7 @@ def test_streams_are_capped(settings: Settings) -> None:
     for number in range(1, 400):
         ledger.progress(job.id, fence=fence, data=ProgressData(number=number, stage="painting"))
     # Redis trims whole nodes of a hundred entries.
-    assert ledger.redis.xlen(f"stylequeue:job:{job.id}:events") <= 110  # type: ignore[operator]
+    assert ledger.redis.xlen(f"stylequeue:job:{job.id}:events") <= 110
 
 
 def test_a_reader_that_fell_behind_the_trim_is_told(ledger: Ledger) -> None:

@@ -252,6 +252,14 @@ def test_a_deaf_process_is_killed_with_its_children(tmp_path: Path) -> None:
     eventually(lambda: not alive(child))
 
 
+@LINUX
+def test_a_command_dies_with_its_guard(tmp_path: Path) -> None:
+    process = Process("sleeper", ["sleep", "600"], directory=tmp_path, log=tmp_path / "log")
+    os.kill(int(Path(f"/proc/{process.pid}/stat").read_text().split()[3]), signal.SIGKILL)
+    eventually(lambda: not alive(process.pid))
+    process.stop()
+
+
 def test_environment_carries_the_settings_to_another_process(stack: Stack, monkeypatch: pytest.MonkeyPatch) -> None:
     settings = stack.settings.model_copy(update={"read_buckets": ("a-bucket", "b-bucket"), "max_image_pixels": 7})
     for name, value in environment(settings).items():

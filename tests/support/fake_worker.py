@@ -46,7 +46,7 @@ def load_painter(settings: Settings) -> FakePainter:
 app = make_worker_app(Settings.load(), module="tests.support.fake_worker", load_painter=load_painter)
 
 
-@app.task(name="tests.nothing")  # type: ignore[untyped-decorator]
+@app.task(name="tests.nothing")
 def nothing() -> float:
     """A bare Celery task, to compare with: when it began."""
     return time.time()

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 
-class JobRequest(Request):  # type: ignore[misc]
+class JobRequest(Request):
     """A job's message in the parent process."""
 
     store_errors = False
@@ -63,13 +63,13 @@ def make_worker_app(settings: Settings, *, module: str, load_painter: Callable[[
     worker_process_init.connect(warm_up, weak=False)
 
     @app.task(name=TASK_NAME, bind=True, typing=False, Request=JobRequest)
-    def stylize(task: Task, *args: Any, **kwargs: Any) -> dict[str, Any]:
+    def stylize(task: Task[Any, Any], *args: Any, **kwargs: Any) -> dict[str, Any]:
         """Paint one job."""
         from .task import Delivery, NotOurs
 
         if stylist is None:
             raise Ignore
-        request = task.request
+        request: Any = task.request
         delivery = Delivery(
             task_id=request.id,
             worker=request.hostname,
