@@ -31,6 +31,9 @@ _CURVES_MIN_WIDTH_PX = 560
 _AXIS_LABELS_PX = 70
 """Left of the curves and right of them, for numbers and names."""
 
+_MAX_SHAPE = 3.0
+"""A picture longer than so many times its other side is shown in a frame of that shape, or it would starve the rest."""
+
 _DPI = 100
 _PAPER, _INK, _FAINT = "#faf8f4", "#2b2a28", "#8a857c"
 _COLOURS = {"style": "#b5482a", "content": "#2f5d8a", "variation": "#5b8c5a", "total": "#2b2a28"}
@@ -109,12 +112,13 @@ def _row(pictures: Sequence[tuple[Image.Image, str]], max_height_px: int) -> tup
     """Pictures side by side, equally high, filling the width if that makes none too high; and that height."""
     if not pictures:
         return [], 0
-    shapes = [picture.width / picture.height for picture, _ in pictures]
+    shapes = [min(max(picture.width / picture.height, 1 / _MAX_SHAPE), _MAX_SHAPE) for picture, _ in pictures]
     height_px = min(max_height_px, int((_INNER_PX - _GAP_PX * (len(pictures) - 1)) / sum(shapes)))
     placed, left_px = [], _MARGIN_PX
     for (picture, label), shape in zip(pictures, shapes, strict=True):
-        width_px = max(1, int(shape * height_px))
-        placed.append(_Placed(picture.resize((width_px, height_px), Image.Resampling.LANCZOS), label, left_px))
+        width_px = int(shape * height_px)
+        inside = ImageOps.contain(picture, (width_px, height_px), Image.Resampling.LANCZOS)
+        placed.append(_Placed(inside, label, left_px))
         left_px += width_px + _GAP_PX
     return placed, height_px
 
