@@ -13,19 +13,22 @@ from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image, ImageChops, ImageCms
-from PIL.ImageFile import ImageFile
+from PIL import Image, ImageChops, ImageCms, ImageFile
 from PIL.JpegImagePlugin import JpegImageFile
 from PIL.PngImagePlugin import PngImageFile
 from PIL.WebPImagePlugin import WebPImageFile
 
 from stylequeue.errors import Code, Permanent
-from stylequeue.job import MIN_SIDE_PX, ImageFormat
+from stylequeue.job import MAX_SIZE_PX, MIN_SIDE_PX, ImageFormat
+
+# Pillow's room for a progressive JPEG, which has to be written in one go. Its own guess, a byte a pixel, is too small
+# for fine detail.
+ImageFile.MAXBLOCK = 4 * MAX_SIZE_PX**2
 
 Pixels = npt.NDArray[np.float32]
 
 # The readers themselves, not Image.open: that would try others, and guards against large pictures by warnings.
-_READERS: Final[dict[ImageFormat, Callable[[io.BytesIO], ImageFile]]] = {
+_READERS: Final[dict[ImageFormat, Callable[[io.BytesIO], ImageFile.ImageFile]]] = {
     "jpeg": JpegImageFile,
     "png": PngImageFile,
     "webp": WebPImageFile,
@@ -211,7 +214,7 @@ def _damaged(image_format: ImageFormat, data: bytes, error: Exception) -> Perman
     )
 
 
-def _on_white(picture: ImageFile) -> Image.Image:
+def _on_white(picture: ImageFile.ImageFile) -> Image.Image:
     """RGB in sRGB, what is transparent replaced by white."""
     profile = picture.info.get("icc_profile")
     if picture.mode.startswith("I"):
@@ -226,7 +229,7 @@ def _on_white(picture: ImageFile) -> Image.Image:
     return _to_srgb(picture if picture.mode in ("L", "RGB") else picture.convert("RGB"), profile)
 
 
-def _eight_bits(grey: ImageFile) -> Image.Image:
+def _eight_bits(grey: ImageFile.ImageFile) -> Image.Image:
     values = np.asarray(grey).astype(np.uint32)
     eight_bits = ((values + _SIXTEEN_TO_EIGHT_BITS // 2) // _SIXTEEN_TO_EIGHT_BITS).astype(np.uint8)
     if (transparent := grey.info.get("transparency")) is not None:
@@ -234,7 +237,7 @@ def _eight_bits(grey: ImageFile) -> Image.Image:
     return Image.fromarray(eight_bits)
 
 
-def _ink(cmyk: ImageFile) -> Image.Image:
+def _ink(cmyk: ImageFile.ImageFile) -> Image.Image:
     # Adobe stores ink upside down, and Pillow takes every CMYK JPEG for Adobe's. Those without its marker are not.
     return cmyk if "adobe" in cmyk.info else ImageChops.invert(cmyk)
 
@@ -253,7 +256,7 @@ def _to_srgb(picture: Image.Image, profile: bytes | None) -> Image.Image:
     return picture.convert("RGB")
 
 
-def _upright(picture: Image.Image, source: ImageFile) -> Image.Image:
+def _upright(picture: Image.Image, source: ImageFile.ImageFile) -> Image.Image:
     try:
         orientation = source.getexif().get(_EXIF_ORIENTATION)
     except Exception:
