@@ -7,9 +7,13 @@ from typing import Annotated
 
 import typer
 
+from stylequeue import console
 from stylequeue.job import QUEUES
 
+app = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
 
+
+@app.command()
 def run(
     queues: Annotated[str, typer.Option(help="Which queues to take jobs from, comma-separated.")] = ",".join(QUEUES),
     gpu: Annotated[
@@ -29,9 +33,10 @@ def run(
     # Before TensorFlow is imported in the child: its own chatter is no news to an operator.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
-    from .main import app
+    with console.errors_told(as_json=False):
+        from .main import app as celery_app
 
-    app.worker_main(
+    celery_app.worker_main(
         [
             "worker",
             f"--queues={','.join(wanted)}",
@@ -43,4 +48,4 @@ def run(
 
 
 if __name__ == "__main__":
-    typer.run(run)
+    app(prog_name="stylequeue worker")

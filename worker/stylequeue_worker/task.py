@@ -246,7 +246,8 @@ class Stylist:
             reporter.step(step)
             painting.history.append(Sample(step.step, step.size_px, step.losses))
             last = step
-        assert last is not None, "a painter yields at least one step"
+        if last is None:
+            raise RuntimeError("the painter yielded no step")
         painting.picture = images.to_picture(last.picture)
         painting.scales.append((last.size_px, painting.picture))
         painting.steps = last.step

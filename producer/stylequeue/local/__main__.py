@@ -55,4 +55,4 @@ def demo(
 
 
 if __name__ == "__main__":
-    app()
+    app(prog_name="stylequeue")

@@ -67,4 +67,4 @@ def _as_dict(entry: Entry) -> dict[str, str | bool | None]:
 
 
 if __name__ == "__main__":
-    app()
+    app(prog_name="stylequeue models")
