@@ -1,8 +1,9 @@
-"""The TensorFlow part: pictures and recipes in, pictures out; nothing of queues, Redis or S3.
+"""The engine: paints a content picture in the manner of one or more style pictures.
 
-Importing this package loads no TensorFlow; `load()` does.
+It knows arrays and recipes, nothing of queues or stores. Importing this package loads no TensorFlow;
+`Engine.warm_up()` or the first painting does.
 """
 
-from .step import ENGINE_VERSION, Network, Pixels, Step
+from .engine import ENGINE_VERSION, Engine, Network, Step
 
-__all__ = ["ENGINE_VERSION", "Network", "Pixels", "Step"]
+__all__ = ["ENGINE_VERSION", "Engine", "Network", "Step"]

@@ -1,0 +1,173 @@
+"""Gradient descent on a picture: Adam and L-BFGS within the box [0, 1].
+
+Both are generators that make one evaluation of loss and gradient a yield, so the caller counts them, shows them and
+stops whenever it likes.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections import deque
+from collections.abc import Callable, Generator, Iterator, Mapping
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import tensorflow as tf
+
+
+class Evaluation(NamedTuple):
+    """Loss (scalar) and gradient (of the picture's shape) at a picture, and the loss's terms without weights."""
+
+    total: tf.Tensor
+    gradient: tf.Tensor
+    terms: Mapping[str, tf.Tensor]
+
+
+class Iterate(NamedTuple):
+    """The picture so far, and the evaluation just made."""
+
+    picture: tf.Tensor
+    evaluation: Evaluation
+
+
+Evaluate = Callable[[tf.Tensor], Evaluation]
+
+
+@dataclass(frozen=True)
+class AdamRule:
+    """Constants of Adam (Kingma and Ba, 2014) as Keras has it, and the averaging of its iterates."""
+
+    learning_rate: float
+    beta1: float
+    beta2: float
+    epsilon: float
+    averaging: float = 0.0
+    """Decay of the exponential moving average of the pictures; 0 shows the newest as it is."""
+    smoothing: bool = False
+    """Whether gradients are blurred a little first. Adam makes all pixels' steps alike, and so of faint noise dots."""
+
+
+def adam(evaluate: Evaluate, start: tf.Tensor, rule: AdamRule) -> Iterator[Iterate]:
+    """Adam from `start`, clipped to [0, 1] after each step; never ends by itself.
+
+    Keras's form: `epsilon` is added to the root of the second moment before its bias is corrected,
+    x -= rate * sqrt(1 - beta2^t) / (1 - beta1^t) * m / (sqrt(v) + epsilon). At epsilon 0.1 the textbook's form
+    takes grossly other steps.
+    """
+    picture = start
+    first, second, average = tf.zeros_like(start), tf.zeros_like(start), tf.zeros_like(start)
+    for step in itertools.count(1):
+        evaluation = evaluate(picture)
+        gradient = _blurred(evaluation.gradient) if rule.smoothing else evaluation.gradient
+        first += (1 - rule.beta1) * (gradient - first)
+        second += (1 - rule.beta2) * (gradient * gradient - second)
+        rate = rule.learning_rate * (1 - rule.beta2**step) ** 0.5 / (1 - rule.beta1**step)
+        picture = tf.clip_by_value(picture - rate * first / (tf.sqrt(second) + rule.epsilon), 0, 1)
+        average = rule.averaging * average + (1 - rule.averaging) * picture
+        yield Iterate(average / (1 - rule.averaging**step), evaluation)
+
+
+def lbfgs(evaluate: Evaluate, start: tf.Tensor) -> Iterator[Iterate]:
+    """Limited-memory BFGS from `start`, which lies in [0, 1]; ends where no descent is left.
+
+    Two-loop recursion over the last pairs of steps and gradient changes (Nocedal and Wright, 2006, algorithm 7.4).
+    Pixels at a bound that descent would push outwards are held; the others move along the projected direction.
+    """
+    pairs: deque[_Pair] = deque(maxlen=_MEMORY)
+    picture, here = start, evaluate(start)
+    yield Iterate(picture, here)
+    while True:
+        free = _free(picture, here.gradient)
+        gradient = free * here.gradient
+        size = float(tf.norm(gradient))
+        if size == 0:
+            return
+        if pairs:
+            direction = -free * _metric(gradient, pairs)
+        else:
+            # Nothing is known of the curvature yet: a first step of a visible but small change in each pixel.
+            direction = -gradient * (_FIRST_CHANGE * float(tf.size(picture)) ** 0.5 / size)
+        better = None
+        if _dot(direction, gradient) < 0:
+            better = yield from _search(evaluate, Iterate(picture, here), direction)
+        if better:
+            change, bend = better.picture - picture, better.evaluation.gradient - here.gradient
+            if (product := _dot(change, bend)) > _MIN_CURVATURE * _dot(bend, bend):
+                pairs.append(_Pair(change, bend, 1 / product))
+            picture, here = better
+        elif pairs:
+            # What was known of the curvature misled.
+            pairs.clear()
+        else:
+            return
+
+
+def _search(evaluate: Evaluate, start: Iterate, direction: tf.Tensor) -> Generator[Iterate, None, Iterate | None]:
+    """Line search within the box, by bisection (Lewis and Overton, 2013); yields every evaluation.
+
+    Returns a point that satisfies the weak Wolfe conditions, else the last one with sufficient descent, else None.
+    """
+    picture, here = start
+    best, low, high, length = None, 0.0, float("inf"), 1.0
+    for _ in range(_MAX_TRIALS):
+        trial = tf.clip_by_value(picture + length * direction, 0, 1)
+        there = evaluate(trial)
+        slope = _dot(here.gradient, trial - picture)
+        # The box can bend a direction of descent into one that is none.
+        if slope < 0 and float(there.total) <= float(here.total) + _SUFFICIENT_DESCENT * slope:
+            best, low = Iterate(trial, there), length
+        else:
+            high = length
+        yield Iterate(best.picture if best else picture, there)
+        if low == length and _dot(there.gradient, trial - picture) >= _ENOUGH_FLATTER * slope:
+            return best
+        length = 2 * low if high == float("inf") else (low + high) / 2
+    return best
+
+
+_MEMORY = 10
+_MAX_TRIALS = 15
+_SUFFICIENT_DESCENT = 1e-4
+_ENOUGH_FLATTER = 0.9
+_MIN_CURVATURE = 1e-10
+_FIRST_CHANGE = 0.02
+"""Root mean square over the pixels."""
+
+
+def _blurred(picture: tf.Tensor) -> tf.Tensor:
+    """`picture` [1, H, W, channels] under the binomial kernel 1 2 1, along both sides."""
+    padded = tf.pad(picture, [[0, 0], [1, 1], [1, 1], [0, 0]], "SYMMETRIC")
+    down = (padded[:, :-2] + 2 * padded[:, 1:-1] + padded[:, 2:]) / 4
+    return (down[:, :, :-2] + 2 * down[:, :, 1:-1] + down[:, :, 2:]) / 4
+
+
+class _Pair(NamedTuple):
+    """A step taken, the change of gradient along it, and the inverse of their product."""
+
+    change: tf.Tensor
+    bend: tf.Tensor
+    scale: float
+
+
+def _metric(gradient: tf.Tensor, pairs: deque[_Pair]) -> tf.Tensor:
+    """The inverse Hessian that `pairs` speak of, times `gradient`."""
+    direction, factors = gradient, []
+    for pair in reversed(pairs):
+        factor = pair.scale * _dot(pair.change, direction)
+        direction -= factor * pair.bend
+        factors.append(factor)
+    newest = pairs[-1]
+    direction /= newest.scale * _dot(newest.bend, newest.bend)
+    for pair, factor in zip(pairs, reversed(factors), strict=True):
+        direction += (factor - pair.scale * _dot(pair.bend, direction)) * pair.change
+    return direction
+
+
+def _free(picture: tf.Tensor, gradient: tf.Tensor) -> tf.Tensor:
+    """1 where a pixel may move, 0 where it lies at a bound and descent would push it outwards."""
+    held = ((picture <= 0) & (gradient > 0)) | ((picture >= 1) & (gradient < 0))
+    return tf.cast(~held, picture.dtype)
+
+
+def _dot(a: tf.Tensor, b: tf.Tensor) -> float:
+    return float(tf.reduce_sum(a * b))

@@ -1,0 +1,159 @@
+"""The engine's one door."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from stylequeue.errors import Code, Permanent
+from stylequeue.job import ResolvedFastRecipe, ResolvedOptimizeRecipe
+
+from .. import models
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from .fast import FastNetwork
+    from .painter import Painter
+
+ENGINE_VERSION = "1"
+"""Grows when the same inputs would give another picture."""
+
+_PREFERENCE = ("vgg19", "vgg16")
+"""What `auto` takes: the first that is on disk."""
+
+
+@dataclass(frozen=True)
+class Network:
+    """What paints: its name and the SHA-256 (hex) of its weights."""
+
+    name: str
+    digest: str
+
+
+@dataclass(frozen=True)
+class Step:
+    """One evaluation of the loss, or the single pass of the fast network."""
+
+    step: int
+    """Evaluations done, over all scales."""
+    steps: int
+    """Evaluations planned; L-BFGS may end earlier, where no descent is left."""
+    size_px: int
+    """Longest side of the picture at this scale."""
+    losses: Mapping[str, float]
+    """Without weights, by term (content, style, variation), of the picture this step evaluated; empty for `fast`."""
+    picture: np.ndarray
+    """float32 [1, height, width, 3] in [0, 1], finite."""
+
+
+class Engine:
+    """Paints with the networks of a model directory; each is loaded once.
+
+    `hub_handle` is a TensorFlow Hub handle (URL or directory) of a fast network that takes the place of ours.
+    """
+
+    def __init__(self, model_dir: Path, hub_handle: str | None = None) -> None:
+        self._model_dir = model_dir
+        self._hub_handle = hub_handle
+        self._painters: dict[Path, Painter] = {}
+        self._fast: dict[str, FastNetwork] = {}
+
+    def warm_up(self, methods: Collection[Literal["optimize", "fast"]]) -> None:
+        """Load TensorFlow and those networks for `methods` that are on disk. Do this once, before the first job."""
+        import tensorflow as tf
+
+        for gpu in tf.config.list_physical_devices("GPU"):
+            # Else TensorFlow takes all of a GPU's memory at once.
+            tf.config.experimental.set_memory_growth(gpu, True)
+        if "optimize" in methods and (name := next(filter(self._find, _PREFERENCE), None)):
+            self._painter(name)
+        if "fast" in methods and (self._hub_handle or self._find("fast")):
+            self._fast_network()
+
+    def network(self, recipe: ResolvedOptimizeRecipe | ResolvedFastRecipe) -> Network:
+        """Which network would paint `recipe`, without loading it.
+
+        Raises Permanent(NETWORK_UNAVAILABLE) where it is not on disk.
+        """
+        if isinstance(recipe, ResolvedFastRecipe):
+            return Network("fast", models.digest(self._fast_directory()))
+        name = self._vgg_name(recipe)
+        return Network(name, models.digest(self._path(name)))
+
+    def paint(
+        self,
+        content: np.ndarray,
+        styles: Sequence[tuple[np.ndarray, float]],
+        recipe: ResolvedOptimizeRecipe | ResolvedFastRecipe,
+    ) -> Iterator[Step]:
+        """Paint; the last step is the result, at the content's size. The caller may stop at any step.
+
+        content: float32 [1, H, W, 3] in [0, 1] at the output's size. styles: pictures alike, each of its own shape,
+        with its weight (> 0, relative to the others'). `recipe.size` and `recipe.preset`'s defaults are the caller's
+        affair: the arrays are painted at the size they have.
+
+        Raises ValueError for arrays of another kind; Permanent with code NETWORK_UNAVAILABLE, RECIPE_UNSUPPORTED (a
+        fast network that can do only the plainest recipe) or NOT_FINITE.
+        """
+        from .pictures import look
+
+        if not styles or any(weight <= 0 for _, weight in styles):
+            raise ValueError("at least one style is needed, and weights above nought")
+        total = sum(weight for _, weight in styles)
+        content = look(content)
+        shares = [(look(style), weight / total) for style, weight in styles]
+        if isinstance(recipe, ResolvedFastRecipe):
+            picture = self._fast_network().paint(content, shares, recipe.strength)
+            yield Step(1, 1, max(content.shape[1:3]), {}, picture)
+        elif recipe.steps == 0:
+            yield Step(0, 0, max(content.shape[1:3]), {}, content)
+        else:
+            yield from self._painter(self._vgg_name(recipe)).paint(content, shares, recipe)
+
+    def _vgg_name(self, recipe: ResolvedOptimizeRecipe) -> str:
+        if recipe.network != "auto":
+            return recipe.network
+        name = next(filter(self._find, _PREFERENCE), None)
+        if name is None:
+            raise _not_at_hand("none of the networks vgg19 and vgg16 is", "vgg16")
+        return name
+
+    def _find(self, name: str) -> Path | None:
+        return models.find(name, self._model_dir)
+
+    def _path(self, name: str) -> Path:
+        path = self._find(name)
+        if path is None:
+            raise _not_at_hand(f"network {name} is not", name)
+        return path
+
+    def _painter(self, name: str) -> Painter:
+        from .networks import load
+        from .painter import Painter
+
+        path = self._path(name)
+        if path not in self._painters:
+            self._painters[path] = Painter(load(name, path))
+        return self._painters[path]
+
+    def _fast_directory(self) -> Path:
+        from .fast import resolve
+
+        return resolve(self._hub_handle) if self._hub_handle else self._path("fast")
+
+    def _fast_network(self) -> FastNetwork:
+        from .fast import FastNetwork
+
+        directory = str(self._fast_directory())
+        if directory not in self._fast:
+            self._fast[directory] = FastNetwork(directory)
+        return self._fast[directory]
+
+
+def _not_at_hand(what: str, name: str) -> Permanent:
+    return Permanent(
+        Code.NETWORK_UNAVAILABLE, f"{what} on this worker's disk", f"run `stylequeue models pull {name}` there"
+    )

@@ -1,0 +1,95 @@
+"""The model: VGG-19 and VGG-16 without their classifier, as feature extractors (Simonyan and Zisserman, 2014).
+
+Weights are read by Keras from its own file layout; the forward pass is ours, because Keras builds a network for one
+precision and one set of outputs, and here both belong to the recipe.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from functools import cache
+from pathlib import Path
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from stylequeue.errors import Code, Permanent
+
+_KERAS_MODELS = {"vgg16": keras.applications.VGG16, "vgg19": keras.applications.VGG19}
+_IMAGENET_MEAN_BGR = (103.939, 116.779, 123.68)
+_BFLOAT16_FLAGS = {"avx512_bf16", "amx_bf16"}
+"""What Linux calls a processor's instructions for it."""
+
+
+class Vgg:
+    """Convolutions and poolings of a VGG network.
+
+    `kernels` maps a layer's Keras name ("block1_conv1", in order) to its kernel [3, 3, in, out] and bias [out].
+    Arithmetic is done in `dtype`; bfloat16 halves the time where the processor knows it.
+    """
+
+    def __init__(self, kernels: Mapping[str, tuple[np.ndarray, np.ndarray]], dtype: tf.DType = tf.float32) -> None:
+        self.dtype = dtype
+        self._kernels = kernels
+        self._constants = {
+            layer: (tf.constant(kernel, dtype), tf.constant(bias, dtype)) for layer, (kernel, bias) in kernels.items()
+        }
+
+    def cast(self, dtype: tf.DType) -> Vgg:
+        """The same network computing in `dtype`."""
+        return self if dtype == self.dtype else Vgg(self._kernels, dtype)
+
+    def features(self, picture: tf.Tensor, layers: Collection[str]) -> dict[str, tf.Tensor]:
+        """Activations (after ReLU) of the named layers, and no work beyond the deepest of them.
+
+        picture: [1, H, W, 3] in [0, 1], any float dtype; returns {layer: [1, h, w, channels] in the network's dtype}.
+        Raises ValueError for a layer the network does not have.
+        """
+        if missing := set(layers) - set(self._kernels):
+            raise ValueError(f"no such layers: {sorted(missing)}")
+        found: dict[str, tf.Tensor] = {}
+        x = tf.cast(preprocess(picture), self.dtype)
+        block = "block1"
+        for layer, (kernel, bias) in self._constants.items():
+            if not layer.startswith(block):
+                block = layer.split("_")[0]
+                x = tf.nn.max_pool2d(x, ksize=2, strides=2, padding="VALID")
+            x = tf.nn.relu(tf.nn.bias_add(tf.nn.conv2d(x, kernel, strides=1, padding="SAME"), bias))
+            if layer in layers:
+                found[layer] = x
+            if len(found) == len(layers):
+                break
+        return found
+
+
+def preprocess(picture: tf.Tensor) -> tf.Tensor:
+    """RGB in [0, 1] to what the networks were trained on: BGR in [0, 255] less ImageNet's mean."""
+    return picture[..., ::-1] * 255 - tf.constant(_IMAGENET_MEAN_BGR, picture.dtype)
+
+
+@cache
+def fast_dtype() -> tf.DType:
+    """The fastest precision for convolutions here: bfloat16 on processors that know it, else float32."""
+    try:
+        flags = set(Path("/proc/cpuinfo").read_text().split())
+    except OSError:
+        return tf.float32
+    return tf.bfloat16 if flags & _BFLOAT16_FLAGS and not tf.config.list_physical_devices("GPU") else tf.float32
+
+
+def load(name: str, path: Path) -> Vgg:
+    """The network `name` ("vgg19" or "vgg16") from a Keras weights file without top.
+
+    Raises Permanent(NETWORK_UNAVAILABLE) where the file does not hold that network.
+    """
+    try:
+        model = _KERAS_MODELS[name](include_top=False, weights=str(path))
+    except (OSError, ValueError, KeyError) as error:
+        raise Permanent(
+            Code.NETWORK_UNAVAILABLE,
+            f"{path.name} holds no weights of {name}: {type(error).__name__}",
+            f"delete it and run `stylequeue models pull {name}`",
+        ) from error
+    kernels = {layer.name: tuple(layer.get_weights()) for layer in model.layers if "_conv" in layer.name}
+    return Vgg(kernels)

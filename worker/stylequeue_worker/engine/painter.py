@@ -1,0 +1,110 @@
+"""Optimised painting: recipe -> schedule of scales -> steps."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cache
+
+import numpy as np
+import tensorflow as tf
+
+from stylequeue.errors import Code, Permanent
+from stylequeue.job import ResolvedOptimizeRecipe
+
+from .descent import Evaluate, Evaluation, Iterate, adam, lbfgs
+from .engine import Step
+from .networks import Vgg, fast_dtype
+from .objective import TERMS, Objective, View
+from .pictures import resize, scaled
+from .presets import PRESETS, Preset
+
+_MIN_SCALED_SIDE_PX = 64
+"""Of the shorter side: coarser stages hold too little of the content to be worth a step."""
+
+
+@dataclass(frozen=True)
+class Stage:
+    """Steps at one scale."""
+
+    scale: float
+    steps: int
+
+
+def schedule(preset: Preset, short_side_px: int, steps: int) -> list[Stage]:
+    """`steps` shared out among the preset's scales, coarse to fine; the last has the output's size.
+
+    Scales whose shorter side would be too small are left out, and the coarsest where there are fewer steps than scales.
+    """
+    scales = [s for s in preset.scales if s.size == 1 or short_side_px * s.size >= _MIN_SCALED_SIDE_PX][-steps:]
+    whole = sum(scale.steps for scale in scales)
+    stages = [Stage(scale.size, max(1, int(steps * scale.steps / whole))) for scale in scales[:-1]]
+    return [*stages, Stage(scales[-1].size, steps - sum(stage.steps for stage in stages))]
+
+
+class Painter:
+    """Paints with one network; what is compiled is kept for the next picture."""
+
+    def __init__(self, network: Vgg) -> None:
+        self._objective = cache(lambda preset, dtype: Objective(network.cast(dtype), PRESETS[preset]))
+
+    def paint(
+        self,
+        content: np.ndarray,
+        styles: Sequence[tuple[np.ndarray, float]],
+        recipe: ResolvedOptimizeRecipe,
+        dtype: tf.DType = tf.float32,
+    ) -> Iterator[Step]:
+        """As `Engine.paint`, for one step or more; `styles` with shares that sum to 1.
+
+        `dtype` is the precision of picture and losses; of the network, too, unless the preset allows less.
+        """
+        preset = PRESETS[recipe.preset]
+        # The line search of L-BFGS cannot tell bfloat16's noise from descent.
+        reduced = preset.reduced_precision and recipe.optimizer == "adam"
+        objective = self._objective(recipe.preset, fast_dtype() if reduced else dtype)
+        picture = None
+        done = 0
+        for stage in schedule(preset, min(content.shape[1:3]), recipe.steps):
+            content_now = scaled(tf.constant(content, dtype), stage.scale)
+            styles_now = [(scaled(tf.constant(style, dtype), stage.scale), share) for style, share in styles]
+            start = content_now if picture is None else resize(picture, *content_now.shape[1:3])
+            descent = _descend(objective, recipe, start, content_now, styles_now)
+            for iterate in itertools.islice(descent, stage.steps):
+                picture, done = iterate.picture, done + 1
+                losses = {term: float(iterate.evaluation.terms[term]) for term in TERMS}
+                yield Step(done, recipe.steps, max(picture.shape[1:3]), losses, np.asarray(picture, np.float32))
+
+
+def _descend(
+    objective: Objective,
+    recipe: ResolvedOptimizeRecipe,
+    start: tf.Tensor,
+    content: tf.Tensor,
+    styles: Sequence[tuple[tf.Tensor, float]],
+) -> Iterator[Iterate]:
+    """The recipe's descent from `start`, all pictures at the same scale."""
+    style = objective.style_target(styles)
+    weights = {term: tf.constant(getattr(recipe, f"{term}_weight"), start.dtype) for term in TERMS}
+
+    def measured(view: View) -> Evaluate:
+        target = objective.content_target(content, view)
+        return lambda picture: _sound(objective.evaluate(picture, target, style, weights, view))
+
+    views = objective.views(start)
+    if recipe.optimizer == "lbfgs":
+        # Its picture of the curvature holds only while the objective stays the same.
+        return lbfgs(measured(views[0]), start)
+    turns = itertools.cycle([measured(view) for view in views])
+    return adam(lambda picture: next(turns)(picture), start, objective.preset.adam)
+
+
+def _sound(evaluation: Evaluation) -> Evaluation:
+    if not bool(tf.math.is_finite(evaluation.total) & tf.reduce_all(tf.math.is_finite(evaluation.gradient))):
+        raise Permanent(
+            Code.NOT_FINITE,
+            "the optimisation ran into NaN or infinity",
+            "take smaller weights; where every job ends so, the network's file is damaged: delete it and pull it again",
+        )
+    return evaluation
