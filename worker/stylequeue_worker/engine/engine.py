@@ -45,6 +45,8 @@ class Step:
     """Longest side of the picture at this scale."""
     losses: Mapping[str, float]
     """Without weights, by term (content, style, variation), of the picture this step evaluated; empty for `fast`."""
+    done: float
+    """Share of the arithmetic done, in [0, 1]: a step at a large scale counts for more."""
     picture: np.ndarray
     """float32 [1, height, width, 3] in [0, 1], finite."""
 
@@ -107,9 +109,9 @@ class Engine:
         shares = [(look(style), weight / total) for style, weight in styles]
         if isinstance(recipe, ResolvedFastRecipe):
             picture = self._fast_network().paint(content, shares, recipe.strength)
-            yield Step(1, 1, max(content.shape[1:3]), {}, picture)
+            yield Step(1, 1, max(content.shape[1:3]), {}, 1.0, picture)
         elif recipe.steps == 0:
-            yield Step(0, 0, max(content.shape[1:3]), {}, content)
+            yield Step(0, 0, max(content.shape[1:3]), {}, 1.0, content)
         else:
             yield from self._painter(self._vgg_name(recipe)).paint(content, shares, recipe)
 
@@ -140,9 +142,11 @@ class Engine:
         return self._painters[path]
 
     def _fast_directory(self) -> Path:
+        if not self._hub_handle:
+            return self._path("fast")
         from .fast import resolve
 
-        return resolve(self._hub_handle) if self._hub_handle else self._path("fast")
+        return resolve(self._hub_handle)
 
     def _fast_network(self) -> FastNetwork:
         from .fast import FastNetwork

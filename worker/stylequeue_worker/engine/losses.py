@@ -1,7 +1,8 @@
 """What a painted picture is measured by: content, style, total variation.
 
-Features are float [1, h, w, channels]; losses are scalars. A style has three parts: `moments`, which can be averaged
-over several styles; the `target` made of them once; and the `loss` of features against that target.
+Features are float [1, h, w, channels]; losses are scalars. A style has three parts: the `statistics` of its features,
+which can be averaged over several styles; the `target` made of them once; and the `loss` of a picture's own statistics
+against that target.
 """
 
 from __future__ import annotations
@@ -20,11 +21,11 @@ _TINY = 1e-12
 
 @dataclass(frozen=True)
 class StyleMeasure:
-    """A notion of style: what is kept of a style's features, and how far others are from it."""
+    """A notion of style: what is kept of features, and how far a picture's are from a style's."""
 
-    moments: Callable[[tf.Tensor], Statistics]
+    statistics: Callable[[tf.Tensor], Statistics]
     target: Callable[[Statistics], Statistics]
-    loss: Callable[[tf.Tensor, Statistics], tf.Tensor]
+    loss: Callable[[Statistics, Statistics], tf.Tensor]
 
 
 def gram(features: tf.Tensor) -> tf.Tensor:
@@ -32,42 +33,40 @@ def gram(features: tf.Tensor) -> tf.Tensor:
 
     The mean over the pixels of f f^T (Gatys, Ecker and Bethge, 2015), so that sizes can be compared.
     """
-    rows = _rows(features)
-    # Divided before the product: raw sums of VGG's features overflow narrow floats.
-    rows /= tf.sqrt(tf.cast(tf.shape(rows)[0], rows.dtype))
-    return tf.matmul(rows, rows, transpose_a=True)
+    rows = tf.reshape(features, (-1, features.shape[-1]))
+    return tf.matmul(rows, rows, transpose_a=True) / tf.cast(tf.shape(rows)[0], rows.dtype)
 
 
-def gram_loss(features: tf.Tensor, target: Statistics) -> tf.Tensor:
+def gram_loss(statistics: Statistics, target: Statistics) -> tf.Tensor:
     """Mean squared difference of the Gram matrices."""
-    return mean_square(gram(features), target["gram"])
+    return mean_square(statistics["gram"], target["gram"])
 
 
-GRAM = StyleMeasure(lambda features: {"gram": gram(features)}, lambda moments: moments, gram_loss)
+GRAM = StyleMeasure(lambda features: {"gram": gram(features)}, lambda statistics: statistics, gram_loss)
 
 
 def mean_and_covariance(features: tf.Tensor) -> Statistics:
     """Mean [channels] and covariance [channels, channels] of the features over the pixels."""
-    rows = _rows(features)
-    mean = tf.reduce_mean(rows, axis=0)
-    return {"mean": mean, "covariance": gram(rows - mean)}
+    mean = tf.reduce_mean(features, axis=(0, 1, 2))
+    # Centred first: the difference of Gram matrix and mean's square need not be positive in float32.
+    return {"mean": mean, "covariance": gram(features - mean)}
 
 
-def principal(moments: Statistics) -> Statistics:
+def principal(statistics: Statistics) -> Statistics:
     """The covariance's principal directions, as many as carry the style, for `wasserstein_loss`.
 
     basis: [channels, rank]; spread: variance along each of them; rest: variance in all other directions together;
     size: the features' mean square, which makes the loss relative.
     """
-    variances, directions = tf.linalg.eigh(moments["covariance"])
+    variances, directions = tf.linalg.eigh(statistics["covariance"])
     variances = tf.maximum(variances, 0)
     rank = min(_RANK, variances.shape[0])
     return {
-        "mean": moments["mean"],
+        "mean": statistics["mean"],
         "basis": directions[:, -rank:],
         "spread": variances[-rank:],
         "rest": tf.reduce_sum(variances[:-rank]),
-        "size": tf.reduce_sum(variances) + tf.reduce_sum(tf.square(moments["mean"])),
+        "size": tf.reduce_sum(variances) + tf.reduce_sum(tf.square(statistics["mean"])),
     }
 
 
@@ -75,26 +74,24 @@ _RANK = 64
 """A matrix root of this size costs next to nothing; one of all 512 channels costs as much as the network."""
 
 
-def wasserstein_loss(features: tf.Tensor, target: Statistics) -> tf.Tensor:
-    """Squared 2-Wasserstein distance of the features from the style's, both taken as Gaussian, over the target's size.
+def wasserstein_loss(statistics: Statistics, target: Statistics) -> tf.Tensor:
+    """Squared 2-Wasserstein distance from the style, both taken as Gaussian, over the size of the style's features.
 
     |m - m'|^2 + tr(C + C' - 2 (C'^1/2 C C'^1/2)^1/2) (Olkin and Pukelsheim, 1982; for style: Mroueh, 2019), with the
     covariances taken in the style's principal directions; of what lies outside them only the whole variance counts.
-    Unlike the Gram matrix's square, it grows with the features' square, so the strongest do not drown the others.
+    Unlike the Gram matrices' squared distance it grows with the features' square, not their fourth power, so the
+    strongest do not drown the others.
     """
-    rows = _rows(features)
-    count = tf.cast(tf.shape(rows)[0], rows.dtype)
-    mean = tf.reduce_mean(rows, axis=0)
-    rows -= mean
-    variance = tf.reduce_sum(tf.square(rows)) / count
-    covariance = gram(tf.matmul(rows, target["basis"]))
-    inside = tf.linalg.trace(covariance)
+    mean, covariance, basis = statistics["mean"], statistics["covariance"], target["basis"]
+    within = tf.matmul(basis, covariance @ basis, transpose_a=True)
+    inside = tf.linalg.trace(within)
     deviation = tf.sqrt(target["spread"])
-    cross = root_trace(deviation[:, None] * covariance * deviation[None, :])
+    cross = root_trace(deviation[:, None] * within * deviation[None, :])
     distance = tf.reduce_sum(tf.square(mean - target["mean"])) + inside + tf.reduce_sum(target["spread"]) - 2 * cross
-    if target["basis"].shape[0] > target["basis"].shape[1]:
+    if basis.shape[0] > basis.shape[1]:
+        whole = tf.linalg.trace(covariance)
         # The floor keeps the root's slope finite where the picture is flat.
-        outside = tf.maximum(variance - inside, 1e-6 * variance + _TINY)
+        outside = tf.maximum(whole - inside, 1e-6 * whole + _TINY)
         distance += tf.square(tf.sqrt(outside) - tf.sqrt(target["rest"]))
     return distance / (target["size"] + _TINY)
 
@@ -142,7 +139,3 @@ def roughness(picture: tf.Tensor) -> tf.Tensor:
     """Mean squared difference of neighbours: total variation's smooth sister, the same at any size."""
     across, down = picture[:, :, 1:] - picture[:, :, :-1], picture[:, 1:] - picture[:, :-1]
     return tf.reduce_mean(tf.square(across)) + tf.reduce_mean(tf.square(down))
-
-
-def _rows(features: tf.Tensor) -> tf.Tensor:
-    return tf.reshape(features, (-1, features.shape[-1]))

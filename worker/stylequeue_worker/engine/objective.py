@@ -7,6 +7,8 @@ from typing import TypeAlias
 
 import tensorflow as tf
 
+from stylequeue.errors import Code, Permanent
+
 from .descent import Evaluation
 from .losses import Statistics
 from .networks import Vgg
@@ -50,14 +52,18 @@ class Objective:
         return self.extract(content, self.preset.content_layers, view)
 
     def style_target(self, styles: Sequence[tuple[tf.Tensor, float]]) -> dict[str, Statistics]:
-        """What `evaluate` wants as `style`: the moments of all styles averaged by their shares (which sum to 1)."""
+        """What `evaluate` wants as `style`: the statistics of all styles averaged by their shares (which sum to 1).
+
+        Raises Permanent(NOT_FINITE).
+        """
         measure = self.preset.style
         blended: dict[str, dict[str, tf.Tensor]] = {layer: {} for layer in self.preset.style_layers}
         for picture, share in styles:
             for layer, features in self.extract(picture, blended, self.views(picture)[0]).items():
-                for name, moment in measure.moments(features).items():
-                    blended[layer][name] = blended[layer].get(name, 0) + share * moment
-        return {layer: measure.target(moments) for layer, moments in blended.items()}
+                for name, statistic in measure.statistics(features).items():
+                    blended[layer][name] = blended[layer].get(name, 0) + share * statistic
+        require_finite(*(statistic for layer in blended.values() for statistic in layer.values()))
+        return {layer: measure.target(statistics) for layer, statistics in blended.items()}
 
     def terms(
         self, picture: tf.Tensor, content: Mapping[str, tf.Tensor], style: Mapping[str, Statistics], view: View
@@ -74,7 +80,7 @@ class Objective:
             ),
             "style": tf.add_n(
                 [
-                    share * preset.style.loss(features[layer], style[layer])
+                    share * preset.style.loss(preset.style.statistics(features[layer]), style[layer])
                     for layer, share in preset.style_layers.items()
                 ]
             ),
@@ -94,6 +100,16 @@ class Objective:
             terms = self.terms(picture, content, style, view)
             total = tf.add_n([weights[term] * terms[term] for term in TERMS])
         return Evaluation(total, tape.gradient(total, picture), terms)
+
+
+def require_finite(*tensors: tf.Tensor) -> None:
+    """Raise Permanent(NOT_FINITE) unless all of `tensors` are finite."""
+    if not all(bool(tf.reduce_all(tf.math.is_finite(tensor))) for tensor in tensors):
+        raise Permanent(
+            Code.NOT_FINITE,
+            "the optimisation ran into NaN or infinity",
+            "take smaller weights; where every job ends so, the network's file is damaged: delete it and pull it again",
+        )
 
 
 def _without_margin(features: tf.Tensor, view: View, stride: int) -> tf.Tensor:

@@ -5,18 +5,16 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import cache
 
 import numpy as np
 import tensorflow as tf
 
-from stylequeue.errors import Code, Permanent
-from stylequeue.job import ResolvedOptimizeRecipe
+from stylequeue.job import PresetName, ResolvedOptimizeRecipe
 
 from .descent import Evaluate, Evaluation, Iterate, adam, lbfgs
 from .engine import Step
 from .networks import Vgg, fast_dtype
-from .objective import TERMS, Objective, View
+from .objective import TERMS, Objective, View, require_finite
 from .pictures import resize, scaled
 from .presets import PRESETS, Preset
 
@@ -47,7 +45,8 @@ class Painter:
     """Paints with one network; what is compiled is kept for the next picture."""
 
     def __init__(self, network: Vgg) -> None:
-        self._objective = cache(lambda preset, dtype: Objective(network.cast(dtype), PRESETS[preset]))
+        self._network = network
+        self._objectives: dict[tuple[PresetName, tf.DType], Objective] = {}
 
     def paint(
         self,
@@ -66,15 +65,25 @@ class Painter:
         objective = self._objective(recipe.preset, fast_dtype() if reduced else dtype)
         picture = None
         done = 0
-        for stage in schedule(preset, min(content.shape[1:3]), recipe.steps):
+        worked = 0.0
+        stages = schedule(preset, min(content.shape[1:3]), recipe.steps)
+        work = sum(stage.steps * stage.scale**2 for stage in stages)
+        for stage in stages:
             content_now = scaled(tf.constant(content, dtype), stage.scale)
             styles_now = [(scaled(tf.constant(style, dtype), stage.scale), share) for style, share in styles]
             start = content_now if picture is None else resize(picture, *content_now.shape[1:3])
             descent = _descend(objective, recipe, start, content_now, styles_now)
             for iterate in itertools.islice(descent, stage.steps):
-                picture, done = iterate.picture, done + 1
+                picture, done, worked = iterate.picture, done + 1, worked + stage.scale**2
                 losses = {term: float(iterate.evaluation.terms[term]) for term in TERMS}
-                yield Step(done, recipe.steps, max(picture.shape[1:3]), losses, np.asarray(picture, np.float32))
+                size_px = max(picture.shape[1:3])
+                shown = np.asarray(picture, np.float32)
+                yield Step(done, recipe.steps, size_px, losses, min(worked / work, 1.0), shown)
+
+    def _objective(self, preset: PresetName, dtype: tf.DType) -> Objective:
+        if (preset, dtype) not in self._objectives:
+            self._objectives[preset, dtype] = Objective(self._network.cast(dtype), PRESETS[preset])
+        return self._objectives[preset, dtype]
 
 
 def _descend(
@@ -101,10 +110,5 @@ def _descend(
 
 
 def _sound(evaluation: Evaluation) -> Evaluation:
-    if not bool(tf.math.is_finite(evaluation.total) & tf.reduce_all(tf.math.is_finite(evaluation.gradient))):
-        raise Permanent(
-            Code.NOT_FINITE,
-            "the optimisation ran into NaN or infinity",
-            "take smaller weights; where every job ends so, the network's file is damaged: delete it and pull it again",
-        )
+    require_finite(evaluation.total, evaluation.gradient)
     return evaluation

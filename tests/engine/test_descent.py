@@ -1,0 +1,141 @@
+"""Adam and L-BFGS on functions whose minima are known."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterator
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from stylequeue_worker.engine.descent import AdamRule, Evaluate, Evaluation, Iterate, adam, lbfgs
+
+PLAIN = AdamRule(learning_rate=0.02, beta1=0.9, beta2=0.999, epsilon=1e-8)
+
+
+class Counted:
+    """A function of a picture, as the descents want it; counts its evaluations."""
+
+    def __init__(self, function: Callable[[tf.Tensor], tf.Tensor]) -> None:
+        self.function = function
+        self.calls = 0
+
+    def __call__(self, x: tf.Tensor) -> Evaluation:
+        self.calls += 1
+        with tf.GradientTape() as tape:
+            tape.watch(x)
+            total = self.function(x)
+        return Evaluation(total, tape.gradient(total, x), {})
+
+
+def last(iterates: Iterator[Iterate], count: int) -> np.ndarray:
+    [*_, iterate] = itertools.islice(iterates, count)
+    return np.asarray(iterate.picture)
+
+
+def quadratic(target: np.ndarray, curvatures: np.ndarray) -> Callable[[tf.Tensor], tf.Tensor]:
+    return lambda x: tf.reduce_sum(curvatures * (x - target) ** 2)
+
+
+def linear(slopes: np.ndarray) -> Callable[[tf.Tensor], tf.Tensor]:
+    return lambda x: tf.reduce_sum(slopes * x)
+
+
+def rosenbrock(x: tf.Tensor) -> tf.Tensor:
+    """In the box [0, 1] for what is usually drawn in [-2, 2]: the minimum, 0, lies at 0.75 everywhere."""
+    u = 4 * x - 2
+    return tf.reduce_sum(100 * (u[1:] - u[:-1] ** 2) ** 2 + (1 - u[:-1]) ** 2)
+
+
+def test_lbfgs_finds_the_minimum_of_an_ill_conditioned_quadratic() -> None:
+    target, curvatures = np.linspace(0.2, 0.8, 20), np.logspace(0, 3, 20)
+    found = last(lbfgs(Counted(quadratic(target, curvatures)), tf.constant(np.full(20, 0.5))), 200)
+    np.testing.assert_allclose(found, target, atol=1e-6)
+
+
+@pytest.mark.parametrize("dimensions", [2, 10])
+def test_lbfgs_finds_the_end_of_rosenbrocks_valley(dimensions: int) -> None:
+    start = np.full(dimensions, 0.2)
+    start[::2] = 0.7
+    found = last(lbfgs(Counted(rosenbrock), tf.constant(start)), 400)
+    np.testing.assert_allclose(found, 0.75, atol=1e-5)
+
+
+def test_lbfgs_keeps_to_the_box() -> None:
+    # A coupled quadratic with its free minimum outside; where the box holds it, the gradient pushes outwards.
+    random = np.random.default_rng(3)
+    root = random.normal(size=(12, 12))
+    hessian, target = root @ root.T / 12 + np.eye(12), random.uniform(-0.7, 1.7, 12)
+
+    def function(x: tf.Tensor) -> tf.Tensor:
+        return tf.reduce_sum((x - target) * tf.linalg.matvec(tf.constant(hessian), x - target)) / 2
+
+    found = last(lbfgs(Counted(function), tf.constant(np.full(12, 0.5))), 300)
+    gradient = hessian @ (found - target)
+    low, high = found == 0, found == 1
+    assert low.any()
+    assert high.any()
+    assert (gradient[low] > 0).all()
+    assert (gradient[high] < 0).all()
+    np.testing.assert_allclose(gradient[~low & ~high], 0, atol=1e-5)
+
+
+def test_lbfgs_ends_where_no_descent_is_left() -> None:
+    function = Counted(quadratic(np.full(5, 0.25), np.ones(5)))
+    iterates = list(itertools.islice(lbfgs(function, tf.constant(np.full(5, 0.5))), 1000))
+    assert len(iterates) < 100
+    np.testing.assert_allclose(iterates[-1].picture, 0.25, atol=1e-8)
+
+
+def test_lbfgs_never_shows_a_worse_picture() -> None:
+    function = Counted(rosenbrock)
+    shown = [
+        float(rosenbrock(i.picture)) for i in itertools.islice(lbfgs(function, tf.constant([0.2, 0.7, 0.1, 0.9])), 60)
+    ]
+    assert shown == sorted(shown, reverse=True)
+    assert shown[-1] < shown[0]
+
+
+def start_adam(function: Evaluate, start: tf.Tensor) -> Iterator[Iterate]:
+    return adam(function, start, PLAIN)
+
+
+@pytest.mark.parametrize("descend", [start_adam, lbfgs])
+def test_one_evaluation_a_yield_and_none_ahead(descend: Callable[[Evaluate, tf.Tensor], Iterator[Iterate]]) -> None:
+    function = Counted(rosenbrock)
+    descent = descend(function, tf.constant(np.array([0.2, 0.7])))
+    for number in range(1, 30):
+        next(descent)
+        assert function.calls == number
+
+
+@pytest.mark.parametrize("epsilon", [1e-7, 0.1])
+def test_adam_takes_kerass_steps(epsilon: float) -> None:
+    target, curvatures = np.linspace(0.1, 0.9, 6), np.logspace(-2, 1, 6)
+    theirs = tf.Variable(np.full(6, 0.5))
+    optimizer = keras.optimizers.Adam(learning_rate=0.01, beta_1=0.99, beta_2=0.999, epsilon=epsilon)
+    for _ in range(25):
+        optimizer.apply_gradients([(tf.constant(2 * curvatures * (theirs.numpy() - target)), theirs)])
+    rule = AdamRule(learning_rate=0.01, beta1=0.99, beta2=0.999, epsilon=epsilon)
+    ours = last(adam(Counted(quadratic(target, curvatures)), tf.constant(np.full(6, 0.5)), rule), 25)
+    # Keras keeps its rates in float32, whatever it is given.
+    np.testing.assert_allclose(ours, theirs.numpy(), rtol=2e-5)
+
+
+def test_adam_shows_the_average_of_its_pictures() -> None:
+    averaged = AdamRule(PLAIN.learning_rate, PLAIN.beta1, PLAIN.beta2, PLAIN.epsilon, averaging=0.8)
+    function, start = quadratic(np.array([0.1]), np.array([1.0])), tf.constant(np.array([0.9]))
+    plain = [float(i.picture[0]) for i in itertools.islice(adam(Counted(function), start, PLAIN), 8)]
+    shown = last(adam(Counted(function), start, averaged), 8)
+    np.testing.assert_allclose(shown, np.average(plain, weights=0.8 ** np.arange(7, -1, -1)))
+
+
+def test_smoothing_takes_the_checkerboard_out_of_a_step_and_leaves_the_plane() -> None:
+    checkerboard = np.indices((8, 8)).sum(axis=0)[None, :, :, None] % 2 - 0.5
+    smooth = AdamRule(0.01, 0.9, 0.99, 0.1, smoothing=True)
+    for pattern, moves in ((checkerboard, False), (np.ones_like(checkerboard), True)):
+        start = tf.constant(np.full(pattern.shape, 0.5))
+        moved = last(adam(Counted(linear(pattern)), start, smooth), 1)
+        assert bool(np.abs(moved - 0.5)[:, 1:-1, 1:-1].max() > 1e-4) is moves

@@ -1,0 +1,77 @@
+"""The forward pass against Keras's own models, and files that hold no network."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from stylequeue.errors import Code, Permanent
+from stylequeue_worker import models
+from stylequeue_worker.engine.networks import Vgg, load
+from tests.engine.conftest import Picture
+from tests.support.vgg19 import make_vgg19_from_vgg16
+
+LAYERS = ["block1_conv1", "block3_conv3", "block4_conv2", "block5_conv3"]
+
+
+@pytest.fixture(scope="module")
+def vgg16_path(model_dir: Path) -> Path:
+    path = models.find("vgg16", model_dir)
+    assert path
+    return path
+
+
+@pytest.fixture(scope="module")
+def vgg16(vgg16_path: Path) -> Vgg:
+    return load("vgg16", vgg16_path)
+
+
+def test_features_are_those_of_kerass_model(vgg16: Vgg, vgg16_path: Path, photo: Picture) -> None:
+    picture = photo("chelsea", 45, 70)
+    theirs = keras.applications.VGG16(include_top=False, weights=str(vgg16_path))
+    outputs = keras.Model(theirs.input, [theirs.get_layer(layer).output for layer in LAYERS])
+    expected = outputs(keras.applications.vgg16.preprocess_input(picture * 255))
+    found = vgg16.features(tf.constant(picture), LAYERS)
+    for layer, features in zip(LAYERS, expected, strict=True):
+        np.testing.assert_allclose(found[layer], features, rtol=1e-3, atol=1e-2 * float(tf.reduce_mean(features)))
+
+
+def test_vgg19_is_read_and_computed(vgg16: Vgg, vgg16_path: Path, tmp_path: Path, photo: Picture) -> None:
+    """Its additional convolutions are identities here, so its features must be VGG-16's, layer for layer."""
+    path = tmp_path / models.MODELS["vgg19"].filename
+    make_vgg19_from_vgg16(vgg16_path, path)
+    picture = tf.constant(photo())
+    deeper = [f"block{block}_conv4" for block in (3, 4, 5)]
+    found = load("vgg19", path).features(picture, [*LAYERS, *deeper])
+    expected = vgg16.features(picture, LAYERS)
+    for layer in LAYERS:
+        np.testing.assert_array_equal(found[layer], expected[layer])
+    np.testing.assert_array_equal(found["block5_conv4"], expected["block5_conv3"])
+
+
+def test_bfloat16_sees_much_the_same(vgg16: Vgg, photo: Picture) -> None:
+    picture = tf.constant(photo())
+    narrow, wide = (net.features(picture, LAYERS) for net in (vgg16.cast(tf.bfloat16), vgg16))
+    for layer in LAYERS:
+        assert narrow[layer].dtype == tf.bfloat16
+        difference = tf.norm(tf.cast(narrow[layer], tf.float32) - wide[layer]) / tf.norm(wide[layer])
+        assert 0 < float(difference) < 0.02
+
+
+def test_an_unknown_layer_is_refused(vgg16: Vgg, photo: Picture) -> None:
+    with pytest.raises(ValueError, match="block9_conv1"):
+        vgg16.features(tf.constant(photo()), ["block9_conv1"])
+
+
+@pytest.mark.parametrize("content", [b"", b"<html>not found</html>", None])
+def test_a_file_that_holds_another_thing_says_so(content: bytes | None, tmp_path: Path, vgg16_path: Path) -> None:
+    path = tmp_path / "vgg19.h5"
+    path.write_bytes(vgg16_path.read_bytes() if content is None else content)
+    with pytest.raises(Permanent) as caught:
+        load("vgg19", path)
+    assert caught.value.code == Code.NETWORK_UNAVAILABLE
+    assert "models pull vgg19" in caught.value.hint

@@ -1,0 +1,204 @@
+"""Painting through the engine's door: small pictures, few steps."""
+
+from __future__ import annotations
+
+import itertools
+from pathlib import Path
+
+import h5py  # type: ignore[import-untyped]
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from stylequeue.errors import Code, Permanent
+from stylequeue.job import OptimizeRecipe, ResolvedOptimizeRecipe, resolve
+from stylequeue_worker import models
+from stylequeue_worker.engine import Engine, Step
+from stylequeue_worker.engine.networks import load
+from stylequeue_worker.engine.objective import TERMS, Objective
+from stylequeue_worker.engine.painter import schedule
+from stylequeue_worker.engine.presets import PRESETS
+from tests.engine.conftest import Picture
+from tests.support.judge import ssim
+
+SUN, FOREST = ((0.9, 0.6, 0.1), (0.8, 0.1, 0)), ((0.1, 0.6, 0.2), (0, 0.2, 0.1))
+
+
+def recipe(steps: int = 6, **given: object) -> ResolvedOptimizeRecipe:
+    resolved = resolve(OptimizeRecipe(network="vgg16", steps=steps, **given))
+    assert isinstance(resolved, ResolvedOptimizeRecipe)
+    return resolved
+
+
+def painted(engine: Engine, content: np.ndarray, *styles: np.ndarray, **given: object) -> Step:
+    [*_, last] = engine.paint(content, [(style, 1.0) for style in styles], recipe(**given))  # type: ignore[arg-type]
+    return last
+
+
+def colour(picture: np.ndarray) -> np.ndarray:
+    return np.asarray(picture.mean(axis=(0, 1, 2)))
+
+
+class TestSchedule:
+    def test_steps_are_shared_out_coarse_to_fine(self) -> None:
+        stages = schedule(PRESETS["painterly"], 256, 140)
+        assert [(stage.scale, stage.steps) for stage in stages] == [(0.5, 60), (0.707, 40), (1.0, 40)]
+
+    @pytest.mark.parametrize("short_side_px", [16, 64, 91, 128, 2048])
+    @pytest.mark.parametrize("steps", [1, 2, 3, 4, 7, 140, 10_000])
+    def test_every_step_is_planned_and_the_last_stage_is_the_output(self, short_side_px: int, steps: int) -> None:
+        stages = schedule(PRESETS["painterly"], short_side_px, steps)
+        assert sum(stage.steps for stage in stages) == steps
+        assert all(stage.steps >= 1 for stage in stages)
+        assert stages[-1].scale == 1
+
+    def test_scales_too_small_to_see_anything_are_left_out(self) -> None:
+        assert [stage.scale for stage in schedule(PRESETS["painterly"], 100, 9)] == [0.707, 1.0]
+        assert [stage.scale for stage in schedule(PRESETS["painterly"], 64, 9)] == [1.0]
+
+    def test_the_tutorial_has_one_scale(self) -> None:
+        assert [(s.scale, s.steps) for s in schedule(PRESETS["tf-tutorial"], 512, 1000)] == [(1.0, 1000)]
+
+
+class TestSteps:
+    def test_one_a_evaluation_counted_over_all_scales(self, engine: Engine, photo: Picture, stripes: Picture) -> None:
+        steps = list(engine.paint(photo(height=128), [(stripes(96), 1.0)], recipe(steps=7)))
+        assert [step.step for step in steps] == [1, 2, 3, 4, 5, 6, 7]
+        assert {step.steps for step in steps} == {7}
+        assert [step.size_px for step in steps] == [64, 64, 64, 90, 90, 128, 128]
+        assert all(step.picture.shape == (1, step.size_px, step.size_px, 3) for step in steps)
+        assert all(set(step.losses) == {"content", "style", "variation"} for step in steps)
+
+    def test_the_style_comes_nearer(self, engine: Engine, photo: Picture, stripes: Picture) -> None:
+        steps = list(engine.paint(photo(), [(stripes(), 1.0)], recipe(steps=20)))
+        assert steps[-1].losses["style"] < 0.7 * steps[0].losses["style"]
+
+    @pytest.mark.parametrize("preset", ["painterly", "tf-tutorial"])
+    def test_lbfgs_comes_nearer_too(self, engine: Engine, photo: Picture, stripes: Picture, preset: str) -> None:
+        given = recipe(steps=12, preset=preset, optimizer="lbfgs")
+        weights = {term: getattr(given, f"{term}_weight") for term in ("content", "style", "variation")}
+        totals = [
+            sum(weights[term] * loss for term, loss in step.losses.items())
+            for step in engine.paint(photo(), [(stripes(), 1.0)], given)
+        ]
+        assert min(totals) < 0.8 * totals[0]
+
+    def test_the_caller_may_stop_at_any_time(self, engine: Engine, photo: Picture, stripes: Picture) -> None:
+        painting = engine.paint(photo(), [(stripes(), 1.0)], recipe(steps=10_000))
+        steps = list(itertools.islice(painting, 2))
+        painting.close()  # type: ignore[attr-defined]
+        assert [step.step for step in steps] == [1, 2]
+        assert list(painting) == []
+
+    def test_strength_nought_is_the_content(self, engine: Engine, photo: Picture, stripes: Picture) -> None:
+        content = photo()
+        nothing = resolve(OptimizeRecipe(network="vgg16", strength=0))
+        [step] = engine.paint(content, [(stripes(), 1.0)], nothing)
+        assert (step.step, step.steps) == (0, 0)
+        np.testing.assert_array_equal(step.picture, content)
+
+    def test_the_same_again_gives_the_same(self, engine: Engine, photo: Picture, stripes: Picture) -> None:
+        first, second = (painted(engine, photo(), stripes()).picture for _ in range(2))
+        np.testing.assert_allclose(first, second, atol=1e-6)
+
+    def test_nothing_is_compiled_anew_for_another_size(self, model_dir: Path, photo: Picture, stripes: Picture) -> None:
+        path = models.find("vgg16", model_dir)
+        assert path
+        objective = Objective(load("vgg16", path), PRESETS["painterly"])
+        weights = {term: tf.constant(1.0) for term in TERMS}
+        compiled = []
+        for height, width in ((64, 64), (64, 64), (80, 70), (64, 96), (72, 66)):
+            picture, style = (tf.constant(p) for p in (photo("coffee", height, width), stripes(height)))
+            target = objective.style_target([(style, 1.0)])
+            for view in objective.views(picture):
+                objective.evaluate(picture, objective.content_target(picture, view), target, weights, view)
+            compiled.append(objective.evaluate.experimental_get_tracing_count())
+        # Anew for the first sizes, until it is known that sizes vary; then never again.
+        assert compiled[2:] == [compiled[2]] * 3
+        assert compiled[2] <= 3
+
+
+class TestStrength:
+    def test_more_of_it_leaves_less_of_the_content(self, engine: Engine, photo: Picture, stripes: Picture) -> None:
+        content = photo("chelsea")
+        steps = [painted(engine, content, stripes(), steps=15, strength=s) for s in (0.02, 0.3, 0.6, 1.0)]
+        left = [ssim(step.picture, content) for step in steps]
+        assert left == sorted(left, reverse=True)
+        style = [step.losses["style"] for step in steps]
+        assert style == sorted(style, reverse=True)
+
+
+class TestSeveralStyles:
+    def test_each_leaves_its_colour_by_its_weight(self, engine: Engine, photo: Picture, stripes: Picture) -> None:
+        sun, forest = stripes(colours=SUN), stripes(colours=FOREST)
+        redness = []
+        for weight in (0.01, 1.0, 100.0):
+            [*_, last] = engine.paint(photo(), [(sun, weight), (forest, 1.0)], recipe(steps=25, strength=1.0))
+            red, green, _ = colour(last.picture)
+            redness.append(red - green)
+        assert redness == sorted(redness)
+        assert redness[0] < redness[1] - 0.05 < redness[2] - 0.1
+
+    def test_only_the_ratio_of_weights_counts(self, engine: Engine, photo: Picture, stripes: Picture) -> None:
+        sun, forest = stripes(colours=SUN), stripes(48, 80, colours=FOREST)
+        pictures = [
+            list(engine.paint(photo(), [(sun, 3 * k), (forest, k)], recipe(steps=3)))[-1].picture for k in (1.0, 50.0)
+        ]
+        np.testing.assert_allclose(pictures[0], pictures[1], atol=1e-6)
+
+
+class TestShapes:
+    @pytest.mark.parametrize("optimizer", ["adam", "lbfgs"])
+    @pytest.mark.parametrize(("height", "width"), [(61, 47), (16, 16), (17, 200), (150, 19)])
+    def test_odd_small_and_narrow(
+        self, engine: Engine, photo: Picture, stripes: Picture, height: int, width: int, optimizer: str
+    ) -> None:
+        content = photo("coffee", height, width)
+        last = painted(engine, content, stripes(16, 130), stripes(33), steps=2, optimizer=optimizer)
+        assert last.picture.shape == content.shape
+
+    @pytest.mark.parametrize("preset", ["painterly", "tf-tutorial"])
+    @pytest.mark.parametrize(("content", "style"), [(0, 1), (1, 0), (0, 0), (0.5, None), (None, 0.5)])
+    def test_flat_pictures_stay_finite(
+        self, engine: Engine, photo: Picture, stripes: Picture, content: float | None, style: float | None, preset: str
+    ) -> None:
+        contents, styles = (
+            picture if value is None else np.full_like(picture, value)
+            for picture, value in ((photo(), content), (stripes(), style))
+        )
+        last = painted(engine, contents, styles, steps=4, preset=preset)
+        assert np.isfinite(last.picture).all()
+        assert 0 <= last.picture.min() <= last.picture.max() <= 1
+
+    @pytest.mark.parametrize(
+        "wrong",
+        [
+            np.zeros((1, 64, 64, 3)),
+            np.zeros((64, 64, 3), np.float32),
+            np.zeros((1, 64, 64, 4), np.float32),
+            np.zeros((1, 64, 15, 3), np.float32),
+            np.full((1, 64, 64, 3), 1.5, np.float32),
+            np.full((1, 64, 64, 3), np.nan, np.float32),
+        ],
+        ids=["float64", "no batch", "alpha", "too narrow", "beyond one", "nan"],
+    )
+    def test_arrays_of_another_kind_are_refused(self, engine: Engine, photo: Picture, wrong: np.ndarray) -> None:
+        for content, style in ((wrong, photo()), (photo(), wrong)):
+            with pytest.raises(ValueError, match="picture"):
+                next(engine.paint(content, [(style, 1.0)], recipe()))
+
+
+class TestNotFinite:
+    @pytest.mark.parametrize("optimizer", ["adam", "lbfgs"])
+    def test_a_damaged_network_ends_in_a_clear_error(
+        self, model_dir: Path, tmp_path: Path, photo: Picture, stripes: Picture, optimizer: str
+    ) -> None:
+        good = models.find("vgg16", model_dir)
+        assert good
+        (tmp_path / good.name).write_bytes(good.read_bytes())
+        with h5py.File(tmp_path / good.name, "r+") as file:
+            file["block2_conv1/block2_conv1/bias:0"][5] = np.nan
+        with pytest.raises(Permanent) as caught:
+            painted(Engine(tmp_path), photo(), stripes(), optimizer=optimizer)
+        assert caught.value.code == Code.NOT_FINITE
+        assert caught.value.hint
