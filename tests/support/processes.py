@@ -1,0 +1,75 @@
+"""What is done to processes in the tests, and how their end is waited for."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import TypeVar
+
+from stylequeue.broker import READY_FOR_JOBS
+from stylequeue.local import Process
+
+_T = TypeVar("_T")
+_POLL_S = 0.02
+
+
+def wait_for(condition: Callable[[], _T], timeout_s: float, what: str) -> _T:
+    """Ask until the answer is true, and return it. AssertionError, which says `what` was waited for, otherwise."""
+    ends_at = time.monotonic() + timeout_s
+    while not (answer := condition()):
+        if time.monotonic() > ends_at:
+            raise AssertionError(f"waited {timeout_s:g} s in vain: {what}")
+        time.sleep(_POLL_S)
+    return answer
+
+
+def child_of(worker: Process) -> int:
+    """The worker's newest child that said it is ready for jobs, perhaps gone by now."""
+    children = re.findall(rf"pid=(\d+) .*{READY_FOR_JOBS}", worker.log_text())
+    assert children, f"no child of {worker.name} was ready yet; the end of its log:\n{worker.log_tail()}"
+    return int(children[-1])
+
+
+def kill(pid: int) -> None:
+    """SIGKILL; nothing is told, nothing is tidied."""
+    os.kill(pid, signal.SIGKILL)
+
+
+def pause(pid: int) -> None:
+    """SIGSTOP: it stands still until `resume`."""
+    os.kill(pid, signal.SIGSTOP)
+
+
+def resume(pid: int) -> None:
+    """SIGCONT."""
+    os.kill(pid, signal.SIGCONT)
+
+
+def wait_gone(pid: int, timeout_s: float) -> None:
+    """Return when the process has ended; one that only nobody has buried yet has."""
+    wait_for(lambda: _stat(pid)[0] in _ENDED, timeout_s, f"process {pid} to end")
+
+
+def living_group(group: int) -> list[int]:
+    """The processes of a process group that have not ended."""
+    pids = [int(entry.name) for entry in Path("/proc").iterdir() if entry.name.isdigit()]
+    stats = {pid: _stat(pid) for pid in pids}
+    return [pid for pid, (state, its_group) in stats.items() if its_group == group and state not in _ENDED]
+
+
+_ENDED = ("gone", "Z", "X")
+
+
+def _stat(pid: int) -> tuple[str, int]:
+    """State, as one letter or "gone", and process group."""
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_text()
+    except (FileNotFoundError, ProcessLookupError):
+        return "gone", 0
+    # Behind the name, which is in brackets and may hold anything: state, parent, group.
+    state, _, group = stat.rpartition(")")[2].split()[:3]
+    return state, int(group)
