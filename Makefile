@@ -25,10 +25,11 @@ $(INSTALLED): requirements/installer.txt requirements/dev.txt pyproject.toml
 .PHONY: install
 install: $(INSTALLED)  ## install into .venv what the other targets need
 
-.PHONY: schemas
-schemas: $(INSTALLED)  ## write docs/schema anew, after a change of the contract that was meant
+.PHONY: docs
+docs: $(INSTALLED)  ## write anew what the documents take from the code: schemas, the table of settings
 	$(BIN)/stylequeue schema job > docs/schema/job.json
 	$(BIN)/stylequeue schema event > docs/schema/event.json
+	$(BIN)/python scripts/settings_table.py
 
 .PHONY: demo
 demo: $(INSTALLED)  ## paint the sample pictures on a stack of its own; pictures in demo-output

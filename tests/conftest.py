@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import os
 from collections.abc import Iterator
+from contextlib import contextmanager
 
 import pytest
 import redis
@@ -29,17 +30,31 @@ def stack() -> Iterator[Stack]:
         yield stack
 
 
-@pytest.fixture
-def redis_url(stack: Stack) -> Iterator[str]:
-    """An empty Redis database, this test's own."""
+@contextmanager
+def empty_database(stack: Stack) -> Iterator[Settings]:
+    """Settings that lead to the servers and to a Redis database of one's own; the buckets are everybody's."""
     url = stack.valkey.url(next(_databases))
     with redis.Redis.from_url(url) as client:
         client.flushdb()
-        yield url
+        yield stack.settings.model_copy(update={"redis_url": SecretStr(url)})
         client.flushdb()
 
 
 @pytest.fixture
-def settings(stack: Stack, redis_url: str) -> Settings:
-    """Settings that lead to the servers and to this test's own Redis database; the buckets are everybody's."""
-    return stack.settings.model_copy(update={"redis_url": SecretStr(redis_url)})
+def settings(stack: Stack) -> Iterator[Settings]:
+    """This test's own database."""
+    with empty_database(stack) as settings:
+        yield settings
+
+
+@pytest.fixture
+def redis_url(settings: Settings) -> str:
+    """Where this test's own database is."""
+    return settings.redis_url.get_secret_value()
+
+
+@pytest.fixture(scope="module")
+def module_settings(stack: Stack) -> Iterator[Settings]:
+    """A database for all tests of a module."""
+    with empty_database(stack) as settings:
+        yield settings

@@ -12,11 +12,13 @@ from ._version import __version__
 
 if TYPE_CHECKING:
     from .client import StyleQueue as StyleQueue
+    from .errors import JobCancelled as JobCancelled
     from .errors import JobConflict as JobConflict
     from .errors import JobEnded as JobEnded
     from .errors import JobExpired as JobExpired
     from .errors import JobFailed as JobFailed
     from .errors import JobNotFound as JobNotFound
+    from .errors import QueueFull as QueueFull
     from .errors import StyleQueueError as StyleQueueError
     from .errors import Unavailable as Unavailable
     from .job import FastRecipe as FastRecipe
@@ -30,11 +32,13 @@ if TYPE_CHECKING:
 _HOMES = {
     "client": ["StyleQueue"],
     "errors": [
+        "JobCancelled",
         "JobConflict",
         "JobEnded",
         "JobExpired",
         "JobFailed",
         "JobNotFound",
+        "QueueFull",
         "StyleQueueError",
         "Unavailable",
     ],

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from .errors import JobCancelled, JobEnded, JobExpired, JobFailed
+from .events import EVENT, AnyEvent, Cancelled, Expired, Failed, Succeeded
 from .job import QUEUES, TASK_NAME, Job
 from .settings import Settings
 
 if TYPE_CHECKING:
     from celery import Celery
+
+    from .ledger import Ledger
 
 READY_FOR_JOBS = "ready for jobs"
 """A worker says so in its log once its models are loaded."""
@@ -82,15 +86,60 @@ def make_app(settings: Settings, *, main: str = "stylequeue") -> Celery:
     return app
 
 
-def send(app: Celery, job: Job, *, connection: Any = None) -> None:
-    """Put the wake-up message for `job` on its queue. Its Celery task id is the job's id."""
+def send(app: Celery, job: Job, *, task_id: str | None = None, connection: Any = None) -> None:
+    """Put the wake-up message for `job` on its queue; its Celery task id is the job's id unless given."""
     app.send_task(
         TASK_NAME,
         kwargs={"job": job.model_dump(mode="json", exclude_none=True)},
         queue=job.queue_name,
-        task_id=job.id,
+        task_id=task_id or job.id,
         connection=connection,
         # Celery would copy the arguments in clear into a header otherwise: twice the bytes for nothing.
         argsrepr="()",
         kwargsrepr="{}",
     )
+
+
+def send_due(app: Celery, ledger: Ledger) -> int:
+    """Send the fresh messages that are due now, and say how many. Any number of processes may do this at once.
+
+    Where Redis fails in between they are due again; where this process dies, the keeper misses the messages and sends
+    them.
+    """
+    sent = 0
+    while due := ledger.take_due():
+        unsent = {message.job_id for message in due}
+        try:
+            with app.connection_for_write() as connection:
+                for message in due:
+                    job = Job.model_validate_json(message.job)
+                    send(app, job, task_id=message.task_id, connection=connection)
+                    unsent.discard(message.job_id)
+                    sent += 1
+        finally:
+            if unsent:
+                ledger.make_due(sorted(unsent))
+    return sent
+
+
+def store_result(app: Celery, task_id: str, event: str) -> None:
+    """Let `AsyncResult.get()` return or raise what the terminal `event` (JSON) says, whoever ended the job."""
+    try:
+        app.backend.mark_as_done(task_id, outcome(EVENT.validate_json(event)))
+    except JobEnded as error:
+        app.backend.mark_as_failure(task_id, error)
+
+
+def outcome(event: AnyEvent | None) -> dict[str, Any]:
+    """What a sender gets for a terminal event: the data of `succeeded`, or one of the JobEnded errors raised."""
+    match event:
+        case Succeeded(data=data):
+            return data.model_dump(mode="json")
+        case Failed(data=data):
+            raise JobFailed(data.code, data.message, data.hint)
+        case Cancelled(data=data):
+            raise JobCancelled(data.code, data.message, data.hint)
+        case Expired(data=data):
+            raise JobExpired(data.code, data.message, data.hint)
+        case _:
+            raise ValueError("no terminal event")

@@ -200,6 +200,96 @@ def watch(
 
 
 @app.command()
+def cancel(
+    job_id: str,
+    keep: Annotated[bool, typer.Option("--keep", help="Store the picture as it is now, marked partial.")] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Stop a job: a queued one at once, a running one at its worker's next heartbeat."""
+    with console.errors_told(as_json=as_json), _queue() as client:
+        state = client.cancel(job_id, keep=keep)
+        console.show_json({"id": job_id, "state": state}) if as_json else print(f"{job_id}  {state}")
+
+
+@app.command()
+def retry(job_id: str, as_json: JsonOption = False) -> None:
+    """Run a job again that ended without a picture."""
+    with console.errors_told(as_json=as_json), _queue() as client:
+        client.retry(job_id)
+        console.show_json({"id": job_id, "state": "queued"}) if as_json else print(f"{job_id}  queued")
+
+
+@app.command()
+def delete(job_id: str, as_json: JsonOption = False) -> None:
+    """Forget an ended job: record, events, picture, checkpoint and preview."""
+    with console.errors_told(as_json=as_json), _queue() as client:
+        client.delete(job_id)
+        console.show_json({"id": job_id, "state": "deleted"}) if as_json else print(f"{job_id}  deleted")
+
+
+dead = typer.Typer(
+    no_args_is_help=True, rich_markup_mode=None, help="Jobs whose attempts are used up, and bad messages."
+)
+app.add_typer(dead, name="dead")
+
+
+@dead.command("list")
+def dead_list(as_json: JsonOption = False) -> None:
+    """List the dead letters, the newest first."""
+    with console.errors_told(as_json=as_json), _queue() as client:
+        letters = client.dead_letters()
+        if as_json:
+            console.show_json([letter.model_dump(mode="json") for letter in letters])
+            return
+        for letter in letters:
+            when = f"{letter.buried_at:%Y-%m-%d %H:%M:%S}"
+            print(f"{letter.id}  {when}  {letter.queue}  attempts {letter.attempts}  [{letter.code}] {letter.reason}")
+        if not letters:
+            console.tell("no dead letters")
+
+
+@dead.command("show")
+def dead_show(letter_id: str, as_json: JsonOption = False) -> None:
+    """Show a dead letter: why it is one, and its exact message."""
+    with console.errors_told(as_json=as_json), _queue() as client:
+        letter = client.ledger.dead_letter(letter_id)
+        if as_json:
+            console.show_json(letter.model_dump(mode="json"))
+            return
+        print(
+            f"{letter.id}  queue {letter.queue}, attempts {letter.attempts}, {letter.buried_at:%Y-%m-%d %H:%M:%S} UTC"
+        )
+        print(f"[{letter.code}] {letter.reason}")
+        print(letter.message)
+
+
+@dead.command("replay")
+def dead_replay(letter_id: str, as_json: JsonOption = False) -> None:
+    """Give a dead letter another life: a job its next run, a message its place in the queue."""
+    with console.errors_told(as_json=as_json), _queue() as client:
+        client.replay(letter_id)
+        console.show_json({"id": letter_id, "state": "queued"}) if as_json else print(f"{letter_id}  queued")
+
+
+@dead.command("drop")
+def dead_drop(letter_id: str, as_json: JsonOption = False) -> None:
+    """Forget a dead letter."""
+    with console.errors_told(as_json=as_json), _queue() as client:
+        client.drop(letter_id)
+        console.show_json({"id": letter_id, "state": "dropped"}) if as_json else print(f"{letter_id}  dropped")
+
+
+@app.command()
+def keeper() -> None:
+    """Put lost jobs back and end overdue ones, until SIGTERM. Every worker does so too; this one survives them."""
+    with console.errors_told(as_json=False):
+        from .keeper import main as keep_house
+        from .settings import Settings
+
+        keep_house(Settings.load())
+
+
+@app.command()
 def schema(what: Annotated[Literal["job", "event"], typer.Argument(help="job or event")]) -> None:
     """Print the JSON Schema of a job or of events."""
     from .schema import text

@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from functools import cached_property
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
-from .errors import Code, JobConflict, JobExpired, JobFailed, Unavailable
-from .events import AnyEvent, Expired, Failed, Succeeded, SucceededData
-from .job import Job
+from .broker import make_app, outcome, send, send_due, store_result
+from .errors import Code, JobConflict, JobNotFound, JobOpen, QueueFull, Unavailable
+from .events import AnyEvent, Succeeded, SucceededData, TerminalEvent
+from .job import TASK_NAME, Job, work_keys
 from .settings import Settings
 
 if TYPE_CHECKING:
     from celery import Celery
 
-    from .ledger import Ledger, Record
+    from .ledger import DeadLetter, Ledger, Record
     from .store import Store
 
 _WAIT_S = 2.0
@@ -52,22 +55,20 @@ class StyleQueue:
 
     @cached_property
     def _app(self) -> Celery:
-        from .broker import make_app
-
         return make_app(self.settings)
 
     def submit(self, job: Job) -> str:
         """Hand a job in and return its id.
 
         Submitting the same job again is harmless, and the thing to do after an Unavailable. Raises JobConflict where
-        its id belongs to a job with other content.
+        its id belongs to a job with other content, QueueFull where the queue has no room.
         """
         return self.submit_many([job])[0]
 
     def submit_many(self, jobs: Iterable[Job]) -> list[str]:
         """Hand jobs in, over one connection, and return their ids in order.
 
-        Each stands alone: where one conflicts, the others are submitted all the same before JobConflict names it.
+        Each stands alone: where one is refused, the others are submitted all the same before the error names it.
         """
         jobs = list(jobs)
         if not jobs:
@@ -79,12 +80,14 @@ class StyleQueue:
             [
                 job
                 for job, answer in zip(jobs, answers, strict=True)
-                if answer.state == "queued" and answer.verdict != "conflict"
+                if answer.verdict == "new" or (answer.verdict == "known" and answer.state == "queued")
             ]
         )
         for job, answer in zip(jobs, answers, strict=True):
             if answer.verdict == "conflict":
                 raise JobConflict(job.id)
+            if answer.verdict == "full":
+                raise QueueFull(job.queue_name, self.settings.max_open_jobs)
         return [job.id for job in jobs]
 
     def status(self, job_id: str) -> Record:
@@ -105,7 +108,7 @@ class StyleQueue:
             for event in events:
                 sequence = int(event.sequence)
                 yield event
-                if isinstance(event, Succeeded | Failed | Expired):
+                if isinstance(event, TerminalEvent):
                     return
             if not events:
                 # The stream may be gone with the record.
@@ -116,18 +119,76 @@ class StyleQueue:
     def wait(self, job_id: str, *, timeout_s: float | None = None) -> SucceededData:
         """Wait for the job's end and return what it made.
 
-        Raises JobFailed or JobExpired with the code, message and hint of the terminal event; JobNotFound;
+        Raises JobFailed, JobCancelled or JobExpired with the code, message and hint of the terminal event; JobNotFound;
         TimeoutError when the job has not ended after `timeout_s`.
         """
         for event in self.watch(job_id, timeout_s=timeout_s):
-            match event:
-                case Succeeded():
-                    return event.data
-                case Failed(data=data):
-                    raise JobFailed(data.code, data.message, data.hint)
-                case Expired(data=data):
-                    raise JobExpired(data.code, data.message, data.hint)
+            if isinstance(event, Succeeded):
+                return event.data
+            if isinstance(event, TerminalEvent):
+                outcome(event)
         raise AssertionError("watch() ends with a terminal event")
+
+    def cancel(self, job_id: str, *, keep: bool = False) -> str:
+        """Stop a job and return its state now: `cancelled`, or `running` until its worker hears of it (one heartbeat).
+
+        With `keep`, a picture that is being painted is stored as it is then, marked partial. A job that has ended stays
+        as it is. Raises JobNotFound.
+        """
+        answer = self.ledger.cancel(job_id, keep=keep)
+        record = self.status(job_id)
+        if answer.verdict == "cancelled":
+            store_result(self._app, record.task_id, answer.event)
+        return record.state
+
+    def retry(self, job_id: str) -> None:
+        """Run a job again that ended without a picture, as its next run. Raises JobNotFound, JobOpen."""
+        self.ledger.replay(job_id)
+        self._app.backend.forget(self.status(job_id).task_id)
+        self._send_due()
+
+    def delete(self, job_id: str) -> None:
+        """Forget an ended job: its record and events, and its objects in the store. Raises JobNotFound, JobOpen."""
+        record = self.status(job_id)
+        if not record.ended:
+            raise JobOpen(job_id, record.state, "deleted")
+        # Objects first: a record without objects can be deleted again, objects without a record cannot be found.
+        if isinstance(record.outcome, Succeeded):
+            data = record.outcome.data
+            self.store.delete(data.output.bucket, [data.output.key, f"{data.output.key}.json"])
+            if data.report_key:
+                self.store.delete(data.output.bucket, [data.report_key])
+        self.store.delete(self.settings.work_bucket, work_keys(job_id))
+        self.ledger.delete(job_id)
+
+    def dead_letters(self) -> list[DeadLetter]:
+        """Jobs whose attempts are used up, and messages that were no jobs; the newest first."""
+        return self.ledger.dead_letters()
+
+    def replay(self, letter_id: str) -> None:
+        """Give a dead letter another life: a job its next run, a message its place in the queue. Raises JobNotFound."""
+        letter = self.ledger.dead_letter(letter_id)
+        try:
+            record = self.ledger.record(letter_id)
+        except JobNotFound:
+            # A message that was no task: exactly as it came.
+            self.ledger.redis.lpush(letter.queue, letter.message)
+            self.ledger.delete(letter_id)
+            return
+        if record.job:
+            self.retry(letter_id)
+            return
+        message = json.loads(letter.message)
+        self.ledger.delete(letter_id)
+        self._app.backend.forget(letter_id)
+        self._app.send_task(
+            TASK_NAME, args=message["args"], kwargs=message["kwargs"], queue=letter.queue, task_id=letter_id
+        )
+
+    def drop(self, letter_id: str) -> None:
+        """Forget a dead letter, with the record of the job it was. Raises JobNotFound."""
+        self.ledger.dead_letter(letter_id)
+        self.ledger.delete(letter_id)
 
     def events(self, *, after: str = "0", follow: bool = True) -> Iterator[tuple[str, AnyEvent]]:
         """Lifecycle events of all jobs (no progress), each with its position, to be given as `after` next time.
@@ -158,19 +219,24 @@ class StyleQueue:
         self.close()
 
     def _send(self, jobs: list[Job]) -> None:
-        from kombu.exceptions import OperationalError
-
-        from .broker import send
-
-        if not jobs:
-            return
-        try:
-            with self._app.connection_for_write() as connection:
+        if jobs:
+            with self._delivering(), self._app.connection_for_write() as connection:
                 for job in jobs:
                     send(self._app, job, connection=connection)
+
+    def _send_due(self) -> None:
+        with self._delivering():
+            send_due(self._app, self.ledger)
+
+    @contextmanager
+    def _delivering(self) -> Iterator[None]:
+        from kombu.exceptions import OperationalError
+
+        try:
+            yield
         except OperationalError as error:
             raise Unavailable(
                 Code.BROKER_UNAVAILABLE,
                 f"the job is recorded, but Redis did not take its message: {type(error).__name__}",
-                "submit the same job again: the same id is the same job",
+                "the keeper will send it; submitting the same job again does no harm",
             ) from None

@@ -14,10 +14,11 @@ from .errors import (
     JobConflict,
     JobEnded,
     JobNotFound,
+    JobOpen,
     StyleQueueError,
     Unavailable,
 )
-from .events import AnyEvent, Expired, Failed, Progress, Succeeded
+from .events import AnyEvent, Cancelled, Expired, Failed, Progress, Succeeded
 
 DONE, JOB_FAILED, BAD_INPUT, NOT_REACHABLE = range(4)
 """Exit codes."""
@@ -30,7 +31,7 @@ def exit_code_of(error: StyleQueueError) -> int:
             return NOT_REACHABLE
         case JobEnded():
             return JOB_FAILED
-        case InvalidJob() | InvalidSettings() | JobNotFound() | JobConflict():
+        case InvalidJob() | InvalidSettings() | JobNotFound() | JobConflict() | JobOpen():
             return BAD_INPUT
         case _:
             return JOB_FAILED
@@ -86,7 +87,7 @@ def describe(event: AnyEvent) -> str:
             out = data.output
             seconds = sum(data.timings_s.values())
             return f"{name:9} s3://{out.bucket}/{out.key}  {out.width_px} x {out.height_px} px in {seconds:.1f} s"
-        case Failed(data=data) | Expired(data=data):
+        case Failed(data=data) | Cancelled(data=data) | Expired(data=data):
             return f"{name:9} [{data.code}] {data.message}" + (f" ({data.hint})" if data.hint else "")
         case _:
             return name

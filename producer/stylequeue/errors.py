@@ -4,15 +4,20 @@
     ├── Permanent            the job, as it stands, can never succeed: it ends `failed`
     │   └── InvalidJob       it breaks the contract
     ├── Retryable            the same job may succeed later
-    │   └── Unavailable      Redis or the store does not answer
+    │   ├── Unavailable      Redis or the store does not answer
+    │   └── QueueFull        the queue holds as many open jobs as it may
     ├── InvalidSettings      this process cannot run as it is set up
     ├── DeadlinePassed       the job ran out of time: it ends `expired`
+    ├── Cancelled            somebody no longer wants it: it ends `cancelled`
+    ├── Preempted            the worker has to stop: the job goes back to the queue, uncharged
     ├── LeaseLost            another attempt owns the job now: this one stops and writes nothing
     ├── JobNotFound          the ledger knows no such job (any more)
     ├── JobConflict          the id belongs to a job with other content
+    ├── JobOpen              the job is in no state for what was asked
     ├── EventsLost           a reader of the deployment's events fell behind what is kept
     └── JobEnded             `wait()` and `AsyncResult.get()`: the job ended without a picture
         ├── JobFailed
+        ├── JobCancelled
         └── JobExpired
 
 Each error has a `code` that stays the same for ever (programs compare it), a `message` (what happened) and a
@@ -31,8 +36,16 @@ class Code(StrEnum):
     """The message does not fit the job schema."""
     SCHEMA_TOO_NEW = "schema_too_new"
     """The job was written by a newer producer than this worker understands."""
+    MESSAGE_MALFORMED = "message_malformed"
+    """What lay on the queue is no message of Celery's."""
+    MESSAGE_TOO_LARGE = "message_too_large"
+    UNKNOWN_TASK = "unknown_task"
+    """A message for a task that the worker does not have."""
     JOB_NOT_FOUND = "job_not_found"
     JOB_CONFLICT = "job_conflict"
+    JOB_OPEN = "job_open"
+    """The job has not ended, or ended well, so that this cannot be done with it."""
+    QUEUE_FULL = "queue_full"
 
     BUCKET_NOT_ALLOWED = "bucket_not_allowed"
     """The bucket is not on the worker's allow-list."""
@@ -65,8 +78,15 @@ class Code(StrEnum):
     """The optimisation ran into NaN or infinity."""
 
     DEADLINE_PASSED = "deadline_passed"
+    CANCELLED = "cancelled"
+    PREEMPTED = "preempted"
+    """The worker had to stop."""
+    ATTEMPTS_EXHAUSTED = "attempts_exhausted"
+    """Every attempt the job had came to harm; the hint has the last error. A dead letter."""
+    LEASE_RAN_OUT = "lease_ran_out"
+    """The worker was not heard of any more."""
     TIME_LIMIT = "time_limit"
-    """The job ran into the worker's hard time limit."""
+    """The attempt ran into the worker's hard time limit."""
     WORKER_LOST = "worker_lost"
     """The process that painted was killed from outside."""
     LEASE_LOST = "lease_lost"
@@ -114,6 +134,17 @@ class Unavailable(Retryable):
     """Redis or the store does not answer in time."""
 
 
+class QueueFull(Retryable):
+    """The queue holds as many open jobs as it may."""
+
+    def __init__(self, queue: str, limit: int) -> None:
+        super().__init__(
+            Code.QUEUE_FULL,
+            f"queue {queue!r} holds {limit} open jobs, as many as it may",
+            "submit again later; more workers empty it faster, STYLEQUEUE_MAX_OPEN_JOBS lets it grow",
+        )
+
+
 class InvalidSettings(StyleQueueError):
     """This process cannot run as it is set up."""
 
@@ -126,6 +157,20 @@ class DeadlinePassed(StyleQueueError):
 
     def __init__(self, message: str) -> None:
         super().__init__(Code.DEADLINE_PASSED, message, "submit it again with a later deadline")
+
+
+class Cancelled(StyleQueueError):
+    """Somebody no longer wants the picture."""
+
+    def __init__(self) -> None:
+        super().__init__(Code.CANCELLED, "the job was cancelled", "`stylequeue retry` runs it again")
+
+
+class Preempted(StyleQueueError):
+    """The worker has to stop before the picture is done."""
+
+    def __init__(self) -> None:
+        super().__init__(Code.PREEMPTED, "the worker was told to stop", "another worker goes on with the job")
 
 
 class LeaseLost(StyleQueueError):
@@ -157,6 +202,13 @@ class JobConflict(StyleQueueError):
         )
 
 
+class JobOpen(StyleQueueError):
+    """The job is in no state for what was asked."""
+
+    def __init__(self, job_id: str, state: str, wanted: str) -> None:
+        super().__init__(Code.JOB_OPEN, f"job {job_id!r} is {state}: it cannot be {wanted}", "see `stylequeue status`")
+
+
 class EventsLost(StyleQueueError):
     """Events behind the reader's position are no longer kept."""
 
@@ -175,6 +227,10 @@ class JobEnded(StyleQueueError):
 
 class JobFailed(JobEnded):
     """The job ended `failed`; code, message and hint are those of its `failed` event."""
+
+
+class JobCancelled(JobEnded):
+    """The job ended `cancelled`."""
 
 
 class JobExpired(JobEnded):

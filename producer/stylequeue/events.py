@@ -1,9 +1,10 @@
 """What is told about a job: CloudEvents 1.0 in JSON.
 
 A job's life is `accepted`, `started` (once an attempt), `progress` (many), then exactly one of `succeeded`, `failed`,
-`expired`. `source` names the deployment, `subject` is the job's id. `id` is derived from what happened, so that a
-copy of an event carries the id of the event; `sequence` (the CloudEvents extension of that name) grows with every
-event of a job, so that a consumer can drop what is older than what it has.
+`cancelled`, `expired`; a replayed job begins a new run with `accepted`. `source` names the deployment, `subject` is the
+job's id. `id` is derived from what happened, so that a copy of an event carries the id of the event; `sequence` (the
+CloudEvents extension of that name) grows with every event of a job, so that a consumer can drop what is older than what
+it has.
 
 Readers ignore fields they do not know: a newer worker may tell more.
 """
@@ -18,6 +19,7 @@ from typing import Annotated, Literal
 
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, TypeAdapter
 
+from .errors import Cancelled as CancelledError
 from .errors import DeadlinePassed
 from .job import ResolvedRecipe
 
@@ -56,6 +58,7 @@ class ProgressData(_Data):
     size_px: int = Field(0, description="Longest side being painted now.")
     losses: dict[str, float] = Field(default_factory=dict, description="Un-weighted, by term.")
     left_s: float | None = Field(None, description="Estimated seconds of painting left.")
+    preview: str | None = Field(None, description="Where the newest preview lies: s3://bucket/key.")
 
 
 class StoredPicture(_Told):
@@ -84,6 +87,8 @@ class SucceededData(_Data):
     steps: int = Field(description="Gradient evaluations done; 0 for the fast method.")
     losses: dict[str, float] = Field(description="At the end, un-weighted, by term.")
     timings_s: dict[str, float] = Field(description="Seconds by stage: fetch, paint, store.")
+    reused: bool = Field(False, description="The picture was painted for another job of the same fingerprint.")
+    partial: bool = Field(False, description="Painting was stopped early and what there was kept.")
 
 
 class FailedData(_Data):
@@ -101,6 +106,16 @@ class ExpiredData(FailedData):
     def late(cls, labels: dict[str, str]) -> ExpiredData:
         """A deadline that passed."""
         error = DeadlinePassed("the deadline passed before the picture was done")
+        return cls(labels=labels, code=error.code, message=error.message, hint=error.hint)
+
+
+class CancelledData(FailedData):
+    """Code, message and hint as of an error."""
+
+    @classmethod
+    def of(cls, labels: dict[str, str]) -> CancelledData:
+        """A job that is no longer wanted."""
+        error = CancelledError()
         return cls(labels=labels, code=error.code, message=error.message, hint=error.hint)
 
 
@@ -156,7 +171,14 @@ class Expired(_Event):
     data: ExpiredData
 
 
-TerminalEvent = Succeeded | Failed | Expired
+class Cancelled(_Event):
+    """Somebody no longer wanted the picture."""
+
+    type: Literal["io.stylequeue.job.cancelled.v1"] = "io.stylequeue.job.cancelled.v1"
+    data: CancelledData
+
+
+TerminalEvent = Succeeded | Failed | Cancelled | Expired
 AnyEvent = Accepted | Started | Progress | TerminalEvent
 EVENT: TypeAdapter[AnyEvent] = TypeAdapter(Annotated[AnyEvent, Field(discriminator="type")])
 """Reads and describes any event."""

@@ -333,6 +333,21 @@ def parse(model: type[_M], data: object) -> _M:
         ) from None
 
 
+def work_keys(job_id: str) -> list[str]:
+    """Keys in the work bucket that belong to a job: its checkpoint and its preview."""
+    return [checkpoint_key(job_id), preview_key(job_id)]
+
+
+def checkpoint_key(job_id: str) -> str:
+    """Key in the work bucket of the job's half-painted picture."""
+    return f"{job_id}/checkpoint.npz"
+
+
+def preview_key(job_id: str) -> str:
+    """Key in the work bucket of a small picture of the work so far; the same while the job is painted."""
+    return f"{job_id}/preview.webp"
+
+
 def parse_job(data: object, *, default_id: str) -> Job:
     """A job as it came off the queue. One without an id takes `default_id` (its Celery task id).
 

@@ -11,6 +11,8 @@ from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
 from .errors import InvalidSettings
 
 _DAY_S = 24 * 3600
+MAX_DEADLINE_S = 30 * _DAY_S
+"""The furthest deadline of a job."""
 _HINT = "docs/operations.md lists all settings"
 
 Buckets = tuple[str, ...]
@@ -42,6 +44,7 @@ class Settings(BaseSettings):
 
     upload_bucket: str = Field("uploads", description="Where the client puts local files.")
     output_bucket: str = Field("results", description="Where the command lets pictures be put.")
+    work_bucket: str = Field("work", description="For checkpoints and previews of jobs that are being painted.")
     read_buckets: Buckets = Field(("uploads", "styles"), description="Workers read nowhere else (JSON list).")
     write_buckets: Buckets = Field(("results",), description="Workers write nowhere else (JSON list).")
 
@@ -53,24 +56,39 @@ class Settings(BaseSettings):
         None, description="TensorFlow Hub handle of the fast network; left out: the one in the model directory."
     )
 
-    job_time_limit_s: int = Field(3600, gt=0, description="A job that takes longer is ended and fails.")
+    job_time_limit_s: int = Field(3600, gt=0, description="Of one attempt; one that takes longer is ended.")
+    lease_s: float = Field(15, gt=0, description="A worker not heard of for so long has lost its job.")
+    heartbeat_s: float = Field(4, gt=0, description="Between two signs of life of a job.")
+    max_attempts: int = Field(3, ge=1, le=100, description="Tries of a job before it is a dead letter.")
+    retry_delay_s: float = Field(5, ge=0, description="Before a second attempt; doubles with each, with jitter.")
+    retry_delay_max_s: float = Field(600, ge=0)
+    grace_s: float = Field(20, ge=2, description="A worker told to stop has ended after so long.")
+    keeper_interval_s: float = Field(2, gt=0, description="Between two rounds of the keeper.")
+    max_open_jobs: int = Field(100_000, ge=1, description="Of one queue; past it, submitting is refused.")
     visibility_timeout_s: int = Field(
         4 * 3600, gt=0, description="After it Redis hands an unacknowledged message out again."
     )
-    job_deadline_s: int = Field(7 * _DAY_S, gt=0, le=30 * _DAY_S, description="For jobs that name no deadline.")
+    job_deadline_s: int = Field(7 * _DAY_S, gt=0, le=MAX_DEADLINE_S, description="For jobs that name no deadline.")
     record_ttl_s: int = Field(7 * _DAY_S, gt=0, le=90 * _DAY_S, description="How long ended jobs are remembered.")
     job_events: int = Field(1000, ge=10, description="Newest events kept of each job.")
     deployment_events: int = Field(100_000, ge=10, description="Newest lifecycle events kept of the deployment.")
     progress_interval_s: float = Field(1.0, ge=0, description="Between two progress events of a job.")
 
+    preview_interval_s: float = Field(5, gt=0, description="Between two previews of a job.")
+
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
 
     @model_validator(mode="after")
-    def _no_second_delivery_of_a_running_job(self) -> Self:
+    def _nothing_that_would_lose_or_double_jobs(self) -> Self:
         if self.visibility_timeout_s < 2 * self.job_time_limit_s:
             raise ValueError(
                 "STYLEQUEUE_VISIBILITY_TIMEOUT_S must be at least twice STYLEQUEUE_JOB_TIME_LIMIT_S: "
                 "Redis would hand out a job again while it is being painted"
+            )
+        if self.lease_s < 3 * self.heartbeat_s:
+            raise ValueError(
+                "STYLEQUEUE_LEASE_S must be at least three times STYLEQUEUE_HEARTBEAT_S: "
+                "one late heartbeat would cost a living worker its job"
             )
         return self
 

@@ -14,7 +14,7 @@ import os
 import threading
 import time
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -128,12 +128,47 @@ class Store:
         there = self._head(bucket, key)
         fingerprint = metadata.get(FINGERPRINT_METADATA)
         if fingerprint is None or there.metadata.get(FINGERPRINT_METADATA) != fingerprint:
-            raise Permanent(
-                Code.OUTPUT_EXISTS,
-                f"another object lies at {_name(bucket, key)}",
-                "choose another output key, or set output.overwrite",
-            )
+            raise _in_the_way(_name(bucket, key))
         return Written(**vars(there), created=False)
+
+    def copy(self, source: tuple[str, str], target: tuple[str, str], *, overwrite: bool) -> Written:
+        """Copy an object, (bucket, key), with its metadata inside the store, under the rules of `write`.
+
+        Copying an object onto itself changes nothing. Raises as `write` does.
+        """
+        _check_bucket(target[0], self._settings.write_buckets, "STYLEQUEUE_WRITE_BUCKETS")
+        info = self._head(*source)
+        if source == target:
+            return Written(**vars(info), created=False)
+        if not overwrite and self.exists(*target):
+            there = self._head(*target)
+            mine = info.metadata.get(FINGERPRINT_METADATA)
+            if mine is None or there.metadata.get(FINGERPRINT_METADATA) != mine:
+                raise _in_the_way(_name(*target))
+            return Written(**vars(there), created=False)
+        with _translated(_name(*target)):
+            self._client.copy_object(
+                Bucket=target[0],
+                Key=target[1],
+                CopySource={"Bucket": source[0], "Key": source[1]},
+                CopySourceIfMatch=info.etag,
+            )
+        return Written(**vars(self._head(*target)), created=True)
+
+    def exists(self, bucket: str, key: str) -> bool:
+        """Whether there is such an object."""
+        try:
+            self._head(bucket, key)
+        except Permanent as error:
+            if error.code == Code.OBJECT_NOT_FOUND:
+                return False
+            raise
+        return True
+
+    def put_work(self, key: str, body: bytes, *, content_type: str) -> None:
+        """Put an object into the work bucket, replacing what lies there."""
+        request = {"Bucket": self._settings.work_bucket, "Key": key, "Body": body, "ContentType": content_type}
+        self._put(request, overwrite=True)
 
     def upload_file(self, path: Path) -> ImageRef:
         """Put a local picture into `upload_bucket` under the hash of its content, so that it is stored once.
@@ -161,6 +196,12 @@ class Store:
             part.replace(path)
         finally:
             part.unlink(missing_ok=True)
+
+    def delete(self, bucket: str, keys: Sequence[str]) -> None:
+        """Delete objects; those that are not there are no error."""
+        for key in keys:
+            with _translated(_name(bucket, key)):
+                self._client.delete_object(Bucket=bucket, Key=key)
 
     def check_bucket(self, bucket: str) -> None:
         """Return if the bucket is there and these keys may list it; raise what the class says otherwise."""
@@ -333,6 +374,14 @@ def _refusal(name: str, error: ClientError) -> StyleQueueError:
             "grant it to these S3 keys; it may also not exist, where they may not list the bucket",
         )
     return Permanent(Code.STORE_REFUSED, f"the store refused the request for {name}: {code} ({status})", "")
+
+
+def _in_the_way(name: str) -> Permanent:
+    return Permanent(
+        Code.OUTPUT_EXISTS,
+        f"another object lies at {name}",
+        "choose another output key, or set output.overwrite",
+    )
 
 
 def _changed(name: str) -> Retryable:

@@ -7,14 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from stylequeue.broker import READY_FOR_JOBS
 from stylequeue.client import StyleQueue
 from stylequeue.job import ImageRef
 from stylequeue.local import Process, Stack
 from tests.support import pictures
-from tests.support.fake_worker import command
-
-START_TIMEOUT_S = 120
+from tests.support.fake_worker import START_TIMEOUT_S
 
 
 @pytest.fixture(scope="session")
@@ -43,14 +40,3 @@ def photograph(session_queue: StyleQueue, tmp_path_factory: pytest.TempPathFacto
     path = tmp_path_factory.mktemp("content") / "photograph.jpg"
     path.write_bytes(pictures.jpeg())
     return session_queue.store.upload_file(path)
-
-
-def start_fake_worker(stack: Stack, name: str, **env: str) -> Process:
-    """A worker whose painter is fake; `env` are further settings."""
-    process = stack.process(
-        name,
-        command(name),
-        env={"PYTHONPATH": str(Path(__file__).parents[2]), **env},
-    )
-    process.wait_for_line(READY_FOR_JOBS, START_TIMEOUT_S)
-    return process

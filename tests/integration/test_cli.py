@@ -81,7 +81,8 @@ def test_for_machines(stylequeue: Command, service: StyleQueue, photograph: Imag
 
 
 def test_for_people(stylequeue: Command, service: StyleQueue, photo: Path) -> None:
-    job_id = stylequeue("submit", "--content", photo, "--style", photo, "--method", "fast", "--size", "32").stdout.strip()
+    submitted = stylequeue("submit", "--content", photo, "--style", photo, "--method", "fast", "--size", "32")
+    job_id = submitted.stdout.strip()
     watched = stylequeue("watch", job_id).stdout
     assert "accepted" in watched
     assert f"s3://results/{job_id}.jpg" in watched
@@ -128,7 +129,8 @@ def test_nobody_answers(stack: Stack, photo: Path) -> None:
     assert "127.0.0.1:1" in done.stderr
     assert "STYLEQUEUE_REDIS_URL" in done.stderr
     assert "secret-word" not in done.stderr
-    storeless = Command({**stack.env, "STYLEQUEUE_S3_ENDPOINT_URL": "http://127.0.0.1:1", "STYLEQUEUE_S3_ATTEMPTS": "1"})
+    nowhere = {"STYLEQUEUE_S3_ENDPOINT_URL": "http://127.0.0.1:1", "STYLEQUEUE_S3_ATTEMPTS": "1"}
+    storeless = Command({**stack.env, **nowhere})
     done = storeless("submit", "--content", photo, "--style", photo, exit_code=NOT_REACHABLE)
     assert "STYLEQUEUE_S3_ENDPOINT_URL" in done.stderr
 

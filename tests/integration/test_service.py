@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import io
-import json
 import subprocess
 import sys
 from collections.abc import Callable
@@ -15,11 +14,10 @@ import pytest
 from celery import Celery
 from PIL import Image
 
-from stylequeue.broker import make_app
 from stylequeue.client import StyleQueue
 from stylequeue.errors import Code, JobExpired, JobFailed
-from stylequeue.events import EVENT, Failed, Progress, Started, Succeeded, SucceededData
-from stylequeue.job import ImageRef, Job, OptimizeRecipe, Output, Recipe, Style
+from stylequeue.events import Failed, Progress, Succeeded, SucceededData
+from stylequeue.job import ImageRef, Job
 from stylequeue.local import Process, Stack
 from tests.support import pictures
 
@@ -212,9 +210,7 @@ BAD_PICTURES: dict[str, tuple[Callable[[], bytes], Code]] = {
 
 @pytest.mark.parametrize("fault", BAD_PICTURES)
 @pytest.mark.parametrize("role", ["content", "style"])
-def test_a_bad_picture_fails_its_own_job_only(
-    service: StyleQueue, photograph: ImageRef, fault: str, role: str
-) -> None:
+def test_a_bad_picture_fails_its_own_job_only(service: StyleQueue, photograph: ImageRef, fault: str, role: str) -> None:
     body, code = BAD_PICTURES[fault]
     bad = put(service, f"bad/{fault}.jpg", body())
     change: dict[str, Any] = {"content": bad} if role == "content" else {"styles": [{"image": bad}]}
@@ -305,6 +301,7 @@ def test_the_parent_never_loads_tensorflow(service: StyleQueue, real_worker: Pro
 def test_every_log_line_about_a_job_names_it(service: StyleQueue, real_worker: Process) -> None:
     job = make(ImageRef(bucket="uploads", key="nowhere.jpg"))
     assert_fails(service, job, Code.OBJECT_NOT_FOUND)
+    real_worker.wait_for_line(f"job={job.id} stylequeue_worker.task: ended", WAIT_S)
     lines = [line for line in real_worker.log_text().splitlines() if "stylequeue_worker.task" in line]
     about_it = [line for line in lines if f"job={job.id}" in line]
     assert any("attempt 1" in line for line in about_it)

@@ -6,19 +6,30 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
+from stylequeue.broker import READY_FOR_JOBS
 from stylequeue.job import ResolvedOptimizeRecipe
+from stylequeue.local import Process, Stack
 from stylequeue.settings import Settings
 from stylequeue_worker.app import make_worker_app
 
 STEP_S = 0.01
+START_TIMEOUT_S = 120
 
 
 def command(name: str) -> list[str]:
     """What starts this worker."""
     celery = [sys.executable, "-m", "celery", "-A", "tests.support.fake_worker", "worker"]
     return [*celery, f"--hostname={name}@%h", "--without-gossip", "--without-mingle"]
+
+
+def start_fake_worker(stack: Stack, name: str, **env: str) -> Process:
+    """A worker whose painter is fake; `env` are further settings."""
+    process = stack.process(name, command(name), env={"PYTHONPATH": str(Path(__file__).parents[2]), **env})
+    process.wait_for_line(READY_FOR_JOBS, START_TIMEOUT_S)
+    return process
 
 
 class FakePainter:
@@ -36,7 +47,7 @@ class FakePainter:
         for step in range(1, steps + 1):
             if steps > 1:
                 time.sleep(STEP_S)
-            yield Step(step, steps, max(content.shape[1:3]), {"style": 1 / step}, content)
+            yield Step(step, steps, max(content.shape[1:3]), {"style": 1 / step}, step / steps, content)
 
 
 def load_painter(settings: Settings) -> FakePainter:

@@ -235,7 +235,7 @@ def test_another_painting_has_another_fingerprint(change: dict[str, Any]) -> Non
 
 
 def test_golden_schemas(pytestconfig: pytest.Config) -> None:
-    """Regenerate with `make schemas` when the contract is meant to change."""
+    """Regenerate with `make docs` when the contract is meant to change."""
     from stylequeue.schema import text
 
     golden = pytestconfig.rootpath / "docs" / "schema"

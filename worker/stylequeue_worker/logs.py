@@ -23,6 +23,11 @@ def about(job_id: str) -> Iterator[None]:
         _job_id.reset(token)
 
 
+def current_job_id() -> str:
+    """The job at hand, for threads that go on about it."""
+    return _job_id.get()
+
+
 def configure(level: str) -> None:
     """Log to standard error, each line with the id of the job at hand."""
 

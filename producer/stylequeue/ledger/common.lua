@@ -5,7 +5,7 @@
 local time = redis.call('TIME')
 local now_ms = time[1] * 1000 + math.floor(time[2] / 1000)
 
-local TERMINAL = {succeeded = true, failed = true, expired = true}
+local TERMINAL = {succeeded = true, failed = true, cancelled = true, expired = true}
 
 local function record_key(id) return 'stylequeue:job:' .. id end
 local function events_key(id) return 'stylequeue:job:' .. id .. ':events' end
@@ -14,6 +14,16 @@ local function queue_key(queue) return 'stylequeue:queue:' .. queue end
 local EVENTS_KEY = 'stylequeue:events'
 local CREATED_KEY = 'stylequeue:created'
 local COUNTERS_KEY = 'stylequeue:counters'
+-- Job ids by the moment something is to be done about them.
+local LEASES_KEY = 'stylequeue:leases'        -- running: the lease runs out
+local DEADLINES_KEY = 'stylequeue:deadlines'  -- open: the job expires
+local DUE_KEY = 'stylequeue:due'              -- queued: a fresh message is to be sent
+local WAITING_KEY = 'stylequeue:waiting'      -- queued without a message, since when: another job paints its picture
+local DEAD_KEY = 'stylequeue:dead'            -- dead letters, since when
+local function dead_key(id) return 'stylequeue:dead:' .. id end
+local function painting_key(fingerprint) return 'stylequeue:painting:' .. fingerprint end
+local function waiters_key(fingerprint) return 'stylequeue:waiters:' .. fingerprint end
+local function painted_key(fingerprint) return 'stylequeue:painted:' .. fingerprint end
 
 -- Limits, the same for every move: see moves.py.
 local limits = cjson.decode(ARGV[1])
@@ -56,6 +66,37 @@ local function trim(state)
   end
 end
 
+-- Makes a fresh message due now for every job that waits for this fingerprint.
+local function wake_waiters(fingerprint)
+  for _, id in ipairs(redis.call('SMEMBERS', waiters_key(fingerprint))) do
+    if redis.call('ZREM', WAITING_KEY, id) == 1 then redis.call('ZADD', DUE_KEY, now_ms, id) end
+  end
+  redis.call('DEL', waiters_key(fingerprint))
+end
+
+-- The holder of a fingerprint no longer paints it.
+local function release_fingerprint(id)
+  local fingerprint = redis.call('HGET', record_key(id), 'fingerprint')
+  if fingerprint and redis.call('GET', painting_key(fingerprint)) == id then
+    redis.call('DEL', painting_key(fingerprint))
+    wake_waiters(fingerprint)
+  end
+end
+
+-- Puts an entry among the dead letters. A message that was no job keeps its own text; a job has its record.
+local function bury(id, entry)
+  redis.call('ZREMRANGEBYSCORE', DEAD_KEY, '-inf', now_ms - limits.record_ttl_ms)
+  redis.call('ZADD', DEAD_KEY, now_ms, id)
+  redis.call('HSET', dead_key(id), 'id', id, 'queue', entry.queue, 'code', entry.code, 'reason', entry.reason,
+    'attempts', entry.attempts or 0, 'message', entry.message, 'buried_ms', now_ms)
+  redis.call('PEXPIRE', dead_key(id), limits.record_ttl_ms)
+end
+
+local function unbury(id)
+  redis.call('ZREM', DEAD_KEY, id)
+  return redis.call('DEL', dead_key(id))
+end
+
 -- Puts a job into a state: record, indexes, counters, and a TTL where its life ends.
 local function enter(id, state)
   local key = record_key(id)
@@ -64,9 +105,13 @@ local function enter(id, state)
   redis.call('ZADD', state_key(state), now_ms, id)
   redis.call('HSET', key, 'state', state, 'updated_ms', now_ms)
   redis.call('HINCRBY', COUNTERS_KEY, state, 1)
+  redis.call('ZREM', LEASES_KEY, id)
+  redis.call('HDEL', key, 'lease_until_ms')
+  if state ~= 'running' then release_fingerprint(id) end
   if TERMINAL[state] then
     redis.call('ZREM', queue_key(redis.call('HGET', key, 'queue')), id)
-    redis.call('HDEL', key, 'lease_until_ms')
+    for _, index in ipairs({DEADLINES_KEY, DUE_KEY, WAITING_KEY}) do redis.call('ZREM', index, id) end
+    redis.call('HDEL', key, 'not_before_ms', 'wanted')
     redis.call('PEXPIRE', key, limits.record_ttl_ms)
     redis.call('PEXPIRE', events_key(id), limits.record_ttl_ms)
     trim(state)
@@ -82,12 +127,39 @@ local function finish(id, state, draft)
 end
 
 local function create(id, job)
+  local deadline_ms = math.min(job.deadline_ms or (now_ms + limits.job_deadline_ms), now_ms + limits.max_deadline_ms)
   redis.call('HSET', record_key(id),
     'id', id, 'job', job.job, 'digest', job.digest, 'queue', job.queue, 'task_id', job.task_id,
-    'run', 1, 'attempt', 0, 'fence', 0, 'sequence', 0,
-    'created_ms', now_ms, 'deadline_ms', job.deadline_ms or (now_ms + limits.job_deadline_ms))
+    'run', 1, 'attempt', 0, 'spared', 0, 'fence', 0, 'sequence', 0,
+    'created_ms', now_ms, 'deadline_ms', deadline_ms)
+  redis.call('ZADD', DEADLINES_KEY, deadline_ms, id)
   redis.call('ZADD', CREATED_KEY, now_ms, id)
   redis.call('ZADD', queue_key(job.queue), now_ms, id)
+end
+
+-- Whether the attempts charged to this run are used up.
+local function exhausted(id)
+  local record = redis.call('HMGET', record_key(id), 'attempt', 'spared')
+  return tonumber(record[1]) - tonumber(record[2] or 0) >= limits.max_attempts
+end
+
+-- Ends a job whose attempts are used up, as a dead letter.
+local function give_up(id, draft)
+  local record = redis.call('HMGET', record_key(id), 'queue', 'job', 'attempt', 'last_error')
+  local event = finish(id, 'failed', draft)
+  bury(id, {queue = record[1], code = 'attempts_exhausted', reason = record[4] or '', attempts = record[3],
+    message = record[2]})
+  return event
+end
+
+-- A running job goes back to the queue; a fresh message is due after `delay_ms`.
+local function put_back(id, error, delay_ms, charged)
+  local key = record_key(id)
+  if not charged then redis.call('HINCRBY', key, 'spared', 1) end
+  redis.call('HSET', key, 'last_error', error, 'not_before_ms', now_ms + delay_ms)
+  redis.call('HDEL', key, 'progress', 'progress_number')
+  enter(id, 'queued')
+  redis.call('ZADD', DUE_KEY, now_ms + delay_ms, id)
 end
 
 local function accept(id, job, accepted)

@@ -9,12 +9,24 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import urlsplit
 
-from ..errors import Code, EventsLost, JobNotFound, LeaseLost, Unavailable
-from ..events import EVENT, AnyEvent, ExpiredData, FailedData, ProgressData, SucceededData
+from ..errors import Code, EventsLost, JobNotFound, JobOpen, LeaseLost, Unavailable
+from ..events import EVENT, AnyEvent, FailedData, ProgressData
 from ..job import Job
 from ..settings import Settings
-from .moves import AcceptAnswer, ClaimAnswer, Move, Moves, ProgressAnswer, script
-from .record import Record
+from .moves import (
+    AcceptAnswer,
+    ClaimAnswer,
+    DueMessage,
+    EndAnswer,
+    HeartbeatAnswer,
+    Move,
+    Moves,
+    PutBackAnswer,
+    ReserveAnswer,
+    TerminalData,
+    script,
+)
+from .record import DeadLetter, Record, State
 
 if TYPE_CHECKING:
     from redis import Redis
@@ -27,6 +39,10 @@ _BLOCK_SHARE = 0.5
 _PAGE = 100
 """Events read at once."""
 _EVENTS_KEY = "stylequeue:events"
+_QUEUED_KEY = "stylequeue:state:queued"
+_DUE_KEY = "stylequeue:due"
+_WAITING_KEY = "stylequeue:waiting"
+_DEAD_KEY = "stylequeue:dead"
 
 
 class Ledger:
@@ -77,34 +93,140 @@ class Ledger:
             self.redis.close()
             del self.redis
 
+    # What producers do
+
     def accept(self, jobs: Sequence[Job]) -> list[AcceptAnswer]:
         """Record jobs as `queued`, in one round trip; the answers are in the jobs' order."""
         return self._run([self._moves.accept(job, task_id=job.id) for job in jobs])
 
-    def claim(self, job: Job, *, task_id: str, worker: str, redelivered: bool) -> ClaimAnswer:
-        """Take a job for painting, with the next fence and attempt.
+    def cancel(self, job_id: str, *, keep: bool) -> EndAnswer:
+        """End a queued job; ask the holder of a running one to end it, keeping the picture so far if `keep`.
 
-        A job that came by plain Celery gets its record here. `redelivered` says that the broker hands this very
-        message out again, so that whoever held the job is gone: it is taken over.
+        Raises JobNotFound.
+        """
+        answer = self._run([self._moves.cancel(job_id, labels=self._labels(job_id), keep=keep)])[0]
+        if answer.verdict == "unknown":
+            raise JobNotFound(job_id)
+        return answer
+
+    def replay(self, job_id: str) -> None:
+        """Begin another run of a job that ended without a picture. Raises JobNotFound, JobOpen."""
+        record = self.record(job_id)
+        verdict = self._run([self._moves.replay(job_id, queue=record.queue, labels=record.labels)])[0]
+        if verdict == "unknown":
+            raise JobNotFound(job_id)
+        if verdict != "queued":
+            raise JobOpen(job_id, self.record(job_id).state, "run again")
+
+    def delete(self, job_id: str) -> None:
+        """Forget an ended job or a dead letter. Raises JobNotFound, JobOpen."""
+        verdict = self._run([self._moves.delete(job_id)])[0]
+        if verdict == "unknown":
+            raise JobNotFound(job_id)
+        if verdict == "open":
+            raise JobOpen(job_id, self.record(job_id).state, "deleted")
+
+    # What workers do
+
+    def claim(self, job: Job, *, task_id: str, worker: str) -> ClaimAnswer:
+        """Take a job for painting, with the next fence and attempt and a lease.
+
+        A job that came by plain Celery gets its record here.
         """
         token = uuid.uuid4().hex
-        move = self._moves.claim(job, task_id=task_id, worker=worker, token=token, redelivered=redelivered)
+        return self._run([self._moves.claim(job, task_id=task_id, worker=worker, token=token)])[0]
+
+    def heartbeat(self, job_id: str, *, fence: int, data: ProgressData | None = None) -> HeartbeatAnswer:
+        """Renew the lease, tell how far the holder is if that is news, and hear whether to go on."""
+        return self._run([self._moves.heartbeat(job_id, fence=fence, data=data)])[0]
+
+    def reserve(self, job_id: str, *, fence: int, fingerprint: str, forget: bool = False) -> ReserveAnswer:
+        """Ask whether to paint the picture named by `fingerprint`. LeaseLost for a stale fence."""
+        answer = self._run([self._moves.reserve(job_id, fence=fence, fingerprint=fingerprint, forget=forget)])[0]
+        if answer.verdict == "lost":
+            raise _stale(job_id, fence)
+        return answer
+
+    def put_back(
+        self, record: Record, *, error: str, delay_s: float = 0, charged: bool = True, late: bool = False
+    ) -> PutBackAnswer:
+        """Give a running job back to the queue, or end it where its attempts are used up; `late`: if its lease ran out.
+
+        A fresh message is due after `delay_s`. An attempt not `charged` does not count. "lost" for a stale fence.
+        """
+        move = self._moves.put_back(
+            record.id,
+            fence=record.fence,
+            labels=record.labels,
+            error=error,
+            delay_s=delay_s,
+            charged=charged,
+            late=late,
+        )
         return self._run([move])[0]
 
-    def progress(self, job_id: str, *, fence: int, data: ProgressData) -> ProgressAnswer:
-        """Tell how far the holder of `fence` is, and hear whether to go on."""
-        return self._run([self._moves.progress(job_id, fence=fence, data=data)])[0]
+    def finish(self, job_id: str, *, fence: int, data: TerminalData, painted: str = "") -> str:
+        """End the job by what `data` is, and return the terminal event as stored. LeaseLost for a stale fence.
 
-    def finish(self, job_id: str, *, fence: int, data: SucceededData | FailedData | ExpiredData) -> str:
-        """End the job by what `data` is, and return the terminal event as stored. LeaseLost for a stale fence."""
-        answer = self._run([self._moves.finish(job_id, fence=fence, data=data)])[0]
+        `painted` is what other jobs of the same fingerprint may reuse, as JSON with the `job_id`; "": nothing.
+        """
+        answer = self._run([self._moves.finish(job_id, fence=fence, data=data, painted=painted)])[0]
         if answer.verdict == "lost":
-            raise LeaseLost(f"fence {fence} of job {job_id} is stale")
+            raise _stale(job_id, fence)
         return answer.event
 
-    def refuse(self, task_id: str, *, queue: str, data: FailedData) -> str:
-        """Put a message that is no job on record under its task id; return the `failed` event ("": id taken)."""
-        return self._run([self._moves.refuse(task_id, queue=queue, data=data)])[0]
+    def refuse(self, task_id: str, *, queue: str, message: str, data: FailedData) -> str:
+        """Put a message that holds no valid job on record and among the dead letters, under its task id.
+
+        Returns the `failed` event; "" where an open job has that id.
+        """
+        return self._run([self._moves.refuse(task_id, queue=queue, message=message, data=data)])[0]
+
+    def bury(self, *, queue: str, raw: str, code: str, reason: str) -> str:
+        """Put a message that is no task at all among the dead letters; returns the letter's id."""
+        move = self._moves.bury(f"message-{uuid.uuid4().hex}", queue=queue, code=code, reason=reason, message=raw)
+        return self._run([move])[0]
+
+    # What the keeper does
+
+    def overdue(self) -> tuple[list[str], list[str]]:
+        """Ids of running jobs whose lease ran out, and of open jobs whose deadline passed; some of each."""
+        return self._run([self._moves.overdue(_PAGE)])[0]
+
+    def expire(self, job_id: str) -> EndAnswer:
+        """End an open job whose deadline has passed."""
+        return self._run([self._moves.expire(job_id, labels=self._labels(job_id))])[0]
+
+    def take_due(self) -> list[DueMessage]:
+        """Take jobs for which a fresh message is due; the taker sends it."""
+        return self._run([self._moves.take_due(_PAGE)])[0]
+
+    def make_due(self, job_ids: Sequence[str]) -> None:
+        """Have a fresh message sent for these queued jobs at once."""
+        if job_ids:
+            with self._reachable():
+                self.redis.zadd(_DUE_KEY, dict.fromkeys(job_ids, 0))
+
+    def count(self, state: State) -> int:
+        """How many jobs are in this state."""
+        with self._reachable():
+            return int(self.redis.zcard(f"stylequeue:state:{state}"))
+
+    def queued_task_ids(self) -> dict[str, str]:
+        """Celery task ids, by job id, of the queued jobs that should have a message on the broker."""
+        with self._reachable():
+            pipeline = self.redis.pipeline(transaction=True)
+            pipeline.zrange(_QUEUED_KEY, 0, -1)
+            pipeline.zrange(_DUE_KEY, 0, -1)
+            pipeline.zrange(_WAITING_KEY, 0, -1)
+            queued, due, waiting = pipeline.execute()
+            job_ids = set(queued) - set(due) - set(waiting)
+            pipeline = self.redis.pipeline(transaction=False)
+            for job_id in job_ids:
+                pipeline.hget(f"stylequeue:job:{job_id}", "task_id")
+            return {job_id: task_id for job_id, task_id in zip(job_ids, pipeline.execute(), strict=True) if task_id}
+
+    # Reading
 
     def record(self, job_id: str) -> Record:
         """What is known of a job. Raises JobNotFound."""
@@ -113,6 +235,29 @@ class Ledger:
         if not fields:
             raise JobNotFound(job_id)
         return Record.from_redis(fields)
+
+    def outcome(self, job_id: str) -> str:
+        """The terminal event exactly as stored; "" where there is none."""
+        with self._reachable():
+            event: Any = self.redis.hget(f"stylequeue:job:{job_id}", "outcome")
+        return event or ""
+
+    def dead_letters(self) -> list[DeadLetter]:
+        """The dead letters, the newest first."""
+        with self._reachable():
+            ids: Any = self.redis.zrange(_DEAD_KEY, 0, -1, desc=True)
+            pipeline = self.redis.pipeline(transaction=False)
+            for letter_id in ids:
+                pipeline.hgetall(_dead_key(letter_id))
+            return [DeadLetter.model_validate(fields) for fields in pipeline.execute() if fields]
+
+    def dead_letter(self, letter_id: str) -> DeadLetter:
+        """One dead letter. Raises JobNotFound."""
+        with self._reachable():
+            fields: Any = self.redis.hgetall(_dead_key(letter_id))
+        if not fields:
+            raise JobNotFound(letter_id)
+        return DeadLetter.model_validate(fields)
 
     def job_events(self, job_id: str, *, after: int = 0, wait_s: float = 0) -> list[AnyEvent]:
         """Events of a job with a sequence over `after`; waits up to `wait_s` for the first."""
@@ -137,6 +282,12 @@ class Ledger:
         with self._reachable():
             newest: list[tuple[str, object]] = self.redis.xrevrange(_EVENTS_KEY, count=1)  # type: ignore[assignment]
         return newest[0][0] if newest else "0"
+
+    def _labels(self, job_id: str) -> dict[str, str]:
+        try:
+            return self.record(job_id).labels
+        except JobNotFound:
+            return {}
 
     def _read(self, stream: str, after: str, wait_s: float) -> list[tuple[str, AnyEvent]]:
         longest_s = self._settings.redis_timeout_s * _BLOCK_SHARE
@@ -184,6 +335,14 @@ def unreachable(settings: Settings, error: Exception) -> Unavailable:
         f"Redis at {place.hostname}:{place.port or 6379} does not answer: {type(error).__name__}",
         "start it, or point STYLEQUEUE_REDIS_URL at it; on one machine `stylequeue up` brings its own",
     )
+
+
+def _stale(job_id: str, fence: int) -> LeaseLost:
+    return LeaseLost(f"fence {fence} of job {job_id} is stale")
+
+
+def _dead_key(letter_id: str) -> str:
+    return f"stylequeue:dead:{letter_id}"
 
 
 def _position(entry_id: str) -> tuple[int, int]:

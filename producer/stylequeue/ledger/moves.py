@@ -10,10 +10,13 @@ from functools import cache
 from importlib.resources import files
 from typing import Any, Generic, Literal, TypeVar
 
+from ..errors import Code
 from ..events import (
     NAMESPACE,
     Accepted,
     AcceptedData,
+    Cancelled,
+    CancelledData,
     Draft,
     Expired,
     ExpiredData,
@@ -25,12 +28,15 @@ from ..events import (
     StartedData,
     Succeeded,
     SucceededData,
+    TerminalEvent,
 )
 from ..job import Job
-from ..settings import Settings
+from ..settings import MAX_DEADLINE_S, Settings
 from .record import Record, State
 
 _T = TypeVar("_T")
+
+TerminalData = SucceededData | FailedData | CancelledData | ExpiredData
 
 
 @cache
@@ -51,34 +57,54 @@ class Move(Generic[_T]):
 
 @dataclass(frozen=True)
 class AcceptAnswer:
-    """`new`: recorded now. `known`: the same job was there. `conflict`: another job has the id."""
+    """`new`: recorded now. `known`: the same job was there. `conflict`: another job has the id. `full`: no room."""
 
-    verdict: Literal["new", "known", "conflict"]
+    verdict: Literal["new", "known", "conflict", "full"]
     state: str
 
 
 @dataclass(frozen=True)
 class ClaimAnswer:
-    """`yours`: paint it. `held`: another attempt has it. `ended`: nothing to do. `conflict`: another job has the id."""
+    """`yours`: paint it. `held`: another attempt has it. `early`: not yet. `ended`. `conflict`: another job's id."""
 
-    verdict: Literal["yours", "held", "ended", "conflict"]
+    verdict: Literal["yours", "held", "early", "ended", "conflict"]
     record: Record
 
 
 @dataclass(frozen=True)
-class FinishAnswer:
-    """`done`, with the event as stored; or `lost`: the fence is stale and nothing was written."""
+class ReserveAnswer:
+    """`paint` it. `reuse` what `painted` says. `wait`: another job paints it, this one is parked. `lost`: the fence."""
 
-    verdict: Literal["done", "lost"]
+    verdict: Literal["paint", "reuse", "wait", "lost"]
+    painted: str
+
+
+@dataclass(frozen=True)
+class EndAnswer:
+    """What became of the wish to end a job, and the terminal event if there is one."""
+
+    verdict: Literal["done", "lost", "cancelled", "asked", "ended", "unknown", "expired", "open"]
     event: str
 
 
-ProgressAnswer = Literal["go_on", "overdue", "lost"]
+@dataclass(frozen=True)
+class DueMessage:
+    """A queued job for which a fresh message is to be sent."""
+
+    job_id: str
+    job: str
+    task_id: str
 
 
-_ENDS: dict[type, tuple[type[Succeeded | Failed | Expired], State]] = {
+HeartbeatAnswer = Literal["go_on", "cancel", "keep", "overdue", "lost"]
+PutBackAnswer = Literal["queued", "failed", "lost"]
+ReplayAnswer = Literal["queued", "open", "succeeded", "unknown"]
+DeleteAnswer = Literal["deleted", "open", "unknown"]
+
+_ENDS: dict[type, tuple[type[TerminalEvent], State]] = {
     SucceededData: (Succeeded, "succeeded"),
     FailedData: (Failed, "failed"),
+    CancelledData: (Cancelled, "cancelled"),
     ExpiredData: (Expired, "expired"),
 }
 
@@ -88,7 +114,7 @@ class Moves:
 
     def __init__(self, settings: Settings) -> None:
         self._deployment = settings.deployment
-        self._lease_ms = settings.job_time_limit_s * 1000
+        self._lease_ms = int(settings.lease_s * 1000)
         self._limits = json.dumps(
             {
                 "namespace": NAMESPACE.hex,
@@ -96,6 +122,9 @@ class Moves:
                 "deployment_events": settings.deployment_events,
                 "record_ttl_ms": settings.record_ttl_s * 1000,
                 "job_deadline_ms": settings.job_deadline_s * 1000,
+                "max_deadline_ms": MAX_DEADLINE_S * 1000,
+                "max_attempts": settings.max_attempts,
+                "max_open_jobs": settings.max_open_jobs,
             }
         )
 
@@ -105,45 +134,112 @@ class Moves:
             "accept", job.id, _fields(job, task_id), self._accepted(job), parse=lambda a: AcceptAnswer(a[0], a[1])
         )
 
-    def claim(self, job: Job, *, task_id: str, worker: str, token: str, redelivered: bool) -> Move[ClaimAnswer]:
+    def claim(self, job: Job, *, task_id: str, worker: str, token: str) -> Move[ClaimAnswer]:
         """Take a job for painting; `token` tells one claim from another."""
-        claim = {"token": token, "worker": worker, "lease_ms": self._lease_ms, "redelivered": redelivered}
         return self._move(
             "claim",
             job.id,
             _fields(job, task_id),
             self._accepted(job),
-            json.dumps(claim),
+            json.dumps({"token": token, "worker": worker, "lease_ms": self._lease_ms}),
             self._draft(Started, job.id, StartedData(labels=job.labels, worker=worker)),
             self._draft(Expired, job.id, ExpiredData.late(job.labels)),
+            self._exhausted(job.id, job.labels, "the worker that had it was not heard of any more"),
             parse=lambda a: ClaimAnswer(a[0], Record.from_redis(_pairs(a[1]))),
         )
 
-    def progress(self, job_id: str, *, fence: int, data: ProgressData) -> Move[ProgressAnswer]:
-        """Tell how far the holder of `fence` is."""
-        draft = self._draft(Progress, job_id, data)
-        return self._move("progress", job_id, fence, data.number, draft, parse=lambda a: a)
+    def heartbeat(self, job_id: str, *, fence: int, data: ProgressData | None) -> Move[HeartbeatAnswer]:
+        """Renew the lease, tell how far the holder is if that is news, and hear whether to go on."""
+        number = data.number if data else 0
+        draft = self._draft(Progress, job_id, data) if data else ""
+        return self._move("heartbeat", job_id, fence, self._lease_ms, number, draft, parse=lambda a: a)
 
-    def finish(self, job_id: str, *, fence: int, data: SucceededData | FailedData | ExpiredData) -> Move[FinishAnswer]:
-        """End the job, with its picture or without."""
+    def reserve(self, job_id: str, *, fence: int, fingerprint: str, forget: bool) -> Move[ReserveAnswer]:
+        """Ask whether to paint the picture named by `fingerprint`; `forget` what was painted, the store lost it."""
+        return self._move("reserve", job_id, fence, fingerprint, int(forget), parse=lambda a: ReserveAnswer(a[0], a[1]))
+
+    def put_back(
+        self, job_id: str, *, fence: int, labels: dict[str, str], error: str, delay_s: float, charged: bool, late: bool
+    ) -> Move[PutBackAnswer]:
+        """Give the job back to the queue; `late`: only if its lease ran out."""
+        how = {"error": error, "delay_ms": int(delay_s * 1000), "charged": charged, "if_lease_ran_out": late}
+        exhausted = self._exhausted(job_id, labels, error)
+        return self._move("put_back", job_id, fence, json.dumps(how), exhausted, parse=lambda a: a)
+
+    def finish(self, job_id: str, *, fence: int, data: TerminalData, painted: str) -> Move[EndAnswer]:
+        """End the job, with its picture or without; `painted`: what others may reuse, as JSON, or ""."""
         kind, state = _ENDS[type(data)]
         draft = self._draft(kind, job_id, data)
-        return self._move("finish", job_id, fence, state, draft, parse=lambda a: FinishAnswer(a[0], a[1]))
+        return self._move("finish", job_id, fence, state, draft, painted, parse=_end)
 
-    def refuse(self, task_id: str, *, queue: str, data: FailedData) -> Move[str]:
-        """Put a message that is no job on record, failed, under its task id. Answers with the event."""
+    def cancel(self, job_id: str, *, labels: dict[str, str], keep: bool) -> Move[EndAnswer]:
+        """End a queued job; ask the holder of a running one to end it, keeping the picture so far if `keep`."""
+        draft = self._draft(Cancelled, job_id, CancelledData.of(labels))
+        return self._move("cancel", job_id, "keep" if keep else "cancel", draft, parse=_end)
+
+    def expire(self, job_id: str, *, labels: dict[str, str]) -> Move[EndAnswer]:
+        """End an open job whose deadline has passed."""
+        return self._move("expire", job_id, self._draft(Expired, job_id, ExpiredData.late(labels)), parse=_end)
+
+    def replay(self, job_id: str, *, queue: str, labels: dict[str, str]) -> Move[ReplayAnswer]:
+        """Begin another run of a job that ended without a picture."""
+        draft = self._draft(Accepted, job_id, AcceptedData(labels=labels, queue=queue))
+        return self._move("replay", job_id, draft, parse=lambda a: a)
+
+    def delete(self, job_id: str) -> Move[DeleteAnswer]:
+        """Forget an ended job, or a dead letter."""
+        return self._move("delete", job_id, parse=lambda a: a)
+
+    def refuse(self, task_id: str, *, queue: str, message: str, data: FailedData) -> Move[str]:
+        """Put a message that holds no valid job on record, failed, and among the dead letters, under its task id."""
         fields = {"job": "", "digest": "", "queue": queue, "task_id": task_id}
-        draft = self._draft(Failed, task_id, data)
-        return self._move("refuse", task_id, json.dumps(fields), draft, parse=lambda a: str(a[1]))
+        return self._move(
+            "refuse",
+            task_id,
+            json.dumps(fields),
+            self._draft(Failed, task_id, data),
+            _entry(queue=queue, code=data.code, reason=data.message, message=message),
+            parse=lambda a: str(a[1]),
+        )
+
+    def bury(self, letter_id: str, *, queue: str, code: str, reason: str, message: str) -> Move[str]:
+        """Put a message that is no task at all among the dead letters."""
+        entry = _entry(queue=queue, code=code, reason=reason, message=message)
+        return self._move("bury", letter_id, entry, parse=str)
+
+    def take_due(self, count: int) -> Move[list[DueMessage]]:
+        """Take jobs for which a fresh message is due; the taker sends it."""
+        return self._move("take_due", count, parse=lambda a: [DueMessage(*a[n : n + 3]) for n in range(0, len(a), 3)])
+
+    def overdue(self, count: int) -> Move[tuple[list[str], list[str]]]:
+        """Ids of running jobs whose lease ran out, and of open jobs whose deadline passed."""
+        return self._move("overdue", count, parse=lambda a: (a[0], a[1]))
 
     def _accepted(self, job: Job) -> str:
         return self._draft(Accepted, job.id, AcceptedData(labels=job.labels, queue=job.queue_name))
+
+    def _exhausted(self, job_id: str, labels: dict[str, str], error: str) -> str:
+        data = FailedData(
+            labels=labels,
+            code=Code.ATTEMPTS_EXHAUSTED,
+            message="every attempt the job had came to harm",
+            hint=f"the last one: {error}; `stylequeue dead replay` runs it again",
+        )
+        return self._draft(Failed, job_id, data)
 
     def _draft(self, kind: Any, job_id: str, data: Any) -> str:
         return Draft.of(kind, deployment=self._deployment, job_id=job_id, data=data).to_json()
 
     def _move(self, name: str, *args: str | int, parse: Callable[[Any], _T]) -> Move[_T]:
         return Move(name, (self._limits, *args), parse)
+
+
+def _end(answer: Sequence[Any]) -> EndAnswer:
+    return EndAnswer(answer[0], answer[1])
+
+
+def _entry(**fields: str) -> str:
+    return json.dumps(fields)
 
 
 def _fields(job: Job, task_id: str) -> str:

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from ..events import EVENT, Expired, Failed, Progress, Succeeded
+from ..events import EVENT, Progress, TerminalEvent
 
-State = Literal["queued", "running", "succeeded", "failed", "expired"]
-TERMINAL_STATES: frozenset[State] = frozenset({"succeeded", "failed", "expired"})
+State = Literal["queued", "running", "succeeded", "failed", "cancelled", "expired"]
+TERMINAL_STATES: frozenset[State] = frozenset({"succeeded", "failed", "cancelled", "expired"})
 
 
 class Record(BaseModel):
@@ -34,7 +35,9 @@ class Record(BaseModel):
     lease_until: datetime | None = None
     worker: str | None = None
     progress: Progress | None = None
-    outcome: Succeeded | Failed | Expired | None = None
+    last_error: str | None = Field(None, description="Why the attempt before this one ended.")
+    fingerprint: str | None = None
+    outcome: TerminalEvent | None = None
 
     @classmethod
     def from_redis(cls, fields: Mapping[str, str]) -> Record:
@@ -48,15 +51,36 @@ class Record(BaseModel):
                 "deadline_at": _moment(fields["deadline_ms"]),
                 "lease_until": _moment(fields["lease_until_ms"]) if "lease_until_ms" in fields else None,
                 "worker": fields.get("worker"),
+                "last_error": fields.get("last_error") or None,
+                "fingerprint": fields.get("fingerprint"),
                 "progress": EVENT.validate_json(fields["progress"]) if "progress" in fields else None,
                 "outcome": EVENT.validate_json(fields["outcome"]) if "outcome" in fields else None,
             }
         )
 
     @property
+    def labels(self) -> dict[str, str]:
+        """The job's own labels."""
+        return dict(json.loads(self.job).get("labels", {})) if self.job else {}
+
+    @property
     def ended(self) -> bool:
         """Whether the job's life is over."""
         return self.state in TERMINAL_STATES
+
+
+class DeadLetter(BaseModel):
+    """A job whose attempts are used up, or a message that was no job."""
+
+    model_config = ConfigDict(frozen=True)
+
+    id: str = Field(description="The job's id, the message's task id, or an id of the letter's own.")
+    queue: str = Field(description="The queue the message came from.")
+    code: str
+    reason: str = Field(description="What was wrong, or the last attempt's error.")
+    attempts: int
+    message: str = Field(description="The exact message; of a job, the job as JSON.")
+    buried_at: datetime = Field(validation_alias="buried_ms")
 
 
 def _moment(ms: str) -> datetime:

@@ -24,7 +24,7 @@ def up(
         Path | None, typer.Option(help="Keep jobs and pictures in this directory. [default: gone at the end]")
     ] = None,
 ) -> None:
-    """Start Valkey, SeaweedFS and a worker on this machine; stop everything on Ctrl-C."""
+    """Start Valkey, SeaweedFS, a keeper and a worker on this machine; stop everything on Ctrl-C."""
     stop = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: stop.set())
@@ -33,6 +33,7 @@ def up(
         console.tell("# Valkey and SeaweedFS are up. In other terminals, first paste this:")
         for name, value in stack.env.items():
             print(f"export {name}='{value}'", flush=True)
+        stack.process("keeper", [sys.executable, "-m", "stylequeue.cli", "keeper"])
         console.tell("# a worker is loading its models ...")
         worker = stack.worker()
         console.tell("# the worker is ready, waiting for jobs. Ctrl-C stops everything.")

@@ -115,6 +115,13 @@ class Process:
         """Wait until the log contains `text`. Raises Unavailable as `wait_until` does."""
         self.wait_until(lambda: text in self.log_text(), timeout_s)
 
+    def wait(self, timeout_s: float) -> int:
+        """Wait for the command's own end; the exit status (128 + n for signal n). Raises TimeoutError."""
+        try:
+            return self._guard.wait(timeout_s)
+        except subprocess.TimeoutExpired:
+            raise TimeoutError(f"{self.name} has not ended after {timeout_s:g} s") from None
+
     def stop(self) -> int:
         """SIGTERM, and SIGKILL after the grace period; the exit status (128 + n for signal n). May be repeated."""
         self._line_to_guard.close()

@@ -58,7 +58,8 @@ class Stack:
     def __enter__(self) -> Self:
         with ExitStack() as started:
             base = self._base
-            buckets = {base.upload_bucket, base.output_bucket, *base.read_buckets, *base.write_buckets}
+            buckets = {base.upload_bucket, base.output_bucket, base.work_bucket}
+            buckets |= {*base.read_buckets, *base.write_buckets}
             self.valkey = Valkey(self._directory)
             started.callback(lambda: self.valkey.stop())
             self.seaweedfs = SeaweedFS(self._directory, buckets)

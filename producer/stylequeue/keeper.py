@@ -1,0 +1,137 @@
+"""Housekeeping: puts lost jobs back, ends overdue ones, sends messages that are due or went missing.
+
+One runs in every worker's parent, and `stylequeue keeper` runs one by itself, so that lost jobs are found while all
+workers are down. Many at once do no harm: every move is one script, and what two of them send twice is dropped.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import random
+import signal
+import threading
+from typing import TYPE_CHECKING
+
+from .broker import make_app, send_due, store_result
+from .errors import JobNotFound, StyleQueueError
+from .job import QUEUES
+from .ledger import Ledger
+from .settings import Settings
+
+if TYPE_CHECKING:
+    from celery import Celery
+
+log = logging.getLogger(__name__)
+
+_JITTER = 0.3
+"""Share by which rounds vary, so that many keepers do not march in step."""
+_RECONCILE_EVERY = 5
+"""Rounds: comparing ledger and broker costs more than the rest."""
+
+
+class Keeper:
+    """Does one deployment's housekeeping. Not safe to share between threads."""
+
+    def __init__(self, settings: Settings, app: Celery | None = None, ledger: Ledger | None = None) -> None:
+        self._settings = settings
+        self._app = app or make_app(settings)
+        self._ledger = ledger or Ledger(settings)
+        self._rounds = 0
+        self._missing: set[str] = set()
+
+    def run(self, stop: threading.Event) -> None:
+        """Round after round until `stop`. Trouble is logged, never raised: the next round may go better."""
+        while not stop.wait(self._settings.keeper_interval_s * random.uniform(1 - _JITTER, 1 + _JITTER)):
+            try:
+                self.round()
+            except StyleQueueError as error:
+                log.warning("round skipped: %s", error)
+            except Exception:
+                log.exception("round broken off")
+
+    def round(self) -> None:
+        """One round."""
+        lease_ran_out, deadline_passed = self._ledger.overdue()
+        for job_id in lease_ran_out:
+            self._reap(job_id)
+        for job_id in deadline_passed:
+            self._expire(job_id)
+        if sent := send_due(self._app, self._ledger):
+            log.info("%d messages that were due are sent", sent)
+        self._rounds += 1
+        if self._rounds % _RECONCILE_EVERY == 0:
+            self.reconcile()
+
+    def reconcile(self) -> None:
+        """Compare ledger and broker: a queued job whose message is absent twice in a row gets a fresh one."""
+        queued = self._ledger.queued_task_ids()
+        # Each running job has its own message, delivered but not acknowledged.
+        if len(queued) + self._ledger.count("running") <= self._messages():
+            self._missing.clear()
+            return
+        present = self._task_ids()
+        absent = {job_id for job_id, task_id in queued.items() if task_id not in present}
+        for job_id in sorted(absent & self._missing):
+            log.warning("job=%s its message is lost, a fresh one is due", job_id)
+        self._ledger.make_due(sorted(absent & self._missing))
+        self._missing = absent - self._missing
+        send_due(self._app, self._ledger)
+
+    def _reap(self, job_id: str) -> None:
+        try:
+            record = self._ledger.record(job_id)
+        except JobNotFound:
+            return
+        error = f"worker {record.worker} was not heard of for {self._settings.lease_s:g} s"
+        verdict = self._ledger.put_back(record, error=error, late=True)
+        if verdict != "lost":
+            log.warning("job=%s %s: %s", job_id, error, "tried again" if verdict == "queued" else "a dead letter")
+        if verdict == "failed":
+            self._publish(job_id)
+
+    def _expire(self, job_id: str) -> None:
+        if self._ledger.expire(job_id).verdict == "expired":
+            log.info("job=%s its deadline passed", job_id)
+            self._publish(job_id)
+
+    def _publish(self, job_id: str) -> None:
+        store_result(self._app, self._ledger.record(job_id).task_id, self._ledger.outcome(job_id))
+
+    def _messages(self) -> int:
+        """Messages of ours that the broker holds, delivered or not."""
+        redis = self._ledger.redis
+        return sum(redis.llen(queue) for queue in QUEUES) + int(redis.hlen("unacked"))
+
+    def _task_ids(self) -> set[str]:
+        """Task ids of all messages that the broker holds."""
+        redis = self._ledger.redis
+        found = set()
+        for queue in QUEUES:
+            for start in range(0, redis.llen(queue), _PAGE):
+                found |= {_task_id(raw) for raw in redis.lrange(queue, start, start + _PAGE - 1)}
+        for raw in redis.hvals("unacked"):
+            # As kombu keeps it: message, exchange, routing key.
+            found.add(_task_id(json.dumps(json.loads(raw)[0])))
+        return found
+
+
+def main(settings: Settings) -> None:
+    """Keep house until SIGTERM or SIGINT."""
+    logging.basicConfig(level=settings.log_level, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    stop = threading.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: stop.set())
+    log.info("keeping house of deployment %s", settings.deployment)
+    Keeper(settings).run(stop)
+
+
+_PAGE = 500
+"""Messages read at once."""
+
+
+def _task_id(raw: str | bytes) -> str:
+    try:
+        return str(json.loads(raw)["headers"]["id"])
+    except (ValueError, KeyError, TypeError):
+        return ""

@@ -1,0 +1,24 @@
+-- A job that ended without a picture lives again: the next run, its attempts counted anew.
+-- ARGV: limits, id, accepted draft. Returns queued | open | succeeded | unknown.
+local id = ARGV[2]
+local key = record_key(id)
+local record = redis.call('HMGET', key, 'state', 'queue', 'deadline_ms', 'job')
+local state = record[1]
+if not state or record[4] == '' then return 'unknown' end
+if state == 'succeeded' then return 'succeeded' end
+if not TERMINAL[state] then return 'open' end
+unbury(id)
+redis.call('PERSIST', key)
+redis.call('PERSIST', events_key(id))
+redis.call('HINCRBY', key, 'run', 1)
+redis.call('HSET', key, 'attempt', 0, 'spared', 0)
+redis.call('HDEL', key, 'outcome', 'progress', 'progress_number', 'last_error', 'wanted', 'token')
+-- A deadline that has passed already would end it again at once.
+local deadline_ms = math.max(tonumber(record[3]), now_ms + limits.job_deadline_ms)
+redis.call('HSET', key, 'deadline_ms', deadline_ms)
+redis.call('ZADD', DEADLINES_KEY, deadline_ms, id)
+redis.call('ZADD', queue_key(record[2]), now_ms, id)
+enter(id, 'queued')
+tell(id, ARGV[3])
+redis.call('ZADD', DUE_KEY, now_ms, id)
+return 'queued'

@@ -1,0 +1,29 @@
+-- The holder of a job is about to paint a picture, named by its fingerprint. Nobody paints the same twice:
+-- what is painted is reused, what is being painted is waited for.
+-- ARGV: limits, id, fence, fingerprint, forget ('1': what was painted is gone from the store).
+-- Returns {paint | reuse | wait | lost, JSON of what was painted}.
+local id, fence, fingerprint = ARGV[2], ARGV[3], ARGV[4]
+local key = record_key(id)
+local record = redis.call('HMGET', key, 'state', 'fence')
+if record[1] ~= 'running' or record[2] ~= fence then return {'lost', ''} end
+if ARGV[5] == '1' then redis.call('DEL', painted_key(fingerprint)) end
+
+local painted = redis.call('GET', painted_key(fingerprint))
+if painted then return {'reuse', painted} end
+
+local holder = redis.call('GET', painting_key(fingerprint))
+if holder and holder ~= id then
+  local other = redis.call('HMGET', record_key(holder), 'state', 'fingerprint')
+  if other[1] == 'running' and other[2] == fingerprint then
+    -- Parked: no message, no lease, no attempt charged. The holder's next move wakes it, whatever that is.
+    put_back(id, '', 0, false)
+    redis.call('ZREM', DUE_KEY, id)
+    redis.call('ZADD', WAITING_KEY, now_ms, id)
+    redis.call('SADD', waiters_key(fingerprint), id)
+    redis.call('PEXPIRE', waiters_key(fingerprint), limits.max_deadline_ms)
+    return {'wait', ''}
+  end
+end
+redis.call('SET', painting_key(fingerprint), id, 'PX', limits.max_deadline_ms)
+redis.call('HSET', key, 'fingerprint', fingerprint)
+return {'paint', ''}
