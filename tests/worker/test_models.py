@@ -13,11 +13,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pytest
-from tests.support.vgg19 import make_vgg19_from_vgg16
 
 from stylequeue.errors import Code, Permanent, Unavailable
 from stylequeue_worker import models
 from stylequeue_worker.models import packages, vgg16
+from tests.support.vgg19 import make_vgg19_from_vgg16
 
 Array = npt.NDArray[np.float32]
 
