@@ -299,7 +299,7 @@ def schema(what: Annotated[Literal["job", "event"], typer.Argument(help="job or 
 
 @app.command()
 def doctor(as_json: JsonOption = False) -> None:
-    """Check settings, Redis, the store, models and workers, and say what to do about each trouble."""
+    """Check settings, Redis, the store, workers, models and device, and say what to do about each trouble."""
     from .doctor import examine
 
     with console.errors_told(as_json=as_json), _queue() as client:

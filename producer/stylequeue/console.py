@@ -15,6 +15,7 @@ from .errors import (
     JobEnded,
     JobNotFound,
     JobOpen,
+    QueueFull,
     StyleQueueError,
     Unavailable,
 )
@@ -27,7 +28,7 @@ DONE, JOB_FAILED, BAD_INPUT, NOT_REACHABLE = range(4)
 def exit_code_of(error: StyleQueueError) -> int:
     """The exit code an error ends the command with."""
     match error:
-        case Unavailable():
+        case Unavailable() | QueueFull():
             return NOT_REACHABLE
         case JobEnded():
             return JOB_FAILED

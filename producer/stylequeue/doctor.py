@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import json
+import subprocess
+import sys
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 from .console import BAD_INPUT, DONE, NOT_REACHABLE
@@ -11,9 +15,13 @@ from .errors import StyleQueueError, Unavailable
 
 if TYPE_CHECKING:
     from .client import StyleQueue
+    from .ledger import Ledger
+    from .store import Store
 
 _PING_S = 2.0
 """How long workers may take to answer."""
+_NODE_S = 120
+"""How long TensorFlow may take to say what devices it sees."""
 
 
 @dataclass(frozen=True)
@@ -27,8 +35,8 @@ class Finding:
     exit_code: int = DONE
 
     def __str__(self) -> str:
-        line = f"{'ok ' if self.ok else 'BAD'}  {self.what:14} {self.found}"
-        return line if self.ok or not self.hint else f"{line}\n     {'':14} {self.hint}"
+        line = f"{'ok ' if self.ok else 'BAD'}  {self.what:18} {self.found}"
+        return line if self.ok or not self.hint else f"{line}\n     {'':18} {self.hint}"
 
     def as_dict(self) -> dict[str, Any]:
         """For JSON."""
@@ -36,40 +44,73 @@ class Finding:
 
 
 def examine(client: StyleQueue) -> Iterator[Finding]:
-    """Look at Redis, the store and the workers, in the order in which they depend on each other."""
+    """Look at Redis, the store, the workers and, where TensorFlow is installed, this machine as a node that paints."""
     settings = client.settings
     try:
-        yield from _redis(client)
+        client.ledger.ping()
+        yield Finding("redis", True, "answers")
+        yield eviction(client.ledger)
+        answers = client.workers(wait_s=_PING_S)
+        yield _finding(
+            "workers",
+            bool(answers),
+            ", ".join(answers) or "none answers",
+            "start one with `stylequeue worker`; a worker is deaf while its models load",
+        )
     except Unavailable as error:
-        yield _bad("redis", error, NOT_REACHABLE)
-    for bucket in sorted({settings.upload_bucket, settings.output_bucket, *settings.read_buckets}):
+        yield _trouble("redis", error)
+    buckets = {settings.upload_bucket, settings.output_bucket, settings.work_bucket, *settings.read_buckets}
+    for bucket in sorted(buckets):
         try:
             client.store.check_bucket(bucket)
             yield Finding(f"bucket {bucket}", True, "there")
         except StyleQueueError as error:
-            yield _bad(f"bucket {bucket}", error, NOT_REACHABLE if isinstance(error, Unavailable) else BAD_INPUT)
+            yield _trouble(f"bucket {bucket}", error)
+    try:
+        yield conditional_writes(client.store)
+    except StyleQueueError as error:
+        yield _trouble("conditional writes", error)
+    if find_spec("tensorflow") is not None:
+        yield from _node()
 
 
-def _redis(client: StyleQueue) -> Iterator[Finding]:
-    client.ledger.ping()
-    yield Finding("redis", True, "answers")
-    policy = client.ledger.eviction_policy()
-    yield Finding(
+def eviction(ledger: Ledger) -> Finding:
+    """Whether Redis may drop keys when its memory is full: then it drops jobs."""
+    policy = ledger.eviction_policy()
+    return _finding(
         "redis memory",
         policy in ("noeviction", None),
         f"maxmemory-policy {policy or 'unknown'}",
         "set maxmemory-policy noeviction: any other lets Redis drop jobs",
-        DONE if policy in ("noeviction", None) else BAD_INPUT,
-    )
-    answers = client.workers(wait_s=_PING_S)
-    yield Finding(
-        "workers",
-        bool(answers),
-        ", ".join(answers) or "none answers",
-        "start one with `stylequeue worker`; a worker is deaf while its models load",
-        DONE if answers else BAD_INPUT,
     )
 
 
-def _bad(what: str, error: StyleQueueError, exit_code: int) -> Finding:
+def conditional_writes(store: Store) -> Finding:
+    """Whether the store honours `If-None-Match: *`: without it two attempts may write over each other."""
+    honoured = store.honours_conditional_writes()
+    return _finding(
+        "conditional writes",
+        honoured,
+        "honoured" if honoured else "ignored",
+        "use a store that knows If-None-Match: without it two attempts at a job may write over each other",
+    )
+
+
+def _node() -> Iterator[Finding]:
+    """This machine's models and devices, asked in a process of its own: it loads TensorFlow."""
+    command = [sys.executable, "-m", "stylequeue_worker.node"]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=_NODE_S, check=True)  # noqa: S603
+        for finding in json.loads(done.stdout):
+            yield Finding(**finding)
+    except (subprocess.SubprocessError, ValueError) as error:
+        yield _finding("tensorflow", False, f"does not work here: {error}", "reinstall the worker extra")
+
+
+def _finding(what: str, ok: bool, found: str, hint: str) -> Finding:
+    return Finding(what, ok, found, hint, DONE if ok else BAD_INPUT)
+
+
+def _trouble(what: str, error: StyleQueueError) -> Finding:
+    exit_code = NOT_REACHABLE if isinstance(error, Unavailable) else BAD_INPUT
     return Finding(what, False, error.message, error.hint, exit_code)

@@ -208,6 +208,16 @@ class Store:
         with _translated(f"bucket {bucket!r}"):
             self._client.list_objects_v2(Bucket=bucket, MaxKeys=1)
 
+    def honours_conditional_writes(self) -> bool:
+        """Whether a second write to a key is refused when it asks for that; tried on an object deleted afterwards."""
+        bucket, key = self._settings.output_bucket, f".stylequeue-probe-{uuid.uuid4().hex}"
+        request = {"Bucket": bucket, "Key": key, "Body": b"", "ContentType": "text/plain"}
+        try:
+            self._put(request, overwrite=False)
+            return self._put(request, overwrite=False) is None
+        finally:
+            self.delete(bucket, [key])
+
     def close(self) -> None:
         """Give connections back. A later request opens new ones."""
         client = self._clients.pop(os.getpid(), None)

@@ -15,6 +15,7 @@ from PIL import Image
 from stylequeue.client import StyleQueue
 from stylequeue.job import ImageRef
 from stylequeue.local import Stack
+from stylequeue.settings import Settings
 from tests.support import pictures
 
 DONE, JOB_FAILED, BAD_INPUT, NOT_REACHABLE = range(4)
@@ -144,7 +145,9 @@ def test_the_doctor(stylequeue: Command, service: StyleQueue, stack: Stack) -> N
     well = stylequeue("doctor").stdout
     assert "BAD" not in well
     assert "bucket results" in well
-    ill = Command({**stack.env, "STYLEQUEUE_OUTPUT_BUCKET": "nowhere"})
+    assert "conditional writes" in well
+    assert "TensorFlow" in well
+    ill = Command({**stack.env, "STYLEQUEUE_WORK_BUCKET": "nowhere"})
     done = ill("doctor", "--json", exit_code=BAD_INPUT)
     [bad] = [finding for finding in json.loads(done.stdout) if not finding["ok"]]
     assert bad["what"] == "bucket nowhere"
@@ -155,3 +158,51 @@ def test_the_doctor(stylequeue: Command, service: StyleQueue, stack: Stack) -> N
 def test_schema(stylequeue: Command) -> None:
     assert json.loads(stylequeue("schema", "job").stdout)["title"] == "Job"
     assert "oneOf" in json.loads(stylequeue("schema", "event").stdout)
+
+
+# Where no worker is
+
+
+@pytest.fixture
+def unattended(stack: Stack, redis_url: str) -> Command:
+    """The command on a Redis database without workers."""
+    return Command({**stack.env, "STYLEQUEUE_REDIS_URL": redis_url})
+
+
+def test_cancel_retry_delete(unattended: Command) -> None:
+    uri = "s3://uploads/a.jpg"
+    job_id = json.loads(unattended("submit", "--content", uri, "--style", uri, "--json").stdout)["id"]
+    assert "it cannot be run again" in unattended("retry", job_id, exit_code=BAD_INPUT).stderr
+    assert "it cannot be deleted" in unattended("delete", job_id, exit_code=BAD_INPUT).stderr
+    assert json.loads(unattended("cancel", job_id, "--json").stdout)["state"] == "cancelled"
+    assert "cancelled" in unattended("watch", job_id, exit_code=JOB_FAILED).stdout
+    unattended("retry", job_id)
+    assert "queued  run 2, attempt 0" in unattended("status", job_id).stdout
+    unattended("cancel", job_id)
+    unattended("delete", job_id)
+    unattended("status", job_id, exit_code=BAD_INPUT)
+
+
+def test_dead_letters(unattended: Command, settings: Settings) -> None:
+    assert "no dead letters" in unattended("dead", "list").stderr
+    with StyleQueue(settings) as queue:
+        letter_id = queue.ledger.bury(queue="paint", raw="{torn", code="message_malformed", reason="not JSON")
+        assert letter_id in unattended("dead", "list").stdout
+        assert json.loads(unattended("dead", "list", "--json").stdout)[0]["message"] == "{torn"
+        shown = unattended("dead", "show", letter_id).stdout
+        assert "{torn" in shown
+        assert "not JSON" in shown
+        unattended("dead", "replay", letter_id)
+        assert queue.ledger.redis.lrange("paint", 0, -1) == ["{torn"]
+        letter_id = queue.ledger.bury(queue="paint", raw="{torn", code="message_malformed", reason="not JSON")
+        unattended("dead", "drop", letter_id)
+        assert json.loads(unattended("dead", "list", "--json").stdout) == []
+        for command in ("show", "replay", "drop"):
+            unattended("dead", command, letter_id, exit_code=BAD_INPUT)
+
+
+def test_a_full_queue(stack: Stack, redis_url: str) -> None:
+    narrow = Command({**stack.env, "STYLEQUEUE_REDIS_URL": redis_url, "STYLEQUEUE_MAX_OPEN_JOBS": "1"})
+    uri = "s3://uploads/a.jpg"
+    narrow("submit", "--content", uri, "--style", uri)
+    assert "queue_full" in narrow("submit", "--content", uri, "--style", uri, exit_code=NOT_REACHABLE).stderr

@@ -19,11 +19,14 @@ from celery.signals import task_failure, worker_init, worker_ready, worker_shutd
 from celery.worker import state
 
 from stylequeue.broker import send_due, store_result
-from stylequeue.errors import Code, JobNotFound, StyleQueueError
+from stylequeue.console import BAD_INPUT
+from stylequeue.doctor import conditional_writes, eviction
+from stylequeue.errors import Code, JobNotFound, StyleQueueError, Unavailable
 from stylequeue.job import TASK_NAME
 from stylequeue.keeper import Keeper
 from stylequeue.ledger import Ledger
 from stylequeue.settings import Settings
+from stylequeue.store import Store
 
 from . import logs
 from .guard import guard
@@ -63,6 +66,18 @@ class Parent:
         directory = tempfile.mkdtemp(prefix="stylequeue-worker-")
         os.environ[STOP_FILE_VARIABLE] = str(Path(directory) / "stop")
         guard(self._app, self._bury)
+        try:
+            self._refuse_what_would_lose_work()
+        except Unavailable as error:
+            # Not now: Celery goes on trying to connect, and so do jobs.
+            log.warning("could not check that this deployment is safe: %s", error)
+
+    def _refuse_what_would_lose_work(self) -> None:
+        """End the process where Redis or the store would lose or double jobs."""
+        for finding in (eviction(self._ledger), conditional_writes(Store(self._settings))):
+            if not finding.ok:
+                log.critical("this worker does not start: %s: %s", finding.found, finding.hint)
+                raise SystemExit(BAD_INPUT)
 
     def _bury(self, *, queue: str, raw: str, code: str, reason: str) -> None:
         letter_id = self._ledger.bury(queue=queue, raw=raw, code=code, reason=reason)
