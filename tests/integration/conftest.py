@@ -10,7 +10,9 @@ import pytest
 from stylequeue.client import StyleQueue
 from stylequeue.job import ImageRef
 from stylequeue.local import Process, Stack
+from stylequeue.settings import Settings
 from tests.support import pictures
+from tests.support.deployment import Deployment
 from tests.support.fake_worker import START_TIMEOUT_S
 
 
@@ -40,3 +42,10 @@ def photograph(session_queue: StyleQueue, tmp_path_factory: pytest.TempPathFacto
     path = tmp_path_factory.mktemp("content") / "photograph.jpg"
     path.write_bytes(pictures.jpeg())
     return session_queue.store.upload_file(path)
+
+
+@pytest.fixture
+def deployment(stack: Stack, settings: Settings) -> Iterator[Deployment]:
+    """Fake workers and clients on this test's own database."""
+    with Deployment(stack, settings) as deployment:
+        yield deployment

@@ -27,11 +27,16 @@ def wait_for(condition: Callable[[], _T], timeout_s: float, what: str) -> _T:
     return answer
 
 
+def children_of(worker: Process) -> list[int]:
+    """The worker's children that said they were ready for jobs, the newest last; some may be gone by now."""
+    return [int(pid) for pid in re.findall(rf"pid=(\d+) .*{READY_FOR_JOBS}", worker.log_text())]
+
+
 def child_of(worker: Process) -> int:
-    """The worker's newest child that said it is ready for jobs, perhaps gone by now."""
-    children = re.findall(rf"pid=(\d+) .*{READY_FOR_JOBS}", worker.log_text())
+    """The newest of its children."""
+    children = children_of(worker)
     assert children, f"no child of {worker.name} was ready yet; the end of its log:\n{worker.log_tail()}"
-    return int(children[-1])
+    return children[-1]
 
 
 def kill(pid: int) -> None:

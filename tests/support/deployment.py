@@ -1,0 +1,135 @@
+"""A deployment of one test: workers with the fake painter, and clients, any of them behind a proxy."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import signal
+import tempfile
+from contextlib import ExitStack
+from functools import cached_property, partial
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+from urllib.parse import urlsplit
+
+from pydantic import SecretStr
+
+from stylequeue.client import StyleQueue
+from stylequeue.events import Progress
+from stylequeue.job import ImageRef, Job
+from stylequeue.ledger.moves import script
+from stylequeue.local import Process, Stack, environment
+from stylequeue.settings import Settings
+from tests.support import pictures
+from tests.support.fake_worker import start_fake_worker
+from tests.support.jobs import make_job
+from tests.support.processes import living_group, wait_for
+from tests.support.proxy import Proxy
+
+WAIT_S = 60
+ENDLESS = 10_000
+"""Steps: longer than any test waits."""
+_GONE_S = 10
+
+
+class Deployment:
+    """What runs on one Redis database. At the end everything is stopped, and nothing may be left of it.
+
+    `overrides` are settings by their names, here for all, in `worker` and `client` for that one. `redis` and `store`
+    are proxies that it goes through.
+    """
+
+    def __init__(self, stack: Stack, settings: Settings, **overrides: Any) -> None:
+        self.stack = stack
+        self.settings = _with(settings, {"progress_interval_s": 0, **overrides})
+        self._workers: list[Process] = []
+        self._clients = ExitStack()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self._clients.close()
+        for worker in self._workers:
+            _wake_all(worker)
+        for worker in reversed(self._workers):
+            worker.stop()
+            print(f"--- {worker.name}\n{worker.log_text()}")  # pytest shows it where the test failed
+        for worker in self._workers:
+            wait_for(partial(_gone, worker), _GONE_S, f"all processes of {worker.name} to end")
+
+    def configure(self, **overrides: Any) -> None:
+        """Settings for all who are started from now on."""
+        self.settings = _with(self.settings, overrides)
+
+    def worker(
+        self, name: str = "fake", *, redis: Proxy | None = None, store: Proxy | None = None, **overrides: Any
+    ) -> Process:
+        """Start a worker and wait until it is ready for jobs."""
+        settings = _through(_with(self.settings, overrides), redis, store)
+        worker = start_fake_worker(self.stack, name, **environment(settings))
+        self._workers.append(worker)
+        return worker
+
+    def client(self, *, redis: Proxy | None = None, store: Proxy | None = None, **overrides: Any) -> StyleQueue:
+        """A client that is closed at the end."""
+        return self._clients.enter_context(StyleQueue(_through(_with(self.settings, overrides), redis, store)))
+
+    @cached_property
+    def queue(self) -> StyleQueue:
+        """A client that no fault reaches."""
+        return self.client()
+
+    @cached_property
+    def photograph(self) -> ImageRef:
+        """A content picture in the store, 96 x 64 px."""
+        with tempfile.TemporaryDirectory() as directory:
+            path = Path(directory) / "photograph.jpg"
+            path.write_bytes(pictures.jpeg())
+            return self.queue.store.upload_file(path)
+
+    def job(self, steps: int = ENDLESS, **fields: Any) -> Job:
+        """A job for the fake painter, which takes 10 ms a step. Different steps are different pictures."""
+        image = self.photograph.model_dump()
+        recipe = {"method": "optimize", "size": 64, "steps": steps}
+        return make_job(**{"content": image, "styles": [{"image": image}], "recipe": recipe, **fields})
+
+    def until_painting(self, job: Job, *, attempt: int = 1) -> None:
+        """Return when this attempt of the job has made a step."""
+        for event in self.queue.watch(job.id, timeout_s=WAIT_S):
+            if isinstance(event, Progress) and event.data.step and event.data.attempt == attempt:
+                return
+        raise AssertionError(f"job {job.id} ended before attempt {attempt} made a step")
+
+    def move(self, name: str) -> bytes:
+        """What a move of the ledger (`claim`, `finish`, ...) looks like on its way to Redis: a pattern for a proxy."""
+        text = script(name)
+        self.queue.ledger.redis.script_load(text)  # else its first call would only be told to send the text along
+        return hashlib.sha1(text.encode()).hexdigest().encode()
+
+
+def _with(settings: Settings, overrides: dict[str, Any]) -> Settings:
+    # Checked, as the environment's are: a misspelt or impossible one fails here and not in a worker's log.
+    own = {name: getattr(settings, name) for name in settings.model_fields_set}
+    return Settings(**{**own, **overrides})
+
+
+def _through(settings: Settings, redis: Proxy | None, store: Proxy | None) -> Settings:
+    places: dict[str, Any] = {}
+    if redis:
+        url = settings.redis_url.get_secret_value()
+        places["redis_url"] = SecretStr(url.replace(f":{urlsplit(url).port}/", f":{redis.port}/"))
+    if store:
+        places["s3_endpoint_url"] = f"http://127.0.0.1:{store.port}"
+    return settings.model_copy(update=places)
+
+
+def _gone(worker: Process) -> bool:
+    return not living_group(worker.pid)
+
+
+def _wake_all(worker: Process) -> None:
+    """What a test paused cannot be told to stop."""
+    for pid in living_group(worker.pid):
+        os.kill(pid, signal.SIGCONT)
