@@ -1,5 +1,4 @@
-"""A worker that is real but for its painter, which hands the content back after the steps asked for.
-"""
+"""A worker that is real but for its painter, which hands the content back after the steps asked for."""
 
 from __future__ import annotations
 
@@ -14,6 +13,7 @@ from stylequeue.job import ResolvedOptimizeRecipe
 from stylequeue.local import Process, Stack
 from stylequeue.settings import Settings
 from stylequeue_worker.app import make_worker_app
+from tests.support.messages import NOTHING_TASK
 
 STEP_S = 0.01
 START_TIMEOUT_S = 120
@@ -35,19 +35,24 @@ def start_fake_worker(stack: Stack, name: str, **env: str) -> Process:
 class FakePainter:
     """Takes `STEP_S` a step and paints nothing."""
 
-    def network(self, recipe: object) -> Any:
+    def network(self, _recipe: object) -> Any:
         from stylequeue_worker.engine import Network
 
         return Network("fake", "0" * 64)
 
-    def paint(self, content: Any, styles: object, recipe: object) -> Iterator[Any]:
+    def paint(self, content: Any, _styles: object, recipe: object, resume: Any = None) -> Iterator[Any]:
+        import numpy as np
+
         from stylequeue_worker.engine import Step
 
         steps = recipe.steps if isinstance(recipe, ResolvedOptimizeRecipe) else 1
-        for step in range(1, steps + 1):
+        began = int(resume["step"]) if resume else 0
+        for step in range(began + 1, steps + 1):
             if steps > 1:
                 time.sleep(STEP_S)
-            yield Step(step, steps, max(content.shape[1:3]), {"style": 1 / step}, step / steps, content)
+            state = {"step": np.array(step)}
+            losses = {"style": 1 / step}
+            yield Step(step, steps, max(content.shape[1:3]), losses, step / steps, content, lambda state=state: state)
 
 
 def load_painter(settings: Settings) -> FakePainter:
@@ -57,7 +62,7 @@ def load_painter(settings: Settings) -> FakePainter:
 app = make_worker_app(Settings.load(), module="tests.support.fake_worker", load_painter=load_painter)
 
 
-@app.task(name="tests.nothing")
+@app.task(name=NOTHING_TASK, shared=False)
 def nothing() -> float:
     """A bare Celery task, to compare with: when it began."""
     return time.time()

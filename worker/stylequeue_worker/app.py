@@ -24,7 +24,8 @@ from . import logs
 from .parent import Parent
 
 if TYPE_CHECKING:
-    from .task import Painter, Stylist
+    from .making import Painter
+    from .task import Stylist
 
 log = logging.getLogger(__name__)
 
@@ -67,7 +68,7 @@ def make_worker_app(settings: Settings, *, module: str, load_painter: Callable[[
     worker_process_init.connect(warm_up, weak=False)
 
     @app.task(name=TASK_NAME, bind=True, typing=False, Request=JobRequest)
-    def stylize(task: Task[Any, Any], *args: Any, **kwargs: Any) -> dict[str, Any]:
+    def stylize(task: Task[Any, Any], /, *args: Any, **kwargs: Any) -> dict[str, Any]:
         """In the child: paint one job."""
         from .task import Delivery, NotOurs
 

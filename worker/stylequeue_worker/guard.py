@@ -280,7 +280,6 @@ class _Guard:
             code, reason = bad.fault.code, bad.fault.reason
             try:
                 self._bury(queue=bad.queue, raw=bad.text, code=code, reason=reason)
-                log.warning("buried a message from %r: [%s] %s", bad.queue, code, reason)
                 self._drop_note(channel, bad)
             except Exception:
                 log.exception("a bad message from %r comes again after the visibility timeout", bad.queue)

@@ -1,0 +1,138 @@
+"""Messages that would end, stall or mislead a worker that trusts what it reads."""
+
+from __future__ import annotations
+
+import json
+import uuid
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+from redis import Redis
+
+from stylequeue.broker import make_app
+from stylequeue.errors import Code
+from stylequeue.ledger import DeadLetter, Ledger
+from stylequeue.local import Process, Stack
+from stylequeue.settings import Settings
+from stylequeue_worker.guard import MAX_BURIED_BYTES
+from tests.support.fake_worker import start_fake_worker
+from tests.support.messages import BAD_MESSAGES, NOTHING_TASK, message
+from tests.support.processes import child_of, wait_for
+
+WAIT_S = 30
+QUEUE = "paint"
+
+
+@dataclass
+class Service:
+    """One worker for all that is thrown at it."""
+
+    worker: Process
+    settings: Settings
+    ledger: Ledger
+    redis: Redis
+
+    def push(self, *items: bytes) -> None:
+        """As kombu does."""
+        self.redis.lpush(QUEUE, *items)
+
+    def run(self, whole: dict[str, Any]) -> None:
+        """Return when the worker has done this task."""
+        self.push(json.dumps(whole).encode())
+        key = f"celery-task-meta-{whole['headers']['id']}"
+        wait_for(lambda: b'"SUCCESS"' in (self.redis.get(key) or b""), WAIT_S, "the task's result")
+
+    def wait_for_letters(self, number: int) -> list[DeadLetter]:
+        wait_for(lambda: len(self.ledger.dead_letters()) >= number, WAIT_S, f"{number} dead letters")
+        return self.ledger.dead_letters()
+
+    def works(self) -> None:
+        """The worker does a job that comes now, and what came before has left nothing on the broker."""
+        self.run(message())
+        wait_for(lambda: not self.redis.exists(QUEUE, "unacked", "unacked_index"), WAIT_S, "an empty broker")
+
+
+@pytest.fixture(scope="module")
+def only_worker(stack: Stack, module_settings: Settings) -> Iterator[Process]:
+    redis_url = module_settings.redis_url.get_secret_value()
+    worker = start_fake_worker(stack, "thrown-at", STYLEQUEUE_REDIS_URL=redis_url)
+    child = child_of(worker)
+    yield worker
+    assert worker.running, worker.log_tail()
+    assert child_of(worker) == child
+    assert worker.log_text().count("Connected to redis://") == 1, "no message made it begin again"
+    worker.stop()
+
+
+@pytest.fixture
+def service(only_worker: Process, module_settings: Settings) -> Iterator[Service]:
+    assert only_worker.running, only_worker.log_tail()
+    ledger = Ledger(module_settings)
+    for letter in ledger.dead_letters():
+        ledger.delete(letter.id)
+    with Redis.from_url(module_settings.redis_url.get_secret_value()) as redis:
+        yield Service(only_worker, module_settings, ledger, redis)
+    ledger.close()
+
+
+@pytest.mark.parametrize("name", BAD_MESSAGES)
+def test_a_bad_message_is_buried_once(service: Service, name: str) -> None:
+    item, code = BAD_MESSAGES[name]
+    service.push(item)
+    service.works()
+    [letter] = service.ledger.dead_letters()
+    assert (letter.queue, letter.code) == (QUEUE, code)
+    assert letter.reason
+    assert letter.message.startswith(item[:MAX_BURIED_BYTES].decode(errors="backslashreplace"))
+
+
+def test_a_heap_of_bad_messages_keeps_no_job_waiting(service: Service) -> None:
+    service.push(*(item for item, _ in BAD_MESSAGES.values()))
+    service.works()
+    assert len(service.ledger.dead_letters()) == len(BAD_MESSAGES)
+
+
+def test_the_smallest_message_is_good(service: Service) -> None:
+    task_id = str(uuid.uuid4())
+    smallest = {
+        "body": "[[],{},null]",
+        "content-type": "application/json",
+        "headers": {"task": NOTHING_TASK, "id": task_id},
+        "properties": {"delivery_tag": task_id, "delivery_info": {"exchange": "", "routing_key": QUEUE}},
+    }
+    service.run(smallest)
+    assert service.ledger.dead_letters() == []
+
+
+@pytest.mark.parametrize("header", ["root_id", "parent_id", "group", "origin", "argsrepr", "kwargsrepr", "lang", "own"])
+def test_headers_that_celery_bears_pass(service: Service, header: str) -> None:
+    values: list[object] = [5, "x", [], {"a": []}, True]
+    for value in values:
+        service.run(message(headers={header: value}))
+    assert service.ledger.dead_letters() == []
+
+
+def test_a_bad_message_left_unacknowledged_is_buried_when_it_is_put_back(service: Service) -> None:
+    bad = message(task="stylequeue.sculpt")
+    tag = bad["properties"]["delivery_tag"]
+    service.redis.hset("unacked", tag, json.dumps([bad, "", QUEUE]))
+    service.redis.zadd("unacked_index", {tag: 1})
+    [letter] = service.wait_for_letters(1)
+    assert letter.code == Code.UNKNOWN_TASK
+    service.works()
+
+
+def test_the_worker_still_answers(service: Service) -> None:
+    service.push(BAD_MESSAGES["plain_text"][0])
+    service.wait_for_letters(1)
+    app = make_app(service.settings)
+    inspect: Any = app.control.inspect(timeout=WAIT_S, limit=1)
+    [answer] = inspect.ping().values()
+    assert answer == {"ok": "pong"}
+    [stats] = inspect.stats().values()
+    assert stats["pid"] == service.worker.pid
+    [queues] = inspect.active_queues().values()
+    assert QUEUE in [queue["name"] for queue in queues]
+    app.close()
