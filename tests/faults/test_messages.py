@@ -13,12 +13,14 @@ from redis import Redis
 
 from stylequeue.broker import make_app
 from stylequeue.errors import Code
+from stylequeue.job import TASK_NAME
 from stylequeue.ledger import DeadLetter, Ledger
 from stylequeue.local import Process, Stack
 from stylequeue.settings import Settings
 from stylequeue_worker.guard import MAX_BURIED_BYTES
+from tests.support.deployment import Deployment
 from tests.support.fake_worker import start_fake_worker
-from tests.support.messages import BAD_MESSAGES, NOTHING_TASK, message
+from tests.support.messages import BAD_MESSAGES, NOTHING_TASK, encoded, message
 from tests.support.processes import child_of, wait_for
 
 WAIT_S = 30
@@ -88,10 +90,22 @@ def test_a_bad_message_is_buried_once(service: Service, name: str) -> None:
     assert letter.message.startswith(item[:MAX_BURIED_BYTES].decode(errors="backslashreplace"))
 
 
-def test_a_heap_of_bad_messages_keeps_no_job_waiting(service: Service) -> None:
+def test_a_heap_of_bad_messages_keeps_no_job_waiting(stack: Stack, service: Service) -> None:
     service.push(*(item for item, _ in BAD_MESSAGES.values()))
+    with Deployment(stack, service.settings) as deployment:
+        job = deployment.job(steps=2)
+        deployment.queue.submit(job)
+        assert deployment.queue.wait(job.id, timeout_s=WAIT_S).steps == 2
     service.works()
     assert len(service.ledger.dead_letters()) == len(BAD_MESSAGES)
+
+
+@pytest.mark.parametrize("kwargs", [{}, {"task": 1}, {"job": None}, {"job": {"id": 5}}])
+def test_what_celery_bears_but_is_no_job_is_buried_too(service: Service, kwargs: dict[str, Any]) -> None:
+    service.push(json.dumps(message(task=TASK_NAME, body=encoded([[], kwargs, None]))).encode())
+    [letter] = service.wait_for_letters(1)
+    assert letter.code == Code.INVALID_JOB
+    service.works()
 
 
 def test_the_smallest_message_is_good(service: Service) -> None:

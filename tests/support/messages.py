@@ -100,6 +100,7 @@ _MALFORMED: dict[str, object] = {
     "body_args_object": message(body=encoded([{}, {}, None])),
     "body_kwargs_list": message(body=encoded([[], [], None])),
     "body_kwargs_null": message(body=encoded([[], None, None])),
+    "body_kwargs_self": message(body=encoded([[], {"self": 1}, None])),
     "body_embed_number": message(body=encoded([[], {}, 5])),
     "body_embed_unknown": message(body=encoded([[], {}, {"delivery_info": 5}])),
     "body_callbacks_number": message(body=encoded([[], {}, {"callbacks": 5}])),

@@ -134,9 +134,16 @@ def _check_moment(text: str) -> str:
     return text
 
 
+def _check_no_self(kwargs: dict[str, Any]) -> dict[str, Any]:
+    if "self" in kwargs:
+        raise ValueError("Celery gives a task its 'self' itself")
+    return kwargs
+
+
 Name = Annotated[str, Field(min_length=1, max_length=MAX_NAME_CHARS)]
 NameOrEmpty = Annotated[str, Field(max_length=MAX_NAME_CHARS)]
 Moment = Annotated[str, Field(min_length=1), AfterValidator(_check_moment)]
+KeywordArguments = Annotated[dict[str, Any], AfterValidator(_check_no_self)]
 LimitS = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 
 
@@ -201,7 +208,7 @@ class _Afterwards(_Part):
 class _Call(_Part):
     """Arguments, keyword arguments, and what comes afterwards."""
 
-    body: tuple[list[Any], dict[str, Any], _Afterwards | None]
+    body: tuple[list[Any], KeywordArguments, _Afterwards | None]
 
 
 @dataclass(frozen=True)
