@@ -74,6 +74,7 @@ class Settings(BaseSettings):
     deployment_events: int = Field(100_000, ge=10, description="Newest lifecycle events kept of the deployment.")
     progress_interval_s: float = Field(1.0, ge=0, description="Between two progress events of a job.")
 
+    checkpoint_interval_s: float = Field(20, gt=0, description="Between two checkpoints of a job, at least.")
     preview_interval_s: float = Field(5, gt=0, description="Between two previews of a job.")
 
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"

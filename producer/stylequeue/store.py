@@ -170,6 +170,10 @@ class Store:
         request = {"Bucket": self._settings.work_bucket, "Key": key, "Body": body, "ContentType": content_type}
         self._put(request, overwrite=True)
 
+    def read_work(self, key: str, *, max_bytes: int) -> bytes:
+        """The bytes of an object in the work bucket. Raises as `read` does."""
+        return self.read(self._head(self._settings.work_bucket, key), max_bytes=max_bytes)
+
     def upload_file(self, path: Path) -> ImageRef:
         """Put a local picture into `upload_bucket` under the hash of its content, so that it is stored once.
 

@@ -6,11 +6,14 @@ import os
 import signal
 import sys
 import time
+from functools import partial
 from pathlib import Path
 
 import pytest
 
 from stylequeue.errors import Code, JobCancelled, JobExpired, JobFailed
+from stylequeue.events import Progress
+from stylequeue.job import checkpoint_key, preview_key, work_keys
 from stylequeue.local import Stack
 from stylequeue.settings import Settings
 from tests.support.deployment import ENDLESS, WAIT_S, Deployment
@@ -41,29 +44,27 @@ def test_killed_while_painting(deployment: Deployment) -> None:
     assert queue.wait(after.id, timeout_s=WAIT_S).steps == 2
 
 
-def test_going_on_from_the_checkpoint(stack: Stack, settings: Settings, photograph: ImageRef) -> None:
-    often = {"STYLEQUEUE_CHECKPOINT_INTERVAL_S": "0.05", "STYLEQUEUE_PREVIEW_INTERVAL_S": "0.05"}
-    with fake_service(stack, settings, "resumed", **often) as (queue, worker):
-        job = job_of(photograph, 600)
-        queue.submit(job)
-        before = 0
-        for event in queue.watch(job.id, timeout_s=WAIT_S):
-            if isinstance(event, Progress) and event.data.step >= 100 and event.data.preview:
-                before = event.data.step
-                break
-        preview = queue.store.read_work(preview_key(job.id), max_bytes=10**6)
-        assert preview[8:12] == b"WEBP"
-        os.kill(children_of(worker)[-1], signal.SIGKILL)
-        queue.wait(job.id, timeout_s=WAIT_S)
-        again = [
-            event.data.step
-            for event in queue.watch(job.id)
-            if isinstance(event, Progress) and event.data.attempt == 2 and event.data.step
-        ]
-        assert before / 2 < again[0], "not from the beginning"
-        assert again[-1] == 600
-        for key in work_keys(job.id):
-            assert not queue.store.exists(settings.work_bucket, key), "nothing is left behind"
+def test_going_on_from_the_checkpoint(deployment: Deployment) -> None:
+    worker = deployment.worker("resumed", checkpoint_interval_s=0.05, preview_interval_s=0.05)
+    queue, job = deployment.queue, deployment.job(600)
+    queue.submit(job)
+    work_bucket = deployment.settings.work_bucket
+    saved = partial(queue.store.exists, work_bucket, checkpoint_key(job.id))
+    wait_for(saved, WAIT_S, "a checkpoint")
+    assert any(isinstance(event, Progress) and event.data.preview for event in queue.watch(job.id, timeout_s=WAIT_S))
+    preview = queue.store.read_work(preview_key(job.id), max_bytes=10**6)
+    assert preview[8:12] == b"WEBP"
+    kill(child_of(worker))
+    queue.wait(job.id, timeout_s=WAIT_S)
+    again = [
+        event.data.step
+        for event in queue.watch(job.id)
+        if isinstance(event, Progress) and event.data.attempt == 2 and event.data.step
+    ]
+    assert again[0] > 2, "not from the beginning"
+    assert again[-1] == 600
+    for key in work_keys(job.id):
+        assert not queue.store.exists(work_bucket, key), "nothing is left behind"
 
 
 def test_painting_past_the_time_limit(deployment: Deployment) -> None:

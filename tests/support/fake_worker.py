@@ -52,7 +52,7 @@ class FakePainter:
                 time.sleep(STEP_S)
             state = {"step": np.array(step)}
             losses = {"style": 1 / step}
-            yield Step(step, steps, max(content.shape[1:3]), losses, step / steps, content, lambda state=state: state)
+            yield Step(step, steps, max(content.shape[1:3]), losses, step / steps, content, state.copy)
 
 
 def load_painter(settings: Settings) -> FakePainter:

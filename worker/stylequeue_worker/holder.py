@@ -41,6 +41,8 @@ class Holder:
         self.record = record
         self.preview: str | None = None
         """Where the newest preview lies, for the next progress event."""
+        self.left_work = False
+        """Whether something of this job lies in the work bucket."""
         self._ledger = ledger
         self._heartbeat_s = settings.heartbeat_s
         self._interval_s = min(settings.progress_interval_s, settings.heartbeat_s)

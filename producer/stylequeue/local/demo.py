@@ -19,9 +19,9 @@ from ..settings import Settings
 from .stack import Stack
 
 CONTENT = "astronaut.jpg"
-STYLE = "swirls.jpg"
+STYLE = "waves.jpg"
 FAST = FastRecipe(size=512)
-PAINTED = OptimizeRecipe(size=256)
+PAINTED = OptimizeRecipe(size=320)
 
 
 def run_demo(directory: Path, *, size_px: int | None = None, steps: int | None = None) -> None:

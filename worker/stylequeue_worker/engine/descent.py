@@ -23,11 +23,23 @@ class Evaluation(NamedTuple):
     terms: Mapping[str, tf.Tensor]
 
 
+class Moments(NamedTuple):
+    """Adam's memory after `step` steps: its newest picture, and running means (of the pictures' shape)."""
+
+    step: int
+    newest: tf.Tensor
+    first: tf.Tensor
+    second: tf.Tensor
+    average: tf.Tensor
+
+
 class Iterate(NamedTuple):
     """The picture so far, and the evaluation just made."""
 
     picture: tf.Tensor
     evaluation: Evaluation
+    moments: Moments | None = None
+    """What Adam needs to go on from here; L-BFGS needs the picture alone, and learns the curvature anew."""
 
 
 Evaluate = Callable[[tf.Tensor], Evaluation]
@@ -47,16 +59,16 @@ class AdamRule:
     """Whether gradients are blurred a little first. Adam makes all pixels' steps alike, and so of faint noise dots."""
 
 
-def adam(evaluate: Evaluate, start: tf.Tensor, rule: AdamRule) -> Iterator[Iterate]:
-    """Adam from `start`, clipped to [0, 1] after each step; never ends by itself.
+def adam(evaluate: Evaluate, start: tf.Tensor, rule: AdamRule, resume: Moments | None = None) -> Iterator[Iterate]:
+    """Adam from `start`, or on from where it left off, clipped to [0, 1] after each step; never ends by itself.
 
     Keras's form: `epsilon` is added to the root of the second moment before its bias is corrected,
     x -= rate * sqrt(1 - beta2^t) / (1 - beta1^t) * m / (sqrt(v) + epsilon). At epsilon 0.1 the textbook's form
     takes grossly other steps.
     """
-    picture = start
-    first, second, average = tf.zeros_like(start), tf.zeros_like(start), tf.zeros_like(start)
-    for step in itertools.count(1):
+    nought = tf.zeros_like(start)
+    before, picture, first, second, average = resume or Moments(0, start, nought, nought, nought)
+    for step in itertools.count(before + 1):
         evaluation = evaluate(picture)
         gradient = _blurred(evaluation.gradient) if rule.smoothing else evaluation.gradient
         first += (1 - rule.beta1) * (gradient - first)
@@ -64,7 +76,8 @@ def adam(evaluate: Evaluate, start: tf.Tensor, rule: AdamRule) -> Iterator[Itera
         rate = rule.learning_rate * (1 - rule.beta2**step) ** 0.5 / (1 - rule.beta1**step)
         picture = tf.clip_by_value(picture - rate * first / (tf.sqrt(second) + rule.epsilon), 0, 1)
         average = rule.averaging * average + (1 - rule.averaging) * picture
-        yield Iterate(average / (1 - rule.averaging**step), evaluation)
+        moments = Moments(step, picture, first, second, average)
+        yield Iterate(average / (1 - rule.averaging**step), evaluation, moments)
 
 
 def lbfgs(evaluate: Evaluate, start: tf.Tensor) -> Iterator[Iterate]:
@@ -94,7 +107,7 @@ def lbfgs(evaluate: Evaluate, start: tf.Tensor) -> Iterator[Iterate]:
             change, bend = better.picture - picture, better.evaluation.gradient - here.gradient
             if (product := _dot(change, bend)) > _MIN_CURVATURE * _dot(bend, bend):
                 pairs.append(_Pair(change, bend, 1 / product))
-            picture, here = better
+            picture, here = better.picture, better.evaluation
         elif pairs:
             # What was known of the curvature misled.
             pairs.clear()
@@ -107,7 +120,7 @@ def _search(evaluate: Evaluate, start: Iterate, direction: tf.Tensor) -> Generat
 
     Returns a point that satisfies the weak Wolfe conditions, else the last one with sufficient descent, else None.
     """
-    picture, here = start
+    picture, here = start.picture, start.evaluation
     best, low, high, length = None, 0.0, float("inf"), 1.0
     for _ in range(_MAX_TRIALS):
         trial = tf.clip_by_value(picture + length * direction, 0, 1)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -23,6 +23,10 @@ ENGINE_VERSION = "1"
 
 _PREFERENCE = ("vgg19", "vgg16")
 """What `auto` takes: the first that is on disk."""
+
+
+State = Mapping[str, "np.ndarray"]
+"""A half-painted picture by the names of its parts; all plain numbers, so that it can be stored."""
 
 
 @dataclass(frozen=True)
@@ -49,6 +53,13 @@ class Step:
     """Share of the arithmetic done, in [0, 1]: a step at a large scale counts for more."""
     picture: np.ndarray
     """float32 [1, height, width, 3] in [0, 1], finite."""
+    save: Callable[[], State] | None = None
+    """Gives the state to go on from; None: there is nothing to go on with."""
+
+    @property
+    def state(self) -> State | None:
+        """What `Engine.paint` needs to go on from here, on this machine or another."""
+        return self.save() if self.save else None
 
 
 class Engine:
@@ -90,8 +101,11 @@ class Engine:
         content: np.ndarray,
         styles: Sequence[tuple[np.ndarray, float]],
         recipe: ResolvedOptimizeRecipe | ResolvedFastRecipe,
+        resume: State | None = None,
     ) -> Iterator[Step]:
         """Paint; the last step is the result, at the content's size. The caller may stop at any step.
+
+        With the `state` of a step of the same painting as `resume`, goes on behind that step.
 
         content: float32 [1, H, W, 3] in [0, 1] at the output's size. styles: pictures alike, each of its own shape,
         with its weight (> 0, relative to the others'). `recipe.size` and `recipe.preset`'s defaults are the caller's
@@ -113,7 +127,7 @@ class Engine:
         elif recipe.steps == 0:
             yield Step(0, 0, max(content.shape[1:3]), {}, 1.0, content)
         else:
-            yield from self._painter(self._vgg_name(recipe)).paint(content, shares, recipe)
+            yield from self._painter(self._vgg_name(recipe)).paint(content, shares, recipe, resume=resume)
 
     def _vgg_name(self, recipe: ResolvedOptimizeRecipe) -> str:
         if recipe.network != "auto":

@@ -1,0 +1,262 @@
+"""How a picture is made: looked for, fetched, painted, stored. `Maker.make`, top to bottom."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Protocol
+
+from PIL.Image import Resampling
+
+from stylequeue.errors import Code, Permanent, Preempted
+from stylequeue.events import StoredPicture, SucceededData
+from stylequeue.job import CONTENT_TYPES, Job, ResolvedRecipe, fingerprint, resolve
+from stylequeue.ledger import Ledger
+from stylequeue.settings import Settings
+from stylequeue.store import FINGERPRINT_METADATA, ObjectInfo, Store
+
+from . import images
+from .engine import ENGINE_VERSION, Network, State, Step
+from .holder import Holder
+from .report import Sample, contact_sheet
+from .workbench import Workbench
+
+if TYPE_CHECKING:
+    import numpy as np
+    from PIL.Image import Image
+
+log = logging.getLogger(__name__)
+
+
+class Painter(Protocol):
+    """What paints: `engine.Engine`."""
+
+    def network(self, recipe: ResolvedRecipe) -> Network:
+        """Which network paints `recipe`."""
+
+    def paint(
+        self,
+        content: np.ndarray,
+        styles: Sequence[tuple[np.ndarray, float]],
+        recipe: ResolvedRecipe,
+        resume: State | None = None,
+    ) -> Iterator[Step]:
+        """Paint step by step, on from the state of a step before; the last step is the result."""
+
+
+class Waiting(Exception):
+    """Another job paints the same picture now; this one is woken when that has ended."""
+
+
+@dataclass
+class Painting:
+    """What came of painting."""
+
+    picture: Image
+    steps: int = 0
+    losses: dict[str, float] = field(default_factory=dict)
+    partial: bool = False
+    scales: list[tuple[int, Image]] = field(default_factory=list)
+    history: list[Sample] = field(default_factory=list)
+
+
+class Maker:
+    """Makes the pictures of a worker's jobs."""
+
+    def __init__(self, settings: Settings, ledger: Ledger, store: Store, painter: Painter) -> None:
+        self.settings = settings
+        self.ledger = ledger
+        self.store = store
+        self.painter = painter
+
+    def make(self, job: Job, holder: Holder) -> SucceededData:
+        """Make the picture of a job that `holder` holds, and put it into the store; or find that it is made already.
+
+        Raises Waiting where another job paints it now, and whatever the errors say about the job.
+        """
+        clock = Clock()
+        recipe = resolve(job.recipe)
+        network = self.painter.network(recipe)
+
+        holder.stage("fetching")
+        with clock.stage("fetch"):
+            # All looks before any read: a missing style should not cost the download of the content.
+            found = [self.store.look(image) for image in (job.content, *(style.image for style in job.styles))]
+        mark = fingerprint(
+            content_version=found[0].version,
+            style_versions=tuple(info.version for info in found[1:]),
+            style_weights=tuple(style.weight for style in job.styles),
+            recipe=recipe,
+            output=job.output,
+            network_digest=network.digest,
+            engine_version=ENGINE_VERSION,
+        )
+        if reused := self._reuse(job, holder, mark):
+            return reused
+        with clock.stage("fetch"):
+            content, *styles = (self._picture(info, recipe.size) for info in found)
+
+        with clock.stage("paint"):
+            weighted = list(zip(styles, (style.weight for style in job.styles), strict=True))
+            workbench = Workbench(self.store, self.settings, holder, mark)
+            painting = self._paint(content, weighted, recipe, workbench, holder)
+
+        holder.stage("storing")
+        with clock.stage("store"):
+            output = self._store_picture(job, painting.picture, mark)
+            report_key = None
+            if job.output.report:
+                report_key = output.key + ".report.png"
+                caption = f"{job.recipe.method} · {recipe.size} px · {network.name} · {clock.seconds['paint']:.1f} s"
+                sheet = contact_sheet(
+                    content=content,
+                    styles=styles,
+                    result=painting.picture,
+                    scales=painting.scales,
+                    history=painting.history,
+                    caption=caption,
+                )
+                self.store.write(output.bucket, report_key, sheet, content_type="image/png", overwrite=True)
+
+        return SucceededData(
+            labels=job.labels,
+            output=output,
+            report_key=report_key,
+            fingerprint=mark,
+            recipe=recipe,
+            network=network.name,
+            network_digest=network.digest,
+            engine_version=ENGINE_VERSION,
+            steps=painting.steps,
+            losses=painting.losses,
+            timings_s=clock.seconds,
+            partial=painting.partial,
+        )
+
+    def _picture(self, info: ObjectInfo, size_px: int) -> Image:
+        data = self.store.read(info, max_bytes=self.settings.max_image_bytes)
+        return images.fit(images.decode(data, max_pixels=self.settings.max_image_pixels), size_px)
+
+    def _reuse(self, job: Job, holder: Holder, mark: str) -> SucceededData | None:
+        """The picture as another job painted it, or None: paint it. Raises Waiting where another job paints it now."""
+        # A contact sheet is made while painting: only jobs that want one too leave one behind.
+        name = f"{mark}+report" if job.output.report else mark
+        forget = False
+        while True:
+            answer = self.ledger.reserve(job.id, fence=holder.record.fence, fingerprint=name, forget=forget)
+            if answer.verdict == "wait":
+                raise Waiting
+            if answer.verdict == "paint":
+                return None
+            painted = SucceededData.model_validate(json.loads(answer.painted)["data"])
+            try:
+                output = self._copy(job, painted.output)
+                report_key = None
+                if painted.report_key:
+                    report_key = f"{output.key}.report.png"
+                    source = (painted.output.bucket, painted.report_key)
+                    self.store.copy(source, (output.bucket, report_key), overwrite=True)
+            except Permanent as error:
+                if error.code != Code.OBJECT_NOT_FOUND:
+                    raise
+                log.info("the picture painted before is gone from the store")
+                forget = True
+                continue
+            log.info("reused: %s", painted.output.key)
+            changes = {"labels": job.labels, "output": output, "report_key": report_key, "reused": True}
+            return painted.model_copy(update={**changes, "timings_s": {}})
+
+    def _copy(self, job: Job, source: StoredPicture) -> StoredPicture:
+        target = (job.output.bucket, job.output_key)
+        written = self.store.copy((source.bucket, source.key), target, overwrite=job.output.overwrite)
+        if written.metadata.get("sha256") != source.sha256:
+            # Somebody replaced it since: it is not the picture that was painted.
+            raise Permanent(Code.OBJECT_NOT_FOUND, f"s3://{source.bucket}/{source.key} is another picture now")
+        return source.model_copy(update={"bucket": target[0], "key": target[1], "etag": written.etag})
+
+    def _paint(
+        self,
+        content: Image,
+        styles: Sequence[tuple[Image, float]],
+        recipe: ResolvedRecipe,
+        workbench: Workbench,
+        holder: Holder,
+    ) -> Painting:
+        arrays = [(images.to_array(style), weight) for style, weight in styles]
+        painting = Painting(content)
+        last: Step | None = None
+        state = workbench.resume() if holder.record.attempt > 1 else None
+        if state is not None:
+            log.info("going on from the checkpoint of an attempt before")
+        holder.check()
+        with workbench:
+            for step in self.painter.paint(images.to_array(content), arrays, recipe, resume=state):
+                if last is not None and step.size_px != last.size_px:
+                    painting.scales.append((last.size_px, images.to_picture(last.picture)))
+                painting.history.append(Sample(step.step, step.size_px, step.losses))
+                last = workbench.newest = step
+                try:
+                    holder.step(step)
+                except Preempted:
+                    workbench.save()
+                    raise
+                if holder.keep:
+                    painting.partial = step.step < step.steps
+                    break
+        if last is None:
+            raise RuntimeError("the painter yielded no step")
+        painting.picture = images.to_picture(last.picture)
+        if painting.partial:
+            painting.picture = painting.picture.resize(content.size, Resampling.LANCZOS)
+        painting.scales.append((last.size_px, painting.picture))
+        painting.steps = last.step
+        painting.losses = dict(last.losses)
+        return painting
+
+    def _store_picture(self, job: Job, picture: Image, mark: str) -> StoredPicture:
+        body = images.encode(picture, job.output.format, job.output.quality)
+        metadata = {
+            FINGERPRINT_METADATA: mark,
+            "sha256": hashlib.sha256(body).hexdigest(),
+            "width-px": str(picture.width),
+            "height-px": str(picture.height),
+        }
+        content_type = CONTENT_TYPES[job.output.format]
+        # Where an attempt before this one stored the same picture, what is recorded is what lies there.
+        stored = self.store.write(
+            job.output.bucket,
+            job.output_key,
+            body,
+            content_type=content_type,
+            metadata=metadata,
+            overwrite=job.output.overwrite,
+        )
+        return StoredPicture(
+            bucket=job.output.bucket,
+            key=job.output_key,
+            etag=stored.etag,
+            sha256=stored.metadata["sha256"],
+            width_px=int(stored.metadata["width-px"]),
+            height_px=int(stored.metadata["height-px"]),
+            size_bytes=stored.size_bytes,
+            content_type=content_type,
+        )
+
+
+class Clock:
+    """Seconds by stage."""
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = {}
+
+    @contextmanager
+    def stage(self, name: str) -> Iterator[None]:
+        """Time what is inside as `name`."""
+        began_at = time.monotonic()
+        yield
+        self.seconds[name] = round(self.seconds.get(name, 0) + time.monotonic() - began_at, 3)
