@@ -36,8 +36,12 @@ demo: $(INSTALLED)  ## paint the sample pictures on a stack of its own; pictures
 	$(BIN)/stylequeue demo
 
 .PHONY: test
-test: $(INSTALLED)  ## run all tests
-	$(BIN)/python -m pytest
+test: $(INSTALLED)  ## run the tests, but for the slowest of the fault tests
+	$(BIN)/python -m pytest -m "not slow"
+
+.PHONY: test-faults
+test-faults: $(INSTALLED)  ## run every fault test: kills, broken connections, full disks, storms
+	$(BIN)/python -m pytest tests/faults
 
 .PHONY: check
 check: $(INSTALLED)  ## format, lint, types, layers

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 import sys
@@ -64,7 +65,9 @@ def run_demo(directory: Path, *, size_px: int | None = None, steps: int | None =
 def make_models() -> None:
     """Put into the model directory what the demo paints with, unless it is there. Needs no internet."""
     command = [sys.executable, "-m", "stylequeue_worker.models", "pull", "vgg16", "fast"]
-    subprocess.run(command, check=True, stdout=subprocess.DEVNULL)  # noqa: S603 - our own module
+    # TensorFlow's own chatter is no news.
+    env = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"}
+    subprocess.run(command, check=True, stdout=subprocess.DEVNULL, env=env)  # noqa: S603 - our own module
 
 
 def _paint(
