@@ -86,8 +86,8 @@ class Keeper:
         error = f"worker {record.worker} was not heard of for {self._settings.lease_s:g} s"
         verdict = self._ledger.put_back(record, error=error, late=True)
         if verdict != "lost":
-            log.warning("job=%s %s: %s", job_id, error, "tried again" if verdict == "queued" else "a dead letter")
-        if verdict == "failed":
+            log.warning("job=%s %s: %s", job_id, error, verdict)
+        if verdict in ("cancelled", "failed"):
             self._publish(job_id)
 
     def _expire(self, job_id: str) -> None:

@@ -318,6 +318,31 @@ def test_the_keeper_takes_only_what_is_late(ledger: Ledger) -> None:
     assert ledger.heartbeat(job.id, fence=record.fence) == "lost"
 
 
+def test_a_cancelled_job_whose_holder_is_gone_ends_when_it_is_put_back(ledger: Ledger) -> None:
+    job = make_job(labels={"a": "b"})
+    record = claim(ledger, job).record
+    assert ledger.cancel(job.id, keep=False).verdict == "asked"
+    lose_lease(ledger, job)
+    assert ledger.put_back(record, error="late", late=True) == "cancelled"
+    ended = ledger.record(job.id)
+    assert (ended.state, ended.outcome and ended.outcome.data.labels) == ("cancelled", {"a": "b"})
+    assert ledger.take_due() == []
+
+
+def test_a_job_that_only_newer_workers_can_read_is_refused_whole(ledger: Ledger) -> None:
+    job = make_job()
+    ledger.accept([job])
+    other = make_job().canonical_json()
+    assert ledger.refuse(job.id, queue="paint", message="{}", data=FAILED, job=other) == ""
+    event = ledger.refuse(job.id, queue="paint", message="{}", data=FAILED, job=job.canonical_json())
+    assert ledger.outcome(job.id) == event
+    assert ledger.refuse(job.id, queue="paint", message="{}", data=FAILED, job=job.canonical_json()) == event
+    assert [letter.id for letter in ledger.dead_letters()] == [job.id]
+    ledger.replay(job.id)
+    [due] = ledger.take_due()
+    assert (due.job_id, due.job, due.queue) == (job.id, job.canonical_json(), "paint")
+
+
 def test_replaying_begins_another_run(settings: Settings) -> None:
     ledger = limited(settings, max_attempts=1)
     job = make_job()

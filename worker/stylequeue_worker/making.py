@@ -108,7 +108,8 @@ class Maker:
 
         holder.stage("storing")
         with clock.stage("store"):
-            output = self._store_picture(job, painting.picture, mark)
+            # What is not finished never stands for the whole, should another job want it under the same key.
+            output = self._store_picture(job, painting.picture, f"{mark}+partial" if painting.partial else mark)
             report_key = None
             if job.output.report:
                 report_key = output.key + ".report.png"

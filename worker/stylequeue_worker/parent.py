@@ -136,7 +136,7 @@ class Parent:
                     return
                 verdict = self._ledger.put_back(record, error=error, charged=charged)
                 log.error("%s: %s", error, verdict)
-                if verdict == "failed":
+                if verdict in ("cancelled", "failed"):
                     store_result(self._app, record.task_id, self._ledger.outcome(job_id))
                 send_due(self._app, self._ledger)
             except JobNotFound:

@@ -6,6 +6,7 @@ import json
 import logging
 import random
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -31,7 +32,7 @@ from stylequeue.events import (
     Succeeded,
     SucceededData,
 )
-from stylequeue.job import Job, parse_job, work_keys
+from stylequeue.job import Job, canonical_json, parse_job, work_keys
 from stylequeue.ledger import Ledger, Record, TerminalData
 from stylequeue.settings import Settings
 from stylequeue.store import Store
@@ -105,7 +106,11 @@ class Stylist:
         log.warning("refused: %s", error)
         data = FailedData(code=error.code, message=error.message, hint=error.hint)
         message = json.dumps({"args": args, "kwargs": kwargs})
-        self.ledger.refuse(delivery.task_id, queue=delivery.queue, message=message, data=data)
+        job = ""
+        if error.code == Code.SCHEMA_TOO_NEW:
+            with suppress(ValueError):  # NaN and infinity are no JSON, but Python reads them
+                job = canonical_json(kwargs["job"])
+        self.ledger.refuse(delivery.task_id, queue=delivery.queue, message=message, data=data, job=job)
         return JobFailed(error.code, error.message, error.hint)
 
     def _attempt(self, job: Job, record: Record) -> dict[str, Any]:
@@ -137,12 +142,12 @@ class Stylist:
             return self._commit(job, holder, data)
 
     def _put_back(self, record: Record, error: str, *, charged: bool) -> NoReturn:
-        """The job goes back to the queue, or ends as a dead letter."""
+        """The job goes back to the queue, or ends: cancelled, or as a dead letter."""
         delay_s = retry_delay_s(self.settings, record.attempt) if charged else 0
         verdict = self.ledger.put_back(record, error=error, delay_s=delay_s, charged=charged)
         log.warning("put back: %s", verdict)
         send_due(self.app, self.ledger)
-        if verdict == "failed":
+        if verdict in ("cancelled", "failed"):
             outcome(self.ledger.record(record.id).outcome)
         raise NotOurs
 

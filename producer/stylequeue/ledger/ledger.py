@@ -150,9 +150,10 @@ class Ledger:
     def put_back(
         self, record: Record, *, error: str, delay_s: float = 0, charged: bool = True, late: bool = False
     ) -> PutBackAnswer:
-        """Give a running job back to the queue, or end it where its attempts are used up; `late`: if its lease ran out.
+        """Give a running job back to the queue; `late`: if its lease ran out.
 
-        A fresh message is due after `delay_s`. An attempt not `charged` does not count. "lost" for a stale fence.
+        It ends instead where somebody cancelled it, or where its attempts are used up. A fresh message is due after
+        `delay_s`. An attempt not `charged` does not count. "lost" for a stale fence.
         """
         move = self._moves.put_back(
             record.id,
@@ -175,12 +176,13 @@ class Ledger:
             raise _stale(job_id, fence)
         return answer.event
 
-    def refuse(self, task_id: str, *, queue: str, message: str, data: FailedData) -> str:
+    def refuse(self, task_id: str, *, queue: str, message: str, data: FailedData, job: str = "") -> str:
         """Put a message that holds no valid job on record and among the dead letters, under its task id.
 
-        Returns the `failed` event; "" where an open job has that id.
+        `job` is what it holds in place of one, as canonical JSON: where that is a queued job's own text, a newer
+        producer wrote it, and the job ends. Returns the `failed` event; "" where another open job has that id.
         """
-        return self._run([self._moves.refuse(task_id, queue=queue, message=message, data=data)])[0]
+        return self._run([self._moves.refuse(task_id, queue=queue, message=message, data=data, job=job)])[0]
 
     def bury(self, *, queue: str, raw: str, code: str, reason: str) -> str:
         """Put a message that is no task at all among the dead letters; returns the letter's id."""

@@ -93,11 +93,13 @@ class DueMessage:
 
     job_id: str
     job: str
+    """As JSON; a newer producer may have written it."""
+    queue: str
     task_id: str
 
 
 HeartbeatAnswer = Literal["go_on", "cancel", "keep", "overdue", "lost"]
-PutBackAnswer = Literal["queued", "failed", "lost"]
+PutBackAnswer = Literal["queued", "cancelled", "failed", "lost"]
 ReplayAnswer = Literal["queued", "open", "succeeded", "unknown"]
 DeleteAnswer = Literal["deleted", "open", "unknown"]
 
@@ -164,7 +166,8 @@ class Moves:
         """Give the job back to the queue; `late`: only if its lease ran out."""
         how = {"error": error, "delay_ms": int(delay_s * 1000), "charged": charged, "if_lease_ran_out": late}
         exhausted = self._exhausted(job_id, labels, error)
-        return self._move("put_back", job_id, fence, json.dumps(how), exhausted, parse=lambda a: a)
+        cancelled = self._draft(Cancelled, job_id, CancelledData.of(labels))
+        return self._move("put_back", job_id, fence, json.dumps(how), exhausted, cancelled, parse=lambda a: a)
 
     def finish(self, job_id: str, *, fence: int, data: TerminalData, painted: str) -> Move[EndAnswer]:
         """End the job, with its picture or without; `painted`: what others may reuse, as JSON, or ""."""
@@ -190,9 +193,12 @@ class Moves:
         """Forget an ended job, or a dead letter."""
         return self._move("delete", job_id, parse=lambda a: a)
 
-    def refuse(self, task_id: str, *, queue: str, message: str, data: FailedData) -> Move[str]:
-        """Put a message that holds no valid job on record, failed, and among the dead letters, under its task id."""
-        fields = {"job": "", "digest": "", "queue": queue, "task_id": task_id}
+    def refuse(self, task_id: str, *, queue: str, message: str, data: FailedData, job: str) -> Move[str]:
+        """Put a message that holds no valid job on record, failed, and among the dead letters, under its task id.
+
+        `job`: what it holds in place of one, as canonical JSON.
+        """
+        fields = {"job": "", "digest": _digest(job), "queue": queue, "task_id": task_id}
         return self._move(
             "refuse",
             task_id,
@@ -209,7 +215,7 @@ class Moves:
 
     def take_due(self, count: int) -> Move[list[DueMessage]]:
         """Take jobs for which a fresh message is due; the taker sends it."""
-        return self._move("take_due", count, parse=lambda a: [DueMessage(*a[n : n + 3]) for n in range(0, len(a), 3)])
+        return self._move("take_due", count, parse=lambda a: [DueMessage(*a[n : n + 4]) for n in range(0, len(a), 4)])
 
     def overdue(self, count: int) -> Move[tuple[list[str], list[str]]]:
         """Ids of running jobs whose lease ran out, and of open jobs whose deadline passed."""
@@ -246,13 +252,17 @@ def _fields(job: Job, task_id: str) -> str:
     text = job.canonical_json()
     fields: dict[str, str | int] = {
         "job": text,
-        "digest": hashlib.sha256(text.encode()).hexdigest(),
+        "digest": _digest(text),
         "queue": job.queue_name,
         "task_id": task_id,
     }
     if job.deadline is not None:
         fields["deadline_ms"] = int(job.deadline.timestamp() * 1000)
     return json.dumps(fields)
+
+
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def _pairs(flat: Sequence[str]) -> dict[str, str]:

@@ -1,13 +1,11 @@
 -- Takes the jobs for which a fresh message is due. Whoever takes them sends it.
--- ARGV: limits, how many at most. Returns {id, job, task id, ...}.
+-- ARGV: limits, how many at most. Returns {id, job, queue, task id, ...}.
 local found = {}
 for _, id in ipairs(redis.call('ZRANGEBYSCORE', DUE_KEY, '-inf', now_ms, 'LIMIT', 0, ARGV[2])) do
   redis.call('ZREM', DUE_KEY, id)
-  local record = redis.call('HMGET', record_key(id), 'state', 'job', 'task_id')
+  local record = redis.call('HMGET', record_key(id), 'state', 'job', 'queue', 'task_id')
   if record[1] == 'queued' then
-    table.insert(found, id)
-    table.insert(found, record[2])
-    table.insert(found, record[3])
+    for _, part in ipairs({id, record[2], record[3], record[4]}) do table.insert(found, part) end
   end
 end
 return found
