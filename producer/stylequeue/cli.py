@@ -79,6 +79,12 @@ def submit(
     variation_weight: Annotated[
         float | None, typer.Option(help=f"Of the variation loss. {_default('variation_weight')}")
     ] = None,
+    time_budget: Annotated[
+        float | None, typer.Option(help="Seconds of painting, after which the picture is taken as it is.")
+    ] = None,
+    stop_when: Annotated[
+        float | None, typer.Option(help="End a scale once the loss falls by less than this share, say 0.01.")
+    ] = None,
     to: Annotated[
         str | None,
         typer.Option(help="Where the picture goes: s3://bucket/key. [default: <job id> in the output bucket]"),
@@ -122,6 +128,8 @@ def submit(
             "content_weight": content_weight,
             "style_weight": style_weight,
             "variation_weight": variation_weight,
+            "time_budget_s": time_budget,
+            "stop_when": stop_when,
         }
         # All that needs no upload is checked before the first upload.
         placeholder = {"bucket": "uploads", "key": "x"}

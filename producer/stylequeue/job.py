@@ -44,6 +44,7 @@ MAX_STEPS = 10_000
 """Gradient evaluations of one job."""
 MAX_WEIGHT = 1e9
 """Of a loss term; far beyond what any published recipe uses."""
+MAX_TIME_BUDGET_S = 7 * 24 * 3600.0
 MAX_STYLE_WEIGHT = 1000.0
 """Of one style among several."""
 
@@ -142,6 +143,8 @@ Strength = Annotated[
     float, Field(ge=0, le=1, description="0: the content; 1: almost only style; the same at any size.")
 ]
 Weight = Annotated[float, Field(ge=0, le=MAX_WEIGHT)]
+TimeBudget = Annotated[float, Field(gt=0, le=MAX_TIME_BUDGET_S)]
+StopWhen = Annotated[float, Field(gt=0, lt=1)]
 
 
 class FastRecipe(Contract):
@@ -165,6 +168,12 @@ class OptimizeRecipe(Contract):
     content_weight: Weight | None = Field(None, description="Set by strength unless given.")
     style_weight: Weight | None = None
     variation_weight: Weight | None = None
+    time_budget_s: TimeBudget | None = Field(
+        None, description="Seconds of painting after which the picture is taken as it is; not a failure, not partial."
+    )
+    stop_when: StopWhen | None = Field(
+        None, description="A scale ends once the loss fell by less than this share over its last 24 evaluations."
+    )
 
     @model_validator(mode="after")
     def _one_balance(self) -> Self:
@@ -188,7 +197,10 @@ class ResolvedFastRecipe(FastRecipe):
 
 
 class ResolvedOptimizeRecipe(OptimizeRecipe):
-    """An `OptimizeRecipe` with every field filled; `strength` is None where the weights were given instead."""
+    """An `OptimizeRecipe` with every field filled.
+
+    `strength` is None where the weights were given instead, `time_budget_s` and `stop_when` where there is none.
+    """
 
     size: SizePx
     network: NetworkName

@@ -29,6 +29,10 @@ State = Mapping[str, "np.ndarray"]
 """A half-painted picture by the names of its parts; all plain numbers, so that it can be stored."""
 
 
+Cut = Literal["time_budget", "stop_when"]
+"""What can end a scale before its last step."""
+
+
 @dataclass(frozen=True)
 class Network:
     """What paints: its name and the SHA-256 (hex) of its weights."""
@@ -44,7 +48,7 @@ class Step:
     step: int
     """Evaluations done, over all scales."""
     steps: int
-    """Evaluations planned; L-BFGS may end earlier, where no descent is left."""
+    """Evaluations planned; fewer are done where `cut` says why, or where L-BFGS finds no descent any more."""
     size_px: int
     """Longest side of the picture at this scale."""
     losses: Mapping[str, float]
@@ -55,6 +59,8 @@ class Step:
     """float32 [1, height, width, 3] in [0, 1], finite."""
     save: Callable[[], State] | None = None
     """Gives the state to go on from; None: there is nothing to go on with."""
+    cut: Cut | None = None
+    """What ended this scale or one before it early, if anything did."""
 
     @property
     def state(self) -> State | None:

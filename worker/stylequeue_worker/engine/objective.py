@@ -7,12 +7,11 @@ from typing import TypeAlias
 
 import tensorflow as tf
 
-from stylequeue.errors import Code, Permanent
-
 from .descent import Evaluation
 from .losses import Statistics
 from .networks import Vgg
 from .presets import Preset
+from .safety import is_finite, not_finite
 
 TERMS = ("content", "style", "variation")
 
@@ -62,7 +61,8 @@ class Objective:
             for layer, features in self.extract(picture, blended, self.views(picture)[0]).items():
                 for name, statistic in measure.statistics(features).items():
                     blended[layer][name] = blended[layer].get(name, 0) + share * statistic
-        require_finite(*(statistic for layer in blended.values() for statistic in layer.values()))
+        if not is_finite(*(statistic for layer in blended.values() for statistic in layer.values())):
+            raise not_finite()
         return {layer: measure.target(statistics) for layer, statistics in blended.items()}
 
     def terms(
@@ -100,16 +100,6 @@ class Objective:
             terms = self.terms(picture, content, style, view)
             total = tf.add_n([weights[term] * terms[term] for term in TERMS])
         return Evaluation(total, tape.gradient(total, picture), terms)
-
-
-def require_finite(*tensors: tf.Tensor) -> None:
-    """Raise Permanent(NOT_FINITE) unless all of `tensors` are finite."""
-    if not all(bool(tf.reduce_all(tf.math.is_finite(tensor))) for tensor in tensors):
-        raise Permanent(
-            Code.NOT_FINITE,
-            "the optimisation ran into NaN or infinity",
-            "take smaller weights; where every job ends so, the network's file is damaged: delete it and pull it again",
-        )
 
 
 def _without_margin(features: tf.Tensor, view: View, stride: int) -> tf.Tensor:

@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import cast
 
 import numpy as np
 import tensorflow as tf
 
 from stylequeue.job import PresetName, ResolvedOptimizeRecipe
 
-from .descent import Evaluate, Evaluation, Iterate, Moments, adam, lbfgs
-from .engine import State, Step
+from .descent import Evaluate, Iterate, Moments, adam, lbfgs
+from .engine import Cut, State, Step
 from .networks import Vgg, fast_dtype
-from .objective import TERMS, Objective, View, require_finite
+from .objective import TERMS, Objective, View
 from .pictures import resize, scaled
 from .presets import PRESETS, Preset
+from .safety import Clock, Standstill, lenient, rolled_back, strict
 
 _MIN_SCALED_SIDE_PX = 64
 """Of the shorter side: coarser stages hold too little of the content to be worth a step."""
@@ -28,6 +30,11 @@ class Stage:
 
     scale: float
     steps: int
+
+    @property
+    def work(self) -> float:
+        """Its arithmetic, in steps at full size."""
+        return self.steps * self.scale**2
 
 
 def schedule(preset: Preset, short_side_px: int, steps: int) -> list[Stage]:
@@ -43,16 +50,28 @@ def schedule(preset: Preset, short_side_px: int, steps: int) -> list[Stage]:
 
 @dataclass(frozen=True)
 class Position:
-    """How far a painting is: `taken` steps of stage `number`, the picture then, and Adam's memory."""
+    """How far a painting is: `taken` steps of stage `number`, `done` over all; the picture then, and Adam's memory."""
 
     number: int
     taken: int
-    picture: tf.Tensor
+    done: int
+    picture: tf.Tensor | None
     moments: Moments | None
+    spent_s: float
+    cut: Cut | None
+    """What ended a stage early so far."""
+
+    def step(self, steps: int, losses: Mapping[str, float], share: float) -> Step:
+        """As it is shown, `share` of the arithmetic done."""
+        shown = np.asarray(self.picture, np.float32)
+        size_px = max(shown.shape[1:3])
+        return Step(self.done, steps, size_px, losses, share, shown, self.state, self.cut)
 
     def state(self) -> State:
         """As plain arrays."""
-        parts = {"stage": np.array(self.number), "taken": np.array(self.taken), "picture": self.picture.numpy()}
+        plain = {name: getattr(self, name) for name in ("number", "taken", "done", "spent_s")}
+        parts = {name: np.array(value) for name, value in plain.items()}
+        parts |= {"picture": np.asarray(self.picture), "cut": np.array(self.cut or "")}
         if self.moments:
             parts |= {f"adam_{name}": np.asarray(value) for name, value in self.moments._asdict().items()}
         return parts
@@ -64,14 +83,15 @@ class Position:
         if "adam_step" in state:
             arrays = {name: tf.constant(state[f"adam_{name}"], dtype) for name in Moments._fields if name != "step"}
             moments = Moments(step=int(state["adam_step"]), **arrays)
-        return cls(int(state["stage"]), int(state["taken"]), tf.constant(state["picture"], dtype), moments)
-
-
-def _steps_before(left_off: Position | None, number: int, stage: Stage) -> int:
-    """How many steps of a stage were taken before the painting left off."""
-    if left_off is None or number > left_off.number:
-        return 0
-    return left_off.taken if number == left_off.number else stage.steps
+        return cls(
+            number=int(state["number"]),
+            taken=int(state["taken"]),
+            done=int(state["done"]),
+            picture=tf.constant(state["picture"], dtype),
+            moments=moments,
+            spent_s=float(state["spent_s"]),
+            cut=cast("Cut | None", str(state["cut"]) or None),
+        )
 
 
 class Painter:
@@ -98,28 +118,44 @@ class Painter:
         reduced = preset.reduced_precision and recipe.optimizer == "adam"
         objective = self._objective(recipe.preset, fast_dtype() if reduced else dtype)
         left_off = Position.read(resume, dtype) if resume else None
-        picture = left_off.picture if left_off else None
-        done = 0
-        worked = 0.0
+        at = left_off or Position(number=0, taken=0, done=0, picture=None, moments=None, spent_s=0, cut=None)
+        clock = Clock(recipe.time_budget_s, at.spent_s)
         stages = schedule(preset, min(content.shape[1:3]), recipe.steps)
-        work = sum(stage.steps * stage.scale**2 for stage in stages)
+        work = sum(stage.work for stage in stages)
         for number, stage in enumerate(stages):
-            before = _steps_before(left_off, number, stage)
-            done, worked = done + before, worked + before * stage.scale**2
-            if before == stage.steps:
+            before = at.taken if number == at.number else 0
+            if number < at.number or before == stage.steps:
                 continue
+            worked = sum(stage.work for stage in stages[:number])
+            # Each stage has its part of the time, so that even the shortest ends with a picture of full size.
+            time_share = (worked + stage.work) / work
             content_now = scaled(tf.constant(content, dtype), stage.scale)
             styles_now = [(scaled(tf.constant(style, dtype), stage.scale), share) for style, share in styles]
-            start = content_now if picture is None else resize(picture, *content_now.shape[1:3])
-            moments = left_off.moments if left_off and before else None
-            descent = _descend(objective, recipe, start, content_now, styles_now, moments)
+            start = content_now if at.picture is None else resize(at.picture, *content_now.shape[1:3])
+            standstill = Standstill(recipe.stop_when)
+            descent = _descend(objective, recipe, start, content_now, styles_now, at.moments if before else None)
             for taken, iterate in enumerate(itertools.islice(descent, stage.steps - before), before + 1):
-                picture, done, worked = iterate.picture, done + 1, worked + stage.scale**2
+                cut: Cut | None = None
+                if clock.is_past(time_share):
+                    cut = "time_budget"
+                elif standstill.reached(float(iterate.evaluation.total)):
+                    cut = "stop_when"
+                at = Position(
+                    number=number,
+                    taken=stage.steps if cut else taken,
+                    done=at.done + 1,
+                    picture=iterate.picture,
+                    moments=iterate.moments,
+                    spent_s=clock.spent_s,
+                    cut=cut or at.cut,
+                )
                 losses = {term: float(iterate.evaluation.terms[term]) for term in TERMS}
-                size_px = max(picture.shape[1:3])
-                shown = np.asarray(picture, np.float32)
-                position = Position(number, taken, picture, iterate.moments)
-                yield Step(done, recipe.steps, size_px, losses, min(worked / work, 1.0), shown, position.state)
+                yield at.step(recipe.steps, losses, (worked + stage.work * taken / stage.steps) / work)
+                if cut:
+                    break
+        if left_off is at:
+            # It had left off behind its last step.
+            yield at.step(recipe.steps, {}, 1.0)
 
     def _objective(self, preset: PresetName, dtype: tf.DType) -> Objective:
         if (preset, dtype) not in self._objectives:
@@ -141,16 +177,18 @@ def _descend(
 
     def measured(view: View) -> Evaluate:
         target = objective.content_target(content, view)
-        return lambda picture: _sound(objective.evaluate(picture, target, style, weights, view))
+        return lambda picture: objective.evaluate(picture, target, style, weights, view)
 
     views = objective.views(start)
     if recipe.optimizer == "lbfgs":
         # Its picture of the curvature holds only while the objective stays the same.
-        return lbfgs(measured(views[0]), start)
-    turns = itertools.islice(itertools.cycle([measured(view) for view in views]), moments.step if moments else 0, None)
-    return adam(lambda picture: next(turns)(picture), start, objective.preset.adam, moments)
+        return lbfgs(lenient(measured(views[0])), start)
+    turns = [strict(measured(view)) for view in views]
+    rule = objective.preset.adam
 
+    def descend(moments: Moments | None, rate: float) -> Iterator[Iterate]:
+        turn = itertools.islice(itertools.cycle(turns), moments.step if moments else 0, None)
+        slower = replace(rule, learning_rate=rate * rule.learning_rate)
+        return adam(lambda picture: next(turn)(picture), start, slower, moments)
 
-def _sound(evaluation: Evaluation) -> Evaluation:
-    require_finite(evaluation.total, evaluation.gradient)
-    return evaluation
+    return rolled_back(descend, moments)
