@@ -95,18 +95,19 @@ class StyleQueue:
         return self.ledger.record(job_id)
 
     def watch(self, job_id: str, *, timeout_s: float | None = None) -> Iterator[AnyEvent]:
-        """The job's events from its first, each as it happens; ends after the terminal one.
+        """The events of the job's newest run from its first, each as it happens; ends after the terminal one.
 
         Raises JobNotFound, and TimeoutError when the job has not ended after `timeout_s`.
         """
         ends_at = None if timeout_s is None else time.monotonic() + timeout_s
-        self.status(job_id)
-        sequence = 0
+        run, sequence = self.status(job_id).run, 0
         while True:
             left_s = _WAIT_S if ends_at is None else ends_at - time.monotonic()
             events = self.ledger.job_events(job_id, after=sequence, wait_s=max(0.001, min(_WAIT_S, left_s)))
             for event in events:
                 sequence = int(event.sequence)
+                if event.data.run < run:
+                    continue
                 yield event
                 if isinstance(event, TerminalEvent):
                     return
