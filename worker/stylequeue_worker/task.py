@@ -73,8 +73,8 @@ class Stylist:
     def stylize(self, args: Sequence[object], kwargs: Mapping[str, object], delivery: Delivery) -> dict[str, Any]:
         """Do one job and return its outcome: the data of its `succeeded` event.
 
-        Raises JobFailed, JobCancelled, JobExpired or JobConflict, which is what the sender's `AsyncResult.get()` will
-        raise; or NotOurs where the job goes on elsewhere or later.
+        Raises JobFailed, JobCancelled or JobExpired, which is what the sender's `AsyncResult.get()` will raise; or
+        NotOurs where the job goes on elsewhere or later.
         """
         try:
             job = parse_job(None if args else kwargs.get("job"), default_id=delivery.task_id)
@@ -86,7 +86,8 @@ class Stylist:
             claim = self.ledger.claim(job, task_id=delivery.task_id, worker=delivery.worker)
             match claim.verdict:
                 case "conflict":
-                    raise JobConflict(job.id)
+                    error = JobConflict(job.id)
+                    raise JobFailed(error.code, error.message, error.hint)
                 case "held":
                     log.info("another attempt has the job, message dropped")
                     raise NotOurs
