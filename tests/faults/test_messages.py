@@ -80,7 +80,7 @@ def service(only_worker: Process, module_settings: Settings) -> Iterator[Service
 
 
 @pytest.mark.parametrize("name", BAD_MESSAGES)
-def test_a_bad_message_is_buried_once(service: Service, name: str) -> None:
+def test_24_a_bad_message_is_buried_once(service: Service, name: str) -> None:
     item, code = BAD_MESSAGES[name]
     service.push(item)
     service.works()
@@ -90,7 +90,7 @@ def test_a_bad_message_is_buried_once(service: Service, name: str) -> None:
     assert letter.message.startswith(item[:MAX_BURIED_BYTES].decode(errors="backslashreplace"))
 
 
-def test_a_heap_of_bad_messages_keeps_no_job_waiting(stack: Stack, service: Service) -> None:
+def test_24_a_heap_of_bad_messages_keeps_no_job_waiting(stack: Stack, service: Service) -> None:
     service.push(*(item for item, _ in BAD_MESSAGES.values()))
     with Deployment(stack, service.settings) as deployment:
         job = deployment.job(steps=2)
@@ -101,14 +101,14 @@ def test_a_heap_of_bad_messages_keeps_no_job_waiting(stack: Stack, service: Serv
 
 
 @pytest.mark.parametrize("kwargs", [{}, {"task": 1}, {"job": None}, {"job": {"id": 5}}])
-def test_what_celery_bears_but_is_no_job_is_buried_too(service: Service, kwargs: dict[str, Any]) -> None:
+def test_24_what_celery_bears_but_is_no_job_is_buried_too(service: Service, kwargs: dict[str, Any]) -> None:
     service.push(json.dumps(message(task=TASK_NAME, body=encoded([[], kwargs, None]))).encode())
     [letter] = service.wait_for_letters(1)
     assert letter.code == Code.INVALID_JOB
     service.works()
 
 
-def test_the_smallest_message_is_good(service: Service) -> None:
+def test_24_the_smallest_message_is_good(service: Service) -> None:
     task_id = str(uuid.uuid4())
     smallest = {
         "body": "[[],{},null]",
@@ -121,14 +121,14 @@ def test_the_smallest_message_is_good(service: Service) -> None:
 
 
 @pytest.mark.parametrize("header", ["root_id", "parent_id", "group", "origin", "argsrepr", "kwargsrepr", "lang", "own"])
-def test_headers_that_celery_bears_pass(service: Service, header: str) -> None:
+def test_24_headers_that_celery_bears_pass(service: Service, header: str) -> None:
     values: list[object] = [5, "x", [], {"a": []}, True]
     for value in values:
         service.run(message(headers={header: value}))
     assert service.ledger.dead_letters() == []
 
 
-def test_a_bad_message_left_unacknowledged_is_buried_when_it_is_put_back(service: Service) -> None:
+def test_24_a_bad_message_left_unacknowledged_is_buried_when_it_is_put_back(service: Service) -> None:
     bad = message(task="stylequeue.sculpt")
     tag = bad["properties"]["delivery_tag"]
     service.redis.hset("unacked", tag, json.dumps([bad, "", QUEUE]))
@@ -138,7 +138,7 @@ def test_a_bad_message_left_unacknowledged_is_buried_when_it_is_put_back(service
     service.works()
 
 
-def test_the_worker_still_answers(service: Service) -> None:
+def test_24_the_worker_still_answers(service: Service) -> None:
     service.push(BAD_MESSAGES["plain_text"][0])
     service.wait_for_letters(1)
     app = make_app(service.settings)

@@ -1,0 +1,188 @@
+"""Jobs that come too often, too late, or from another version."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from stylequeue.broker import send
+from stylequeue.client import StyleQueue
+from stylequeue.errors import Code, JobCancelled, JobConflict, JobExpired, JobFailed
+from stylequeue.events import Started
+from stylequeue.job import SCHEMA_VERSION, TASK_NAME, Job
+from stylequeue.local import Stack, environment
+from stylequeue.settings import Settings
+from tests.support import pictures
+from tests.support.deployment import WAIT_S, Deployment
+from tests.support.fake_worker import START_TIMEOUT_S
+from tests.support.invariants import check
+from tests.support.processes import wait_for
+
+VISIBILITY_S = 30
+OLD_JOBS = Path(__file__).parent / "jobs"
+WORKERS = 2
+
+
+@pytest.fixture(scope="module")
+def crew(stack: Stack, module_settings: Settings) -> Iterator[Deployment]:
+    """Two workers for all tests here."""
+    with Deployment(stack, module_settings) as deployment:
+        for number in range(WORKERS):
+            deployment.worker(f"worker{number}")
+        yield deployment
+
+
+@pytest.fixture
+def queue(crew: Deployment) -> StyleQueue:
+    return crew.queue
+
+
+def attempts(queue: StyleQueue, job: Job) -> int:
+    return sum(isinstance(event, Started) for event in queue.ledger.job_events(job.id))
+
+
+def checked(queue: StyleQueue, *jobs: Job) -> None:
+    check(queue, [job.id for job in jobs], visibility_timeout_s=VISIBILITY_S)
+
+
+def test_25_a_hundred_copies_of_one_message(crew: Deployment, queue: StyleQueue) -> None:
+    job = crew.job(steps=30)
+    queue.ledger.accept([job])
+    for number in range(100):
+        # As sent again by a producer, and as sent by a hundred plain senders.
+        send(queue._app, job, task_id=job.id if number % 2 else f"{job.id}-{number}")
+    done = queue.wait(job.id, timeout_s=WAIT_S)
+    checked(queue, job)
+    assert attempts(queue, job) == 1
+    assert done.steps == 30
+    assert queue.wait(job.id) == done
+
+
+def test_26_two_jobs_with_one_fingerprint_in_flight(crew: Deployment, queue: StyleQueue) -> None:
+    first, second, third = crew.job(steps=101), crew.job(steps=101, labels={"mine": "too"}), crew.job(steps=101)
+    queue.submit(first)
+    crew.until_painting(first)
+    queue.submit(second)
+    painted, waited = queue.wait(first.id, timeout_s=WAIT_S), queue.wait(second.id, timeout_s=WAIT_S)
+    queue.submit(third)
+    late = queue.wait(third.id, timeout_s=WAIT_S)
+    assert [done.reused for done in (painted, waited, late)] == [False, True, True]
+    assert {done.output.sha256 for done in (painted, waited, late)} == {painted.output.sha256}
+    assert {done.output.key for done in (painted, waited, late)} == {job.output_key for job in (first, second, third)}
+    assert waited.labels == {"mine": "too"}
+    checked(queue, first, second, third)
+
+
+def test_26_the_one_that_paints_is_cancelled(crew: Deployment, queue: StyleQueue) -> None:
+    first, second = crew.job(steps=303), crew.job(steps=303)
+    queue.submit(first)
+    crew.until_painting(first)
+    queue.submit(second)
+    wait_for(lambda: queue.ledger.redis.zscore("stylequeue:waiting", second.id), WAIT_S, "the second to wait")
+    queue.cancel(first.id)
+    with pytest.raises(JobCancelled):
+        queue.wait(first.id, timeout_s=WAIT_S)
+    assert not queue.wait(second.id, timeout_s=WAIT_S).reused
+    checked(queue, first, second)
+
+
+def test_27_an_id_that_belongs_to_another_job(crew: Deployment, queue: StyleQueue) -> None:
+    job = crew.job(steps=4)
+    queue.submit(job)
+    other = job.model_copy(update={"labels": {"other": "content"}})
+    with pytest.raises(JobConflict):
+        queue.submit(other)
+    # Past the client as well.
+    send(queue._app, other, task_id="another-sender")
+    with pytest.raises(JobFailed, match=Code.JOB_CONFLICT):
+        queue._app.AsyncResult("another-sender").get(timeout=WAIT_S)
+    assert queue.wait(job.id, timeout_s=WAIT_S).labels == {}
+    checked(queue, job)
+
+
+def test_28_the_deadline_passes_in_the_queue(crew: Deployment, queue: StyleQueue) -> None:
+    busy = [crew.job(labels={"worker": str(number)}) for number in range(WORKERS)]
+    busy = [job.model_copy(update={"recipe": crew.job(steps=9000 + n).recipe}) for n, job in enumerate(busy)]
+    queue.submit_many(busy)
+    for job in busy:
+        crew.until_painting(job)
+    late = crew.job(steps=2)
+    queue.submit(late)
+    queue.ledger.redis.hset(f"stylequeue:job:{late.id}", "deadline_ms", 1)
+    queue.ledger.redis.zadd("stylequeue:deadlines", {late.id: 1})
+    with pytest.raises(JobExpired) as caught:
+        queue.wait(late.id, timeout_s=WAIT_S)
+    assert caught.value.code == Code.DEADLINE_PASSED
+    with pytest.raises(JobExpired):
+        queue._app.AsyncResult(late.id).get(timeout=WAIT_S)
+    for job in busy:
+        queue.cancel(job.id)
+    checked(queue, late, *busy)
+    assert attempts(queue, late) == 0
+
+
+def test_28_the_deadline_has_passed_when_a_worker_takes_it(crew: Deployment, queue: StyleQueue) -> None:
+    late = crew.job(steps=2, deadline="2020-01-01T00:00:00Z")
+    send(queue._app, late)
+    with pytest.raises(JobExpired):
+        queue._app.AsyncResult(late.id).get(timeout=WAIT_S)
+    checked(queue, late)
+    assert attempts(queue, late) == 0
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("sender", ["client", "plain Celery"])
+def test_29_an_old_worker_and_a_newer_job(stack: Stack, deployment: Deployment, sender: str) -> None:
+    from tests.support.newer_worker import NewerJob, command
+
+    old, queue = deployment.worker("old", keeper_interval_s=0.1), deployment.queue
+    job = NewerJob(**deployment.job(steps=2).model_dump(exclude={"schema_version"}))
+    if sender == "client":
+        queue.submit(job)
+    else:
+        send(queue._app, job)
+    for _ in range(2):
+        with pytest.raises(JobFailed) as caught:
+            queue._app.AsyncResult(job.id).get(timeout=WAIT_S)
+        assert caught.value.code == Code.SCHEMA_TOO_NEW
+        [letter] = queue.dead_letters()
+        assert (letter.id, letter.code) == (job.id, Code.SCHEMA_TOO_NEW)
+        assert json.dumps(job.varnish) in letter.message
+        # Too early: the worker is the same.
+        queue.replay(letter.id)
+    wait_for(queue.dead_letters, WAIT_S, "the letter to come back")
+    # Other jobs are not held up, and the keeper can bear it.
+    after = deployment.job(steps=3)
+    queue.submit(after)
+    queue.wait(after.id, timeout_s=WAIT_S)
+    old.stop()
+    assert "broken off" not in old.log_text()
+
+    env = {"PYTHONPATH": str(Path(__file__).parents[2]), **environment(deployment.settings)}
+    newer = stack.process("newer", command("newer"), env=env)
+    newer.wait_for_line("ready for jobs", START_TIMEOUT_S)
+    [letter] = queue.dead_letters()
+    queue.replay(letter.id)
+    done: Any = queue._app.AsyncResult(job.id).get(timeout=WAIT_S)
+    assert (done["steps"], queue.wait(job.id).steps) == (2, 2)
+    checked(queue, job, after)
+    newer.stop()
+
+
+@pytest.mark.parametrize("version", range(1, SCHEMA_VERSION + 1))
+def test_29_an_old_producer_and_a_newer_worker(crew: Deployment, queue: StyleQueue, version: int) -> None:
+    fields: dict[str, Any] = json.loads((OLD_JOBS / f"schema-{version}.json").read_text())
+    for image in (fields["content"], fields["styles"][0]["image"]):
+        queue.store._client.put_object(Bucket=image["bucket"], Key=image["key"], Body=pictures.jpeg())
+    job = Job.model_validate(fields)
+    queue._app.send_task(TASK_NAME, kwargs={"job": fields}, queue="paint", task_id="an-old-producer")
+    done: Any = queue._app.AsyncResult("an-old-producer").get(timeout=WAIT_S)
+    assert done["output"]["key"] == fields["output"]["key"]
+    assert done["labels"] == fields["labels"]
+    assert done["steps"] == fields["recipe"]["steps"]
+    assert fields["schema_version"] == version
+    checked(queue, job)
