@@ -7,13 +7,14 @@ from typing import TYPE_CHECKING, Any
 
 from .errors import JobCancelled, JobEnded, JobExpired, JobFailed
 from .events import EVENT, AnyEvent, Cancelled, Expired, Failed, Succeeded
-from .job import QUEUES, TASK_NAME, Job
+from .job import QUEUES, TASK_NAME, Job, work_keys
 from .settings import Settings
 
 if TYPE_CHECKING:
     from celery import Celery
 
-    from .ledger import Ledger
+    from .ledger import Ledger, Record
+    from .store import Store
 
 READY_FOR_JOBS = "ready for jobs"
 """A worker says so in its log once its models are loaded."""
@@ -51,6 +52,7 @@ def make_app(settings: Settings, *, main: str = "stylequeue") -> Celery:
         worker_pool_start_method="spawn",
         worker_concurrency=1,
         worker_proc_alive_timeout=_CHILD_START_S,
+        worker_max_memory_per_child=settings.child_memory_mb and settings.child_memory_mb * 1024,
         worker_hijack_root_logger=False,
         worker_send_task_events=True,
         task_send_sent_event=True,
@@ -129,10 +131,28 @@ def send_due(app: Celery, ledger: Ledger) -> int:
     return sent
 
 
-def store_result(app: Celery, task_id: str, event: str) -> None:
-    """Let `AsyncResult.get()` return or raise what the terminal `event` (JSON) says, whoever ended the job."""
+def tell(app: Celery, ledger: Ledger, store: Store, record: Record, event: str, *, left_work: bool = True) -> None:
+    """Tell those who look elsewhere than in the ledger of a job's terminal `event` (JSON). Any number may do so.
+
+    The event is put beside the picture, if there is one, byte for byte as in the ledger; `AsyncResult.get()` returns or
+    raises what it says; and what attempts left in the work bucket, if they did, goes. Whoever ends a job does this
+    next; where they die, or this raises, a keeper does it.
+    """
+    ended = EVENT.validate_json(event)
+    if isinstance(ended, Succeeded):
+        output = ended.data.output
+        store.write(
+            output.bucket, f"{output.key}.json", event.encode(), content_type="application/json", overwrite=True
+        )
+    _store_result(app, record.task_id, ended)
+    if left_work:
+        store.delete_work(work_keys(record.id))
+    ledger.told(record.id)
+
+
+def _store_result(app: Celery, task_id: str, event: AnyEvent) -> None:
     try:
-        app.backend.mark_as_done(task_id, outcome(EVENT.validate_json(event)))
+        app.backend.mark_as_done(task_id, outcome(event))
     except JobEnded as error:
         app.backend.mark_as_failure(task_id, error)
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import cached_property
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
-from .broker import make_app, outcome, send, send_due, store_result
-from .errors import Code, JobConflict, JobNotFound, JobOpen, QueueFull, Unavailable
+from .broker import make_app, outcome, send, send_due, tell
+from .errors import Code, JobConflict, JobNotFound, JobOpen, QueueFull, StyleQueueError, Unavailable
 from .events import AnyEvent, Succeeded, SucceededData, TerminalEvent
 from .job import TASK_NAME, Job, work_keys
 from .settings import Settings
@@ -139,7 +139,8 @@ class StyleQueue:
         answer = self.ledger.cancel(job_id, keep=keep)
         record = self.status(job_id)
         if answer.verdict == "cancelled":
-            store_result(self._app, record.task_id, answer.event)
+            with suppress(StyleQueueError):  # a keeper tells it then
+                tell(self._app, self.ledger, self.store, record, answer.event, left_work=record.attempt > 0)
         return record.state
 
     def retry(self, job_id: str) -> None:
@@ -159,7 +160,7 @@ class StyleQueue:
             self.store.delete(data.output.bucket, [data.output.key, f"{data.output.key}.json"])
             if data.report_key:
                 self.store.delete(data.output.bucket, [data.report_key])
-        self.store.delete(self.settings.work_bucket, work_keys(job_id))
+        self.store.delete_work(work_keys(job_id))
         self.ledger.delete(job_id)
 
     def dead_letters(self) -> list[DeadLetter]:

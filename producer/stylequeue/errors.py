@@ -76,6 +76,8 @@ class Code(StrEnum):
     """A valid recipe that the model at hand cannot honour."""
     NOT_FINITE = "not_finite"
     """The optimisation ran into NaN or infinity."""
+    OUT_OF_MEMORY = "out_of_memory"
+    """The painting took more memory than the worker has."""
 
     DEADLINE_PASSED = "deadline_passed"
     CANCELLED = "cancelled"

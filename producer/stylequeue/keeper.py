@@ -1,4 +1,4 @@
-"""Housekeeping: puts lost jobs back, ends overdue ones, sends messages that are due or went missing.
+"""Housekeeping: puts lost jobs back, ends overdue ones, sends messages that are due or went missing, tells of ends.
 
 One runs in every worker's parent, and `stylequeue keeper` runs one by itself, so that lost jobs are found while all
 workers are down. Many at once do no harm: every move is one script, and what two of them send twice is dropped.
@@ -13,11 +13,12 @@ import signal
 import threading
 from typing import TYPE_CHECKING
 
-from .broker import make_app, send_due, store_result
-from .errors import JobNotFound, StyleQueueError
+from .broker import make_app, send_due, tell
+from .errors import JobNotFound, Permanent, StyleQueueError
 from .job import QUEUES
 from .ledger import Ledger
 from .settings import Settings
+from .store import Store
 
 if TYPE_CHECKING:
     from celery import Celery
@@ -37,6 +38,7 @@ class Keeper:
         self._settings = settings
         self._app = app or make_app(settings)
         self._ledger = ledger or Ledger(settings)
+        self._store = Store(settings)
         self._rounds = 0
         self._missing: set[str] = set()
 
@@ -52,16 +54,18 @@ class Keeper:
 
     def round(self) -> None:
         """One round."""
-        lease_ran_out, deadline_passed = self._ledger.overdue()
-        for job_id in lease_ran_out:
+        overdue = self._ledger.overdue()
+        for job_id in overdue.lease_ran_out:
             self._reap(job_id)
-        for job_id in deadline_passed:
+        for job_id in overdue.deadline_passed:
             self._expire(job_id)
         if sent := send_due(self._app, self._ledger):
             log.info("%d messages that were due are sent", sent)
         self._rounds += 1
         if self._rounds % _RECONCILE_EVERY == 0:
             self.reconcile()
+        for job_id in overdue.untold:
+            self._tell(job_id)
 
     def reconcile(self) -> None:
         """Compare ledger and broker: a queued job whose message is absent twice in a row gets a fresh one."""
@@ -88,15 +92,25 @@ class Keeper:
         if verdict != "lost":
             log.warning("job=%s %s: %s", job_id, error, verdict)
         if verdict in ("cancelled", "failed"):
-            self._publish(job_id)
+            self._tell(job_id)
 
     def _expire(self, job_id: str) -> None:
         if self._ledger.expire(job_id).verdict == "expired":
             log.info("job=%s its deadline passed", job_id)
-            self._publish(job_id)
+            self._tell(job_id)
 
-    def _publish(self, job_id: str) -> None:
-        store_result(self._app, self._ledger.record(job_id).task_id, self._ledger.outcome(job_id))
+    def _tell(self, job_id: str) -> None:
+        try:
+            record, event = self._ledger.record(job_id), self._ledger.outcome(job_id)
+        except JobNotFound:
+            self._ledger.told(job_id)
+            return
+        try:
+            tell(self._app, self._ledger, self._store, record, event)
+        except Permanent as error:
+            # Nobody ever will.
+            log.error("job=%s the event beside its picture cannot be stored: %s", job_id, error)
+            self._ledger.told(job_id)
 
     def _messages(self) -> int:
         """Messages of ours that the broker holds, delivered or not."""

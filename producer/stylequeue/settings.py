@@ -57,6 +57,9 @@ class Settings(BaseSettings):
     )
 
     job_time_limit_s: int = Field(3600, gt=0, description="Of one attempt; one that takes longer is ended.")
+    child_memory_mb: int | None = Field(
+        None, gt=0, description="A worker's child that holds more after a job makes way for a new one; left out: never."
+    )
     lease_s: float = Field(15, gt=0, description="A worker not heard of for so long has lost its job.")
     heartbeat_s: float = Field(4, gt=0, description="Between two signs of life of a job.")
     max_attempts: int = Field(3, ge=1, le=100, description="Tries of a job before it is a dead letter.")

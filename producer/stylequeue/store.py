@@ -174,6 +174,10 @@ class Store:
         """The bytes of an object in the work bucket. Raises as `read` does."""
         return self.read(self._head(self._settings.work_bucket, key), max_bytes=max_bytes)
 
+    def delete_work(self, keys: Sequence[str]) -> None:
+        """Delete objects in the work bucket; those that are not there are no error."""
+        self.delete(self._settings.work_bucket, keys)
+
     def upload_file(self, path: Path) -> ImageRef:
         """Put a local picture into `upload_bucket` under the hash of its content, so that it is stored once.
 

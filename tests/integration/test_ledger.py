@@ -10,6 +10,7 @@ from stylequeue.errors import EventsLost, JobNotFound, JobOpen, LeaseLost
 from stylequeue.events import EVENT, ExpiredData, FailedData, ProgressData, event_id
 from stylequeue.job import Job
 from stylequeue.ledger import ClaimAnswer, Ledger
+from stylequeue.ledger.moves import Overdue
 from stylequeue.settings import Settings
 from tests.support.jobs import make_job
 
@@ -199,6 +200,7 @@ def test_no_key_of_an_ended_job_stays_for_ever(settings: Settings) -> None:
         "stylequeue:created",
         "stylequeue:counters",
         "stylequeue:state:failed",
+        "stylequeue:untold",
     }
 
 
@@ -246,7 +248,7 @@ def test_indexes_follow_the_job(ledger: Ledger) -> None:
     assert seen == [
         [*open_, "stylequeue:queue:paint", "stylequeue:state:queued"],
         [*open_, "stylequeue:leases", "stylequeue:queue:paint", "stylequeue:state:running"],
-        ["stylequeue:created", "stylequeue:state:failed"],
+        ["stylequeue:created", "stylequeue:state:failed", "stylequeue:untold"],
     ]
 
 
@@ -292,7 +294,7 @@ def test_attempts_of_workers_that_died_count(settings: Settings) -> None:
     for _ in range(2):
         assert claim(ledger, job).verdict == "yours"
         lose_lease(ledger, job)
-    assert ledger.overdue() == ([job.id], [])
+    assert ledger.overdue() == Overdue([job.id], [], [])
     assert claim(ledger, job).record.state == "failed"
     assert [letter.id for letter in ledger.dead_letters()] == [job.id]
 
@@ -416,10 +418,10 @@ def test_the_keeper_expires_what_nobody_takes(ledger: Ledger) -> None:
     job = make_job(deadline="2020-01-01T00:00:00Z")
     other = make_job()
     ledger.accept([job, other])
-    assert ledger.overdue() == ([], [job.id])
+    assert ledger.overdue() == Overdue([], [job.id], [])
     assert ledger.expire(job.id).verdict == "expired"
     assert ledger.expire(other.id).verdict == "open"
-    assert ledger.overdue() == ([], [])
+    assert ledger.overdue() == Overdue([], [], [])
 
 
 # One painting for one fingerprint

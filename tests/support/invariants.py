@@ -108,6 +108,7 @@ LASTING = (
     Lasting("stylequeue:deadlines", "an index of open jobs", _not_open),
     Lasting("stylequeue:due", "an index of open jobs", _not_open),
     Lasting("stylequeue:waiting", "an index of open jobs", _not_open),
+    Lasting("stylequeue:untold", "an index of ended jobs that a keeper empties", _no_record),
     Lasting("stylequeue:dead", "an index of dead letters", _no_letter),
     Lasting("stylequeue:job:*", "an open job, which has a deadline", _of_ended_job),
 )

@@ -45,6 +45,7 @@ def make_worker_app(settings: Settings, *, module: str, load_painter: Callable[[
     """
     app = make_app(settings)
     app.conf.include = [module]
+    app.conf.worker_pool = "stylequeue_worker.pool:TaskPool"
     # Celery keeps weak references to receivers: hence weak=False.
     setup_logging.connect(lambda **_: logs.configure(settings.log_level), weak=False)
     Parent(app, settings).connect()
@@ -70,7 +71,7 @@ def make_worker_app(settings: Settings, *, module: str, load_painter: Callable[[
     @app.task(name=TASK_NAME, bind=True, typing=False, Request=JobRequest)
     def stylize(task: Task[Any, Any], /, *args: Any, **kwargs: Any) -> dict[str, Any]:
         """In the child: paint one job."""
-        from .task import Delivery, NotOurs
+        from .task import Delivery, NotNow, NotOurs
 
         if stylist is None:
             # The parent took it while this child failed to warm up: another worker's, then.
@@ -82,5 +83,7 @@ def make_worker_app(settings: Settings, *, module: str, load_painter: Callable[[
         except NotOurs:
             # Acknowledged, and the result stays with whoever has the job.
             raise Ignore from None
+        except NotNow:
+            raise Reject(requeue=True) from None
 
     return app

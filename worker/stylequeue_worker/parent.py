@@ -18,7 +18,7 @@ from celery import Celery
 from celery.signals import task_failure, worker_init, worker_ready, worker_shutdown, worker_shutting_down
 from celery.worker import state
 
-from stylequeue.broker import send_due, store_result
+from stylequeue.broker import send_due, tell
 from stylequeue.console import BAD_INPUT
 from stylequeue.doctor import conditional_writes, eviction
 from stylequeue.errors import Code, JobNotFound, StyleQueueError, Unavailable
@@ -63,7 +63,11 @@ class Parent:
     def _begin(self, sender: Any = None, **_: Any) -> None:
         self._name = sender.hostname
         # The child inherits the name; a directory of our own, since in containers every parent has the same pid.
-        directory = tempfile.mkdtemp(prefix="stylequeue-worker-")
+        try:
+            directory = tempfile.mkdtemp(prefix="stylequeue-worker-")
+        except OSError as error:
+            log.critical("this worker does not start: it needs a directory for temporary files: %s", error)
+            raise SystemExit(BAD_INPUT) from None
         os.environ[STOP_FILE_VARIABLE] = str(Path(directory) / "stop")
         guard(self._app, self._bury)
         try:
@@ -90,10 +94,13 @@ class Parent:
     def _stop(self, **_: Any) -> None:
         """SIGTERM: the child hears of it and puts its job back; if it does not in time, we do."""
         self._stop_keeping.set()
-        Path(os.environ[STOP_FILE_VARIABLE]).touch()
         timer = threading.Timer(self._settings.grace_s * _GRACE_SHARE, self._stop_hard)
         timer.daemon = True
         timer.start()
+        try:
+            Path(os.environ[STOP_FILE_VARIABLE]).touch()
+        except OSError as error:
+            log.warning("the child cannot be told to stop: %s", error)
 
     def _stop_hard(self) -> None:
         log.warning("the child has not ended in time, its job is put back for it")
@@ -137,7 +144,7 @@ class Parent:
                 verdict = self._ledger.put_back(record, error=error, charged=charged)
                 log.error("%s: %s", error, verdict)
                 if verdict in ("cancelled", "failed"):
-                    store_result(self._app, record.task_id, self._ledger.outcome(job_id))
+                    tell(self._app, self._ledger, Store(self._settings), record, self._ledger.outcome(job_id))
                 send_due(self._app, self._ledger)
             except JobNotFound:
                 return

@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 import logging
 import random
+import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from stylequeue.broker import outcome, send_due
+from stylequeue.broker import outcome, send_due, tell
 from stylequeue.errors import (
     Cancelled,
     Code,
@@ -22,22 +23,21 @@ from stylequeue.errors import (
     Permanent,
     Preempted,
     StyleQueueError,
+    Unavailable,
 )
 from stylequeue.events import (
     EVENT,
     CancelledData,
     ExpiredData,
     FailedData,
-    StoredPicture,
-    Succeeded,
     SucceededData,
 )
-from stylequeue.job import Job, canonical_json, parse_job, work_keys
+from stylequeue.job import Job, canonical_json, parse_job
 from stylequeue.ledger import Ledger, Record, TerminalData
 from stylequeue.settings import Settings
 from stylequeue.store import Store
 
-from .holder import Holder
+from .holder import Holder, stop_requested
 from .logs import about
 from .making import Maker, Painter, Waiting
 
@@ -45,6 +45,9 @@ if TYPE_CHECKING:
     from celery import Celery
 
 log = logging.getLogger(__name__)
+
+_PAUSE_S = 0.5
+"""Between two tries while Redis does not answer."""
 
 
 @dataclass(frozen=True)
@@ -58,6 +61,10 @@ class Delivery:
 
 class NotOurs(Exception):
     """There is nothing that this worker should say of the message's outcome: acknowledge it in silence."""
+
+
+class NotNow(Exception):
+    """The job could not be claimed, and its message may be all there is of it: it must go back to the list."""
 
 
 class Stylist:
@@ -83,23 +90,35 @@ class Stylist:
                 raise self._refuse(error, args, kwargs, delivery) from None
 
         with about(job.id):
+            try:
+                return self._stylize(job, delivery)
+            except Unavailable as error:
+                # Of the ledger's moves: nobody can say what became of the job, so nothing is said.
+                log.warning("left to the keepers: %s", error)
+                raise NotOurs from None
+
+    def _stylize(self, job: Job, delivery: Delivery) -> dict[str, Any]:
+        try:
             claim = self.ledger.claim(job, task_id=delivery.task_id, worker=delivery.worker)
-            match claim.verdict:
-                case "conflict":
-                    error = JobConflict(job.id)
-                    raise JobFailed(error.code, error.message, error.hint)
-                case "held":
-                    log.info("another attempt has the job, message dropped")
-                    raise NotOurs
-                case "early":
-                    log.info("the job's next attempt is not due yet, message dropped")
-                    raise NotOurs
-                case "ended":
-                    log.info("the job is %s already, message dropped", claim.record.state)
-                    self._make_sure_of_the_event(job, claim.record)
-                    return outcome(claim.record.outcome)
-                case "yours":
-                    return self._attempt(job, claim.record)
+        except Unavailable as error:
+            log.warning("not claimed, the message goes back: %s", error)
+            time.sleep(_PAUSE_S)
+            raise NotNow from None
+        match claim.verdict:
+            case "conflict":
+                error = JobConflict(job.id)
+                raise JobFailed(error.code, error.message, error.hint)
+            case "held":
+                log.info("another attempt has the job, message dropped")
+                raise NotOurs
+            case "early":
+                log.info("the job's next attempt is not due yet, message dropped")
+                raise NotOurs
+            case "ended":
+                log.info("the job is %s already, message dropped", claim.record.state)
+                return outcome(claim.record.outcome)
+            case "yours":
+                return self._attempt(job, claim.record)
 
     def _refuse(
         self, error: InvalidJob, args: Sequence[object], kwargs: Mapping[str, object], delivery: Delivery
@@ -137,6 +156,11 @@ class Stylist:
             except Waiting:
                 log.info("another job paints this picture, waiting for it")
                 raise NotOurs from None
+            except MemoryError:
+                log.exception("out of memory")
+                code, hint = Code.OUT_OF_MEMORY, "ask for a smaller size, or give the worker more memory"
+                message = "the painting took more memory than the worker has"
+                data = FailedData(labels=job.labels, code=code, message=message, hint=hint)
             except Exception as error:
                 log.exception("came to harm")
                 return self._put_back(record, f"[{Code.INTERNAL_ERROR}] {type(error).__name__}: {error}", charged=True)
@@ -149,7 +173,9 @@ class Stylist:
         log.warning("put back: %s", verdict)
         send_due(self.app, self.ledger)
         if verdict in ("cancelled", "failed"):
-            outcome(self.ledger.record(record.id).outcome)
+            event = self.ledger.outcome(record.id)
+            self._tell(record, event, left_work=True)
+            outcome(EVENT.validate_json(event))
         raise NotOurs
 
     def _commit(self, job: Job, holder: Holder, data: TerminalData) -> dict[str, Any]:
@@ -159,39 +185,35 @@ class Stylist:
         if isinstance(data, SucceededData) and not data.partial:
             painted = json.dumps({"job_id": job.id, "data": data.model_dump(mode="json")})
         try:
-            event = self.ledger.finish(job.id, fence=record.fence, data=data, painted=painted)
+            event = self._finish(record, data, painted)
         except LeaseLost as error:
             log.warning("stopped at the end: %s", error)
             raise NotOurs from None
         if isinstance(data, SucceededData):
-            self._store_event(data.output, event)
             log.info("succeeded: %s", data.output.key)
         else:
             log.warning("ended: [%s] %s", data.code, data.message)
-        if holder.left_work or record.attempt > 1:
-            self._clear_work(job)
+        self._tell(record, event, left_work=holder.left_work or record.attempt > 1)
         # Those that waited for this picture, if any.
         send_due(self.app, self.ledger)
         return outcome(EVENT.validate_json(event))
 
-    def _store_event(self, output: StoredPicture, event: str) -> None:
-        """The event beside the picture, byte for byte as in the ledger, for whoever finds the picture only."""
-        self.store.write(
-            output.bucket, f"{output.key}.json", event.encode(), content_type="application/json", overwrite=True
-        )
+    def _finish(self, record: Record, data: TerminalData, painted: str) -> str:
+        """End the job, however long Redis takes to hear of it: a picture that lies in the store is worth the wait."""
+        while True:
+            try:
+                return self.ledger.finish(record.id, fence=record.fence, data=data, painted=painted)
+            except Unavailable as error:
+                if stop_requested():
+                    raise
+                log.warning("the job is not ended yet: %s", error)
+            time.sleep(_PAUSE_S)
 
-    def _clear_work(self, job: Job) -> None:
+    def _tell(self, record: Record, event: str, *, left_work: bool) -> None:
         try:
-            self.store.delete(self.settings.work_bucket, work_keys(job.id))
-        except StyleQueueError as error:
-            log.warning("the work bucket keeps checkpoint and preview: %s", error)
-
-    def _make_sure_of_the_event(self, job: Job, record: Record) -> None:
-        """A worker may have been killed between ending the job and storing its event."""
-        if isinstance(record.outcome, Succeeded):
-            output = record.outcome.data.output
-            if not self.store.exists(output.bucket, f"{output.key}.json"):
-                self._store_event(output, self.ledger.outcome(job.id))
+            tell(self.app, self.ledger, self.store, record, event, left_work=left_work)
+        except Exception as error:  # Celery's result backend raises whatever its Redis client does
+            log.warning("a keeper will tell of the job's end: %s", error)
 
 
 def retry_delay_s(settings: Settings, attempt: int) -> float:

@@ -19,6 +19,7 @@ local LEASES_KEY = 'stylequeue:leases'        -- running: the lease runs out
 local DEADLINES_KEY = 'stylequeue:deadlines'  -- open: the job expires
 local DUE_KEY = 'stylequeue:due'              -- queued: a fresh message is to be sent
 local WAITING_KEY = 'stylequeue:waiting'      -- queued without a message, since when: another job paints its picture
+local UNTOLD_KEY = 'stylequeue:untold'        -- ended, since when: the store or the sender may not know of it yet
 local DEAD_KEY = 'stylequeue:dead'            -- dead letters, since when
 local function dead_key(id) return 'stylequeue:dead:' .. id end
 local function painting_key(fingerprint) return 'stylequeue:painting:' .. fingerprint end
@@ -123,6 +124,7 @@ local function finish(id, state, draft)
   local event = tell(id, draft)
   redis.call('HSET', record_key(id), 'outcome', event)
   enter(id, state)
+  redis.call('ZADD', UNTOLD_KEY, now_ms, id)
   return event
 end
 

@@ -13,5 +13,6 @@ end
 redis.call('DEL', key, events_key(id))
 redis.call('ZREM', state_key(state), id)
 redis.call('ZREM', CREATED_KEY, id)
+redis.call('ZREM', UNTOLD_KEY, id)
 unbury(id)
 return 'deleted'

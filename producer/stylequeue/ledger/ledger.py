@@ -21,6 +21,7 @@ from .moves import (
     HeartbeatAnswer,
     Move,
     Moves,
+    Overdue,
     PutBackAnswer,
     ReserveAnswer,
     TerminalData,
@@ -42,6 +43,7 @@ _EVENTS_KEY = "stylequeue:events"
 _QUEUED_KEY = "stylequeue:state:queued"
 _DUE_KEY = "stylequeue:due"
 _WAITING_KEY = "stylequeue:waiting"
+_UNTOLD_KEY = "stylequeue:untold"
 _DEAD_KEY = "stylequeue:dead"
 
 
@@ -191,8 +193,8 @@ class Ledger:
 
     # What the keeper does
 
-    def overdue(self) -> tuple[list[str], list[str]]:
-        """Ids of running jobs whose lease ran out, and of open jobs whose deadline passed; some of each."""
+    def overdue(self) -> Overdue:
+        """Ids of jobs with which something should have happened by now; some of each kind."""
         return self._run([self._moves.overdue(_PAGE)])[0]
 
     def expire(self, job_id: str) -> EndAnswer:
@@ -208,6 +210,11 @@ class Ledger:
         if job_ids:
             with self._reachable():
                 self.redis.zadd(_DUE_KEY, dict.fromkeys(job_ids, 0))
+
+    def told(self, job_id: str) -> None:
+        """Store and sender know that this job has ended: nobody needs to see to that any more."""
+        with self._reachable():
+            self.redis.zrem(_UNTOLD_KEY, job_id)
 
     def count(self, state: State) -> int:
         """How many jobs are in this state."""

@@ -88,6 +88,15 @@ class EndAnswer:
 
 
 @dataclass(frozen=True)
+class Overdue:
+    """Ids of running jobs not heard of, of open jobs past their deadline, of ended jobs of which nobody was told."""
+
+    lease_ran_out: list[str]
+    deadline_passed: list[str]
+    untold: list[str]
+
+
+@dataclass(frozen=True)
 class DueMessage:
     """A queued job for which a fresh message is to be sent."""
 
@@ -217,9 +226,9 @@ class Moves:
         """Take jobs for which a fresh message is due; the taker sends it."""
         return self._move("take_due", count, parse=lambda a: [DueMessage(*a[n : n + 4]) for n in range(0, len(a), 4)])
 
-    def overdue(self, count: int) -> Move[tuple[list[str], list[str]]]:
-        """Ids of running jobs whose lease ran out, and of open jobs whose deadline passed."""
-        return self._move("overdue", count, parse=lambda a: (a[0], a[1]))
+    def overdue(self, count: int) -> Move[Overdue]:
+        """Ids of jobs with which something should have happened by now."""
+        return self._move("overdue", count, self._lease_ms, parse=lambda a: Overdue(*a))
 
     def _accepted(self, job: Job) -> str:
         return self._draft(Accepted, job.id, AcceptedData(labels=job.labels, queue=job.queue_name))

@@ -1,4 +1,5 @@
--- What the keeper has to look at: running jobs whose lease ran out, open jobs whose deadline passed.
--- ARGV: limits, how many of each at most. Returns {{ids}, {ids}}.
-local function passed(index) return redis.call('ZRANGEBYSCORE', index, '-inf', now_ms, 'LIMIT', 0, ARGV[2]) end
-return {passed(LEASES_KEY), passed(DEADLINES_KEY)}
+-- What the keeper has to look at: running jobs whose lease ran out, open jobs whose deadline passed, ended jobs of which
+-- whoever ended them has not told for so long that they may be gone.
+-- ARGV: limits, how many of each at most, told within (ms). Returns {{ids}, {ids}, {ids}}.
+local function passed(index, by_ms) return redis.call('ZRANGEBYSCORE', index, '-inf', by_ms, 'LIMIT', 0, ARGV[2]) end
+return {passed(LEASES_KEY, now_ms), passed(DEADLINES_KEY, now_ms), passed(UNTOLD_KEY, now_ms - ARGV[3])}

@@ -8,6 +8,7 @@ if not state or record[4] == '' then return 'unknown' end
 if state == 'succeeded' then return 'succeeded' end
 if not TERMINAL[state] then return 'open' end
 unbury(id)
+redis.call('ZREM', UNTOLD_KEY, id)
 redis.call('PERSIST', key)
 redis.call('PERSIST', events_key(id))
 redis.call('HINCRBY', key, 'run', 1)
