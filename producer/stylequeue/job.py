@@ -32,6 +32,8 @@ MAX_ID_CHARS = 128
 MAX_BUCKET_CHARS = 63
 MAX_KEY_BYTES = 1024
 """S3's own limit."""
+MAX_OUTPUT_KEY_BYTES = MAX_KEY_BYTES - len(".report.png")
+"""Beside the picture lie others, under its key and a suffix."""
 MAX_STYLES = 8
 MAX_LABELS = 16
 MAX_LABEL_KEY_CHARS = 64
@@ -59,6 +61,8 @@ SUFFIXES: dict[ImageFormat, str] = {"jpeg": ".jpg", "png": ".png", "webp": ".web
 NetworkName = Literal["auto", "vgg19", "vgg16"]
 OptimizerName = Literal["adam", "lbfgs"]
 PresetName = Literal["painterly", "tf-tutorial"]
+InitName = Literal["content", "noise", "style", "image"]
+ColoursName = Literal["style", "luminance", "match"]
 
 
 class Contract(BaseModel):
@@ -132,6 +136,8 @@ class Output(Contract):
     @field_validator("key")
     @classmethod
     def _key(cls, key: str | None) -> str | None:
+        if key is not None and len(key.encode()) > MAX_OUTPUT_KEY_BYTES:
+            raise ValueError(f"an output key has at most {MAX_OUTPUT_KEY_BYTES} bytes: others lie beside it")
         return key if key is None else _check_key(key)
 
 
@@ -141,6 +147,13 @@ SizePx = Annotated[
 ]
 Strength = Annotated[
     float, Field(ge=0, le=1, description="0: the content; 1: almost only style; the same at any size.")
+]
+Colours = Annotated[
+    ColoursName,
+    Field(
+        description="style: whatever the styles bring; luminance: the content's own, only lightness is painted; "
+        "match: the styles' colours are moved to the content's before painting."
+    ),
 ]
 Weight = Annotated[float, Field(ge=0, le=MAX_WEIGHT)]
 TimeBudget = Annotated[float, Field(gt=0, le=MAX_TIME_BUDGET_S)]
@@ -153,6 +166,7 @@ class FastRecipe(Contract):
     method: Literal["fast"] = "fast"
     size: SizePx | None = None
     strength: Strength | None = None
+    colours: Colours | None = None
 
 
 class OptimizeRecipe(Contract):
@@ -162,6 +176,10 @@ class OptimizeRecipe(Contract):
     preset: PresetName = Field("painterly", description="Where every field left out comes from.")
     size: SizePx | None = None
     strength: Strength | None = None
+    colours: Colours | None = None
+    init: InitName | None = Field(None, description="What is painted over; style: the first one.")
+    init_image: ImageRef | None = Field(None, description="With init 'image': squeezed to the content's shape.")
+    seed: int | None = Field(None, ge=0, lt=2**32, description="Of the noise. Same seed, same machine: same bytes.")
     network: NetworkName | None = Field(None, description="auto: vgg19 if the worker has it, else vgg16.")
     optimizer: OptimizerName | None = None
     steps: int | None = Field(None, ge=1, le=MAX_STEPS, description="Gradient evaluations, over all scales together.")
@@ -174,6 +192,12 @@ class OptimizeRecipe(Contract):
     stop_when: StopWhen | None = Field(
         None, description="A scale ends once the loss fell by less than this share over its last 24 evaluations."
     )
+
+    @model_validator(mode="after")
+    def _one_start(self) -> Self:
+        if (self.init == "image") != (self.init_image is not None):
+            raise ValueError("init 'image' and init_image belong together: give both or neither")
+        return self
 
     @model_validator(mode="after")
     def _one_balance(self) -> Self:
@@ -194,6 +218,7 @@ class ResolvedFastRecipe(FastRecipe):
 
     size: SizePx
     strength: Strength
+    colours: Colours
 
 
 class ResolvedOptimizeRecipe(OptimizeRecipe):
@@ -203,6 +228,9 @@ class ResolvedOptimizeRecipe(OptimizeRecipe):
     """
 
     size: SizePx
+    colours: Colours
+    init: InitName
+    seed: int = Field(ge=0, lt=2**32)
     network: NetworkName
     optimizer: OptimizerName
     steps: int = Field(ge=0, le=MAX_STEPS)
@@ -217,7 +245,7 @@ class ResolvedOptimizeRecipe(OptimizeRecipe):
 
 ResolvedRecipe = Annotated[ResolvedOptimizeRecipe | ResolvedFastRecipe, Field(discriminator="method")]
 
-FAST_DEFAULTS = ResolvedFastRecipe(size=512, strength=1.0)
+FAST_DEFAULTS = ResolvedFastRecipe(size=512, strength=1.0, colours="style")
 
 
 def content_weight_of(strength: float) -> float:
@@ -233,6 +261,9 @@ PRESETS: dict[PresetName, ResolvedOptimizeRecipe] = {
         preset="painterly",
         size=512,
         strength=0.5,
+        colours="style",
+        init="content",
+        seed=0,
         network="auto",
         optimizer="adam",
         steps=140,
@@ -245,6 +276,9 @@ PRESETS: dict[PresetName, ResolvedOptimizeRecipe] = {
         preset="tf-tutorial",
         size=512,
         strength=None,
+        colours="style",
+        init="content",
+        seed=0,
         network="auto",
         optimizer="adam",
         steps=1000,
@@ -260,7 +294,7 @@ def resolve(recipe: OptimizeRecipe | FastRecipe) -> ResolvedOptimizeRecipe | Res
 
     Strength becomes a content weight here; strength 0 is the content itself and takes no steps.
     """
-    given = recipe.model_dump(exclude_none=True)
+    given = {name: value for name in recipe.model_fields_set if (value := getattr(recipe, name)) is not None}
     if isinstance(recipe, FastRecipe):
         return FAST_DEFAULTS.model_copy(update=given)
     preset = PRESETS[recipe.preset]
@@ -312,6 +346,11 @@ class Job(Contract):
     def queue_name(self) -> QueueName:
         """The queue the job is sent to."""
         return self.queue or ("fast" if isinstance(self.recipe, FastRecipe) else "paint")
+
+    @property
+    def init_image(self) -> ImageRef | None:
+        """What is painted over, where that is a picture of its own."""
+        return getattr(self.recipe, "init_image", None)
 
     @property
     def output_key(self) -> str:
@@ -380,6 +419,7 @@ def parse_job(data: object, *, default_id: str) -> Job:
 def fingerprint(
     *,
     content_version: str,
+    init_version: str | None = None,
     style_versions: tuple[str, ...],
     style_weights: tuple[float, ...],
     recipe: ResolvedOptimizeRecipe | ResolvedFastRecipe,
@@ -389,13 +429,15 @@ def fingerprint(
 ) -> str:
     """SHA-256 (hex) of everything that determines the output's bytes.
 
-    Versions are ETags or version ids of the pictures; weights are taken relative to their sum.
+    Versions are ETags or version ids of the pictures, `init_version` that of the recipe's `init_image`; weights are
+    taken relative to their sum.
     """
     total = sum(style_weights)
     parts = {
         "content": content_version,
         "styles": [[v, round(w / total, 9)] for v, w in zip(style_versions, style_weights, strict=True)],
-        "recipe": recipe.model_dump(mode="json"),
+        "init": init_version,
+        "recipe": recipe.model_dump(mode="json", exclude={"init_image"}),
         "output": output.model_dump(mode="json", include={"format", "quality"}),
         "network": network_digest,
         "engine": engine_version,
