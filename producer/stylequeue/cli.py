@@ -7,7 +7,7 @@ import sys
 from datetime import UTC, datetime, timedelta
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args
 
 import typer
 
@@ -17,8 +17,10 @@ from .job import (
     FAST_DEFAULTS,
     PRESETS,
     SUFFIXES,
+    ColoursName,
     ImageFormat,
     ImageRef,
+    InitName,
     Job,
     NetworkName,
     OptimizerName,
@@ -71,6 +73,15 @@ def submit(
     strength: Annotated[
         float | None, typer.Option(help=f"0: the content, 1: almost only style. {_default('strength')}")
     ] = None,
+    colours: Annotated[
+        ColoursName | None,
+        typer.Option(help=f"Whose colours; match: the style in the content's colours. {_default('colours')}"),
+    ] = None,
+    init: Annotated[
+        str | None,
+        typer.Option(help="Paint over: content, noise, style, or a picture (file or s3://...). [default: content]"),
+    ] = None,
+    seed: Annotated[int | None, typer.Option(help=f"Of the noise. {_default('seed')}")] = None,
     network: Annotated[NetworkName | None, typer.Option(help=f"{_default('network')}")] = None,
     optimizer: Annotated[OptimizerName | None, typer.Option(help=f"{_default('optimizer')}")] = None,
     steps: Annotated[int | None, typer.Option(help=f"Gradient evaluations. {_default('steps')}")] = None,
@@ -117,11 +128,17 @@ def submit(
         if to:
             target = ImageRef.from_uri(to)
             bucket, key = target.bucket, target.key
+        # All that needs no upload is checked before the first upload.
+        placeholder = {"bucket": "uploads", "key": "x"}
         recipe = {
             "method": method,
             "preset": preset,
             "size": size,
             "strength": strength,
+            "colours": colours,
+            "init": init if init in get_args(InitName) else init and "image",
+            "init_image": None if init in (None, *get_args(InitName)) else placeholder,
+            "seed": seed,
             "network": network,
             "optimizer": optimizer,
             "steps": steps,
@@ -131,8 +148,6 @@ def submit(
             "time_budget_s": time_budget,
             "stop_when": stop_when,
         }
-        # All that needs no upload is checked before the first upload.
-        placeholder = {"bucket": "uploads", "key": "x"}
         fields = _given(
             id=job_id,
             content=placeholder,
@@ -153,7 +168,10 @@ def submit(
         job = parse(Job, fields)
         pictures = [_picture(client, source) for source in (content, *style)]
         styles = tuple(s.model_copy(update={"image": image}) for s, image in zip(job.styles, pictures[1:], strict=True))
-        job = job.model_copy(update={"content": pictures[0], "styles": styles})
+        changes: dict[str, Any] = {"content": pictures[0], "styles": styles}
+        if init and job.init_image:
+            changes["recipe"] = job.recipe.model_copy(update={"init_image": _picture(client, init)})
+        job = job.model_copy(update=changes)
 
         client.submit(job)
         if not wait and download is None:

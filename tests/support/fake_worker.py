@@ -40,7 +40,7 @@ class FakePainter:
 
         return Network("fake", "0" * 64)
 
-    def paint(self, content: Any, _styles: object, recipe: object, resume: Any = None) -> Iterator[Any]:
+    def paint(self, content: Any, _styles: object, recipe: object, resume: Any = None, **_more: Any) -> Iterator[Any]:
         import numpy as np
 
         from stylequeue_worker.engine import Step

@@ -185,6 +185,15 @@ def test_strength_and_content_weight_exclude_each_other() -> None:
     assert resolve(OptimizeRecipe(content_weight=1)).strength is None
 
 
+def test_an_image_to_start_from_is_given_with_init_image_or_not_at_all() -> None:
+    start = {"bucket": "uploads", "key": "start.jpg"}
+    assert "init_image" in refused(recipe={"method": "optimize", "init": "image"}).message
+    assert "init_image" in refused(recipe={"method": "optimize", "init_image": start}).message
+    resolved = resolve(OptimizeRecipe.model_validate({"init": "image", "init_image": start}))
+    assert resolved.model_dump()["init_image"]["key"] == "start.jpg"
+    assert type(resolved).model_validate_json(resolved.model_dump_json()) == resolved
+
+
 def test_resolving_twice_changes_nothing() -> None:
     once = resolve(OptimizeRecipe(strength=0.3))
     assert type(once).model_validate_json(once.model_dump_json()) == once
@@ -220,6 +229,8 @@ def test_the_same_painting_has_the_same_fingerprint() -> None:
     "change",
     [
         {"content_version": "d"},
+        {"init_version": "i"},
+        {"job": {"recipe": {"method": "optimize", "seed": 3}}},
         {"style_versions": ("t", "s")},
         {"style_weights": (1.0, 2.0)},
         {"network_digest": "m"},

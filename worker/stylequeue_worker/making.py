@@ -45,8 +45,9 @@ class Painter(Protocol):
         styles: Sequence[tuple[np.ndarray, float]],
         recipe: ResolvedRecipe,
         resume: State | None = None,
+        start: np.ndarray | None = None,
     ) -> Iterator[Step]:
-        """Paint step by step, on from the state of a step before; the last step is the result."""
+        """Paint step by step over `start`, or on from the state of a step before; the last step is the result."""
 
 
 class Waiting(Exception):
@@ -87,8 +88,10 @@ class Maker:
         with clock.stage("fetch"):
             # All looks before any read: a missing style should not cost the download of the content.
             found = [self.store.look(image) for image in (job.content, *(style.image for style in job.styles))]
+            found_init = job.init_image and self.store.look(job.init_image)
         mark = fingerprint(
             content_version=found[0].version,
+            init_version=found_init and found_init.version,
             style_versions=tuple(info.version for info in found[1:]),
             style_weights=tuple(style.weight for style in job.styles),
             recipe=recipe,
@@ -100,11 +103,12 @@ class Maker:
             return reused
         with clock.stage("fetch"):
             content, *styles = (self._picture(info, recipe.size) for info in found)
+            start = found_init and self._picture(found_init, recipe.size)
 
         with clock.stage("paint"):
             weighted = list(zip(styles, (style.weight for style in job.styles), strict=True))
             workbench = Workbench(self.store, self.settings, holder, mark)
-            painting = self._paint(content, weighted, recipe, workbench, holder)
+            painting = self._paint(content, weighted, start, recipe, workbench, holder)
 
         holder.stage("storing")
         with clock.stage("store"):
@@ -184,6 +188,7 @@ class Maker:
         self,
         content: Image,
         styles: Sequence[tuple[Image, float]],
+        start: Image | None,
         recipe: ResolvedRecipe,
         workbench: Workbench,
         holder: Holder,
@@ -196,7 +201,8 @@ class Maker:
             log.info("going on from the checkpoint of an attempt before")
         holder.check()
         with workbench:
-            for step in self.painter.paint(images.to_array(content), arrays, recipe, resume=state):
+            init = None if start is None else images.to_array(start)
+            for step in self.painter.paint(images.to_array(content), arrays, recipe, resume=state, start=init):
                 if last is not None and step.size_px != last.size_px:
                     painting.scales.append((last.size_px, images.to_picture(last.picture)))
                 painting.history.append(Sample(step.step, step.size_px, step.losses))

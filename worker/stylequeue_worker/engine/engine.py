@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -108,32 +108,48 @@ class Engine:
         styles: Sequence[tuple[np.ndarray, float]],
         recipe: ResolvedOptimizeRecipe | ResolvedFastRecipe,
         resume: State | None = None,
+        start: np.ndarray | None = None,
     ) -> Iterator[Step]:
         """Paint; the last step is the result, at the content's size. The caller may stop at any step.
 
         With the `state` of a step of the same painting as `resume`, goes on behind that step.
 
         content: float32 [1, H, W, 3] in [0, 1] at the output's size. styles: pictures alike, each of its own shape,
-        with its weight (> 0, relative to the others'). `recipe.size` and `recipe.preset`'s defaults are the caller's
-        affair: the arrays are painted at the size they have.
+        with its weight (> 0, relative to the others'). start: for init `image`, a picture alike; it takes the content's
+        shape. `recipe.size` is the caller's affair: the arrays are painted at the size they have.
 
         Raises ValueError for arrays of another kind; Permanent with code NETWORK_UNAVAILABLE, RECIPE_UNSUPPORTED (a
         fast network that can do only the plainest recipe) or NOT_FINITE.
         """
-        from .pictures import look
+        from .pictures import in_colours_of, look
 
         if not styles or any(weight <= 0 for _, weight in styles):
             raise ValueError("at least one style is needed, and weights above nought")
         total = sum(weight for _, weight in styles)
         content = look(content)
         shares = [(look(style), weight / total) for style, weight in styles]
+        if recipe.colours == "match":
+            shares = [(in_colours_of(style, content), share) for style, share in shares]
+        steps = self._steps(content, shares, recipe, resume, None if start is None else look(start))
+        yield from in_chroma_of(content, steps) if recipe.colours == "luminance" else steps
+
+    def _steps(
+        self,
+        content: np.ndarray,
+        shares: Sequence[tuple[np.ndarray, float]],
+        recipe: ResolvedOptimizeRecipe | ResolvedFastRecipe,
+        resume: State | None,
+        start: np.ndarray | None,
+    ) -> Iterator[Step]:
+        """As `paint`, of checked pictures, and in the styles' colours."""
         if isinstance(recipe, ResolvedFastRecipe):
             picture = self._fast_network().paint(content, shares, recipe.strength)
             yield Step(1, 1, max(content.shape[1:3]), {}, 1.0, picture)
         elif recipe.steps == 0:
             yield Step(0, 0, max(content.shape[1:3]), {}, 1.0, content)
         else:
-            yield from self._painter(self._vgg_name(recipe)).paint(content, shares, recipe, resume=resume)
+            painter = self._painter(self._vgg_name(recipe))
+            yield from painter.paint(content, shares, recipe, resume=resume, start=start)
 
     def _vgg_name(self, recipe: ResolvedOptimizeRecipe) -> str:
         if recipe.network != "auto":
@@ -175,6 +191,19 @@ class Engine:
         if directory not in self._fast:
             self._fast[directory] = FastNetwork(directory)
         return self._fast[directory]
+
+
+def in_chroma_of(content: np.ndarray, steps: Iterable[Step]) -> Iterator[Step]:
+    """`steps` whose pictures have the chroma of `content` [1, H, W, 3]; they are painted on in all colours."""
+    import tensorflow as tf
+
+    from .pictures import resize, with_chroma_of
+
+    at_size = content
+    for step in steps:
+        if at_size.shape != step.picture.shape:
+            at_size = resize(tf.constant(content), *step.picture.shape[1:3]).numpy()
+        yield replace(step, picture=with_chroma_of(step.picture, at_size))
 
 
 def _not_at_hand(what: str, name: str) -> Permanent:

@@ -108,6 +108,7 @@ class Painter:
         recipe: ResolvedOptimizeRecipe,
         dtype: tf.DType = tf.float32,
         resume: State | None = None,
+        start: np.ndarray | None = None,
     ) -> Iterator[Step]:
         """As `Engine.paint`, for one step or more; `styles` with shares that sum to 1.
 
@@ -131,9 +132,10 @@ class Painter:
             time_share = (worked + stage.work) / work
             content_now = scaled(tf.constant(content, dtype), stage.scale)
             styles_now = [(scaled(tf.constant(style, dtype), stage.scale), share) for style, share in styles]
-            start = content_now if at.picture is None else resize(at.picture, *content_now.shape[1:3])
+            first = _first(recipe, content_now.numpy(), styles[0][0], start) if at.picture is None else at.picture
+            start_now = resize(tf.constant(first, dtype), *content_now.shape[1:3])
             standstill = Standstill(recipe.stop_when)
-            descent = _descend(objective, recipe, start, content_now, styles_now, at.moments if before else None)
+            descent = _descend(objective, recipe, start_now, content_now, styles_now, at.moments if before else None)
             for taken, iterate in enumerate(itertools.islice(descent, stage.steps - before), before + 1):
                 cut: Cut | None = None
                 if clock.is_past(time_share):
@@ -161,6 +163,23 @@ class Painter:
         if (preset, dtype) not in self._objectives:
             self._objectives[preset, dtype] = Objective(self._network.cast(dtype), PRESETS[preset])
         return self._objectives[preset, dtype]
+
+
+def _first(
+    recipe: ResolvedOptimizeRecipe, content: np.ndarray, style: np.ndarray, start: np.ndarray | None
+) -> np.ndarray:
+    """What the first stage paints over, of any size."""
+    match recipe.init:
+        case "content":
+            return content
+        case "style":
+            return style
+        case "noise":
+            return np.random.default_rng(recipe.seed).uniform(size=content.shape)
+        case "image":
+            if start is None:
+                raise ValueError("init 'image' needs a picture to start from")
+            return start
 
 
 def _descend(

@@ -31,6 +31,42 @@ def resize(picture: tf.Tensor, height: int, width: int) -> tf.Tensor:
     return tf.clip_by_value(tf.cast(resized, picture.dtype), 0, 1)
 
 
+def in_colours_of(picture: np.ndarray, content: np.ndarray) -> np.ndarray:
+    """`picture` with the mean and covariance of the colours of `content`; both [1, H, W, 3] in [0, 1].
+
+    By the linear map that moves colours least, A = S^-1/2 (S^1/2 C S^1/2)^1/2 S^-1/2 (Olkin and Pukelsheim, 1982; for
+    colours: Pitie and Kokaram, 2007); what falls outside [0, 1] is clipped.
+    """
+    theirs, ours = (p.reshape(-1, 3).astype(np.float64) for p in (picture, content))
+    from_mean, to_mean = theirs.mean(axis=0), ours.mean(axis=0)
+    from_covariance, to_covariance = (np.cov(c, rowvar=False, bias=True) + _FLOOR * np.eye(3) for c in (theirs, ours))
+    root, inverse = _power(from_covariance, 0.5), _power(from_covariance, -0.5)
+    map_ = inverse @ _power(root @ to_covariance @ root, 0.5) @ inverse
+    moved = (theirs - from_mean) @ map_ + to_mean
+    return np.clip(moved, 0, 1).astype(np.float32).reshape(picture.shape)
+
+
+_FLOOR = 1e-6
+"""Of a colour's variance: in a flat picture there is nothing to stretch."""
+
+
+def _power(matrix: np.ndarray, exponent: float) -> np.ndarray:
+    """Of a symmetric, positive definite matrix."""
+    values, vectors = np.linalg.eigh(matrix)
+    return np.asarray((vectors * np.maximum(values, _FLOOR**2) ** exponent) @ vectors.T)
+
+
+_LUMA = np.array([0.299, 0.587, 0.114], np.float32)
+
+
+def with_chroma_of(picture: np.ndarray, content: np.ndarray) -> np.ndarray:
+    """`picture` in the chroma of `content`, both float32 [1, H, W, 3] in [0, 1] and of one size: YIQ, only Y is kept.
+
+    In YIQ lightness enters red, green and blue alike, so it is enough to add the difference.
+    """
+    return np.clip(content + ((picture - content) @ _LUMA)[..., None], 0, 1)
+
+
 def scaled(picture: tf.Tensor, scale: float) -> tf.Tensor:
     """`picture` [1, H, W, 3] with both sides multiplied by `scale`, yet no side under 16 px."""
     height, width = (max(MIN_SIDE_PX, round(side * scale)) for side in picture.shape[1:3])
