@@ -33,4 +33,4 @@ def _parse_newer(data: Any, *, default_id: str) -> Job:
 
 # The child imports this module too.
 app.conf.include = [*app.conf.include, __name__]
-task.parse_job = _parse_newer
+setattr(task, parse_job.__name__, _parse_newer)

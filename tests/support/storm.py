@@ -58,7 +58,7 @@ SETTINGS: dict[str, Any] = {
 }
 WORKERS = 3
 BATCH = 10
-"""Jobs handed in at once."""
+"""Jobs handed in at once, when fewer are open: a job that is tried again shall not wait behind hundreds."""
 MOST_STEPS = 40
 """Of one job, at 10 ms."""
 BAD, SHARED = 0.03, 0.1
@@ -211,10 +211,12 @@ class Storm:
                 strike_at = time.monotonic() + self._chance.uniform(*PAUSE_S)
             # As a producer does: what was not acknowledged is handed in again.
             with suppress(Unavailable):
-                self._outside.submit_many(waiting[:BATCH])
-                del waiting[:BATCH]
-                if not waiting and not self._queue.ledger.count("queued") + self._queue.ledger.count("running"):
+                open_jobs = self._queue.ledger.count("queued") + self._queue.ledger.count("running")
+                if not waiting and not open_jobs:
                     return True
+                if open_jobs < BATCH:
+                    self._outside.submit_many(waiting[:BATCH])
+                    del waiting[:BATCH]
             time.sleep(TICK_S)
         return False
 
