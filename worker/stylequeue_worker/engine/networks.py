@@ -62,6 +62,16 @@ class Vgg:
                 break
         return found
 
+    def reach_px(self, layers: Collection[str]) -> int:
+        """How many pixels around its own a feature of the deepest of `layers` depends on."""
+        names = list(self._kernels)
+        return sum(stride_px(layer) for layer in names[: 1 + max(map(names.index, layers))])
+
+
+def stride_px(layer: str) -> int:
+    """How many pixels along a side lie behind one feature of `layer`."""
+    return 1 << (int(layer.split("_")[0].removeprefix("block")) - 1)
+
 
 def preprocess(picture: tf.Tensor) -> tf.Tensor:
     """RGB in [0, 1] to what the networks were trained on: BGR in [0, 255] less ImageNet's mean."""

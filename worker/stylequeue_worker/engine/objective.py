@@ -9,7 +9,7 @@ import tensorflow as tf
 
 from .descent import Evaluation
 from .losses import Statistics
-from .networks import Vgg
+from .networks import Vgg, stride_px
 from .presets import Preset
 from .safety import is_finite, not_finite
 
@@ -42,13 +42,18 @@ class Objective:
         """Features of `picture` [1, H, W, 3] at `layers`, without those of the margin, in the picture's precision."""
         laid = tf.pad(picture, view, "REFLECT")
         return {
-            layer: tf.cast(_without_margin(features, view, 2 ** (int(layer[len("block")]) - 1)), picture.dtype)
+            layer: tf.cast(_without_margin(features, view, stride_px(layer)), picture.dtype)
             for layer, features in self.network.features(laid, layers).items()
         }
 
     def content_target(self, content: tf.Tensor, view: View) -> dict[str, tf.Tensor]:
         """What `evaluate` wants as `content`, of that view."""
         return self.extract(content, self.preset.content_layers, view)
+
+    def statistics(self, picture: tf.Tensor, view: View) -> dict[str, Statistics]:
+        """The style statistics of `picture` at each of the style layers."""
+        features = self.extract(picture, self.preset.style_layers, view)
+        return {layer: self.preset.style.statistics(features[layer]) for layer in self.preset.style_layers}
 
     def style_target(self, styles: Sequence[tuple[tf.Tensor, float]]) -> dict[str, Statistics]:
         """What `evaluate` wants as `style`: the statistics of all styles averaged by their shares (which sum to 1).
@@ -58,8 +63,8 @@ class Objective:
         measure = self.preset.style
         blended: dict[str, dict[str, tf.Tensor]] = {layer: {} for layer in self.preset.style_layers}
         for picture, share in styles:
-            for layer, features in self.extract(picture, blended, self.views(picture)[0]).items():
-                for name, statistic in measure.statistics(features).items():
+            for layer, statistics in self.statistics(picture, self.views(picture)[0]).items():
+                for name, statistic in statistics.items():
                     blended[layer][name] = blended[layer].get(name, 0) + share * statistic
         if not is_finite(*(statistic for layer in blended.values() for statistic in layer.values())):
             raise not_finite()
@@ -71,6 +76,19 @@ class Objective:
         """The three losses, without weights."""
         preset = self.preset
         features = self.extract(picture, {*preset.content_layers, *preset.style_layers}, view)
+        statistics = {layer: preset.style.statistics(features[layer]) for layer in preset.style_layers}
+        return self.losses(picture, features, statistics, content, style)
+
+    def losses(
+        self,
+        picture: tf.Tensor,
+        features: Mapping[str, tf.Tensor],
+        statistics: Mapping[str, Statistics],
+        content: Mapping[str, tf.Tensor],
+        style: Mapping[str, Statistics],
+    ) -> dict[str, tf.Tensor]:
+        """The three losses of a picture with these features at the content layers, statistics at the style layers."""
+        preset = self.preset
         return {
             "content": tf.add_n(
                 [
@@ -80,7 +98,7 @@ class Objective:
             ),
             "style": tf.add_n(
                 [
-                    share * preset.style.loss(preset.style.statistics(features[layer]), style[layer])
+                    share * preset.style.loss(statistics[layer], style[layer])
                     for layer, share in preset.style_layers.items()
                 ]
             ),

@@ -1,0 +1,70 @@
+"""Tiled and untiled: one loss, one gradient."""
+
+from __future__ import annotations
+
+import itertools
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from stylequeue.job import PresetName
+from stylequeue_worker import models
+from stylequeue_worker.engine.networks import Vgg, load
+from stylequeue_worker.engine.objective import TERMS, Objective
+from stylequeue_worker.engine.presets import PRESETS
+from stylequeue_worker.engine.tiling import TiledObjective, spans
+from tests.engine.conftest import Picture
+
+TOLERANCE = 1e-4
+TILE_PX = 64
+
+
+@pytest.fixture(scope="module")
+def network(model_dir: Path) -> Vgg:
+    path = models.find("vgg16", model_dir)
+    assert path
+    return load("vgg16", path)
+
+
+@pytest.mark.parametrize("preset_name", list(PRESETS))
+@pytest.mark.parametrize(("height", "width"), [(203, 241), (64, 205)])
+def test_loss_and_gradient_are_those_of_the_whole(
+    network: Vgg, photo: Picture, stripes: Picture, preset_name: PresetName, height: int, width: int
+) -> None:
+    preset = PRESETS[preset_name]
+    content, elsewhere = (tf.constant(photo(name, height, width)) for name in ("astronaut", "coffee"))
+    styles = [(tf.constant(stripes(150, 90)), 0.3), (tf.constant(photo("chelsea", 70, 130)), 0.7)]
+    weights = {term: tf.constant(weight) for term, weight in zip(TERMS, (1.0, 1.0, 0.1), strict=True)}
+    evaluations = []
+    for objective in (Objective(network, preset), TiledObjective(network, preset, TILE_PX)):
+        view = objective.views(content)[-1]
+        evaluations.append(
+            objective.evaluate(
+                elsewhere, objective.content_target(content, view), objective.style_target(styles), weights, view
+            )
+        )
+    whole, tiled = evaluations
+    for term in TERMS:
+        np.testing.assert_allclose(tiled.terms[term], whole.terms[term], rtol=TOLERANCE)
+    np.testing.assert_allclose(tiled.total, whole.total, rtol=TOLERANCE)
+    difference = np.linalg.norm(tiled.gradient - whole.gradient) / np.linalg.norm(whole.gradient)
+    assert difference < TOLERANCE
+    np.testing.assert_allclose(
+        tiled.gradient, whole.gradient, rtol=0, atol=10 * TOLERANCE * np.abs(whole.gradient).max()
+    )
+
+
+@pytest.mark.parametrize("length_px", [16, 63, 64, 127, 128, 129, 191, 192, 500])
+def test_tiles_cover_a_side_without_gap_on_the_pooling_grid(length_px: int) -> None:
+    found = spans(length_px, TILE_PX, 74)
+    assert found[0].start == 0
+    assert found[-1].end == length_px
+    for before, after in itertools.pairwise(found):
+        assert before.end == after.start
+        assert after.start % 16 == after.seen_start % 16 == 0
+    for span in found:
+        assert span.end - span.start >= min(TILE_PX, length_px)
+        assert span.seen_start == 0 or span.start - span.seen_start >= 74
+        assert span.seen_end == length_px or span.seen_end - span.end >= 74

@@ -1,0 +1,184 @@
+"""An objective taken block by block: the same loss and gradient, in memory that hardly grows with the picture.
+
+All that the loss knows of the style layers are statistics of the whole picture. A first pass over the tiles gathers
+each tile's part of them; the loss's derivative with respect to that part is then a constant, by which a second pass
+gets the tile's exact gradient alone. A tile is seen with as much around it as its features depend on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import chain
+from typing import NamedTuple
+
+import numpy as np
+import tensorflow as tf
+
+from .descent import Evaluation
+from .losses import Statistics
+from .networks import Vgg, stride_px
+from .objective import TERMS, Objective, View
+from .presets import Preset
+
+GRID_PX = 16
+"""The deepest layers' stride. Tiles begin on this grid, so that pooling takes together what it does in the whole."""
+MIN_TILE_PX = 64
+"""Twice what the mirrored margin may take off the last tile, and a feature at the deepest layers is left."""
+
+
+class Span(NamedTuple):
+    """Where a tile lies along one side: the pixels that are its own, and those it is seen with."""
+
+    start: int
+    end: int
+    seen_start: int
+    seen_end: int
+
+
+def spans(length_px: int, tile_px: int, reach_px: int) -> list[Span]:
+    """A side of `length_px` in tiles of `tile_px` (a multiple of 16, from 64), the last one up to 63 px longer."""
+    halo_px = -(-reach_px // GRID_PX) * GRID_PX
+    starts = list(range(0, max(length_px - MIN_TILE_PX, 0) + 1, tile_px))
+    return [
+        Span(start, end, max(0, start - halo_px), min(length_px, end + halo_px))
+        for start, end in zip(starts, [*starts[1:], length_px], strict=True)
+    ]
+
+
+@dataclass(frozen=True)
+class Tile:
+    """A block of a picture as it is laid before the network."""
+
+    rows: Span
+    columns: Span
+
+    @property
+    def seen(self) -> tuple[slice, ...]:
+        """Of [1, H, W, channels]: the tile and what it is seen with."""
+        rows, columns = (slice(span.seen_start, span.seen_end) for span in (self.rows, self.columns))
+        return (slice(None), rows, columns)
+
+    def own(self, layer: str, laid: tf.Tensor, view: View) -> np.ndarray:
+        """Which of the seen features at `layer` are the tile's: int32 [rows or columns, from or to].
+
+        Neither its surroundings' nor the margin's. All tiles' own features are those of the whole, each once.
+        """
+        stride = stride_px(layer)
+        bounds = []
+        for span, side_px, margins in zip((self.rows, self.columns), laid.shape[1:3], view.numpy()[1:3], strict=True):
+            low, high = margins[0] // stride, side_px // stride - margins[1] // stride
+            seen = span.seen_start // stride
+            bounds.append((max(span.start // stride, low) - seen, min(span.end // stride, high) - seen))
+        return np.array(bounds, np.int32)
+
+
+class Part(NamedTuple):
+    """What the loss must know of one tile: features at the content layers, statistics at the style layers."""
+
+    features: dict[str, tf.Tensor]
+    statistics: dict[str, Statistics]
+
+
+class TiledObjective(Objective):
+    """As `Objective`, tile by tile: slower by half, and by what tiles are seen with beyond their own."""
+
+    def __init__(self, network: Vgg, preset: Preset, tile_px: int) -> None:
+        """`tile_px` is a multiple of 16, from 64."""
+        super().__init__(network, preset)
+        # Only what is done to a tile is compiled: as one graph, all tiles would be in memory at once.
+        self.evaluate = self._evaluate
+        self._part = tf.function(self._part_of, reduce_retracing=True)
+        self._pull = tf.function(self._gradient_of, reduce_retracing=True)
+        self._tile_px = tile_px
+        self._layers = {*preset.content_layers, *preset.style_layers}
+        self._reach_px = network.reach_px(self._layers)
+
+    def content_target(self, content: tf.Tensor, view: View) -> dict[str, tf.Tensor]:
+        """As `Objective.content_target`."""
+        return self._whole(content, view).features
+
+    def statistics(self, picture: tf.Tensor, view: View) -> dict[str, Statistics]:
+        """As `Objective.statistics`."""
+        return self._whole(picture, view).statistics
+
+    def _evaluate(
+        self,
+        picture: tf.Tensor,
+        content: Mapping[str, tf.Tensor],
+        style: Mapping[str, Statistics],
+        weights: Mapping[str, tf.Tensor],
+        view: View,
+    ) -> Evaluation:
+        with tf.GradientTape() as laying:
+            laying.watch(picture)
+            laid = tf.pad(picture, view, "REFLECT")
+        tiles = self._tiles(laid)
+        parts = [[self._part(laid[tile.seen], self._own(tile, laid, view)) for tile in row] for row in tiles]
+        with tf.GradientTape() as tape:
+            tape.watch((picture, parts))
+            whole = self._joined(parts, tiles, laid, view)
+            terms = self.losses(picture, whole.features, whole.statistics, content, style)
+            total = tf.add_n([weights[term] * terms[term] for term in TERMS])
+        direct, upstream = tape.gradient(total, (picture, parts), unconnected_gradients="zero")
+        gradient = np.zeros(laid.shape, laid.dtype.as_numpy_dtype)
+        for tile, pushed in zip(chain(*tiles), chain(*upstream), strict=True):
+            gradient[tile.seen] += self._pull(laid[tile.seen], self._own(tile, laid, view), pushed).numpy()
+        through_network = laying.gradient(laid, picture, output_gradients=tf.constant(gradient))
+        return Evaluation(total, direct + through_network, terms)
+
+    def _whole(self, picture: tf.Tensor, view: View) -> Part:
+        laid = tf.pad(picture, view, "REFLECT")
+        tiles = self._tiles(laid)
+        parts = [[self._part(laid[tile.seen], self._own(tile, laid, view)) for tile in row] for row in tiles]
+        return self._joined(parts, tiles, laid, view)
+
+    def _tiles(self, laid: tf.Tensor) -> list[list[Tile]]:
+        rows, columns = (spans(side_px, self._tile_px, self._reach_px) for side_px in laid.shape[1:3])
+        return [[Tile(row, column) for column in columns] for row in rows]
+
+    def _own(self, tile: Tile, laid: tf.Tensor, view: View) -> dict[str, tf.Tensor]:
+        return {layer: tf.constant(tile.own(layer, laid, view)) for layer in self._layers}
+
+    def _part_of(self, seen: tf.Tensor, own: Mapping[str, tf.Tensor]) -> Part:
+        features = {}
+        for layer, whole in self.network.features(seen, self._layers).items():
+            (top, bottom), (left, right) = (tf.unstack(bounds) for bounds in tf.unstack(own[layer]))
+            features[layer] = tf.cast(whole[:, top:bottom, left:right], seen.dtype)
+        return Part(
+            {layer: features[layer] for layer in self.preset.content_layers},
+            {layer: dict(self.preset.style.statistics(features[layer])) for layer in self.preset.style_layers},
+        )
+
+    def _gradient_of(self, seen: tf.Tensor, own: Mapping[str, tf.Tensor], upstream: Part) -> tf.Tensor:
+        with tf.GradientTape() as tape:
+            tape.watch(seen)
+            part = self._part_of(seen, own)
+        return tape.gradient(part, seen, output_gradients=upstream)
+
+    def _joined(self, parts: Sequence[Sequence[Part]], tiles: list[list[Tile]], laid: tf.Tensor, view: View) -> Part:
+        """What the loss must know of the whole."""
+        features = {
+            layer: tf.concat([tf.concat([part.features[layer] for part in row], axis=2) for row in parts], axis=1)
+            for layer in self.preset.content_layers
+        }
+        statistics = {}
+        for layer in self.preset.style_layers:
+            counts = [np.prod(np.diff(tile.own(layer, laid, view))) for tile in chain(*tiles)]
+            shares = [float(count / sum(counts)) for count in counts]
+            statistics[layer] = joined([part.statistics[layer] for part in chain(*parts)], shares)
+        return Part(features, statistics)
+
+
+def joined(parts: Sequence[Statistics], shares: Sequence[float]) -> Statistics:
+    """The statistics of features taken together from those of their parts, whose shares in all pixels sum to 1."""
+    whole = {
+        name: tf.add_n([share * part[name] for part, share in zip(parts, shares, strict=True)]) for name in parts[0]
+    }
+    if "covariance" in whole:
+        # Each part's was taken about its own mean: what lies between the means is missing.
+        apart = tf.stack(
+            [share**0.5 * (part["mean"] - whole["mean"]) for part, share in zip(parts, shares, strict=True)]
+        )
+        whole["covariance"] += tf.matmul(apart, apart, transpose_a=True)
+    return whole
