@@ -5,16 +5,20 @@ from __future__ import annotations
 import hashlib
 import os
 import signal
+import sys
 import tempfile
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
 from functools import cached_property, partial
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, ParamSpec, Self, TypeVar
 from urllib.parse import urlsplit
 
 from pydantic import SecretStr
 
+from stylequeue.broker import READY_FOR_JOBS
 from stylequeue.client import StyleQueue
 from stylequeue.events import Progress
 from stylequeue.job import ImageRef, Job
@@ -22,12 +26,28 @@ from stylequeue.ledger.moves import script
 from stylequeue.local import Process, Stack, environment
 from stylequeue.settings import Settings
 from tests.support import pictures
-from tests.support.fake_worker import start_fake_worker
+from tests.support.fake_worker import START_TIMEOUT_S, command
+from tests.support.invariants import check
 from tests.support.jobs import make_job
 from tests.support.processes import living_group, wait_for
 from tests.support.proxy import Proxy
 
+P = ParamSpec("P")
+T = TypeVar("T")
+
 WAIT_S = 60
+FAKE_WORKER = "tests.support.fake_worker"
+ODD_WORKER = "tests.support.odd_worker"
+HURRIED: dict[str, Any] = {
+    "job_time_limit_s": 5,
+    "visibility_timeout_s": 10,
+    "lease_s": 1.5,
+    "heartbeat_s": 0.5,
+    "keeper_interval_s": 0.3,
+    "retry_delay_s": 0.1,
+    "checkpoint_interval_s": 0.2,
+}
+"""Settings under which everything that is waited for comes soon."""
 ENDLESS = 10_000
 """Steps: longer than any test waits."""
 _GONE_S = 10
@@ -67,10 +87,36 @@ class Deployment:
         self, name: str = "fake", *, redis: Proxy | None = None, store: Proxy | None = None, **overrides: Any
     ) -> Process:
         """Start a worker and wait until it is ready for jobs."""
+        worker = self.start(name, redis=redis, store=store, **overrides)
+        worker.wait_for_line(READY_FOR_JOBS, START_TIMEOUT_S)
+        return worker
+
+    def start(
+        self,
+        name: str,
+        *,
+        app: str = FAKE_WORKER,
+        python_path: Path | None = None,
+        redis: Proxy | None = None,
+        store: Proxy | None = None,
+        **overrides: Any,
+    ) -> Process:
+        """Start a worker and wait for nothing; `app` is its module, modules in `python_path` come before all others."""
         settings = _through(_with(self.settings, overrides), redis, store)
-        worker = start_fake_worker(self.stack, name, **environment(settings))
+        root = Path(__file__).parents[2]
+        path = os.pathsep.join(str(part) for part in (python_path, root) if part)
+        env = {**environment(settings), "PYTHONPATH": path}
+        worker = self.stack.process(name, command(name, app), env=env)
         self._workers.append(worker)
         return worker
+
+    def keeper(self) -> Process:
+        """Start a keeper by itself."""
+        command = [sys.executable, "-m", "stylequeue.cli", "keeper"]
+        keeper = self.stack.process("keeper", command, env=environment(self.settings))
+        self._workers.append(keeper)
+        keeper.wait_for_line("keeping house", WAIT_S)
+        return keeper
 
     def client(self, *, redis: Proxy | None = None, store: Proxy | None = None, **overrides: Any) -> StyleQueue:
         """A client that is closed at the end."""
@@ -101,6 +147,16 @@ class Deployment:
             if isinstance(event, Progress) and event.data.step and event.data.attempt == attempt:
                 return
         raise AssertionError(f"job {job.id} ended before attempt {attempt} made a step")
+
+    @contextmanager
+    def elsewhere(self, call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> Iterator[Future[T]]:
+        """Run a call in another thread, which has ended when the block has."""
+        with ThreadPoolExecutor(1) as pool:
+            yield pool.submit(call, *args, **kwargs)
+
+    def check(self, *jobs: Job) -> None:
+        """All invariants; `jobs` are all that were submitted, and done with."""
+        check(self.queue, [job.id for job in jobs], visibility_timeout_s=self.settings.visibility_timeout_s)
 
     def move(self, name: str) -> bytes:
         """What a move of the ledger (`claim`, `finish`, ...) looks like on its way to Redis: a pattern for a proxy."""

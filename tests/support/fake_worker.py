@@ -19,9 +19,9 @@ STEP_S = 0.01
 START_TIMEOUT_S = 120
 
 
-def command(name: str) -> list[str]:
-    """What starts this worker."""
-    celery = [sys.executable, "-m", "celery", "-A", "tests.support.fake_worker", "worker"]
+def command(name: str, app: str = "tests.support.fake_worker") -> list[str]:
+    """What starts this worker, or that of another module."""
+    celery = [sys.executable, "-m", "celery", "-A", app, "worker"]
     return [*celery, f"--hostname={name}@%h", "--without-gossip", "--without-mingle"]
 
 

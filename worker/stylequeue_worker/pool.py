@@ -14,7 +14,7 @@ class _Pool(asynpool.AsynPool):
         # A process's files are closed a moment before it can be waited for: Celery looks in between, finds it alive,
         # and notices with its next poll, which comes every 5 s.
         proc.join(_REAPED_WITHIN_S)
-        super()._event_process_exit(hub, proc)
+        super()._event_process_exit(hub, proc)  # type: ignore[misc]
 
 
 class TaskPool(prefork.TaskPool):

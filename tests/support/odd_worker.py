@@ -1,0 +1,60 @@
+"""A worker whose painter comes to harm in a way of the job's choice: the number of steps says which."""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import os
+import signal
+from collections.abc import Iterator
+from typing import Any
+
+from stylequeue.errors import Code, Permanent
+from stylequeue.job import ResolvedOptimizeRecipe
+from stylequeue.settings import Settings
+from stylequeue_worker.app import make_worker_app
+from tests.support.fake_worker import FakePainter
+
+HANGS = 9001
+"""In native code that lets no other Python thread run."""
+KILLS_THE_CHILD = 9002
+KILLS_THE_WORKER = 9003
+EATS_THE_MEMORY = 9004
+LEAVES_THE_NUMBERS = 9005
+FILLS_THE_DISK = 9006
+"""The first time; it paints the second time."""
+HANGS_S = 600
+
+
+class OddPainter(FakePainter):
+    """Comes to harm after its first step."""
+
+    def __init__(self) -> None:
+        self.disk_was_full = False
+
+    def paint(self, content: Any, _styles: object, recipe: object, resume: Any = None, **_more: Any) -> Iterator[Any]:
+        oddity = recipe.steps if isinstance(recipe, ResolvedOptimizeRecipe) else 0
+        for number, step in enumerate(super().paint(content, _styles, recipe, resume), 1):
+            yield step
+            if oddity == HANGS:
+                ctypes.PyDLL(None).sleep(HANGS_S)
+            elif oddity == KILLS_THE_CHILD:
+                os.kill(os.getpid(), signal.SIGKILL)
+            elif oddity == KILLS_THE_WORKER:
+                os.kill(os.getppid(), signal.SIGKILL)
+            elif oddity == EATS_THE_MEMORY:
+                raise MemoryError
+            elif oddity == LEAVES_THE_NUMBERS:
+                raise Permanent(Code.NOT_FINITE, "NaN")
+            elif oddity == FILLS_THE_DISK and not self.disk_was_full:
+                self.disk_was_full = True
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            elif oddity == FILLS_THE_DISK and number == 2:
+                return
+
+
+def load_painter(settings: Settings) -> OddPainter:
+    return OddPainter()
+
+
+app = make_worker_app(Settings.load(), module=__name__, load_painter=load_painter)
