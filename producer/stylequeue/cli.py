@@ -293,8 +293,8 @@ def dead_show(letter_id: str, as_json: JsonOption = False) -> None:
 def dead_replay(letter_id: str, as_json: JsonOption = False) -> None:
     """Give a dead letter another life: a job its next run, a message its place in the queue."""
     with console.errors_told(as_json=as_json), _queue() as client:
-        new_id = client.replay(letter_id)
-        console.show_json({"id": new_id, "state": "queued"}) if as_json else print(f"{new_id}  queued")
+        client.replay(letter_id)
+        console.show_json({"id": letter_id, "state": "queued"}) if as_json else print(f"{letter_id}  queued")
 
 
 @dead.command("drop")
