@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import time
-import uuid
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from functools import cached_property
@@ -168,12 +167,8 @@ class StyleQueue:
         """Jobs whose attempts are used up, and messages that were no jobs; the newest first."""
         return self.ledger.dead_letters()
 
-    def replay(self, letter_id: str) -> str:
-        """Give a dead letter another life, and return the id it has there. Raises JobNotFound.
-
-        A job begins its next run. A message that was no job takes its place in the queue again under a new task id:
-        what was told of the old one stays true.
-        """
+    def replay(self, letter_id: str) -> None:
+        """Give a dead letter another life: a job its next run, a message its place in the queue. Raises JobNotFound."""
         letter = self.ledger.dead_letter(letter_id)
         try:
             record = self.ledger.record(letter_id)
@@ -181,17 +176,16 @@ class StyleQueue:
             # A message that was no task: exactly as it came.
             self.ledger.redis.lpush(letter.queue, letter.message)
             self.ledger.delete(letter_id)
-            return letter_id
+            return
         if record.job:
             self.retry(letter_id)
-            return letter_id
-        message, task_id = json.loads(letter.message), str(uuid.uuid4())
-        with self._delivering():
-            self._app.send_task(
-                TASK_NAME, args=message["args"], kwargs=message["kwargs"], queue=letter.queue, task_id=task_id
-            )
+            return
+        message = json.loads(letter.message)
         self.ledger.delete(letter_id)
-        return task_id
+        self._app.backend.forget(letter_id)
+        self._app.send_task(
+            TASK_NAME, args=message["args"], kwargs=message["kwargs"], queue=letter.queue, task_id=letter_id
+        )
 
     def drop(self, letter_id: str) -> None:
         """Forget a dead letter, with the record of the job it was. Raises JobNotFound."""
