@@ -11,6 +11,7 @@ import pytest
 import tensorflow as tf
 
 from stylequeue_worker.engine.descent import AdamRule, Evaluate, Evaluation, Iterate, adam, lbfgs
+from stylequeue_worker.engine.swift import frequency_metric, swift
 
 PLAIN = AdamRule(learning_rate=0.02, beta1=0.9, beta2=0.999, epsilon=1e-8)
 
@@ -139,3 +140,32 @@ def test_smoothing_takes_the_checkerboard_out_of_a_step_and_leaves_the_plane() -
         start = tf.constant(np.full(pattern.shape, 0.5))
         moved = last(adam(Counted(linear(pattern)), start, smooth), 1)
         assert bool(np.abs(moved - 0.5)[:, 1:-1, 1:-1].max() > 1e-4) is moves
+
+
+def smooth_quadratic(height: int, width: int) -> Callable[[tf.Tensor], tf.Tensor]:
+    """Its coarse traits lie in valleys a thousand times flatter than its fine ones."""
+    target = np.random.default_rng(5).uniform(0.3, 0.7, (1, height, width, 3))
+    stiffness = frequency_metric(height, width, -2.0)
+
+    def function(x: tf.Tensor) -> tf.Tensor:
+        return tf.reduce_sum((x - target) * stiffness(x - target))
+
+    return function
+
+
+def test_the_measure_by_frequency_shortens_the_way() -> None:
+    function = smooth_quadratic(33, 40)
+    start = tf.constant(np.full((1, 33, 40, 3), 0.1))
+    metric = frequency_metric(33, 40, 1.0)
+    plain, ours = (lbfgs(Counted(function), start, *by) for by in ((), (metric,)))
+    assert function(last(ours, 20)) < function(last(plain, 20)) / 2
+
+
+def test_swift_takes_the_steps_it_was_given_and_goes_on_where_it_left_off() -> None:
+    function = smooth_quadratic(16, 18)
+    start, steps = tf.constant(np.full((1, 16, 18, 3), 0.1)), 230
+    whole = list(swift(Counted(function), start, steps))
+    assert len(whole) <= steps
+    cut = next(number for number, iterate in enumerate(whole) if iterate.moments) + 20
+    *_, resumed = swift(Counted(function), whole[cut - 1].picture, steps, cut, whole[cut - 1].moments)
+    np.testing.assert_allclose(resumed.picture, whole[-1].picture, atol=1e-6)

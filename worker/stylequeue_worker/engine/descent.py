@@ -43,6 +43,8 @@ class Iterate(NamedTuple):
 
 
 Evaluate = Callable[[tf.Tensor], Evaluation]
+Metric = Callable[[tf.Tensor], tf.Tensor]
+"""A symmetric, positive definite map of pictures: how far to go for a gradient before anything is known."""
 
 
 @dataclass(frozen=True)
@@ -57,31 +59,49 @@ class AdamRule:
     """Decay of the exponential moving average of the pictures; 0 shows the newest as it is."""
     smoothing: bool = False
     """Whether gradients are blurred a little first. Adam makes all pixels' steps alike, and so of faint noise dots."""
+    fall_steps: int = 0
+    """Over how many steps the rate falls, in a line, to a twentieth; 0: it stays."""
+
+    def rate(self, step: int) -> float:
+        """The learning rate at the `step`th step, from 1."""
+        if not self.fall_steps:
+            return self.learning_rate
+        return self.learning_rate * max(1 - 0.95 * (step - 1) / self.fall_steps, 0.05)
 
 
-def adam(evaluate: Evaluate, start: tf.Tensor, rule: AdamRule, resume: Moments | None = None) -> Iterator[Iterate]:
+def adam(
+    evaluate: Evaluate,
+    start: tf.Tensor,
+    rule: AdamRule,
+    resume: Moments | None = None,
+    root: Metric | None = None,
+) -> Iterator[Iterate]:
     """Adam from `start`, or on from where it left off, clipped to [0, 1] after each step; never ends by itself.
 
     Keras's form: `epsilon` is added to the root of the second moment before its bias is corrected,
     x -= rate * sqrt(1 - beta2^t) / (1 - beta1^t) * m / (sqrt(v) + epsilon). At epsilon 0.1 the textbook's form
-    takes grossly other steps.
+    takes grossly other steps. `root` is the root of a metric: Adam then descends in the coordinates it makes plain.
     """
     nought = tf.zeros_like(start)
     before, picture, first, second, average = resume or Moments(0, start, nought, nought, nought)
     for step in itertools.count(before + 1):
         evaluation = evaluate(picture)
         gradient = _blurred(evaluation.gradient) if rule.smoothing else evaluation.gradient
+        gradient = root(gradient) if root else gradient
         first += (1 - rule.beta1) * (gradient - first)
         second += (1 - rule.beta2) * (gradient * gradient - second)
-        rate = rule.learning_rate * (1 - rule.beta2**step) ** 0.5 / (1 - rule.beta1**step)
-        picture = tf.clip_by_value(picture - rate * first / (tf.sqrt(second) + rule.epsilon), 0, 1)
+        rate = rule.rate(step) * (1 - rule.beta2**step) ** 0.5 / (1 - rule.beta1**step)
+        change = rate * first / (tf.sqrt(second) + rule.epsilon)
+        picture = tf.clip_by_value(picture - (root(change) if root else change), 0, 1)
         average = rule.averaging * average + (1 - rule.averaging) * picture
         moments = Moments(step, picture, first, second, average)
         yield Iterate(average / (1 - rule.averaging**step), evaluation, moments)
 
 
-def lbfgs(evaluate: Evaluate, start: tf.Tensor) -> Iterator[Iterate]:
+def lbfgs(evaluate: Evaluate, start: tf.Tensor, metric: Metric = lambda gradient: gradient) -> Iterator[Iterate]:
     """Limited-memory BFGS from `start`, which lies in [0, 1]; ends where no descent is left.
+
+    `metric` is the inverse Hessian, but for a factor, as far as no steps speak of it.
 
     Two-loop recursion over the last pairs of steps and gradient changes (Nocedal and Wright, 2006, algorithm 7.4).
     Pixels at a bound that descent would push outwards are held; the others move along the projected direction.
@@ -92,14 +112,14 @@ def lbfgs(evaluate: Evaluate, start: tf.Tensor) -> Iterator[Iterate]:
     while True:
         free = _free(picture, here.gradient)
         gradient = free * here.gradient
-        size = float(tf.norm(gradient))
-        if size == 0:
+        if float(tf.norm(gradient)) == 0:
             return
         if pairs:
-            direction = -free * _metric(gradient, pairs)
+            direction = -free * _curved(gradient, pairs, metric)
         else:
             # Nothing is known of the curvature yet: a first step of a visible but small change in each pixel.
-            direction = -gradient * (_FIRST_CHANGE * float(tf.size(picture)) ** 0.5 / size)
+            direction = -free * metric(gradient)
+            direction *= _FIRST_CHANGE * float(tf.size(picture)) ** 0.5 / float(tf.norm(direction))
         better = None
         if _dot(direction, gradient) < 0:
             better = yield from _search(evaluate, Iterate(picture, here), direction)
@@ -162,15 +182,15 @@ class _Pair(NamedTuple):
     scale: float
 
 
-def _metric(gradient: tf.Tensor, pairs: deque[_Pair]) -> tf.Tensor:
-    """The inverse Hessian that `pairs` speak of, times `gradient`."""
+def _curved(gradient: tf.Tensor, pairs: deque[_Pair], metric: Metric) -> tf.Tensor:
+    """The inverse Hessian that `pairs` speak of, and `metric` where they do not, times `gradient`."""
     direction, factors = gradient, []
     for pair in reversed(pairs):
         factor = pair.scale * _dot(pair.change, direction)
         direction -= factor * pair.bend
         factors.append(factor)
     newest = pairs[-1]
-    direction /= newest.scale * _dot(newest.bend, newest.bend)
+    direction = metric(direction) / (newest.scale * _dot(newest.bend, metric(newest.bend)))
     for pair, factor in zip(pairs, reversed(factors), strict=True):
         direction += (factor - pair.scale * _dot(pair.bend, direction)) * pair.change
     return direction
