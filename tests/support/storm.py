@@ -63,8 +63,6 @@ MOST_STEPS = 40
 """Of one job, at 10 ms."""
 BAD, SHARED = 0.03, 0.1
 """Shares of jobs: whose content is not there; which want a picture that another job wants too."""
-PAUSE_S = (0.5, 3.0)
-"""Between two harms, from and to."""
 TICK_S = 0.1
 MORE_DESCRIPTORS, MORE_MEMORY = 30, 1.5
 """That a worker which saw it all may have than a fresh one: so many, so many times as much."""
@@ -110,13 +108,16 @@ class Report:
 
 
 class Storm:
-    """Workers, a keeper and a Valkey of their own, to be struck by what `seed` chooses."""
+    """Workers, a keeper and a Valkey of their own, to be struck by what `seed` chooses, `pause_s` apart (from, to)."""
 
-    def __init__(self, stack: Stack, *, jobs: int, seed: int, time_limit_s: float) -> None:
+    def __init__(
+        self, stack: Stack, *, jobs: int, seed: int, time_limit_s: float, pause_s: tuple[float, float] = (0.5, 3.0)
+    ) -> None:
         self._stack = stack
         self._number = jobs
         self._chance = random.Random(seed)
         self._time_limit_s = time_limit_s
+        self._pause_s = pause_s
         self._running = ExitStack()
         self._workers: list[Process] = []
         self._all_workers: list[Process] = []
@@ -208,7 +209,7 @@ class Storm:
         while (now := time.monotonic()) - began_at < self._time_limit_s:
             if now >= strike_at:
                 self._strike()
-                strike_at = time.monotonic() + self._chance.uniform(*PAUSE_S)
+                strike_at = time.monotonic() + self._chance.uniform(*self._pause_s)
             # As a producer does: what was not acknowledged is handed in again.
             with suppress(Unavailable):
                 open_jobs = self._queue.ledger.count("queued") + self._queue.ledger.count("running")
