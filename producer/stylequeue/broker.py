@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 READY_FOR_JOBS = "ready for jobs"
 """A worker says so in its log once its models are loaded."""
 
+RECORDED_HEADER = "stylequeue_recorded"
+"""Of a message whose job had a record when it was sent: without one, the job was deleted since."""
+
 _CHILD_START_S = 120
 """A worker's child imports TensorFlow before it answers; the default of 4 s would kill every replacement."""
 _PUBLISH_TRIES = 3
@@ -105,6 +108,7 @@ def _send(app: Celery, fields: dict[str, Any], *, queue: str, task_id: str, conn
         # Celery would copy the arguments in clear into a header otherwise: twice the bytes for nothing.
         argsrepr="()",
         kwargsrepr="{}",
+        headers={RECORDED_HEADER: True},
     )
 
 
@@ -112,7 +116,7 @@ def send_due(app: Celery, ledger: Ledger) -> int:
     """Send the fresh messages that are due now, and say how many. Any number of processes may do this at once.
 
     Where Redis fails in between they are due again; where this process dies, the keeper misses the messages and sends
-    them.
+    them. Raises what Celery does where Redis fails.
     """
     sent = 0
     while due := ledger.take_due():
@@ -139,20 +143,22 @@ def tell(app: Celery, ledger: Ledger, store: Store, record: Record, event: str, 
     next; where they die, or this raises, a keeper does it.
     """
     ended = EVENT.validate_json(event)
+    # Its sender waits; whatever happens to the rest, it need not.
+    store_result(app, record.task_id, event)
     if isinstance(ended, Succeeded):
         output = ended.data.output
         store.write(
             output.bucket, f"{output.key}.json", event.encode(), content_type="application/json", overwrite=True
         )
-    _store_result(app, record.task_id, ended)
     if left_work:
         store.delete_work(work_keys(record.id))
     ledger.told(record.id)
 
 
-def _store_result(app: Celery, task_id: str, event: AnyEvent) -> None:
+def store_result(app: Celery, task_id: str, event: str) -> None:
+    """Let `AsyncResult.get()` return or raise what the terminal `event` (JSON) says. Raises what Celery does."""
     try:
-        app.backend.mark_as_done(task_id, outcome(event))
+        app.backend.mark_as_done(task_id, outcome(EVENT.validate_json(event)))
     except JobEnded as error:
         app.backend.mark_as_failure(task_id, error)
 

@@ -11,10 +11,11 @@ import logging
 import random
 import signal
 import threading
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from .broker import make_app, send_due, tell
-from .errors import JobNotFound, Permanent, StyleQueueError
+from .errors import Code, JobNotFound, Permanent, StyleQueueError
 from .job import QUEUES
 from .ledger import Ledger
 from .settings import Settings
@@ -29,6 +30,10 @@ _JITTER = 0.3
 """Share by which rounds vary, so that many keepers do not march in step."""
 _RECONCILE_EVERY = 5
 """Rounds: comparing ledger and broker costs more than the rest."""
+_COMPARE_EVERY = 150
+"""Rounds between two comparisons of every single message: about 5 minutes."""
+_TELL_AT_ONCE = 20
+"""Jobs of a round."""
 
 
 class Keeper:
@@ -56,24 +61,27 @@ class Keeper:
         """One round."""
         overdue = self._ledger.overdue()
         for job_id in overdue.lease_ran_out:
-            self._reap(job_id)
+            self._see_to(self._reap, job_id)
         for job_id in overdue.deadline_passed:
-            self._expire(job_id)
+            self._see_to(self._expire, job_id)
         if sent := send_due(self._app, self._ledger):
             log.info("%d messages that were due are sent", sent)
         self._rounds += 1
         if self._rounds % _RECONCILE_EVERY == 0:
-            self.reconcile()
-        for job_id in overdue.untold:
-            self._tell(job_id)
+            self.reconcile(thoroughly=self._rounds % _COMPARE_EVERY == 0)
+        # Last, and at most so many: this alone needs the store, which may be away.
+        for job_id in overdue.untold[:_TELL_AT_ONCE]:
+            self._see_to(self._tell, job_id)
 
-    def reconcile(self) -> None:
-        """Compare ledger and broker: a queued job whose message is absent twice in a row gets a fresh one."""
-        queued = self._ledger.queued_task_ids()
-        # Each running job has its own message, delivered but not acknowledged.
-        if len(queued) + self._ledger.count("running") <= self._messages():
-            self._missing.clear()
+    def reconcile(self, *, thoroughly: bool = True) -> None:
+        """Compare ledger and broker: a queued job whose message is absent twice in a row gets a fresh one.
+
+        Unless `thoroughly`, only where the broker holds fewer messages than there are open jobs. That is cheap and
+        nearly always enough: but messages of jobs that have ended since may make up for one that is lost.
+        """
+        if not thoroughly and not self._missing and self._ledger.messages_expected() <= self._messages():
             return
+        queued = self._ledger.queued_task_ids()
         present = self._task_ids()
         absent = {job_id for job_id, task_id in queued.items() if task_id not in present}
         for job_id in sorted(absent & self._missing):
@@ -82,22 +90,26 @@ class Keeper:
         self._missing = absent - self._missing
         send_due(self._app, self._ledger)
 
+    def _see_to(self, what: Callable[[str], None], job_id: str) -> None:
+        """One job's trouble is not the others'."""
+        try:
+            what(job_id)
+        except Exception as error:  # ours, Redis's or Celery's
+            log.warning("job=%s left for the next round: %s", job_id, error)
+
     def _reap(self, job_id: str) -> None:
         try:
             record = self._ledger.record(job_id)
         except JobNotFound:
             return
-        error = f"worker {record.worker} was not heard of for {self._settings.lease_s:g} s"
+        error = f"[{Code.LEASE_RAN_OUT}] worker {record.worker} was not heard of for {self._settings.lease_s:g} s"
         verdict = self._ledger.put_back(record, error=error, late=True)
         if verdict != "lost":
             log.warning("job=%s %s: %s", job_id, error, verdict)
-        if verdict in ("cancelled", "failed"):
-            self._tell(job_id)
 
     def _expire(self, job_id: str) -> None:
         if self._ledger.expire(job_id).verdict == "expired":
             log.info("job=%s its deadline passed", job_id)
-            self._tell(job_id)
 
     def _tell(self, job_id: str) -> None:
         try:

@@ -141,17 +141,18 @@ def test_wrong_settings(stack: Stack) -> None:
     assert "STYLEQUEUE_S3_ATTEMPTS" in wrong("status", "somebody", exit_code=BAD_INPUT).stderr
 
 
-def test_the_doctor(stylequeue: Command, service: StyleQueue, stack: Stack) -> None:
-    well = stylequeue("doctor").stdout
+def test_the_doctor(service: StyleQueue, stack: Stack, model_dir: Path) -> None:
+    env = {**stack.env, "STYLEQUEUE_MODEL_DIR": str(model_dir)}
+    well = Command(env)("doctor").stdout
     assert "BAD" not in well
     assert "bucket results" in well
     assert "conditional writes" in well
     assert "TensorFlow" in well
-    ill = Command({**stack.env, "STYLEQUEUE_WORK_BUCKET": "nowhere"})
+    ill = Command({**env, "STYLEQUEUE_WORK_BUCKET": "nowhere"})
     done = ill("doctor", "--json", exit_code=BAD_INPUT)
     [bad] = [finding for finding in json.loads(done.stdout) if not finding["ok"]]
     assert bad["what"] == "bucket nowhere"
-    dead = Command({**stack.env, "STYLEQUEUE_REDIS_URL": "redis://127.0.0.1:1/0"})
+    dead = Command({**env, "STYLEQUEUE_REDIS_URL": "redis://127.0.0.1:1/0"})
     assert "BAD" in dead("doctor", exit_code=NOT_REACHABLE).stdout
 
 

@@ -154,7 +154,7 @@ def test_a_deadline_that_passes_while_painting_is_told(settings: Settings) -> No
 
 def test_a_call_whose_answer_was_lost_may_be_repeated(ledger: Ledger) -> None:
     job = make_job()
-    taking = ledger._moves.claim(job, task_id=job.id, worker="tester", token="t")
+    taking = ledger._moves.claim(job, task_id=job.id, worker="tester", token="t", queue="", recorded=False)
     assert [answer.record.fence for answer in ledger._run([taking, taking])] == [1, 1]
     telling = ledger._moves.heartbeat(job.id, fence=1, data=ProgressData(number=1, stage="painting"))
     assert ledger._run([telling, telling]) == ["go_on", "go_on"]
@@ -400,7 +400,9 @@ def test_deleting_leaves_nothing(ledger: Ledger) -> None:
         ledger.delete(job.id)
     ledger.cancel(job.id, keep=False)
     ledger.delete(job.id)
-    assert keys(ledger) - before == {"stylequeue:counters", "stylequeue:events"}
+    tombstone = f"stylequeue:gone:{job.id}"
+    assert keys(ledger) - before == {"stylequeue:counters", "stylequeue:events", tombstone}
+    assert ledger.redis.ttl(tombstone) > 0
     with pytest.raises(JobNotFound):
         ledger.delete(job.id)
 
@@ -478,3 +480,40 @@ def test_a_waiter_can_be_cancelled(ledger: Ledger) -> None:
     ledger.finish(first.id, fence=1, data=FAILED)
     assert ledger.take_due() == []
     assert {key for key in keys(ledger) if "waiters" in key or "painting" in key} == set()
+
+
+def test_a_deleted_job_is_not_brought_back_by_its_message(ledger: Ledger) -> None:
+    job = make_job()
+    ledger.accept([job])
+    ledger.cancel(job.id, keep=False)
+    ledger.delete(job.id)
+    assert claim(ledger, job).verdict == "gone"
+    with pytest.raises(JobNotFound):
+        ledger.record(job.id)
+    ledger.accept([job])
+    assert claim(ledger, job).verdict == "yours", "submitted again, it is wanted again"
+
+
+def test_a_recorded_job_whose_record_has_expired_is_not_painted_again(ledger: Ledger) -> None:
+    job = make_job()
+    assert ledger.claim(job, task_id=job.id, worker="tester", recorded=True).verdict == "gone"
+
+
+def test_a_job_keeps_the_queue_its_sender_chose(ledger: Ledger) -> None:
+    job = make_job()
+    ledger.claim(job, task_id=job.id, worker="tester", queue="bulk")
+    assert ledger.record(job.id).queue == "bulk"
+    stray = make_job()
+    ledger.claim(stray, task_id=stray.id, worker="tester", queue="elsewhere")
+    assert ledger.record(stray.id).queue == "paint"
+
+
+def test_what_was_refused_may_be_a_job_for_a_newer_worker(ledger: Ledger) -> None:
+    job = make_job()
+    first = ledger.refuse(job.id, queue="paint", message="{}", data=FAILED)
+    assert ledger.refuse(job.id, queue="paint", message="{}", data=FAILED) == first, "replayed, and no better"
+    assert [letter.id for letter in ledger.dead_letters()] == [job.id]
+    assert claim(ledger, job).verdict == "yours"
+    assert ledger.dead_letters() == []
+    assert ledger.record(job.id).state == "running"
+    assert ledger.count("failed") == 0

@@ -191,9 +191,9 @@ def test_free_ports_are_different_and_free_with_their_offset(monkeypatch: pytest
         taken.bind((HOST, 0))
         taken.listen()
         port = taken.getsockname()[1]
-        monkeypatch.setattr(server_module, "_PORTS", range(port - 103, port - 97))
-        ports = free_ports(5, offsets=(0, 100))
-    assert len(set(ports)) == 5
+        monkeypatch.setattr(server_module, "_PORTS", range(port - 110, port - 90))
+        ports = free_ports(10, offsets=(0, 100))
+    assert len(set(ports)) == 10
     assert port - 100 not in ports
 
 

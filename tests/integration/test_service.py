@@ -6,7 +6,10 @@ import hashlib
 import io
 import subprocess
 import sys
+import uuid
 from collections.abc import Callable
+from datetime import UTC, datetime
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -187,6 +190,30 @@ def test_what_is_no_job_fails_under_its_task_id(
     assert outcome.data.code == Code.INVALID_JOB
     assert outcome in [event for _, event in service.events(follow=False)]
     assert paint(service, make(photograph)).output
+
+
+def test_a_task_id_that_is_no_job_id_reaches_no_key(
+    service: StyleQueue, plain_celery: Celery, photograph: ImageRef
+) -> None:
+    victim = make(photograph)
+    result = plain_celery.send_task(
+        "stylequeue.stylize", kwargs={"job": {"nonsense": 1}}, queue="paint", task_id=f"{victim.id}:events"
+    )
+    with pytest.raises(JobFailed) as caught:
+        result.get(timeout=WAIT_S)
+    assert caught.value.code == Code.INVALID_JOB
+    assert any("nonsense" in letter.message for letter in service.dead_letters())
+    assert paint(service, victim).output
+
+
+def test_what_json_cannot_write_is_a_dead_letter_too(service: StyleQueue, plain_celery: Celery) -> None:
+    """Celery's JSON carries dates and UUIDs as such."""
+    job = {"id": uuid.uuid4(), "deadline": datetime.now(UTC), "nonsense": Decimal(1)}
+    result = plain_celery.send_task("stylequeue.stylize", kwargs={"job": job}, queue="paint")
+    with pytest.raises(JobFailed) as caught:
+        result.get(timeout=WAIT_S)
+    assert caught.value.code == Code.INVALID_JOB
+    assert str(job["id"]) in service.ledger.dead_letter(result.id).message
 
 
 def test_a_newer_schema_is_said_to_be_newer(service: StyleQueue, plain_celery: Celery, photograph: ImageRef) -> None:

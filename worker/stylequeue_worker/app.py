@@ -16,7 +16,8 @@ from celery.exceptions import Ignore, Reject
 from celery.signals import setup_logging, worker_process_init
 from celery.worker.request import Request
 
-from stylequeue.broker import READY_FOR_JOBS, make_app
+from stylequeue.broker import READY_FOR_JOBS, RECORDED_HEADER, make_app
+from stylequeue.errors import JobEnded
 from stylequeue.job import TASK_NAME
 from stylequeue.settings import Settings
 
@@ -68,7 +69,7 @@ def make_worker_app(settings: Settings, *, module: str, load_painter: Callable[[
 
     worker_process_init.connect(warm_up, weak=False)
 
-    @app.task(name=TASK_NAME, bind=True, typing=False, Request=JobRequest)
+    @app.task(name=TASK_NAME, bind=True, typing=False, Request=JobRequest, throws=(JobEnded,))
     def stylize(task: Task[Any, Any], /, *args: Any, **kwargs: Any) -> dict[str, Any]:
         """In the child: paint one job."""
         from .task import Delivery, NotNow, NotOurs
@@ -77,9 +78,14 @@ def make_worker_app(settings: Settings, *, module: str, load_painter: Callable[[
             # The parent took it while this child failed to warm up: another worker's, then.
             raise Reject(requeue=True)
         request: Any = task.request
-        queue = request.delivery_info.get("routing_key") or "paint"
+        delivery = Delivery(
+            task_id=request.id,
+            worker=request.hostname,
+            queue=request.delivery_info.get("routing_key") or "",
+            recorded=bool(request.get(RECORDED_HEADER)),
+        )
         try:
-            return stylist.stylize(args, kwargs, Delivery(request.id, request.hostname, queue))
+            return stylist.stylize(args, kwargs, delivery)
         except NotOurs:
             # Acknowledged, and the result stays with whoever has the job.
             raise Ignore from None

@@ -107,7 +107,7 @@ class Holder:
         """Tell what is new now."""
         try:
             self._beat()
-        except StyleQueueError as error:
+        except Exception as error:  # whatever it is, the next beat may go better
             log.warning("heartbeat failed: %s", error)
 
     def _beat(self) -> None:
@@ -118,7 +118,12 @@ class Holder:
                 self._number += 1
                 labels = self.record.labels
                 data = ProgressData(labels=labels, number=self._number, preview=self.preview, **newest)
-            self._verdict = self._ledger.heartbeat(self.record.id, fence=self.record.fence, data=data)
+            try:
+                self._verdict = self._ledger.heartbeat(self.record.id, fence=self.record.fence, data=data)
+            except StyleQueueError:
+                # Nothing newer may come for a while.
+                self._newest = self._newest or newest
+                raise
             self._beat_at = time.monotonic()
 
     def _keep_alive(self) -> None:

@@ -15,13 +15,13 @@ from typing import Any
 
 from billiard.exceptions import TimeLimitExceeded, WorkerLostError
 from celery import Celery
-from celery.signals import task_failure, worker_init, worker_ready, worker_shutdown, worker_shutting_down
+from celery.signals import task_failure, task_revoked, worker_init, worker_ready, worker_shutdown, worker_shutting_down
 from celery.worker import state
 
-from stylequeue.broker import send_due, tell
+from stylequeue.broker import send_due, store_result
 from stylequeue.console import BAD_INPUT
 from stylequeue.doctor import conditional_writes, eviction
-from stylequeue.errors import Code, JobNotFound, StyleQueueError, Unavailable
+from stylequeue.errors import Code, JobNotFound, Permanent, StyleQueueError, Unavailable
 from stylequeue.job import TASK_NAME
 from stylequeue.keeper import Keeper
 from stylequeue.ledger import Ledger
@@ -46,19 +46,21 @@ class Parent:
         self._settings = settings
         self._stop_keeping = threading.Event()
         self._name = ""
+        self._is_safe = False
 
     @cached_property
     def _ledger(self) -> Ledger:
         return Ledger(self._settings)
 
     def connect(self) -> None:
-        """Listen to Celery. Its signals for the parent never fire in the child."""
+        """Listen to Celery. The child has its own failures told as well; none of them is a child cut off."""
         # Celery keeps weak references to receivers: hence weak=False.
         worker_init.connect(self._begin, weak=False)
         worker_ready.connect(self._keep_house, weak=False)
         worker_shutting_down.connect(self._stop, weak=False)
         worker_shutdown.connect(self._end, weak=False)
         task_failure.connect(self._cut_off, weak=False)
+        task_revoked.connect(self._revoked, weak=False)
 
     def _begin(self, sender: Any = None, **_: Any) -> None:
         self._name = sender.hostname
@@ -70,15 +72,21 @@ class Parent:
             raise SystemExit(BAD_INPUT) from None
         os.environ[STOP_FILE_VARIABLE] = str(Path(directory) / "stop")
         guard(self._app, self._bury)
-        try:
-            self._refuse_what_would_lose_work()
-        except Unavailable as error:
-            # Not now: Celery goes on trying to connect, and so do jobs.
-            log.warning("could not check that this deployment is safe: %s", error)
+        self._refuse_what_would_lose_work()
 
     def _refuse_what_would_lose_work(self) -> None:
-        """End the process where Redis or the store would lose or double jobs."""
-        for finding in (eviction(self._ledger), conditional_writes(Store(self._settings))):
+        """End the process where Redis or the store would lose or double jobs; where they answer."""
+        try:
+            findings = (eviction(self._ledger), conditional_writes(Store(self._settings)))
+        except Unavailable as error:
+            # Celery goes on trying to connect, and the first job waits for that.
+            log.warning("could not check that this deployment is safe: %s", error)
+            return
+        except Permanent as error:
+            log.critical("this worker does not start: %s", error)
+            raise SystemExit(BAD_INPUT) from None
+        self._is_safe = True
+        for finding in findings:
             if not finding.ok:
                 log.critical("this worker does not start: %s: %s", finding.found, finding.hint)
                 raise SystemExit(BAD_INPUT)
@@ -88,6 +96,8 @@ class Parent:
         log.error("a message on %s was no task: %s; dead letter %s", queue, reason, letter_id)
 
     def _keep_house(self, **_: Any) -> None:
+        if not self._is_safe:
+            self._refuse_what_would_lose_work()
         keeper = Keeper(self._settings, self._app)
         threading.Thread(target=keeper.run, args=(self._stop_keeping,), name="keeper", daemon=True).start()
 
@@ -104,12 +114,18 @@ class Parent:
 
     def _stop_hard(self) -> None:
         log.warning("the child has not ended in time, its job is put back for it")
-        for request in list(state.active_requests):
-            if request.name == TASK_NAME:
-                self._put_back(request.id, request.kwargs, f"[{Code.PREEMPTED}] the worker had to stop", charged=False)
+        # By a thread that may hang: Redis may be what the child hangs on.
+        putting_back = threading.Thread(target=self._put_all_back, daemon=True)
+        putting_back.start()
+        putting_back.join(self._settings.grace_s * (1 - _GRACE_SHARE) / 2)
         self._end()
         # Takes the child along.
         os.kill(os.getpid(), signal.SIGKILL)
+
+    def _put_all_back(self) -> None:
+        for request in list(state.active_requests):
+            if request.name == TASK_NAME:
+                self._put_back(request.id, request.kwargs, f"[{Code.PREEMPTED}] the worker had to stop", charged=False)
 
     def _end(self, **_: Any) -> None:
         stop_file = Path(os.environ[STOP_FILE_VARIABLE])
@@ -134,8 +150,7 @@ class Parent:
         self._put_back(task_id, kwargs or {}, error, charged=True)
 
     def _put_back(self, task_id: str, kwargs: Mapping[str, Any], error: str, *, charged: bool) -> None:
-        payload = kwargs.get("job")
-        job_id = str(payload.get("id", task_id)) if isinstance(payload, Mapping) else task_id
+        job_id = _job_id(kwargs, task_id)
         with logs.about(job_id):
             try:
                 record = self._ledger.record(job_id)
@@ -143,11 +158,26 @@ class Parent:
                     return
                 verdict = self._ledger.put_back(record, error=error, charged=charged)
                 log.error("%s: %s", error, verdict)
+                # The sender hears of an end at once; the rest of the telling may take a while and is the keeper's.
                 if verdict in ("cancelled", "failed"):
-                    tell(self._app, self._ledger, Store(self._settings), record, self._ledger.outcome(job_id))
+                    store_result(self._app, record.task_id, self._ledger.outcome(job_id))
                 send_due(self._app, self._ledger)
             except JobNotFound:
                 return
-            except StyleQueueError as unreachable:
+            except Exception as trouble:  # ours, or as Celery raises it
                 # Its lease runs out, and a keeper finds it.
-                log.warning("could not put the job back: %s", unreachable)
+                log.warning("could not put the job back: %s", trouble)
+
+    def _revoked(self, request: Any = None, **_: Any) -> None:
+        """Celery's own way to cancel: this worker would drop the job's messages for ever, and say nothing."""
+        if request is None or request.name != TASK_NAME:
+            return
+        job_id = _job_id(request.kwargs, request.id)
+        with logs.about(job_id), suppress(StyleQueueError):
+            if self._ledger.cancel(job_id, keep=False).verdict == "cancelled":
+                log.info("revoked: cancelled")
+
+
+def _job_id(kwargs: Mapping[str, Any], task_id: str) -> str:
+    payload = kwargs.get("job")
+    return str(payload.get("id") or task_id) if isinstance(payload, Mapping) else task_id

@@ -11,6 +11,8 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NoReturn
 
+from kombu.utils.json import dumps
+
 from stylequeue.broker import outcome, send_due, tell
 from stylequeue.errors import (
     Cancelled,
@@ -32,7 +34,7 @@ from stylequeue.events import (
     FailedData,
     SucceededData,
 )
-from stylequeue.job import Job, canonical_json, parse_job
+from stylequeue.job import QUEUES, Job, canonical_json, is_job_id, parse_job
 from stylequeue.ledger import Ledger, Record, TerminalData
 from stylequeue.settings import Settings
 from stylequeue.store import Store
@@ -57,6 +59,8 @@ class Delivery:
     task_id: str
     worker: str
     queue: str
+    recorded: bool = False
+    """Whether the job had a record when the message was sent."""
 
 
 class NotOurs(Exception):
@@ -99,15 +103,24 @@ class Stylist:
 
     def _stylize(self, job: Job, delivery: Delivery) -> dict[str, Any]:
         try:
-            claim = self.ledger.claim(job, task_id=delivery.task_id, worker=delivery.worker)
+            claim = self.ledger.claim(
+                job,
+                task_id=delivery.task_id,
+                worker=delivery.worker,
+                queue=delivery.queue,
+                recorded=delivery.recorded,
+            )
         except Unavailable as error:
             log.warning("not claimed, the message goes back: %s", error)
             time.sleep(_PAUSE_S)
             raise NotNow from None
         match claim.verdict:
             case "conflict":
-                error = JobConflict(job.id)
-                raise JobFailed(error.code, error.message, error.hint)
+                conflict = JobConflict(job.id)
+                raise JobFailed(conflict.code, conflict.message, conflict.hint)
+            case "gone":
+                log.info("the job was deleted, message dropped")
+                raise NotOurs
             case "held":
                 log.info("another attempt has the job, message dropped")
                 raise NotOurs
@@ -125,12 +138,22 @@ class Stylist:
     ) -> JobFailed:
         log.warning("refused: %s", error)
         data = FailedData(code=error.code, message=error.message, hint=error.hint)
-        message = json.dumps({"args": args, "kwargs": kwargs})
+        # Celery's own writer: its reader makes dates and numbers of its own out of tagged JSON.
+        message = dumps({"args": args, "kwargs": kwargs})
+        queue = delivery.queue if delivery.queue in QUEUES else "paint"
         job = ""
-        if error.code == Code.SCHEMA_TOO_NEW:
-            with suppress(ValueError):  # NaN and infinity are no JSON, but Python reads them
-                job = canonical_json(kwargs["job"])
-        self.ledger.refuse(delivery.task_id, queue=delivery.queue, message=message, data=data, job=job)
+        with suppress(ValueError, TypeError, KeyError):  # NaN, infinity and dates are no JSON, but Celery reads them
+            job = canonical_json(kwargs["job"])
+        try:
+            if is_job_id(delivery.task_id):
+                self.ledger.refuse(delivery.task_id, queue=queue, message=message, data=data, job=job)
+            else:
+                # Such a name could be part of another job's keys.
+                self.ledger.bury(queue=queue, raw=message, code=error.code, reason=error.message)
+        except Unavailable as unreachable:
+            log.warning("not put on record, the message goes back: %s", unreachable)
+            time.sleep(_PAUSE_S)
+            raise NotNow from None
         return JobFailed(error.code, error.message, error.hint)
 
     def _attempt(self, job: Job, record: Record) -> dict[str, Any]:
@@ -168,10 +191,10 @@ class Stylist:
 
     def _put_back(self, record: Record, error: str, *, charged: bool) -> NoReturn:
         """The job goes back to the queue, or ends: cancelled, or as a dead letter."""
-        delay_s = retry_delay_s(self.settings, record.attempt) if charged else 0
+        delay_s = retry_delay_s(self.settings, record.attempt - record.spared) if charged else 0
         verdict = self.ledger.put_back(record, error=error, delay_s=delay_s, charged=charged)
         log.warning("put back: %s", verdict)
-        send_due(self.app, self.ledger)
+        self._send_due()
         if verdict in ("cancelled", "failed"):
             event = self.ledger.outcome(record.id)
             self._tell(record, event, left_work=True)
@@ -195,7 +218,7 @@ class Stylist:
             log.warning("ended: [%s] %s", data.code, data.message)
         self._tell(record, event, left_work=holder.left_work or record.attempt > 1)
         # Those that waited for this picture, if any.
-        send_due(self.app, self.ledger)
+        self._send_due()
         return outcome(EVENT.validate_json(event))
 
     def _finish(self, record: Record, data: TerminalData, painted: str) -> str:
@@ -209,6 +232,12 @@ class Stylist:
                 log.warning("the job is not ended yet: %s", error)
             time.sleep(_PAUSE_S)
 
+    def _send_due(self) -> None:
+        try:
+            send_due(self.app, self.ledger)
+        except Exception as error:  # as Celery raises it
+            log.warning("a keeper will send what is due: %s", error)
+
     def _tell(self, record: Record, event: str, *, left_work: bool) -> None:
         try:
             tell(self.app, self.ledger, self.store, record, event, left_work=left_work)
@@ -217,6 +246,7 @@ class Stylist:
 
 
 def retry_delay_s(settings: Settings, attempt: int) -> float:
-    """How long to wait after this attempt: doubling, with jitter, so that not all that failed come back together."""
-    longest_s: float = min(settings.retry_delay_s * 2.0 ** (attempt - 1), settings.retry_delay_max_s)
+    """How long to wait after so many charged attempts: doubling, with jitter, lest all come back at once."""
+    doublings = min(max(attempt, 1) - 1, 30)
+    longest_s: float = min(settings.retry_delay_s * 2.0**doublings, settings.retry_delay_max_s)
     return longest_s * random.uniform(0.5, 1)

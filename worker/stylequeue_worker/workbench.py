@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import logging
+import threading
 from collections.abc import Mapping
 from contextlib import ExitStack
 from types import TracebackType
@@ -47,6 +48,7 @@ class Workbench:
         self._holder = holder
         self._fingerprint = fingerprint
         self._threads = ExitStack()
+        self._saving = threading.Lock()
         self._every = (
             Every(settings.preview_interval_s, self._show, name="preview", share=MAX_SHARE),
             Every(settings.checkpoint_interval_s, self.save, name="checkpoint", share=MAX_SHARE),
@@ -80,8 +82,20 @@ class Workbench:
             return None
         return state
 
+    def save_if_possible(self) -> None:
+        """As `save`, but trouble is only logged: the job goes on from an older checkpoint, or from none."""
+        try:
+            self.save()
+        except Exception as error:  # the store's, or the machine's
+            log.warning("no checkpoint at the end: %s", error)
+
     def save(self) -> None:
         """Save the newest step's state now."""
+        # One at a time: an older state that arrives last would stand.
+        with self._saving:
+            self._save()
+
+    def _save(self) -> None:
         step = self.newest
         if step is None or step is self._saved or step.state is None:
             return

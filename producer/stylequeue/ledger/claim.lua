@@ -1,11 +1,21 @@
 -- A worker takes a job off the queue: the next fence, the next attempt, a lease.
 -- A job that came by plain Celery has no record yet and gets it here.
--- ARGV: limits, id, job, accepted draft, claim {token, worker, lease_ms}, started draft, expired draft, exhausted draft.
--- Returns {verdict, record fields ...}: yours | held | early | ended | conflict.
+-- ARGV: limits, id, job, accepted draft, claim {token, worker, lease_ms, recorded}, started draft, expired draft,
+-- exhausted draft. Returns {verdict, record fields ...}: yours | held | early | ended | conflict | gone.
 local id, job, claim = ARGV[2], cjson.decode(ARGV[3]), cjson.decode(ARGV[5])
 local key = record_key(id)
 
-if redis.call('EXISTS', key) == 0 then accept(id, job, ARGV[4]) end
+-- What was refused under this id before, and is a job now, was replayed to a newer worker.
+if redis.call('HGET', key, 'job') == '' then
+  unbury(id)
+  redis.call('ZREM', state_key(redis.call('HGET', key, 'state')), id)
+  redis.call('DEL', key, events_key(id))
+  accept(id, job, ARGV[4])
+elseif redis.call('EXISTS', key) == 0 then
+  -- It was deleted, or ended so long ago that its record has expired: its message must not bring it back.
+  if claim.recorded or redis.call('EXISTS', gone_key(id)) == 1 then return {'gone', {}} end
+  accept(id, job, ARGV[4])
+end
 local record = redis.call('HMGET', key, 'digest', 'state', 'token', 'lease_until_ms', 'deadline_ms', 'not_before_ms')
 local digest, state, token = record[1], record[2], record[3]
 local lease_until_ms, deadline_ms, not_before_ms = tonumber(record[4] or 0), tonumber(record[5]), tonumber(record[6] or 0)

@@ -22,6 +22,8 @@ local WAITING_KEY = 'stylequeue:waiting'      -- queued without a message, since
 local UNTOLD_KEY = 'stylequeue:untold'        -- ended, since when: the store or the sender may not know of it yet
 local DEAD_KEY = 'stylequeue:dead'            -- dead letters, since when
 local function dead_key(id) return 'stylequeue:dead:' .. id end
+-- A deleted job whose message may still be about.
+local function gone_key(id) return 'stylequeue:gone:' .. id end
 local function painting_key(fingerprint) return 'stylequeue:painting:' .. fingerprint end
 local function waiters_key(fingerprint) return 'stylequeue:waiters:' .. fingerprint end
 local function painted_key(fingerprint) return 'stylequeue:painted:' .. fingerprint end

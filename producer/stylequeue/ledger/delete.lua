@@ -11,6 +11,7 @@ if record[2] then
   if painted and cjson.decode(painted).job_id == id then redis.call('DEL', painted_key(record[2])) end
 end
 redis.call('DEL', key, events_key(id))
+redis.call('SET', gone_key(id), '1', 'PX', limits.record_ttl_ms)
 redis.call('ZREM', state_key(state), id)
 redis.call('ZREM', CREATED_KEY, id)
 redis.call('ZREM', UNTOLD_KEY, id)

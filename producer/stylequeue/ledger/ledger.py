@@ -130,13 +130,15 @@ class Ledger:
 
     # What workers do
 
-    def claim(self, job: Job, *, task_id: str, worker: str) -> ClaimAnswer:
+    def claim(self, job: Job, *, task_id: str, worker: str, queue: str = "", recorded: bool = False) -> ClaimAnswer:
         """Take a job for painting, with the next fence and attempt and a lease.
 
-        A job that came by plain Celery gets its record here.
+        A job that came by plain Celery gets its record here, with the `queue` it was found on; one that is `recorded`
+        had a record when its message was sent.
         """
         token = uuid.uuid4().hex
-        return self._run([self._moves.claim(job, task_id=task_id, worker=worker, token=token)])[0]
+        move = self._moves.claim(job, task_id=task_id, worker=worker, token=token, queue=queue, recorded=recorded)
+        return self._run([move])[0]
 
     def heartbeat(self, job_id: str, *, fence: int, data: ProgressData | None = None) -> HeartbeatAnswer:
         """Renew the lease, tell how far the holder is if that is news, and hear whether to go on."""
@@ -220,6 +222,15 @@ class Ledger:
         """How many jobs are in this state."""
         with self._reachable():
             return int(self.redis.zcard(f"stylequeue:state:{state}"))
+
+    def messages_expected(self) -> int:
+        """How many messages the broker should hold at least: of queued jobs that have one, and of running ones."""
+        with self._reachable():
+            pipeline = self.redis.pipeline(transaction=True)
+            for key in (_QUEUED_KEY, "stylequeue:state:running", _DUE_KEY, _WAITING_KEY):
+                pipeline.zcard(key)
+            queued, running, due, waiting = pipeline.execute()
+        return int(queued + running - due - waiting)
 
     def queued_task_ids(self) -> dict[str, str]:
         """Celery task ids, by job id, of the queued jobs that should have a message on the broker."""

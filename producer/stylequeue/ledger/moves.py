@@ -30,7 +30,7 @@ from ..events import (
     SucceededData,
     TerminalEvent,
 )
-from ..job import Job
+from ..job import QUEUES, Job
 from ..settings import MAX_DEADLINE_S, Settings
 from .record import Record, State
 
@@ -65,10 +65,20 @@ class AcceptAnswer:
 
 @dataclass(frozen=True)
 class ClaimAnswer:
-    """`yours`: paint it. `held`: another attempt has it. `early`: not yet. `ended`. `conflict`: another job's id."""
+    """`yours`: paint it. `held`: another attempt has it. `early`: not yet. `ended`. `conflict`: another job's id.
 
-    verdict: Literal["yours", "held", "early", "ended", "conflict"]
-    record: Record
+    `gone`: the job was deleted, or forgotten long after its end.
+    """
+
+    verdict: Literal["yours", "held", "early", "ended", "conflict", "gone"]
+    found: Record | None
+
+    @property
+    def record(self) -> Record:
+        """The job's record after the claim. Raises LookupError where the job is gone."""
+        if self.found is None:
+            raise LookupError("the job is gone")
+        return self.found
 
 
 @dataclass(frozen=True)
@@ -145,18 +155,20 @@ class Moves:
             "accept", job.id, _fields(job, task_id), self._accepted(job), parse=lambda a: AcceptAnswer(a[0], a[1])
         )
 
-    def claim(self, job: Job, *, task_id: str, worker: str, token: str) -> Move[ClaimAnswer]:
+    def claim(
+        self, job: Job, *, task_id: str, worker: str, token: str, queue: str, recorded: bool
+    ) -> Move[ClaimAnswer]:
         """Take a job for painting; `token` tells one claim from another."""
         return self._move(
             "claim",
             job.id,
-            _fields(job, task_id),
+            _fields(job, task_id, queue),
             self._accepted(job),
-            json.dumps({"token": token, "worker": worker, "lease_ms": self._lease_ms}),
+            json.dumps({"token": token, "worker": worker, "lease_ms": self._lease_ms, "recorded": recorded}),
             self._draft(Started, job.id, StartedData(labels=job.labels, worker=worker)),
             self._draft(Expired, job.id, ExpiredData.late(job.labels)),
             self._exhausted(job.id, job.labels, "the worker that had it was not heard of any more"),
-            parse=lambda a: ClaimAnswer(a[0], Record.from_redis(_pairs(a[1]))),
+            parse=lambda a: ClaimAnswer(a[0], Record.from_redis(_pairs(a[1])) if a[1] else None),
         )
 
     def heartbeat(self, job_id: str, *, fence: int, data: ProgressData | None) -> Move[HeartbeatAnswer]:
@@ -257,12 +269,13 @@ def _entry(**fields: str) -> str:
     return json.dumps(fields)
 
 
-def _fields(job: Job, task_id: str) -> str:
+def _fields(job: Job, task_id: str, queue: str = "") -> str:
+    """A job as the scripts take it; `queue` is where its message was found, for jobs that name none."""
     text = job.canonical_json()
     fields: dict[str, str | int] = {
         "job": text,
         "digest": _digest(text),
-        "queue": job.queue_name,
+        "queue": queue if queue in QUEUES and job.queue is None else job.queue_name,
         "task_id": task_id,
     }
     if job.deadline is not None:

@@ -24,6 +24,7 @@ class Record(BaseModel):
     state: State
     run: int
     attempt: int
+    spared: int = Field(0, description="Attempts of this run that were not charged to it.")
     sequence: int = Field(description="Grows with every event.")
     fence: int = Field(description="Grows with every claim; writes with an older one are refused.")
     queue: str
@@ -51,6 +52,7 @@ class Record(BaseModel):
                 "deadline_at": _moment(fields["deadline_ms"]),
                 "lease_until": _moment(fields["lease_until_ms"]) if "lease_until_ms" in fields else None,
                 "worker": fields.get("worker"),
+                "spared": fields.get("spared", 0),
                 "last_error": fields.get("last_error") or None,
                 "fingerprint": fields.get("fingerprint"),
                 "progress": EVENT.validate_json(fields["progress"]) if "progress" in fields else None,
