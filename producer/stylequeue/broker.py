@@ -144,7 +144,8 @@ def tell(app: Celery, ledger: Ledger, store: Store, record: Record, event: str, 
     """
     ended = EVENT.validate_json(event)
     # Its sender waits; whatever happens to the rest, it need not.
-    store_result(app, record.task_id, event)
+    for task_id in ledger.task_ids(record):
+        store_result(app, task_id, event)
     if isinstance(ended, Succeeded):
         output = ended.data.output
         store.write(

@@ -356,9 +356,9 @@ def test_replaying_begins_another_run(settings: Settings) -> None:
     assert (record.state, record.run, record.attempt, record.outcome) == ("queued", 2, 0, None)
     assert ledger.dead_letters() == []
     assert ledger.redis.ttl(f"stylequeue:job:{job.id}") == -1
+    taken = claim(ledger, job).record
     with pytest.raises(JobOpen):
         ledger.replay(job.id)
-    taken = claim(ledger, job).record
     ledger.finish(job.id, fence=taken.fence, data=FAILED)
     events = ledger.job_events(job.id)
     assert types(ledger, job) == ["accepted", "started", "failed"] * 2
@@ -404,7 +404,7 @@ def test_deleting_leaves_nothing(ledger: Ledger) -> None:
     assert keys(ledger) - before == {"stylequeue:counters", "stylequeue:events", tombstone}
     assert ledger.redis.ttl(tombstone) > 0
     with pytest.raises(JobNotFound):
-        ledger.delete(job.id)
+        ledger.delete(make_job().id)
 
 
 def test_a_full_queue_takes_no_more(settings: Settings) -> None:
@@ -517,3 +517,30 @@ def test_what_was_refused_may_be_a_job_for_a_newer_worker(ledger: Ledger) -> Non
     assert ledger.dead_letters() == []
     assert ledger.record(job.id).state == "running"
     assert ledger.count("failed") == 0
+
+
+def test_cancelled_and_then_the_worker_died(ledger: Ledger) -> None:
+    job = make_job()
+    claim(ledger, job)
+    ledger.cancel(job.id, keep=False)
+    lose_lease(ledger, job)
+    assert claim(ledger, job).record.state == "cancelled"
+
+
+def test_whoever_sent_it_waits_for_its_end(ledger: Ledger) -> None:
+    job = make_job()
+    first = ledger.claim(job, task_id="one", worker="tester").record
+    assert ledger.claim(job, task_id="two", worker="tester").verdict == "held"
+    assert ledger.task_ids(first) == ["one", "two"]
+
+
+def test_replaying_and_deleting_twice_is_once(settings: Settings) -> None:
+    ledger = limited(settings, max_attempts=1)
+    job = make_job()
+    ledger.put_back(claim(ledger, job).record, error="harm")
+    ledger.replay(job.id)
+    ledger.replay(job.id)
+    assert ledger.record(job.id).run == 2
+    ledger.cancel(job.id, keep=False)
+    ledger.delete(job.id)
+    ledger.delete(job.id)

@@ -116,6 +116,10 @@ class Stylist:
             raise NotNow from None
         match claim.verdict:
             case "conflict":
+                if delivery.task_id == claim.record.task_id:
+                    # Its result is the other job's.
+                    log.error("a message under the task id of another job, dropped")
+                    raise NotOurs
                 conflict = JobConflict(job.id)
                 raise JobFailed(conflict.code, conflict.message, conflict.hint)
             case "gone":

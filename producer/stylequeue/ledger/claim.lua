@@ -1,7 +1,7 @@
 -- A worker takes a job off the queue: the next fence, the next attempt, a lease.
 -- A job that came by plain Celery has no record yet and gets it here.
 -- ARGV: limits, id, job, accepted draft, claim {token, worker, lease_ms, recorded}, started draft, expired draft,
--- exhausted draft. Returns {verdict, record fields ...}: yours | held | early | ended | conflict | gone.
+-- exhausted draft, cancelled draft. Returns {verdict, record fields ...}: yours | held | early | ended | conflict | gone.
 local id, job, claim = ARGV[2], cjson.decode(ARGV[3]), cjson.decode(ARGV[5])
 local key = record_key(id)
 
@@ -16,11 +16,20 @@ elseif redis.call('EXISTS', key) == 0 then
   if claim.recorded or redis.call('EXISTS', gone_key(id)) == 1 then return {'gone', {}} end
   accept(id, job, ARGV[4])
 end
-local record = redis.call('HMGET', key, 'digest', 'state', 'token', 'lease_until_ms', 'deadline_ms', 'not_before_ms')
+local record = redis.call('HMGET', key, 'digest', 'state', 'token', 'lease_until_ms', 'deadline_ms', 'not_before_ms',
+  'wanted', 'worker')
 local digest, state, token = record[1], record[2], record[3]
 local lease_until_ms, deadline_ms, not_before_ms = tonumber(record[4] or 0), tonumber(record[5]), tonumber(record[6] or 0)
 
-local function answer(verdict) return {verdict, redis.call('HGETALL', key)} end
+local function answer(verdict)
+  -- A sender that sent the job once more, under another task id, waits for its end as well.
+  local waits = verdict == 'held' or verdict == 'early' or verdict == 'yours'
+  if waits and job.task_id ~= redis.call('HGET', key, 'task_id') then
+    redis.call('SADD', tasks_key(id), job.task_id)
+    redis.call('PEXPIRE', tasks_key(id), limits.max_deadline_ms)
+  end
+  return {verdict, redis.call('HGETALL', key)}
+end
 
 if digest ~= job.digest then return answer('conflict') end
 if TERMINAL[state] then return answer('ended') end
@@ -31,6 +40,14 @@ if state == 'running' and lease_until_ms > now_ms then return answer('held') end
 if deadline_ms <= now_ms then
   finish(id, 'expired', ARGV[7])
   return answer('ended')
+end
+if state == 'running' then
+  -- Its holder is gone.
+  if record[7] == 'cancel' then
+    finish(id, 'cancelled', ARGV[9])
+    return answer('ended')
+  end
+  redis.call('HSET', key, 'last_error', '[lease_ran_out] worker ' .. record[8] .. ' was not heard of any more')
 end
 -- A fresh message is due at that moment.
 if state == 'queued' and not_before_ms > now_ms then return answer('early') end

@@ -9,6 +9,7 @@ local TERMINAL = {succeeded = true, failed = true, cancelled = true, expired = t
 
 local function record_key(id) return 'stylequeue:job:' .. id end
 local function events_key(id) return 'stylequeue:job:' .. id .. ':events' end
+local function tasks_key(id) return 'stylequeue:job:' .. id .. ':tasks' end
 local function state_key(state) return 'stylequeue:state:' .. state end
 local function queue_key(queue) return 'stylequeue:queue:' .. queue end
 local EVENTS_KEY = 'stylequeue:events'

@@ -3,14 +3,17 @@ local id = ARGV[2]
 local key = record_key(id)
 local record = redis.call('HMGET', key, 'state', 'fingerprint')
 local state = record[1]
-if not state then return unbury(id) == 1 and 'deleted' or 'unknown' end
+-- The second coming of the same call finds the first one's mark.
+if not state then
+  return (unbury(id) == 1 or redis.call('EXISTS', gone_key(id)) == 1) and 'deleted' or 'unknown'
+end
 if not TERMINAL[state] then return 'open' end
 -- Others must not reuse a picture that is deleted with its job.
 if record[2] then
   local painted = redis.call('GET', painted_key(record[2]))
   if painted and cjson.decode(painted).job_id == id then redis.call('DEL', painted_key(record[2])) end
 end
-redis.call('DEL', key, events_key(id))
+redis.call('DEL', key, events_key(id), tasks_key(id))
 redis.call('SET', gone_key(id), '1', 'PX', limits.record_ttl_ms)
 redis.call('ZREM', state_key(state), id)
 redis.call('ZREM', CREATED_KEY, id)

@@ -262,6 +262,12 @@ class Ledger:
             event: Any = self.redis.hget(f"stylequeue:job:{job_id}", "outcome")
         return event or ""
 
+    def task_ids(self, record: Record) -> list[str]:
+        """Celery's ids of all messages of the job whose senders wait for its end."""
+        with self._reachable():
+            others: Any = self.redis.smembers(f"stylequeue:job:{record.id}:tasks")
+        return sorted({record.task_id, *others})
+
     def dead_letters(self) -> list[DeadLetter]:
         """The dead letters, the newest first."""
         with self._reachable():

@@ -168,6 +168,7 @@ class Moves:
             self._draft(Started, job.id, StartedData(labels=job.labels, worker=worker)),
             self._draft(Expired, job.id, ExpiredData.late(job.labels)),
             self._exhausted(job.id, job.labels, "the worker that had it was not heard of any more"),
+            self._draft(Cancelled, job.id, CancelledData.of(job.labels)),
             parse=lambda a: ClaimAnswer(a[0], Record.from_redis(_pairs(a[1])) if a[1] else None),
         )
 

@@ -2,10 +2,12 @@
 -- ARGV: limits, id, accepted draft. Returns queued | open | succeeded | unknown.
 local id = ARGV[2]
 local key = record_key(id)
-local record = redis.call('HMGET', key, 'state', 'queue', 'deadline_ms', 'job')
+local record = redis.call('HMGET', key, 'state', 'queue', 'deadline_ms', 'job', 'run', 'attempt')
 local state = record[1]
 if not state or record[4] == '' then return 'unknown' end
 if state == 'succeeded' then return 'succeeded' end
+-- The same call sent again because its answer was lost; and replaying what has not begun changes nothing.
+if state == 'queued' and tonumber(record[5]) > 1 and record[6] == '0' then return 'queued' end
 if not TERMINAL[state] then return 'open' end
 unbury(id)
 redis.call('ZREM', UNTOLD_KEY, id)
