@@ -25,6 +25,7 @@ from .job import (
     NetworkName,
     OptimizerName,
     Output,
+    PoolingName,
     PresetName,
     QueueName,
     parse,
@@ -45,12 +46,10 @@ app = typer.Typer(
 
 JsonOption = Annotated[bool, typer.Option("--json", help="Results on standard output as JSON, for machines.")]
 
-_PAINTERLY, _TUTORIAL = PRESETS["painterly"], PRESETS["tf-tutorial"]
-
 
 def _default(field: str) -> str:
     """Where a recipe option left out comes from, for its help."""
-    values = {"painterly": getattr(_PAINTERLY, field), "tf-tutorial": getattr(_TUTORIAL, field)}
+    values: dict[str, object] = {name: getattr(preset, field) for name, preset in PRESETS.items()}
     if hasattr(FAST_DEFAULTS, field):
         values["fast"] = getattr(FAST_DEFAULTS, field)
     if len(set(values.values())) == 1:
@@ -82,7 +81,15 @@ def submit(
         typer.Option(help="Paint over: content, noise, style, or a picture (file or s3://...). [default: content]"),
     ] = None,
     seed: Annotated[int | None, typer.Option(help=f"Of the noise. {_default('seed')}")] = None,
+    style_scale: Annotated[
+        float | None, typer.Option(help=f"Size of the styles relative to the output. {_default('style_scale')}")
+    ] = None,
     network: Annotated[NetworkName | None, typer.Option(help=f"{_default('network')}")] = None,
+    pooling: Annotated[PoolingName | None, typer.Option(help=f"Of the network. {_default('pooling')}")] = None,
+    content_layer: Annotated[
+        list[str] | None, typer.Option(help="Convolution and its weight, block4_conv2=1; repeatable.")
+    ] = None,
+    style_layer: Annotated[list[str] | None, typer.Option(help="Likewise.")] = None,
     optimizer: Annotated[OptimizerName | None, typer.Option(help=f"{_default('optimizer')}")] = None,
     steps: Annotated[int | None, typer.Option(help=f"Gradient evaluations. {_default('steps')}")] = None,
     content_weight: Annotated[float | None, typer.Option(help="Of the content loss, in place of --strength.")] = None,
@@ -139,7 +146,11 @@ def submit(
             "init": init if init in get_args(InitName) else init and "image",
             "init_image": None if init in (None, *get_args(InitName)) else placeholder,
             "seed": seed,
+            "style_scale": style_scale,
             "network": network,
+            "pooling": pooling,
+            "content_layers": content_layer and dict(_pair("--content-layer", text) for text in content_layer),
+            "style_layers": style_layer and dict(_pair("--style-layer", text) for text in style_layer),
             "optimizer": optimizer,
             "steps": steps,
             "content_weight": content_weight,
@@ -163,7 +174,7 @@ def submit(
             recipe=_given(**recipe),
             queue=queue,
             deadline=deadline and _moment(deadline),
-            labels=dict(_label(text) for text in label or []),
+            labels=dict(_pair("--label", text) for text in label or []),
         )
         job = parse(Job, fields)
         pictures = [_picture(client, source) for source in (content, *style)]
@@ -183,7 +194,7 @@ def submit(
             pass
         done = client.wait(job.id)
         if download is not None:
-            client.store.download(done.output.bucket, done.output.key, download)
+            client.download(done.output, download)
             if done.report_key:
                 client.store.download(done.output.bucket, done.report_key, download.with_suffix(".report.png"))
         if as_json:
@@ -406,10 +417,10 @@ def _picture(client: StyleQueue, source: str) -> ImageRef:
     return client.store.upload_file(path)
 
 
-def _label(text: str) -> tuple[str, str]:
+def _pair(option: str, text: str) -> tuple[str, str]:
     key, equals, value = text.partition("=")
     if not equals:
-        raise InvalidJob(f"--label {text!r} has no '='", "write --label key=value")
+        raise InvalidJob(f"{option} {text!r} has no '='", f"write {option} key=value")
     return key, value
 
 

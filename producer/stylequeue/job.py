@@ -28,12 +28,15 @@ TASK_NAME = "stylequeue.stylize"
 
 MAX_JOB_BYTES = 32 * 1024
 """Of a job as JSON. The broker is no place for data: pictures travel by S3 key."""
+ID_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._-]*$"
+"""Of a job's id: safe as part of a key in Redis and in the store."""
 MAX_ID_CHARS = 128
 MAX_BUCKET_CHARS = 63
 MAX_KEY_BYTES = 1024
 """S3's own limit."""
-MAX_OUTPUT_KEY_BYTES = MAX_KEY_BYTES - len(".report.png")
-"""Beside the picture lie others, under its key and a suffix."""
+SIDE_SUFFIXES = (".json", ".report.png")
+"""Under a picture's key and these lie others beside it; no picture's own key ends so."""
+MAX_OUTPUT_KEY_BYTES = MAX_KEY_BYTES - max(map(len, SIDE_SUFFIXES))
 MAX_STYLES = 8
 MAX_LABELS = 16
 MAX_LABEL_KEY_CHARS = 64
@@ -46,6 +49,8 @@ MAX_STEPS = 10_000
 """Gradient evaluations of one job."""
 MAX_WEIGHT = 1e9
 """Of a loss term; far beyond what any published recipe uses."""
+MAX_LAYER_WEIGHT = 1000.0
+"""Of one layer among several."""
 MAX_TIME_BUDGET_S = 7 * 24 * 3600.0
 MAX_STYLE_WEIGHT = 1000.0
 """Of one style among several."""
@@ -59,9 +64,11 @@ CONTENT_TYPES: dict[ImageFormat, str] = {"jpeg": "image/jpeg", "png": "image/png
 SUFFIXES: dict[ImageFormat, str] = {"jpeg": ".jpg", "png": ".png", "webp": ".webp"}
 
 NetworkName = Literal["auto", "vgg19", "vgg16"]
-OptimizerName = Literal["adam", "lbfgs"]
-PresetName = Literal["painterly", "tf-tutorial"]
+OptimizerName = Literal["adam", "lbfgs", "swift"]
+"""`swift`: L-BFGS, then Adam, both by the frequency: the fewest steps to the same loss."""
+PresetName = Literal["painterly", "tf-tutorial", "tf-keras-2018", "gatys-2016"]
 InitName = Literal["content", "noise", "style", "image"]
+PoolingName = Literal["max", "average"]
 ColoursName = Literal["style", "luminance", "match"]
 
 
@@ -83,6 +90,14 @@ def _check_key(key: str) -> str:
         # Stores that keep objects as files would resolve them: two keys, one object.
         raise ValueError("a key has no '.' or '..' between its slashes")
     return key
+
+
+def _check_output_key(key: str) -> str:
+    if len(key.encode()) > MAX_OUTPUT_KEY_BYTES:
+        raise ValueError(f"an output key has at most {MAX_OUTPUT_KEY_BYTES} bytes: others lie beside it")
+    if key.endswith(SIDE_SUFFIXES):
+        raise ValueError(f"an output key does not end in {' or '.join(SIDE_SUFFIXES)}: what lies beside a picture does")
+    return _check_key(key)
 
 
 class ImageRef(Contract):
@@ -127,7 +142,11 @@ class Output(Contract):
     """Where the painted picture goes, and as what."""
 
     bucket: Bucket = Field(description="Bucket; the worker must be allowed to write it.")
-    key: str | None = Field(None, description="Object key; left out: the job's id with the format's suffix.")
+    key: str | None = Field(
+        None,
+        description=f"Object key, ending neither in {' nor in '.join(SIDE_SUFFIXES)}; "
+        "left out: the job's id with the format's suffix.",
+    )
     format: ImageFormat = "jpeg"
     quality: int = Field(92, ge=1, le=100, description="Of JPEG and WebP; PNG has none.")
     overwrite: bool = Field(False, description="Replace what lies under the key; else that is the error output_exists.")
@@ -136,9 +155,7 @@ class Output(Contract):
     @field_validator("key")
     @classmethod
     def _key(cls, key: str | None) -> str | None:
-        if key is not None and len(key.encode()) > MAX_OUTPUT_KEY_BYTES:
-            raise ValueError(f"an output key has at most {MAX_OUTPUT_KEY_BYTES} bytes: others lie beside it")
-        return key if key is None else _check_key(key)
+        return key if key is None else _check_output_key(key)
 
 
 SizePx = Annotated[
@@ -156,6 +173,19 @@ Colours = Annotated[
     ),
 ]
 Weight = Annotated[float, Field(ge=0, le=MAX_WEIGHT)]
+Layer = Annotated[str, Field(pattern=r"^block([12]_conv[12]|[345]_conv[1-4])$")]
+Layers = Annotated[
+    dict[Layer, Annotated[float, Field(gt=0, le=MAX_LAYER_WEIGHT)]],
+    Field(min_length=1, max_length=16, description="Convolutions by their Keras names, each with its weight."),
+]
+StyleScale = Annotated[
+    float,
+    Field(
+        ge=0.25,
+        le=4,
+        description=f"Longest side of the style picture over the output's, up to {MAX_SIZE_PX} px: stroke size.",
+    ),
+]
 TimeBudget = Annotated[float, Field(gt=0, le=MAX_TIME_BUDGET_S)]
 StopWhen = Annotated[float, Field(gt=0, lt=1)]
 
@@ -181,6 +211,10 @@ class OptimizeRecipe(Contract):
     init_image: ImageRef | None = Field(None, description="With init 'image': squeezed to the content's shape.")
     seed: int | None = Field(None, ge=0, lt=2**32, description="Of the noise. Same seed, same machine: same bytes.")
     network: NetworkName | None = Field(None, description="auto: vgg19 if the worker has it, else vgg16.")
+    pooling: PoolingName | None = None
+    content_layers: Layers | None = None
+    style_layers: Layers | None = None
+    style_scale: StyleScale | None = None
     optimizer: OptimizerName | None = None
     steps: int | None = Field(None, ge=1, le=MAX_STEPS, description="Gradient evaluations, over all scales together.")
     content_weight: Weight | None = Field(None, description="Set by strength unless given.")
@@ -197,6 +231,14 @@ class OptimizeRecipe(Contract):
     def _one_start(self) -> Self:
         if (self.init == "image") != (self.init_image is not None):
             raise ValueError("init 'image' and init_image belong together: give both or neither")
+        return self
+
+    @model_validator(mode="after")
+    def _layers_of_the_network(self) -> Self:
+        if self.network == "vgg16":
+            layers = {**(self.content_layers or {}), **(self.style_layers or {})}
+            if missing := sorted(layer for layer in layers if layer.endswith("conv4")):
+                raise ValueError(f"vgg16 has no {', '.join(missing)}: vgg19 does")
         return self
 
     @model_validator(mode="after")
@@ -232,6 +274,10 @@ class ResolvedOptimizeRecipe(OptimizeRecipe):
     init: InitName
     seed: int = Field(ge=0, lt=2**32)
     network: NetworkName
+    pooling: PoolingName
+    content_layers: Layers
+    style_layers: Layers
+    style_scale: StyleScale
     optimizer: OptimizerName
     steps: int = Field(ge=0, le=MAX_STEPS)
     content_weight: Weight
@@ -256,6 +302,9 @@ def content_weight_of(strength: float) -> float:
     return 0.15 * (1 - strength) / strength + 0.01
 
 
+_STYLE_LAYERS = [f"block{block}_conv1" for block in range(1, 6)]
+_ALIKE = dict.fromkeys(_STYLE_LAYERS, 1 / len(_STYLE_LAYERS))
+
 PRESETS: dict[PresetName, ResolvedOptimizeRecipe] = {
     "painterly": ResolvedOptimizeRecipe(
         preset="painterly",
@@ -265,6 +314,10 @@ PRESETS: dict[PresetName, ResolvedOptimizeRecipe] = {
         init="content",
         seed=0,
         network="auto",
+        content_layers={"block4_conv2": 1.0},
+        style_layers=dict(zip(_STYLE_LAYERS, (0.3, 0.25, 0.2, 0.15, 0.1), strict=True)),
+        pooling="max",
+        style_scale=1.0,
         optimizer="adam",
         steps=140,
         content_weight=content_weight_of(0.5),
@@ -280,11 +333,53 @@ PRESETS: dict[PresetName, ResolvedOptimizeRecipe] = {
         init="content",
         seed=0,
         network="auto",
+        content_layers={"block5_conv2": 1.0},
+        style_layers=_ALIKE,
+        pooling="max",
+        style_scale=1.0,
         optimizer="adam",
         steps=1000,
         content_weight=1e4,
         style_weight=1e-2,
         variation_weight=30.0,
+    ),
+    # Raymond Yuan, "Neural style transfer: creating art with deep learning using tf.keras and eager execution" (2018).
+    "tf-keras-2018": ResolvedOptimizeRecipe(
+        preset="tf-keras-2018",
+        size=512,
+        strength=None,
+        colours="style",
+        init="content",
+        seed=0,
+        network="auto",
+        content_layers={"block5_conv2": 1.0},
+        style_layers=_ALIKE,
+        pooling="max",
+        style_scale=1.0,
+        optimizer="adam",
+        steps=1000,
+        content_weight=1e3,
+        style_weight=1e-2,
+        variation_weight=0.0,
+    ),
+    # Gatys, Ecker and Bethge, "Image style transfer using convolutional neural networks" (CVPR 2016).
+    "gatys-2016": ResolvedOptimizeRecipe(
+        preset="gatys-2016",
+        size=512,
+        strength=None,
+        colours="style",
+        init="noise",
+        seed=0,
+        network="auto",
+        content_layers={"block4_conv2": 1.0},
+        style_layers=_ALIKE,
+        pooling="average",
+        style_scale=1.0,
+        optimizer="lbfgs",
+        steps=500,
+        content_weight=1e-3,
+        style_weight=1.0,
+        variation_weight=0.0,
     ),
 }
 
@@ -316,7 +411,7 @@ class Job(Contract):
 
     id: str = Field(
         default_factory=_new_id,
-        pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$",
+        pattern=ID_PATTERN,
         max_length=MAX_ID_CHARS,
         description="Names this job for ever; the same id with the same content is the same job. Left out: a UUIDv7.",
     )
@@ -326,7 +421,11 @@ class Job(Contract):
     output: Output
     recipe: Recipe = Field(default_factory=OptimizeRecipe)
     queue: QueueName | None = Field(None, description="Left out: fast for the fast method, else paint.")
-    deadline: AwareDatetime | None = Field(None, description="No picture is wanted after it: the job expires.")
+    deadline: AwareDatetime | None = Field(
+        None,
+        description="No picture is wanted after it: the job expires. At most 30 days ahead: the client refuses one "
+        "further off, the ledger brings it to that.",
+    )
     labels: dict[
         Annotated[str, Field(min_length=1, max_length=MAX_LABEL_KEY_CHARS)],
         Annotated[str, Field(max_length=MAX_LABEL_VALUE_CHARS)],
@@ -336,6 +435,11 @@ class Job(Contract):
     def _fits_a_message(self) -> Self:
         if (size_bytes := len(self.canonical_json().encode())) > MAX_JOB_BYTES:
             raise ValueError(f"the job takes {size_bytes} bytes as JSON, at most {MAX_JOB_BYTES} are allowed")
+        return self
+
+    @model_validator(mode="after")
+    def _lies_beside_no_other(self) -> Self:
+        _check_output_key(self.output_key)
         return self
 
     def canonical_json(self) -> str:
@@ -384,6 +488,11 @@ def parse(model: type[_M], data: object) -> _M:
         ) from None
 
 
+def is_job_id(text: str) -> bool:
+    """Whether `text` can be a job's id."""
+    return len(text) <= MAX_ID_CHARS and re.fullmatch(ID_PATTERN, text) is not None
+
+
 def work_keys(job_id: str) -> list[str]:
     """Keys in the work bucket that belong to a job: its checkpoint and its preview."""
     return [checkpoint_key(job_id), preview_key(job_id)]
@@ -400,7 +509,7 @@ def preview_key(job_id: str) -> str:
 
 
 def parse_job(data: object, *, default_id: str) -> Job:
-    """A job as it came off the queue. One without an id takes `default_id` (its Celery task id).
+    """A job as it came off the queue. One without an id, or with null for one, takes `default_id` (its task id).
 
     Raises InvalidJob with code `invalid_job`, or `schema_too_new` where a newer producer wrote it.
     """
@@ -413,7 +522,7 @@ def parse_job(data: object, *, default_id: str) -> Job:
             "upgrade the workers before the producers",
             Code.SCHEMA_TOO_NEW,
         )
-    return parse(Job, {"id": default_id, **data})
+    return parse(Job, {**data, "id": default_id if data.get("id") is None else data["id"]})
 
 
 def fingerprint(

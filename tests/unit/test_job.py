@@ -94,6 +94,23 @@ def test_odd_but_legal_keys_are_taken_as_they_are(key: str) -> None:
     assert make_job(content={"bucket": "uploads", "key": key}).content.key == key
 
 
+@pytest.mark.parametrize("key", ["site/config.json", "photo.jpg.json", "photo.jpg.report.png", ".json"])
+def test_no_picture_lies_where_something_beside_a_picture_could(key: str) -> None:
+    message = refused(output={"bucket": "results", "key": key}).message
+    assert "output.key" in message
+    assert "does not end in .json or .report.png" in message
+
+
+@pytest.mark.parametrize("key", ["config.jsonl.jpg", "report.png", "json", "a.json/b.png"])
+def test_keys_that_only_look_like_those_of_something_beside_a_picture_are_taken(key: str) -> None:
+    assert make_job(output={"bucket": "results", "key": key}).output_key == key
+
+
+def test_a_key_made_of_the_id_lies_beside_no_other_picture() -> None:
+    assert ".report.png" in refused(id="photo.report", output={"bucket": "results", "format": "png"}).message
+    assert make_job(id="photo.report").output_key == "photo.report.jpg"
+
+
 def test_a_job_too_large_for_a_message_is_refused() -> None:
     long_key = {"bucket": "uploads", "key": "ü" * (MAX_KEY_BYTES // 2), "version_id": "v" * 1024}
     labels = {str(n): "🖼" * 256 for n in range(16)}
@@ -122,6 +139,7 @@ def test_what_is_no_address_is_refused(uri: str) -> None:
 def test_a_message_without_an_id_takes_the_given_one() -> None:
     assert parse_job(job_fields(), default_id="task-1").id == "task-1"
     assert parse_job(job_fields(id="mine"), default_id="task-1").id == "mine"
+    assert parse_job(job_fields(id=None), default_id="task-1").id == "task-1"
 
 
 @pytest.mark.parametrize("payload", [None, [], "job", 7, {"content": None}])
@@ -192,6 +210,18 @@ def test_an_image_to_start_from_is_given_with_init_image_or_not_at_all() -> None
     resolved = resolve(OptimizeRecipe.model_validate({"init": "image", "init_image": start}))
     assert resolved.model_dump()["init_image"]["key"] == "start.jpg"
     assert type(resolved).model_validate_json(resolved.model_dump_json()) == resolved
+
+
+@pytest.mark.parametrize("layers", [{}, {"block6_conv1": 1}, {"block1_conv3": 1}, {"block1_conv1": 0}, {"pool": 1}])
+def test_layers_are_convolutions_with_weights(layers: dict[str, float]) -> None:
+    for field in ("content_layers", "style_layers"):
+        assert field in refused(recipe={"method": "optimize", field: layers}).message
+
+
+def test_layers_that_only_vgg19_has() -> None:
+    fourth = {"block3_conv4": 1.0}
+    assert "vgg16" in refused(recipe={"method": "optimize", "network": "vgg16", "style_layers": fourth}).message
+    assert resolve(OptimizeRecipe(network="vgg19", style_layers=fourth)).model_dump()["style_layers"] == fourth
 
 
 def test_resolving_twice_changes_nothing() -> None:

@@ -15,7 +15,16 @@ from PIL.Image import Resampling
 
 from stylequeue.errors import Code, Permanent, Preempted
 from stylequeue.events import StoredPicture, SucceededData
-from stylequeue.job import CONTENT_TYPES, Job, ResolvedRecipe, fingerprint, resolve
+from stylequeue.job import (
+    CONTENT_TYPES,
+    MAX_SIZE_PX,
+    MIN_SIDE_PX,
+    Job,
+    ResolvedOptimizeRecipe,
+    ResolvedRecipe,
+    fingerprint,
+    resolve,
+)
 from stylequeue.ledger import Ledger
 from stylequeue.settings import Settings
 from stylequeue.store import FINGERPRINT_METADATA, ObjectInfo, Store
@@ -88,10 +97,10 @@ class Maker:
         with clock.stage("fetch"):
             # All looks before any read: a missing style should not cost the download of the content.
             found = [self.store.look(image) for image in (job.content, *(style.image for style in job.styles))]
-            found_init = job.init_image and self.store.look(job.init_image)
+            found_init = self.store.look(job.init_image) if job.init_image else None
         mark = fingerprint(
             content_version=found[0].version,
-            init_version=found_init and found_init.version,
+            init_version=found_init.version if found_init else None,
             style_versions=tuple(info.version for info in found[1:]),
             style_weights=tuple(style.weight for style in job.styles),
             recipe=recipe,
@@ -102,8 +111,9 @@ class Maker:
         if reused := self._reuse(job, holder, mark):
             return reused
         with clock.stage("fetch"):
-            content, *styles = (self._picture(info, recipe.size) for info in found)
-            start = found_init and self._picture(found_init, recipe.size)
+            content = self._picture(found[0], recipe.size)
+            styles = [self._picture(info, style_size_px(recipe)) for info in found[1:]]
+            start = self._picture(found_init, recipe.size) if found_init else None
 
         with clock.stage("paint"):
             weighted = list(zip(styles, (style.weight for style in job.styles), strict=True))
@@ -210,7 +220,7 @@ class Maker:
                 try:
                     holder.step(step)
                 except Preempted:
-                    workbench.save()
+                    workbench.save_if_possible()
                     raise
                 if holder.keep:
                     painting.partial = step.step < step.steps
@@ -253,6 +263,12 @@ class Maker:
             size_bytes=stored.size_bytes,
             content_type=content_type,
         )
+
+
+def style_size_px(recipe: ResolvedRecipe) -> int:
+    """Longest side of the style pictures: a network knows strokes by their size in pixels."""
+    scale = recipe.style_scale if isinstance(recipe, ResolvedOptimizeRecipe) else 1
+    return min(max(round(scale * recipe.size), MIN_SIDE_PX), MAX_SIZE_PX)
 
 
 class Clock:

@@ -45,6 +45,17 @@ def gram_loss(statistics: Statistics, target: Statistics) -> tf.Tensor:
 GRAM = StyleMeasure(lambda features: {"gram": gram(features)}, lambda statistics: statistics, gram_loss)
 
 
+def gatys_loss(statistics: Statistics, target: Statistics) -> tf.Tensor:
+    """sum (G - A)^2 / (4 channels^2 pixels^2) for Gram matrices that are sums over the pixels (Gatys et al., 2016).
+
+    Here they are means, so that a style picture of another size than the content's is measured alike.
+    """
+    return gram_loss(statistics, target) / 4
+
+
+GATYS = StyleMeasure(GRAM.statistics, GRAM.target, gatys_loss)
+
+
 def mean_and_covariance(features: tf.Tensor) -> Statistics:
     """Mean [channels] and covariance [channels, channels] of the features over the pixels."""
     mean = tf.reduce_mean(features, axis=(0, 1, 2))
@@ -123,6 +134,11 @@ _ROOT_ITERATIONS = 14
 def mean_square(values: tf.Tensor, target: tf.Tensor) -> tf.Tensor:
     """Mean squared difference."""
     return tf.reduce_mean(tf.square(values - target))
+
+
+def half_square(values: tf.Tensor, target: tf.Tensor) -> tf.Tensor:
+    """Half the squared distance."""
+    return tf.reduce_sum(tf.square(values - target)) / 2
 
 
 def relative_square(values: tf.Tensor, target: tf.Tensor) -> tf.Tensor:

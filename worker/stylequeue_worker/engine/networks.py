@@ -6,8 +6,9 @@ precision and one set of outputs, and here both belong to the recipe.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from functools import cache
+from importlib.resources import files
 from pathlib import Path
 
 import keras
@@ -15,6 +16,9 @@ import numpy as np
 import tensorflow as tf
 
 from stylequeue.errors import Code, Permanent
+from stylequeue.job import PoolingName
+
+from .pictures import scaled
 
 _KERAS_MODELS = {"vgg16": keras.applications.VGG16, "vgg19": keras.applications.VGG19}
 _IMAGENET_MEAN_BGR = (103.939, 116.779, 123.68)
@@ -29,8 +33,15 @@ class Vgg:
     Arithmetic is done in `dtype`; bfloat16 halves the time where the processor knows it.
     """
 
-    def __init__(self, kernels: Mapping[str, tuple[np.ndarray, np.ndarray]], dtype: tf.DType = tf.float32) -> None:
+    def __init__(
+        self,
+        kernels: Mapping[str, tuple[np.ndarray, np.ndarray]],
+        dtype: tf.DType = tf.float32,
+        pooling: PoolingName = "max",
+    ) -> None:
         self.dtype = dtype
+        self._pool = {"max": tf.nn.max_pool2d, "average": tf.nn.avg_pool2d}[pooling]
+        self._pooling: PoolingName = pooling
         self._kernels = kernels
         self._constants = {
             layer: (tf.constant(kernel, dtype), tf.constant(bias, dtype)) for layer, (kernel, bias) in kernels.items()
@@ -38,12 +49,42 @@ class Vgg:
 
     def cast(self, dtype: tf.DType) -> Vgg:
         """The same network computing in `dtype`."""
-        return self if dtype == self.dtype else Vgg(self._kernels, dtype)
+        return self if dtype == self.dtype else Vgg(self._kernels, dtype, self._pooling)
 
-    def features(self, picture: tf.Tensor, layers: Collection[str]) -> dict[str, tf.Tensor]:
+    def pooled(self, pooling: PoolingName) -> Vgg:
+        """The same network with this pooling."""
+        return self if pooling == self._pooling else Vgg(self._kernels, self.dtype, pooling)
+
+    @property
+    def layers(self) -> Collection[str]:
+        """The convolutions' names, in order."""
+        return self._kernels.keys()
+
+    def rescaled(self, pictures: Iterable[tf.Tensor]) -> Vgg:
+        """The network with each filter scaled so that its mean activation over `pictures` is 1 (Gatys et al., 2016).
+
+        What the next layer sees is scaled back, so that it computes what it did: features change by a factor a channel.
+        Filters that none of the pictures wakes stay as they are. pictures: [1, H, W, 3] in [0, 1].
+        """
+        sums, count = dict.fromkeys(self._kernels, 0.0), 0
+        for picture in pictures:
+            count += 1
+            for layer, features in self.features(picture, self._kernels).items():
+                sums[layer] += tf.reduce_mean(tf.cast(features, tf.float64), axis=(0, 1, 2)).numpy()
+        kernels, before = {}, np.ones(3)
+        for layer, (kernel, bias) in self._kernels.items():
+            after = np.where(sums[layer] > 0, sums[layer] / count, 1)
+            kernels[layer] = (kernel * before[:, None] / after, bias / after)
+            before = after
+        return Vgg(kernels, self.dtype, self._pooling)
+
+    def features(
+        self, picture: tf.Tensor, layers: Collection[str], tap: Callable[[str, tf.Tensor], tf.Tensor] | None = None
+    ) -> dict[str, tf.Tensor]:
         """Activations (after ReLU) of the named layers, and no work beyond the deepest of them.
 
         picture: [1, H, W, 3] in [0, 1], any float dtype; returns {layer: [1, h, w, channels] in the network's dtype}.
+        `tap` is called with each named layer and its activations; what it returns goes on in their place.
         Raises ValueError for a layer the network does not have.
         """
         if missing := set(layers) - set(self._kernels):
@@ -54,10 +95,10 @@ class Vgg:
         for layer, (kernel, bias) in self._constants.items():
             if not layer.startswith(block):
                 block = layer.split("_")[0]
-                x = tf.nn.max_pool2d(x, ksize=2, strides=2, padding="VALID")
+                x = self._pool(x, ksize=2, strides=2, padding="VALID")
             x = tf.nn.relu(tf.nn.bias_add(tf.nn.conv2d(x, kernel, strides=1, padding="SAME"), bias))
             if layer in layers:
-                found[layer] = x
+                found[layer] = x = tap(layer, x) if tap else x
             if len(found) == len(layers):
                 break
         return found
@@ -86,6 +127,14 @@ def fast_dtype() -> tf.DType:
     except OSError:
         return tf.float32
     return tf.bfloat16 if flags & _BFLOAT16_FLAGS and not tf.config.list_physical_devices("GPU") else tf.float32
+
+
+def sample_pictures() -> list[tf.Tensor]:
+    """The sample pictures that come with the project, three photographs and three paintings, at half their size."""
+    samples = files("stylequeue") / "local" / "samples"
+    names = sorted(sample.name for sample in samples.iterdir() if sample.name.endswith(".jpg"))
+    pictures = [tf.io.decode_jpeg((samples / name).read_bytes())[None] / 255 for name in names]
+    return [scaled(tf.cast(picture, tf.float32), 0.5) for picture in pictures]
 
 
 def load(name: str, path: Path) -> Vgg:

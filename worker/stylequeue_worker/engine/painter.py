@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import itertools
+import math
+from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import cast
@@ -10,15 +12,17 @@ from typing import cast
 import numpy as np
 import tensorflow as tf
 
-from stylequeue.job import PresetName, ResolvedOptimizeRecipe
+from stylequeue.errors import Code, Permanent
+from stylequeue.job import ResolvedOptimizeRecipe
 
 from .descent import Evaluate, Iterate, Moments, adam, lbfgs
 from .engine import Cut, State, Step
-from .networks import Vgg, fast_dtype
+from .networks import Vgg, fast_dtype, sample_pictures
 from .objective import TERMS, Objective, View
 from .pictures import resize, scaled
-from .presets import PRESETS, Preset
+from .presets import Preset, preset_of
 from .safety import Clock, Standstill, lenient, rolled_back, strict
+from .swift import swift
 
 _MIN_SCALED_SIDE_PX = 64
 """Of the shorter side: coarser stages hold too little of the content to be worth a step."""
@@ -58,6 +62,8 @@ class Position:
     picture: tf.Tensor | None
     moments: Moments | None
     spent_s: float
+    best: float
+    """The least loss at this stage; followed only where the preset keeps the picture that had it."""
     cut: Cut | None
     """What ended a stage early so far."""
 
@@ -69,7 +75,7 @@ class Position:
 
     def state(self) -> State:
         """As plain arrays."""
-        plain = {name: getattr(self, name) for name in ("number", "taken", "done", "spent_s")}
+        plain = {name: getattr(self, name) for name in ("number", "taken", "done", "spent_s", "best")}
         parts = {name: np.array(value) for name, value in plain.items()}
         parts |= {"picture": np.asarray(self.picture), "cut": np.array(self.cut or "")}
         if self.moments:
@@ -90,6 +96,7 @@ class Position:
             picture=tf.constant(state["picture"], dtype),
             moments=moments,
             spent_s=float(state["spent_s"]),
+            best=float(state["best"]),
             cut=cast("Cut | None", str(state["cut"]) or None),
         )
 
@@ -99,7 +106,7 @@ class Painter:
 
     def __init__(self, network: Vgg) -> None:
         self._network = network
-        self._objectives: dict[tuple[PresetName, tf.DType], Objective] = {}
+        self._objectives: deque[Objective] = deque(maxlen=_KEPT)
 
     def paint(
         self,
@@ -114,12 +121,20 @@ class Painter:
 
         `dtype` is the precision of picture and losses; of the network, too, unless the preset allows less.
         """
-        preset = PRESETS[recipe.preset]
-        # The line search of L-BFGS cannot tell bfloat16's noise from descent.
-        reduced = preset.reduced_precision and recipe.optimizer == "adam"
-        objective = self._objective(recipe.preset, fast_dtype() if reduced else dtype)
+        preset = preset_of(recipe)
+        if missing := {*preset.content_layers, *preset.style_layers} - set(self._network.layers):
+            raise Permanent(
+                Code.RECIPE_UNSUPPORTED,
+                f"this worker's network has no layers {', '.join(sorted(missing))}",
+                "take layers of VGG-16, or run `stylequeue models pull vgg19` on the worker",
+            )
+        # The line search of L-BFGS cannot tell bfloat16's noise from descent, as soon as little is left of that.
+        reduced = recipe.optimizer == "swift" or (preset.reduced_precision and recipe.optimizer == "adam")
+        objective = self._objective(preset, fast_dtype() if reduced else dtype)
         left_off = Position.read(resume, dtype) if resume else None
-        at = left_off or Position(number=0, taken=0, done=0, picture=None, moments=None, spent_s=0, cut=None)
+        at = left_off or Position(
+            number=0, taken=0, done=0, picture=None, moments=None, spent_s=0, best=math.inf, cut=None
+        )
         clock = Clock(recipe.time_budget_s, at.spent_s)
         stages = schedule(preset, min(content.shape[1:3]), recipe.steps)
         work = sum(stage.work for stage in stages)
@@ -135,18 +150,25 @@ class Painter:
             first = _first(recipe, content_now.numpy(), styles[0][0], start) if at.picture is None else at.picture
             start_now = resize(tf.constant(first, dtype), *content_now.shape[1:3])
             standstill = Standstill(recipe.stop_when)
-            descent = _descend(objective, recipe, start_now, content_now, styles_now, at.moments if before else None)
+            moments = at.moments if before else None
+            descent = _descend(objective, recipe, start_now, content_now, styles_now, moments, stage.steps, before)
+            best = at.best if before else math.inf
             for taken, iterate in enumerate(itertools.islice(descent, stage.steps - before), before + 1):
+                total = float(iterate.evaluation.total)
+                picture = iterate.picture
+                if preset.best_kept:
+                    picture, best = (picture, total) if total < best else (at.picture, best)
                 cut: Cut | None = None
                 if clock.is_past(time_share):
                     cut = "time_budget"
-                elif standstill.reached(float(iterate.evaluation.total)):
+                elif standstill.reached(total):
                     cut = "stop_when"
                 at = Position(
                     number=number,
                     taken=stage.steps if cut else taken,
                     done=at.done + 1,
-                    picture=iterate.picture,
+                    picture=picture,
+                    best=best,
                     moments=iterate.moments,
                     spent_s=clock.spent_s,
                     cut=cut or at.cut,
@@ -159,10 +181,20 @@ class Painter:
             # It had left off behind its last step.
             yield at.step(recipe.steps, {}, 1.0)
 
-    def _objective(self, preset: PresetName, dtype: tf.DType) -> Objective:
-        if (preset, dtype) not in self._objectives:
-            self._objectives[preset, dtype] = Objective(self._network.cast(dtype), PRESETS[preset])
-        return self._objectives[preset, dtype]
+    def _objective(self, preset: Preset, dtype: tf.DType) -> Objective:
+        for kept in self._objectives:
+            if (kept.preset, kept.network.dtype) == (preset, dtype):
+                return kept
+        network = self._network.pooled(preset.pooling)
+        if preset.rescaled:
+            network = network.rescaled(sample_pictures())
+        objective = Objective(network.cast(dtype), preset)
+        self._objectives.append(objective)
+        return objective
+
+
+_KEPT = 4
+"""Objectives: any mixture of layers is one more."""
 
 
 def _first(
@@ -189,6 +221,8 @@ def _descend(
     content: tf.Tensor,
     styles: Sequence[tuple[tf.Tensor, float]],
     moments: Moments | None,
+    steps: int,
+    taken: int,
 ) -> Iterator[Iterate]:
     """The recipe's descent from `start`, or on with Adam's `moments`, all pictures at the same scale."""
     style = objective.style_target(styles)
@@ -202,6 +236,8 @@ def _descend(
     if recipe.optimizer == "lbfgs":
         # Its picture of the curvature holds only while the objective stays the same.
         return lbfgs(lenient(measured(views[0])), start)
+    if recipe.optimizer == "swift":
+        return swift(measured(views[0]), start, steps, taken, moments)
     turns = [strict(measured(view)) for view in views]
     rule = objective.preset.adam
 

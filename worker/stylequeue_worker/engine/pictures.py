@@ -43,7 +43,7 @@ def in_colours_of(picture: np.ndarray, content: np.ndarray) -> np.ndarray:
     root, inverse = _power(from_covariance, 0.5), _power(from_covariance, -0.5)
     map_ = inverse @ _power(root @ to_covariance @ root, 0.5) @ inverse
     moved = (theirs - from_mean) @ map_ + to_mean
-    return np.clip(moved, 0, 1).astype(np.float32).reshape(picture.shape)
+    return np.asarray(np.clip(moved, 0, 1), np.float32).reshape(picture.shape)
 
 
 _FLOOR = 1e-6
@@ -64,7 +64,7 @@ def with_chroma_of(picture: np.ndarray, content: np.ndarray) -> np.ndarray:
 
     In YIQ lightness enters red, green and blue alike, so it is enough to add the difference.
     """
-    return np.clip(content + ((picture - content) @ _LUMA)[..., None], 0, 1)
+    return np.asarray(np.clip(content + ((picture - content) @ _LUMA)[..., None], 0, 1))
 
 
 def scaled(picture: tf.Tensor, scale: float) -> tf.Tensor:

@@ -3,16 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
 import tensorflow as tf
 
-from stylequeue.job import PresetName
+from stylequeue.job import PRESETS as RECIPES
+from stylequeue.job import PoolingName, PresetName, ResolvedOptimizeRecipe
 
 from .descent import AdamRule
-from .losses import GRAM, WASSERSTEIN, StyleMeasure, mean_square, relative_square, roughness, total_variation
-
-_STYLE_LAYERS = tuple(f"block{block}_conv1" for block in range(1, 6))
+from .losses import (
+    GATYS,
+    GRAM,
+    WASSERSTEIN,
+    StyleMeasure,
+    half_square,
+    mean_square,
+    relative_square,
+    roughness,
+    total_variation,
+)
 
 
 @dataclass(frozen=True)
@@ -27,9 +36,7 @@ class Scale:
 class Preset:
     """How the terms are measured, and how the picture gets from coarse to fine."""
 
-    content_layers: Mapping[str, float]
     content_loss: Callable[[tf.Tensor, tf.Tensor], tf.Tensor]
-    style_layers: Mapping[str, float]
     style: StyleMeasure
     variation: Callable[[tf.Tensor], tf.Tensor]
     scales: tuple[Scale, ...]
@@ -40,14 +47,29 @@ class Preset:
     """Where the picture lies on the network's pooling grid, step after step: else the grid shows as a fine weave."""
     reduced_precision: bool = False
     """Whether the network may compute in bfloat16 where the processor does that faster."""
+    rescaled: bool = False
+    """Whether each filter of the network is scaled so that its mean activation on sample pictures is 1."""
+    best_kept: bool = False
+    """Whether the picture of the step with the least loss is shown instead of the newest."""
+    content_layers: Mapping[str, float] = field(default_factory=dict)
+    style_layers: Mapping[str, float] = field(default_factory=dict)
+    pooling: PoolingName = "max"
 
 
-PRESETS: dict[PresetName, Preset] = {
+def preset_of(recipe: ResolvedOptimizeRecipe) -> Preset:
+    """The recipe's preset with the recipe's layers and pooling."""
+    return replace(
+        _MANNERS[recipe.preset],
+        content_layers=recipe.content_layers,
+        style_layers=recipe.style_layers,
+        pooling=recipe.pooling,
+    )
+
+
+_MANNERS: dict[PresetName, Preset] = {
     # Ours. The measurements behind each choice are in docs/engine.md.
     "painterly": Preset(
-        content_layers={"block4_conv2": 1.0},
         content_loss=relative_square,
-        style_layers=dict(zip(_STYLE_LAYERS, (0.3, 0.25, 0.2, 0.15, 0.1), strict=True)),
         style=WASSERSTEIN,
         variation=roughness,
         scales=(Scale(0.5, 3 / 7), Scale(0.707, 2 / 7), Scale(1.0, 2 / 7)),
@@ -58,12 +80,31 @@ PRESETS: dict[PresetName, Preset] = {
     ),
     # TensorFlow documentation, "Neural style transfer" (2019), to the letter.
     "tf-tutorial": Preset(
-        content_layers={"block5_conv2": 1.0},
         content_loss=mean_square,
-        style_layers=dict.fromkeys(_STYLE_LAYERS, 1 / len(_STYLE_LAYERS)),
         style=GRAM,
         variation=total_variation,
         scales=(Scale(1.0, 1.0),),
         adam=AdamRule(learning_rate=0.02, beta1=0.99, beta2=0.999, epsilon=0.1),
     ),
+    # It works on values in [0, 255] at rate 5 and epsilon 0.1: the same steps in [0, 1].
+    "tf-keras-2018": Preset(
+        content_loss=mean_square,
+        style=GRAM,
+        variation=total_variation,
+        scales=(Scale(1.0, 1.0),),
+        adam=AdamRule(learning_rate=5 / 255, beta1=0.99, beta2=0.999, epsilon=0.1 * 255),
+        best_kept=True,
+    ),
+    "gatys-2016": Preset(
+        content_loss=half_square,
+        style=GATYS,
+        variation=total_variation,
+        scales=(Scale(1.0, 1.0),),
+        # The paper knows L-BFGS only; these are the tutorial's.
+        adam=AdamRule(learning_rate=0.02, beta1=0.99, beta2=0.999, epsilon=0.1),
+        rescaled=True,
+    ),
 }
+
+PRESETS: dict[PresetName, Preset] = {name: preset_of(recipe) for name, recipe in RECIPES.items()}
+"""Each as it is where the recipe says nothing else."""

@@ -1,0 +1,122 @@
+"""Presets `tf-keras-2018` and `gatys-2016` against their publications, derived again: losses, gradient, picture."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from stylequeue.job import OptimizeRecipe, PresetName, ResolvedOptimizeRecipe, resolve
+from stylequeue_worker import models
+from stylequeue_worker.engine.descent import Evaluation
+from stylequeue_worker.engine.networks import Vgg, load, sample_pictures
+from stylequeue_worker.engine.objective import Objective
+from stylequeue_worker.engine.painter import Painter
+from stylequeue_worker.engine.presets import PRESETS
+from tests.engine.conftest import Picture
+from tests.support.published import Gatys2016, TfKeras2018
+
+TOLERANCE = 1e-6
+
+
+@pytest.fixture
+def vgg16_path(model_dir: Path) -> Path:
+    path = models.find("vgg16", model_dir)
+    assert path
+    return path
+
+
+def evaluated(
+    network: Vgg, preset: PresetName, content: np.ndarray, style: np.ndarray, picture: tf.Tensor
+) -> Evaluation:
+    recipe = resolve(OptimizeRecipe(preset=preset))
+    assert isinstance(recipe, ResolvedOptimizeRecipe)
+    objective = Objective(network, PRESETS[preset])
+    content64 = tf.constant(content)
+    [view] = objective.views(content64)
+    weights = {
+        "content": recipe.content_weight,
+        "style": recipe.style_weight,
+        "variation": recipe.variation_weight,
+    }
+    evaluation: Evaluation = objective.evaluate(
+        picture,
+        objective.content_target(content64, view),
+        objective.style_target([(tf.constant(style), 1.0)]),
+        {term: tf.constant(weight, tf.float64) for term, weight in weights.items()},
+        view,
+    )
+    return evaluation
+
+
+def test_tf_keras_2018(vgg16_path: Path, photo: Picture, stripes: Picture) -> None:
+    content, style, elsewhere = (p.astype(np.float64) for p in (photo(height=48), stripes(48), photo("coffee", 48)))
+    theirs = TfKeras2018("vgg16", vgg16_path, content, style)
+    network = load("vgg16", vgg16_path).cast(tf.float64)
+    picture = tf.constant(elsewhere)
+    ours = evaluated(network, "tf-keras-2018", content, style, picture)
+    with tf.GradientTape() as tape:
+        tape.watch(picture)
+        total = theirs.total(picture)
+    gradient = tape.gradient(total, picture).numpy()
+    np.testing.assert_allclose(ours.total, total, rtol=TOLERANCE)
+    np.testing.assert_allclose(ours.gradient, gradient, rtol=0, atol=TOLERANCE * np.abs(gradient).max())
+
+    recipe = resolve(OptimizeRecipe(preset="tf-keras-2018", steps=8))
+    assert isinstance(recipe, ResolvedOptimizeRecipe)
+    [*_, last] = Painter(network).paint(
+        content.astype(np.float32), [(style.astype(np.float32), 1.0)], recipe, tf.float64
+    )
+    painted = theirs.painted(content.astype(np.float32).astype(np.float64), 8)
+    assert np.abs(painted - content).max() > 0.05
+    np.testing.assert_allclose(last.picture, painted, rtol=0, atol=1e-5)
+
+
+def test_the_best_picture_is_kept(vgg16_path: Path, photo: Picture, stripes: Picture) -> None:
+    # At rate 5 and so great a content weight the first step from the content leads upwards.
+    recipe = resolve(OptimizeRecipe(preset="tf-keras-2018", steps=2, content_weight=1e6))
+    assert isinstance(recipe, ResolvedOptimizeRecipe)
+    steps = list(Painter(load("vgg16", vgg16_path)).paint(photo(height=32), [(stripes(32), 1.0)], recipe))
+    weights = {"content": 1e6, "style": 1e-2, "variation": 0.0}
+    totals = [sum(weights[term] * loss for term, loss in step.losses.items()) for step in steps]
+    assert totals[-1] > min(totals)
+    best = int(np.argmin(totals))
+    for step in steps[best:]:
+        np.testing.assert_array_equal(step.picture, steps[best].picture)
+
+
+def test_gatys_2016(vgg16_path: Path, photo: Picture, stripes: Picture) -> None:
+    content, style, elsewhere = (p.astype(np.float64) for p in (photo(height=48), stripes(48), photo("coffee", 48)))
+    samples = [photo("chelsea", 40, 64).astype(np.float64), photo("rocket", 32).astype(np.float64)]
+    theirs = Gatys2016("vgg16", vgg16_path, content, style, samples)
+    network = load("vgg16", vgg16_path).cast(tf.float64).pooled("average").rescaled(map(tf.constant, samples))
+    picture = tf.constant(elsewhere)
+    ours = evaluated(network, "gatys-2016", content, style, picture)
+    with tf.GradientTape() as tape:
+        tape.watch(picture)
+        terms = theirs.terms(picture)
+        total = 1e-3 * terms["content"] + terms["style"]
+    for term, loss in terms.items():
+        np.testing.assert_allclose(ours.terms[term], loss, rtol=TOLERANCE)
+    gradient = tape.gradient(total, picture).numpy()
+    np.testing.assert_allclose(ours.gradient, gradient, rtol=0, atol=TOLERANCE * np.abs(gradient).max())
+
+
+def test_the_painter_takes_the_rescaled_network(vgg16_path: Path, photo: Picture, stripes: Picture) -> None:
+    recipe = resolve(OptimizeRecipe(preset="gatys-2016", steps=1))
+    assert isinstance(recipe, ResolvedOptimizeRecipe)
+    plain = load("vgg16", vgg16_path)
+    [step] = Painter(plain).paint(photo(height=32), [(stripes(32), 1.0)], recipe)
+    noise = np.random.default_rng(0).uniform(size=(1, 32, 32, 3))
+    rescaled = plain.pooled("average").rescaled(sample_pictures())
+    wanted = evaluated(
+        rescaled.cast(tf.float64),
+        "gatys-2016",
+        photo(height=32).astype(np.float64),
+        stripes(32).astype(np.float64),
+        tf.constant(noise),
+    )
+    for term in ("content", "style"):
+        np.testing.assert_allclose(step.losses[term], wanted.terms[term], rtol=1e-3)
