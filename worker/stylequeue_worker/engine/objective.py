@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
+from functools import partial
 from typing import TypeAlias
 
 import tensorflow as tf
@@ -38,12 +39,18 @@ class Objective:
             for shifts in self.preset.shifts_px
         ]
 
-    def extract(self, picture: tf.Tensor, layers: Collection[str], view: View) -> dict[str, tf.Tensor]:
+    def extract(
+        self,
+        picture: tf.Tensor,
+        layers: Collection[str],
+        view: View,
+        tap: Callable[[str, tf.Tensor], tf.Tensor] | None = None,
+    ) -> dict[str, tf.Tensor]:
         """Features of `picture` [1, H, W, 3] at `layers`, without those of the margin, in the picture's precision."""
         laid = tf.pad(picture, view, "REFLECT")
         return {
-            layer: tf.cast(_without_margin(features, view, stride_px(layer)), picture.dtype)
-            for layer, features in self.network.features(laid, layers).items()
+            layer: _without_margin(features, view, stride_px(layer), picture.dtype)
+            for layer, features in self.network.features(laid, layers, tap).items()
         }
 
     def content_target(self, content: tf.Tensor, view: View) -> dict[str, tf.Tensor]:
@@ -75,8 +82,16 @@ class Objective:
     ) -> dict[str, tf.Tensor]:
         """The three losses, without weights."""
         preset = self.preset
-        features = self.extract(picture, {*preset.content_layers, *preset.style_layers}, view)
-        statistics = {layer: preset.style.statistics(features[layer]) for layer in preset.style_layers}
+        statistics: dict[str, Statistics] = {}
+
+        def tap(layer: str, features: tf.Tensor) -> tf.Tensor:
+            if layer not in preset.style_layers:
+                return features
+            own = partial(_without_margin, view=view, stride=stride_px(layer), dtype=picture.dtype)
+            features, statistics[layer] = aside(lambda whole: preset.style.statistics(own(whole)), features)
+            return features
+
+        features = self.extract(picture, {*preset.content_layers, *preset.style_layers}, view, tap)
         return self.losses(picture, features, statistics, content, style)
 
     def losses(
@@ -120,7 +135,34 @@ class Objective:
         return Evaluation(total, tape.gradient(total, picture), terms)
 
 
-def _without_margin(features: tf.Tensor, view: View, stride: int) -> tf.Tensor:
+def aside(measure: Callable[[tf.Tensor], Statistics], features: tf.Tensor) -> tuple[tf.Tensor, Statistics]:
+    """`features` to go on with, and `measure(features)`, whose gradient is left until that of all the rest is there.
+
+    Else TensorFlow takes every layer's as soon as the loss is known, and keeps them all until their layer's turn.
+    """
+    names: list[str] = []
+
+    @tf.custom_gradient  # type: ignore[untyped-decorator]
+    def both(features: tf.Tensor) -> tuple[tuple[tf.Tensor, ...], Callable[..., tf.Tensor]]:
+        statistics = measure(features)
+        names[:] = statistics
+
+        def gradient(onwards: tf.Tensor, *upstream: tf.Tensor) -> tf.Tensor:
+            with tf.control_dependencies([onwards]):
+                late = tf.identity(features)
+            with tf.GradientTape() as tape:
+                tape.watch(late)
+                # Written again, not done again: what no gradient needs of it is left out.
+                values = list(measure(late).values())
+            return onwards + tape.gradient(values, late, output_gradients=list(upstream))
+
+        return (tf.identity(features), *statistics.values()), gradient
+
+    onwards, *values = both(features)
+    return onwards, dict(zip(names, values, strict=True))
+
+
+def _without_margin(features: tf.Tensor, view: View, stride: int, dtype: tf.DType) -> tf.Tensor:
     before, after = view[1:3, 0] // stride, view[1:3, 1] // stride
     bottom, right = tf.unstack(tf.shape(features)[1:3] - after)
-    return features[:, before[0] : bottom, before[1] : right]
+    return tf.cast(features[:, before[0] : bottom, before[1] : right], dtype)

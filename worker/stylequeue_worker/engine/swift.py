@@ -21,7 +21,7 @@ _SPRINT_STEPS = 80
 """Of L-BFGS, where Adam comes after it."""
 _SPRINT_ONLY_STEPS = 200
 """Up to here Adam would not have the time to fall below where L-BFGS gets alone."""
-_ADAM = AdamRule(learning_rate=0.06, beta1=0.95, beta2=0.99, epsilon=1e-8)
+_ADAM = AdamRule(learning_rate=0.05, beta1=0.9, beta2=0.99, epsilon=1e-8)
 
 
 def swift(
@@ -40,8 +40,8 @@ def swift(
             picture = iterate.picture
             yield iterate
     rule = replace(_ADAM, fall_steps=steps - sprint)
-    # Adam divides by the gradient's root mean square: half the exponent there does what the whole does elsewhere.
-    metric = frequency_metric(height, width, 0.25)
+    # Adam evens out much by itself.
+    metric = frequency_metric(height, width, 0.175)
 
     def descend(moments: Moments | None, rate: float) -> Iterator[Iterate]:
         slower = replace(rule, learning_rate=rate * rule.learning_rate)
