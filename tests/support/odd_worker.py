@@ -7,13 +7,14 @@ import errno
 import os
 import signal
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 from stylequeue.errors import Code, Permanent
 from stylequeue.job import ResolvedOptimizeRecipe
 from stylequeue.settings import Settings
 from stylequeue_worker.app import make_worker_app
-from tests.support.fake_worker import FakePainter
+from tests.support.fake_painter import FakePainter
 
 HANGS = 9001
 """In native code that lets no other Python thread run."""
@@ -23,6 +24,8 @@ EATS_THE_MEMORY = 9004
 LEAVES_THE_NUMBERS = 9005
 FILLS_THE_DISK = 9006
 """The first time; it paints the second time."""
+PAINTS_BY_CHANCE = 9007
+"""Another picture each time, after one step."""
 HANGS_S = 600
 
 
@@ -32,9 +35,17 @@ class OddPainter(FakePainter):
     def __init__(self) -> None:
         self.disk_was_full = False
 
-    def paint(self, content: Any, _styles: object, recipe: object, resume: Any = None, **_more: Any) -> Iterator[Any]:
+    def paint(
+        self, content: Any, _styles: object, recipe: object, resume: Any = None, start: object = None
+    ) -> Iterator[Any]:
+        import numpy as np
+
         oddity = recipe.steps if isinstance(recipe, ResolvedOptimizeRecipe) else 0
-        for number, step in enumerate(super().paint(content, _styles, recipe, resume), 1):
+        for number, step in enumerate(super().paint(content, _styles, recipe, resume, start), 1):
+            if oddity == PAINTS_BY_CHANCE:
+                noise = np.random.default_rng().random(content.shape, np.float32)
+                yield replace(step, picture=noise)
+                return
             yield step
             if oddity == HANGS:
                 ctypes.PyDLL(None).sleep(HANGS_S)
