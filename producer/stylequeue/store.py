@@ -1,7 +1,7 @@
 """S3, or anything that speaks it: pinned reads under a size cap, conditional writes, errors of our own tree.
 
 Light to import: boto3 is loaded with the first request. What a worker may touch is limited by `read_buckets` and
-`write_buckets` in `look` and `write`; the client's own uploads and downloads are limited by its S3 keys alone.
+`write_buckets` in `look`, `write` and `copy`; the client's own uploads and downloads are limited by its S3 keys alone.
 No message holds a key or an address with one.
 """
 
@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import logging
 import mimetypes
 import os
 import threading
@@ -27,6 +28,8 @@ from .settings import Settings
 if TYPE_CHECKING:
     from botocore.exceptions import ClientError
     from mypy_boto3_s3 import S3Client
+
+log = logging.getLogger(__name__)
 
 FINGERPRINT_METADATA = "stylequeue-fingerprint"
 """Object metadata that holds the fingerprint of a picture of ours."""
@@ -109,8 +112,8 @@ class Store:
     ) -> Written:
         """Put an object; without `overwrite` only where nothing lies, or what lies there has the same fingerprint.
 
-        Raises Permanent with `bucket_not_allowed` outside `write_buckets`, `output_exists` where another object is in
-        the way.
+        What has the same fingerprint is never replaced: a write that was held up on its way does no harm. Raises
+        Permanent with `bucket_not_allowed` outside `write_buckets`, `output_exists` where another object is in the way.
         """
         _check_bucket(bucket, self._settings.write_buckets, "STYLEQUEUE_WRITE_BUCKETS")
         metadata = dict(metadata or {})
@@ -121,12 +124,12 @@ class Store:
             "ContentType": content_type,
             "Metadata": metadata,
         }
-        answer = self._put(request, overwrite=overwrite)
+        fingerprint = metadata.get(FINGERPRINT_METADATA)
+        answer = self._replace(request) if overwrite and fingerprint else self._put(request, overwrite=overwrite)
         if answer is not None:
             return Written(bucket, key, _version_id(answer), answer["ETag"], len(body), metadata=metadata, created=True)
         # Somebody finished first. It may have been us: a put whose answer was lost is sent again.
         there = self._head(bucket, key)
-        fingerprint = metadata.get(FINGERPRINT_METADATA)
         if fingerprint is None or there.metadata.get(FINGERPRINT_METADATA) != fingerprint:
             raise _in_the_way(_name(bucket, key))
         return Written(**vars(there), created=False)
@@ -155,15 +158,18 @@ class Store:
             )
         return Written(**vars(self._head(*target)), created=True)
 
-    def exists(self, bucket: str, key: str) -> bool:
-        """Whether there is such an object."""
+    def find(self, bucket: str, key: str) -> ObjectInfo | None:
+        """What lies under the key, if anything does."""
         try:
-            self._head(bucket, key)
+            return self._head(bucket, key)
         except Permanent as error:
             if error.code == Code.OBJECT_NOT_FOUND:
-                return False
+                return None
             raise
-        return True
+
+    def exists(self, bucket: str, key: str) -> bool:
+        """Whether there is such an object."""
+        return self.find(bucket, key) is not None
 
     def put_work(self, key: str, body: bytes, *, content_type: str) -> None:
         """Put an object into the work bucket, replacing what lies there."""
@@ -217,14 +223,23 @@ class Store:
             self._client.list_objects_v2(Bucket=bucket, MaxKeys=1)
 
     def honours_conditional_writes(self) -> bool:
-        """Whether a second write to a key is refused when it asks for that; tried on an object deleted afterwards."""
-        bucket, key = self._settings.output_bucket, f".stylequeue-probe-{uuid.uuid4().hex}"
+        """Whether each of `write_buckets` refuses a second write to a key when it is asked to.
+
+        Tried on objects that are deleted afterwards, where these keys may do that.
+        """
+        return all(self._refuses_second_write(bucket) for bucket in self._settings.write_buckets)
+
+    def _refuses_second_write(self, bucket: str) -> bool:
+        key = f".stylequeue-probe-{uuid.uuid4().hex}"
         request = {"Bucket": bucket, "Key": key, "Body": b"", "ContentType": "text/plain"}
         try:
             self._put(request, overwrite=False)
             return self._put(request, overwrite=False) is None
         finally:
-            self.delete(bucket, [key])
+            try:
+                self.delete(bucket, [key])
+            except StyleQueueError as error:
+                log.warning("an empty object stays behind: %s", error)
 
     def close(self) -> None:
         """Give connections back. A later request opens new ones."""
@@ -265,6 +280,17 @@ class Store:
             size_bytes=head["ContentLength"],
             metadata=head["Metadata"],
         )
+
+    def _replace(self, request: Mapping[str, Any]) -> Mapping[str, Any] | None:
+        """Put a picture in place of what lies there now, if that is another one: the store's answer, or None."""
+        bucket, key = request["Bucket"], request["Key"]
+        while True:
+            there = self.find(bucket, key)
+            if there and there.metadata.get(FINGERPRINT_METADATA) == request["Metadata"][FINGERPRINT_METADATA]:
+                return None
+            pinned = {**request, "IfMatch": there.etag} if there else request
+            if answer := self._put(pinned, overwrite=there is not None):
+                return answer
 
     def _put(self, request: Mapping[str, Any], *, overwrite: bool) -> Mapping[str, Any] | None:
         """The store's answer, or None where something lies under the key and is not to be overwritten."""

@@ -320,7 +320,7 @@ def http_server(answer: Callable[[BaseHTTPRequestHandler, int], None]) -> Iterat
             seen.append(self.command)
             answer(self, len(seen))
 
-        do_GET = do_HEAD = do_PUT = _any  # noqa: N815
+        do_GET = do_HEAD = do_PUT = do_DELETE = _any  # noqa: N815
 
         def log_message(self, *_: object) -> None:
             pass
@@ -353,6 +353,42 @@ def refusal(code: str) -> bytes:
 
 
 SEEN = ObjectInfo("uploads", "a", None, '"e"', 7)
+
+
+class TestConditionalWrites:
+    @pytest.mark.parametrize("ignored_in", [(), ("two",), ("one", "two")])
+    def test_each_bucket_that_workers_write_is_tried(self, ignored_in: tuple[str, ...]) -> None:
+        tried: list[str] = []
+
+        def answer(handler: BaseHTTPRequestHandler, _: int) -> None:
+            bucket = handler.path.split("/")[1]
+            second = bucket in tried
+            tried.append(bucket)
+            if second and bucket not in ignored_in:
+                reply(handler, 412, refusal("PreconditionFailed"))
+            else:
+                reply(handler, 200)
+
+        with http_server(answer) as (url, _):
+            store = impatient(url, write_buckets=("one", "two"))
+            assert store.honours_conditional_writes() is not bool(ignored_in)
+        assert "results" not in tried
+
+    def test_what_cannot_be_deleted_stays_behind_with_a_warning(self, caplog: pytest.LogCaptureFixture) -> None:
+        def answer(handler: BaseHTTPRequestHandler, number: int) -> None:
+            if handler.command == "DELETE":
+                reply(handler, 403, refusal("AccessDenied"))
+            elif number == 1:
+                reply(handler, 200)
+            else:
+                reply(handler, 412, refusal("PreconditionFailed"))
+
+        with http_server(answer) as (url, seen):
+            assert impatient(url).honours_conditional_writes()
+        assert seen == ["PUT", "PUT", "DELETE"]
+        [record] = caplog.records
+        assert record.levelname == "WARNING"
+        assert ".stylequeue-probe-" in record.message
 
 
 class TestTrouble:
