@@ -12,37 +12,66 @@ from ._version import __version__
 
 if TYPE_CHECKING:
     from .client import StyleQueue as StyleQueue
+    from .errors import EventsLost as EventsLost
+    from .errors import InvalidJob as InvalidJob
     from .errors import JobCancelled as JobCancelled
     from .errors import JobConflict as JobConflict
     from .errors import JobEnded as JobEnded
     from .errors import JobExpired as JobExpired
     from .errors import JobFailed as JobFailed
     from .errors import JobNotFound as JobNotFound
+    from .errors import JobOpen as JobOpen
     from .errors import QueueFull as QueueFull
     from .errors import StyleQueueError as StyleQueueError
     from .errors import Unavailable as Unavailable
+    from .events import Accepted as Accepted
+    from .events import Cancelled as Cancelled
+    from .events import Expired as Expired
+    from .events import Failed as Failed
+    from .events import Progress as Progress
+    from .events import Started as Started
+    from .events import StoredPicture as StoredPicture
+    from .events import Succeeded as Succeeded
+    from .events import SucceededData as SucceededData
     from .job import FastRecipe as FastRecipe
     from .job import ImageRef as ImageRef
     from .job import Job as Job
     from .job import OptimizeRecipe as OptimizeRecipe
     from .job import Output as Output
     from .job import Style as Style
+    from .ledger import DeadLetter as DeadLetter
+    from .ledger import Record as Record
     from .settings import Settings as Settings
 
 _HOMES = {
     "client": ["StyleQueue"],
     "errors": [
+        "EventsLost",
+        "InvalidJob",
         "JobCancelled",
         "JobConflict",
         "JobEnded",
         "JobExpired",
         "JobFailed",
         "JobNotFound",
+        "JobOpen",
         "QueueFull",
         "StyleQueueError",
         "Unavailable",
     ],
+    "events": [
+        "Accepted",
+        "Cancelled",
+        "Expired",
+        "Failed",
+        "Progress",
+        "Started",
+        "StoredPicture",
+        "Succeeded",
+        "SucceededData",
+    ],
     "job": ["FastRecipe", "ImageRef", "Job", "OptimizeRecipe", "Output", "Style"],
+    "ledger": ["DeadLetter", "Record"],
     "settings": ["Settings"],
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}

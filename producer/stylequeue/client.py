@@ -6,15 +6,17 @@ import json
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
+from datetime import UTC, datetime, timedelta
 from functools import cached_property
+from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
-from .broker import make_app, outcome, send, send_due, tell
-from .errors import Code, JobConflict, JobNotFound, JobOpen, QueueFull, StyleQueueError, Unavailable
-from .events import AnyEvent, Succeeded, SucceededData, TerminalEvent
-from .job import TASK_NAME, Job, work_keys
-from .settings import Settings
+from .broker import make_app, outcome, send, send_due, store_result
+from .errors import Code, InvalidJob, JobConflict, JobNotFound, JobOpen, QueueFull, StyleQueueError, Unavailable
+from .events import AnyEvent, StoredPicture, Succeeded, SucceededData, TerminalEvent
+from .job import QUEUES, TASK_NAME, Job, work_keys
+from .settings import MAX_DEADLINE_S, Settings
 
 if TYPE_CHECKING:
     from celery import Celery
@@ -31,9 +33,10 @@ class StyleQueue:
 
         with StyleQueue() as queue:
             job_id = queue.submit(Job(content=..., styles=[...], output=...))
-            picture = queue.wait(job_id).output
+            queue.download(queue.wait(job_id).output, "picture.jpg")
 
-    Every method raises Unavailable, in bounded time, where Redis does not answer.
+    Every method raises Unavailable, in bounded time, where Redis does not answer; `download` and `delete` also where
+    the store does not. The others do without the store.
     """
 
     def __init__(self, settings: Settings | None = None) -> None:
@@ -61,33 +64,40 @@ class StyleQueue:
         """Hand a job in and return its id.
 
         Submitting the same job again is harmless, and the thing to do after an Unavailable. Raises JobConflict where
-        its id belongs to a job with other content, QueueFull where the queue has no room.
+        its id belongs to a job with other content, QueueFull where the queue has no room, InvalidJob where its deadline
+        is more than 30 days ahead.
         """
         return self.submit_many([job])[0]
 
     def submit_many(self, jobs: Iterable[Job]) -> list[str]:
         """Hand jobs in, over one connection, and return their ids in order.
 
-        Each stands alone: where one is refused, the others are submitted all the same before the error names it.
+        Each stands alone: where some are refused, the others are submitted all the same. Then the first one's error is
+        raised, and its `refused` has the errors of all, by the jobs' ids.
         """
         jobs = list(jobs)
-        if not jobs:
-            return []
+        refused = _too_late(jobs)
+        fit = [job for job in jobs if job.id not in refused]
         # Record first, message second: a message lost on the way is found by comparing the two.
-        answers = self.ledger.accept(jobs)
-        # A job already waiting is sent again: its first message may never have left. Workers drop what is double.
-        self._send(
-            [
-                job
-                for job, answer in zip(jobs, answers, strict=True)
-                if answer.verdict == "new" or (answer.verdict == "known" and answer.state == "queued")
-            ]
-        )
-        for job, answer in zip(jobs, answers, strict=True):
+        answers = self.ledger.accept(fit) if fit else []
+        unsent = []
+        for job, answer in zip(fit, answers, strict=True):
             if answer.verdict == "conflict":
-                raise JobConflict(job.id)
-            if answer.verdict == "full":
-                raise QueueFull(job.queue_name, self.settings.max_open_jobs)
+                refused[job.id] = JobConflict(job.id)
+            elif answer.verdict == "full":
+                refused[job.id] = QueueFull(job.queue_name, self.settings.max_open_jobs)
+            elif answer.state == "queued":
+                # One that waits already is sent again: its first message may never have left. Workers drop doubles.
+                unsent.append(job)
+        if unsent:
+            with self._redis(recorded=True), self._app.connection_for_write() as connection:
+                for job in unsent:
+                    send(self._app, job, connection=connection)
+        for job in jobs:
+            if job.id in refused:
+                error = refused[job.id]
+                error.refused = refused
+                raise error
         return [job.id for job in jobs]
 
     def status(self, job_id: str) -> Record:
@@ -130,6 +140,19 @@ class StyleQueue:
                 outcome(event)
         raise AssertionError("watch() ends with a terminal event")
 
+    def download(self, picture: StoredPicture | str, path: str | Path) -> None:
+        """Write a picture to a local file, which appears complete or not at all; a job's, where its id is given.
+
+        Raises JobNotFound; JobOpen where the job has not ended; JobFailed, JobCancelled or JobExpired where it made no
+        picture; Permanent with `object_not_found` where the store has it no longer; OSError as writing does.
+        """
+        if isinstance(picture, str):
+            record = self.status(picture)
+            if not record.ended:
+                raise JobOpen(picture, record.state, "downloaded")
+            picture = StoredPicture.model_validate(outcome(record.outcome)["output"])
+        self.store.download(picture.bucket, picture.key, Path(path))
+
     def cancel(self, job_id: str, *, keep: bool = False) -> str:
         """Stop a job and return its state now: `cancelled`, or `running` until its worker hears of it (one heartbeat).
 
@@ -139,27 +162,49 @@ class StyleQueue:
         answer = self.ledger.cancel(job_id, keep=keep)
         record = self.status(job_id)
         if answer.verdict == "cancelled":
-            with suppress(StyleQueueError):  # a keeper tells it then
-                tell(self._app, self.ledger, self.store, record, answer.event, left_work=record.attempt > 0)
+            with suppress(Unavailable), self._redis():
+                for task_id in self.ledger.task_ids(record):
+                    store_result(self._app, task_id, answer.event)
+                # What attempts left in the store a keeper takes away.
+                if not record.attempt:
+                    self.ledger.told(job_id)
         return record.state
 
     def retry(self, job_id: str) -> None:
-        """Run a job again that ended without a picture, as its next run. Raises JobNotFound, JobOpen."""
+        """Run a job again that ended without a picture, as its next run. Raises JobNotFound, JobOpen.
+
+        May be called again after an Unavailable.
+        """
+        record = self.status(job_id)
+        if record.job and record.ended and record.state != "succeeded":
+            # The old result first: later, it could be the new one.
+            with self._redis():
+                for task_id in self.ledger.task_ids(record):
+                    self._app.backend.forget(task_id)
         self.ledger.replay(job_id)
-        self._app.backend.forget(self.status(job_id).task_id)
-        self._send_due()
+        if not record.ended:
+            # It waits for its next run already, as a retry leaves it that broke off: its message may never have left.
+            self.ledger.make_due([job_id])
+        with self._redis(recorded=True):
+            send_due(self._app, self.ledger)
 
     def delete(self, job_id: str) -> None:
-        """Forget an ended job: its record and events, and its objects in the store. Raises JobNotFound, JobOpen."""
+        """Forget an ended job: its record and events, and its objects in the store.
+
+        What lies under the output key stays, with what lies beside it, where it is no longer this job's picture.
+        Raises JobNotFound, JobOpen.
+        """
         record = self.status(job_id)
         if not record.ended:
             raise JobOpen(job_id, record.state, "deleted")
         # Objects first: a record without objects can be deleted again, objects without a record cannot be found.
         if isinstance(record.outcome, Succeeded):
             data = record.outcome.data
-            self.store.delete(data.output.bucket, [data.output.key, f"{data.output.key}.json"])
-            if data.report_key:
-                self.store.delete(data.output.bucket, [data.report_key])
+            there = self.store.find(data.output.bucket, data.output.key)
+            if there and there.etag == data.output.etag:
+                beside = [f"{data.output.key}.json", *([data.report_key] if data.report_key else [])]
+                # The picture last: it is how a second try knows that the others are this job's.
+                self.store.delete(data.output.bucket, [*beside, data.output.key])
         self.store.delete_work(work_keys(job_id))
         self.ledger.delete(job_id)
 
@@ -168,24 +213,31 @@ class StyleQueue:
         return self.ledger.dead_letters()
 
     def replay(self, letter_id: str) -> None:
-        """Give a dead letter another life: a job its next run, a message its place in the queue. Raises JobNotFound."""
+        """Give a dead letter another life: a job its next run, a message its place in the queue. Raises JobNotFound.
+
+        May be called again after an Unavailable: a message that comes twice does no harm.
+        """
         letter = self.ledger.dead_letter(letter_id)
+        # A message can come from a list that only its sender knows.
+        queue = letter.queue if letter.queue in QUEUES else "paint"
         try:
             record = self.ledger.record(letter_id)
         except JobNotFound:
-            # A message that was no task: exactly as it came.
-            self.ledger.redis.lpush(letter.queue, letter.message)
+            # A message that was no task: exactly as it came. Sent first, forgotten second: nothing is lost in between.
+            with self._redis():
+                self.ledger.redis.lpush(queue, letter.message)
             self.ledger.delete(letter_id)
             return
         if record.job:
             self.retry(letter_id)
             return
         message = json.loads(letter.message)
-        self.ledger.delete(letter_id)
-        self._app.backend.forget(letter_id)
-        self._app.send_task(
-            TASK_NAME, args=message["args"], kwargs=message["kwargs"], queue=letter.queue, task_id=letter_id
-        )
+        with self._redis():
+            self._app.backend.forget(record.task_id)
+            # The letter stays until a worker has the message: it then is a job, or a letter again.
+            self._app.send_task(
+                TASK_NAME, args=message["args"], kwargs=message["kwargs"], queue=queue, task_id=record.task_id
+            )
 
     def drop(self, letter_id: str) -> None:
         """Forget a dead letter, with the record of the job it was. Raises JobNotFound."""
@@ -206,7 +258,9 @@ class StyleQueue:
 
     def workers(self, *, wait_s: float) -> list[str]:
         """Names of the workers that answer within `wait_s`."""
-        return sorted(name for answer in self._app.control.ping(timeout=wait_s) or [] for name in answer)
+        with self._redis():
+            answers = self._app.control.ping(timeout=wait_s) or []
+        return sorted(name for answer in answers for name in answer)
 
     def close(self) -> None:
         """Give all connections back."""
@@ -220,25 +274,36 @@ class StyleQueue:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         self.close()
 
-    def _send(self, jobs: list[Job]) -> None:
-        if jobs:
-            with self._delivering(), self._app.connection_for_write() as connection:
-                for job in jobs:
-                    send(self._app, job, connection=connection)
-
-    def _send_due(self) -> None:
-        with self._delivering():
-            send_due(self._app, self.ledger)
-
     @contextmanager
-    def _delivering(self) -> Iterator[None]:
-        from kombu.exceptions import OperationalError
+    def _redis(self, *, recorded: bool = False) -> Iterator[None]:
+        """Around all that Celery does with Redis: what it raises becomes Unavailable.
+
+        `recorded`: the ledger has the job, and only its message has not left.
+        """
+        from celery.exceptions import BackendError
+        from kombu.exceptions import KombuError
+        from redis.exceptions import RedisError
+
+        from .ledger.ledger import unreachable
 
         try:
             yield
-        except OperationalError as error:
+        except (KombuError, BackendError, RedisError, OSError) as error:
+            if not recorded:
+                raise unreachable(self.settings, error) from None
             raise Unavailable(
                 Code.BROKER_UNAVAILABLE,
                 f"the job is recorded, but Redis did not take its message: {type(error).__name__}",
                 "the keeper will send it; submitting the same job again does no harm",
             ) from None
+
+
+def _too_late(jobs: Iterable[Job]) -> dict[str, StyleQueueError]:
+    """Errors, by id, of those jobs whose deadline is too far ahead. Jobs themselves have no clock to check it by."""
+    furthest = datetime.now(UTC) + timedelta(seconds=MAX_DEADLINE_S)
+    days = MAX_DEADLINE_S // (24 * 3600)
+    return {
+        job.id: InvalidJob(f"deadline: more than {days} days ahead", "give a nearer one, or none")
+        for job in jobs
+        if job.deadline is not None and job.deadline > furthest
+    }

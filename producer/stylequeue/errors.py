@@ -26,6 +26,7 @@ Each error has a `code` that stays the same for ever (programs compare it), a `m
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from enum import StrEnum
 
 
@@ -112,6 +113,8 @@ class StyleQueueError(Exception):
         self.code = str(code)
         self.message = message
         self.hint = hint
+        self.refused: Mapping[str, StyleQueueError] = {}
+        """As `submit_many` raises it: the errors of all jobs that were refused, by their ids."""
 
     def __str__(self) -> str:
         return f"[{self.code}] {self.message}" + (f" ({self.hint})" if self.hint else "")
@@ -208,7 +211,10 @@ class JobOpen(StyleQueueError):
     """The job is in no state for what was asked."""
 
     def __init__(self, job_id: str, state: str, wanted: str) -> None:
-        super().__init__(Code.JOB_OPEN, f"job {job_id!r} is {state}: it cannot be {wanted}", "see `stylequeue status`")
+        now, hint = f"is {state}", "see `stylequeue status`"
+        if state == "succeeded":
+            now, hint = "has succeeded", "see `stylequeue status`; to paint it again, submit it under a new id"
+        super().__init__(Code.JOB_OPEN, f"job {job_id!r} {now}: it cannot be {wanted}", hint)
 
 
 class EventsLost(StyleQueueError):
