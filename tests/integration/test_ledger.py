@@ -345,6 +345,21 @@ def test_a_job_that_only_newer_workers_can_read_is_refused_whole(ledger: Ledger)
     assert (due.job_id, due.job, due.queue) == (job.id, job.canonical_json(), "paint")
 
 
+def test_a_deleted_id_that_comes_again_goes_on_where_it_was(ledger: Ledger) -> None:
+    job = make_job()
+    stale = claim(ledger, job).record
+    ledger.finish(job.id, fence=stale.fence, data=FAILED)
+    before = {event.id for event in ledger.job_events(job.id)}
+    ledger.delete(job.id)
+    ledger.accept([job])
+    fresh = claim(ledger, job).record
+    assert (fresh.run, fresh.attempt) == (stale.run + 1, 1)
+    assert fresh.sequence > stale.sequence
+    with pytest.raises(LeaseLost):
+        ledger.finish(job.id, fence=stale.fence, data=FAILED)
+    assert before.isdisjoint(event.id for event in ledger.job_events(job.id))
+
+
 def test_replaying_begins_another_run(settings: Settings) -> None:
     ledger = limited(settings, max_attempts=1)
     job = make_job()

@@ -4,6 +4,5 @@ local id, job = ARGV[2], cjson.decode(ARGV[3])
 local known = redis.call('HMGET', record_key(id), 'digest', 'state')
 if known[1] then return {known[1] == job.digest and 'known' or 'conflict', known[2]} end
 if redis.call('ZCARD', queue_key(job.queue)) >= limits.max_open_jobs then return {'full', ''} end
-redis.call('DEL', gone_key(id))
 accept(id, job, ARGV[4])
 return {'new', 'queued'}

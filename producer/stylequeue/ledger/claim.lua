@@ -9,6 +9,8 @@ local key = record_key(id)
 if redis.call('HGET', key, 'job') == '' then
   unbury(id)
   redis.call('ZREM', state_key(redis.call('HGET', key, 'state')), id)
+  redis.call('ZREM', UNTOLD_KEY, id)
+  remember(id)
   redis.call('DEL', key, events_key(id))
   accept(id, job, ARGV[4])
 elseif redis.call('EXISTS', key) == 0 then

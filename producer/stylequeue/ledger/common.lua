@@ -131,11 +131,21 @@ local function finish(id, state, draft)
   return event
 end
 
+-- What stays of a record that goes: should its id come again, fence, run and sequence go on from there, so that
+-- nobody takes an old attempt or an old event for a new one.
+local function remember(id)
+  local last = redis.call('HMGET', record_key(id), 'fence', 'run', 'sequence')
+  redis.call('HSET', gone_key(id), 'fence', last[1], 'run', last[2], 'sequence', last[3])
+  redis.call('PEXPIRE', gone_key(id), limits.record_ttl_ms)
+end
+
 local function create(id, job)
+  local last = redis.call('HMGET', gone_key(id), 'fence', 'run', 'sequence')
+  redis.call('DEL', gone_key(id))
   local deadline_ms = math.min(job.deadline_ms or (now_ms + limits.job_deadline_ms), now_ms + limits.max_deadline_ms)
   redis.call('HSET', record_key(id),
     'id', id, 'job', job.job, 'digest', job.digest, 'queue', job.queue, 'task_id', job.task_id,
-    'run', 1, 'attempt', 0, 'spared', 0, 'fence', 0, 'sequence', 0,
+    'run', (last[2] or 0) + 1, 'attempt', 0, 'spared', 0, 'fence', last[1] or 0, 'sequence', last[3] or 0,
     'created_ms', now_ms, 'deadline_ms', deadline_ms)
   redis.call('ZADD', DEADLINES_KEY, deadline_ms, id)
   redis.call('ZADD', CREATED_KEY, now_ms, id)

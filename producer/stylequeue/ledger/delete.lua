@@ -13,8 +13,8 @@ if record[2] then
   local painted = redis.call('GET', painted_key(record[2]))
   if painted and cjson.decode(painted).job_id == id then redis.call('DEL', painted_key(record[2])) end
 end
+remember(id)
 redis.call('DEL', key, events_key(id), tasks_key(id))
-redis.call('SET', gone_key(id), '1', 'PX', limits.record_ttl_ms)
 redis.call('ZREM', state_key(state), id)
 redis.call('ZREM', CREATED_KEY, id)
 redis.call('ZREM', UNTOLD_KEY, id)
