@@ -14,7 +14,6 @@ from hypothesis import strategies as st
 from hypothesis.stateful import (
     Bundle,
     RuleBasedStateMachine,
-    consumes,
     initialize,
     invariant,
     multiple,
@@ -33,6 +32,8 @@ MAX_ATTEMPTS = 2
 JOBS = 3
 FINGERPRINTS = ("sunflowers", "sunflowers", "waves")
 """The first is wanted most."""
+RARELY = st.sampled_from([False, False, False, True])
+"""What ends jobs would else leave none to go on with."""
 ENDS = ("succeeded", "failed", "cancelled", "expired")
 FAILED = FailedData(code="image_empty", message="there is nothing")
 LATER_S = 1000
@@ -144,7 +145,7 @@ class LedgerMachine(RuleBasedStateMachine):
         return self.model.jobs.get(job.id)
 
     @initialize(target=jobs)
-    def begin(self) -> Any:
+    def hand_in(self) -> Any:
         """One of the jobs is not handed in at first: it may come by plain Celery."""
         made = [make_job(id=f"job-{number}") for number in range(JOBS)]
         for job in made[1:]:
@@ -164,10 +165,10 @@ class LedgerMachine(RuleBasedStateMachine):
         assert (answer.verdict, answer.state) == (("known", known.state) if known else ("new", "queued"))
         self.model.create(job.id)
 
-    @rule(job=jobs, keep=st.booleans())
-    def cancel(self, job: Job, keep: bool) -> None:
+    @rule(job=jobs, keep=st.booleans(), sure=RARELY)
+    def cancel(self, job: Job, keep: bool, sure: bool) -> None:
         known = self.known(job)
-        if known is None:
+        if known is None or not sure:
             return
         verdict = self.ledger.cancel(job.id, keep=keep).verdict
         if known.state == "queued":
@@ -197,10 +198,10 @@ class LedgerMachine(RuleBasedStateMachine):
             run=known.run + 1, fence=known.fence, fingerprint=known.fingerprint, sequence=known.sequence, due=True
         )
 
-    @rule(job=jobs)
-    def delete(self, job: Job) -> None:
+    @rule(job=jobs, sure=RARELY)
+    def delete(self, job: Job, sure: bool) -> None:
         known = self.known(job)
-        if known is None:
+        if known is None or not sure:
             return
         if known.state not in ENDS:
             with pytest.raises(JobOpen):
@@ -213,11 +214,14 @@ class LedgerMachine(RuleBasedStateMachine):
     # What workers do
 
     @rule(target=claims, job=jobs)
-    def claim(self, job: Job) -> Any:
+    def only_claim(self, job: Job) -> Any:
+        return _as_many(self.claim(job))
+
+    def claim(self, job: Job) -> Claim | None:
         answer = self.ledger.claim(job, task_id=job.id, worker="anybody")
         if job.id in self.model.deleted:
             assert answer.verdict == "gone"
-            return multiple()
+            return None
         # One that came by plain Celery gets its record here.
         known = self.model.create(job.id)
         if known.state in ENDS:
@@ -242,8 +246,8 @@ class LedgerMachine(RuleBasedStateMachine):
             known.waits_for = known.fingerprint = None
             known.fence += 1
             known.attempt += 1
-            return multiple(Claim(job, known.fence))
-        return multiple()
+            return Claim(job, known.fence)
+        return None
 
     @rule(claim=claims, news=st.booleans())
     def heartbeat(self, claim: Claim, news: bool) -> None:
@@ -256,11 +260,19 @@ class LedgerMachine(RuleBasedStateMachine):
         known.lease_lost = False
         assert answer == ("overdue" if known.late else known.wanted)
 
+    # Twice: so that pictures are waited for often enough.
     @rule(target=claims, job=jobs, fingerprint=st.sampled_from(FINGERPRINTS))
-    def claim_and_reserve(self, job: Job, fingerprint: str) -> Any:
-        """As a worker does, so that pictures are waited for often enough."""
+    def claim_and_reserve_again(self, job: Job, fingerprint: str) -> Any:
+        return _as_many(self.claim_and_reserve(job, fingerprint))
+
+    @rule(target=claims, job=jobs, fingerprint=st.sampled_from(FINGERPRINTS))
+    def claim_and_reserve_once(self, job: Job, fingerprint: str) -> Any:
+        return _as_many(self.claim_and_reserve(job, fingerprint))
+
+    def claim_and_reserve(self, job: Job, fingerprint: str) -> Claim | None:
+        """As a worker does."""
         claim = self.claim(job)
-        if isinstance(claim, Claim):
+        if claim:
             self.reserve(claim, fingerprint, forget=False)
         return claim
 
@@ -308,8 +320,10 @@ class LedgerMachine(RuleBasedStateMachine):
             assert answer == "queued"
             self.model.queue(job_id, charged=charged, early=delay_s > 0)
 
-    @rule(claim=consumes(claims), cancelled=st.booleans())
-    def finish(self, claim: Claim, cancelled: bool) -> None:
+    @rule(claim=claims, cancelled=st.booleans(), sure=RARELY)
+    def finish(self, claim: Claim, cancelled: bool, sure: bool) -> None:
+        if not sure:
+            return
         job_id, data = claim.job.id, CancelledData.of({}) if cancelled else FAILED
         state: State = "cancelled" if cancelled else "failed"
         painted = "" if cancelled else json.dumps({"job_id": job_id})
@@ -330,8 +344,8 @@ class LedgerMachine(RuleBasedStateMachine):
 
     # What time does, and the keeper
 
-    @rule(job=jobs, what=st.sampled_from(["the lease", "the lease", "the delay", "the deadline"]))
-    def time_passes(self, job: Job, what: str) -> None:
+    @rule(job=jobs, what=st.sampled_from(["the lease", "the delay", "the delay", "the deadline"]), sure=RARELY)
+    def time_passes(self, job: Job, what: str, sure: bool) -> None:
         known = self.known(job)
         if known is None:
             return
@@ -343,7 +357,7 @@ class LedgerMachine(RuleBasedStateMachine):
             self.redis.hset(self.key(job), "not_before_ms", 1)
             self.redis.zadd("stylequeue:due", {job.id: 1})
             known.early, known.due = False, True
-        elif what == "the deadline" and known.state not in ENDS:
+        elif what == "the deadline" and known.state not in ENDS and sure:
             self.redis.hset(self.key(job), "deadline_ms", 1)
             self.redis.zadd("stylequeue:deadlines", {job.id: 1})
             known.late = True
@@ -417,6 +431,10 @@ class LedgerMachine(RuleBasedStateMachine):
             assert self.redis.sismember(f"stylequeue:waiters:{waits_for}", job_id)
 
 
+def _as_many(claim: Claim | None) -> Any:
+    return multiple(claim) if claim else multiple()
+
+
 def test_whatever_happens_the_ledger_is_as_its_model(settings: Settings) -> None:
     class Machine(LedgerMachine):
         deployment = settings.model_copy(update={"max_attempts": MAX_ATTEMPTS})
@@ -424,6 +442,6 @@ def test_whatever_happens_the_ledger_is_as_its_model(settings: Settings) -> None
     run_state_machine_as_test(
         Machine,
         settings=hypothesis.settings(
-            max_examples=40, stateful_step_count=40, deadline=None, database=None, derandomize="CI" in os.environ
+            max_examples=40, stateful_step_count=50, deadline=None, database=None, derandomize="CI" in os.environ
         ),
     )
