@@ -234,6 +234,8 @@ class Storm:
                 except (IndexError, ProcessLookupError):
                     return  # the next one is not ready yet
             case "worker killed":
+                if not children_of(worker):
+                    return  # it has not begun yet
                 for pid in living_group(worker.pid):
                     with suppress(ProcessLookupError):
                         kill(pid)
