@@ -59,6 +59,10 @@ fix: $(INSTALLED)  ## format, and mend what the linter can
 bench-queue: $(INSTALLED)  ## what the service adds to a bare Celery task (JOBS=200)
 	$(BIN)/python -m tests.benchmarks.bench_queue
 
+.PHONY: soak
+soak: $(INSTALLED)  ## many jobs while everything is killed, restarted and cut off; some minutes (JOBS=1000 SEED=1)
+	$(BIN)/python -m tests.benchmarks.soak
+
 .PHONY: lock
 lock: $(INSTALLED)  ## resolve the requirements anew
 	echo uv | $(BIN)/uv pip compile $(LOCK) - --output-file requirements/installer.txt
