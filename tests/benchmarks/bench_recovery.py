@@ -10,13 +10,14 @@ from __future__ import annotations
 
 import sys
 import time
+from collections.abc import Sequence
 from statistics import median
 
 from rich.console import Console
 from rich.table import Table
 
 from stylequeue.broker import READY_FOR_JOBS
-from stylequeue.events import Progress, Started
+from stylequeue.events import AnyEvent, Progress, Started
 from stylequeue.job import Job, checkpoint_key
 from stylequeue.local import Process, Stack
 from stylequeue.settings import Settings
@@ -44,13 +45,13 @@ def killed(deployment: Deployment, whole: bool) -> tuple[float, float, int]:
     killed_at = time.time()
     kill(worker.pid if whole else child_of(worker))
     deployment.until_painting(job, attempt=2)
-    events = list(queue.ledger.job_events(job.id))
-    [claimed] = [event for event in events if isinstance(event, Started) and event.data.attempt == 2]
     queue.cancel(job.id)
+    events = all_events(deployment, job)
+    [claimed] = [event for event in events if isinstance(event, Started) and event.data.attempt == 2]
     warm_up_s = 0.0 if whole else warm_up(worker)
     for each in workers.values():
         each.stop()
-    return claimed.time.timestamp() - killed_at, warm_up_s, painted_twice(deployment, job)
+    return claimed.time.timestamp() - killed_at, warm_up_s, painted_twice(events)
 
 
 def warm_up(worker: Process) -> float:
@@ -67,14 +68,20 @@ def stamp(line: str) -> float:
     return time.mktime(time.strptime(whole, "%Y-%m-%d %H:%M:%S")) + int(ms) / 1000
 
 
-def painted_twice(deployment: Deployment, job: Job) -> int:
+def all_events(deployment: Deployment, job: Job) -> list[AnyEvent]:
+    """Those that are there now."""
+    events: list[AnyEvent] = []
+    while more := deployment.queue.ledger.job_events(job.id, after=int(events[-1].sequence) if events else 0):
+        events += more
+    return events
+
+
+def painted_twice(events: Sequence[AnyEvent]) -> int:
+    """Steps that the second attempt made once more."""
     steps: dict[int, list[int]] = {1: [], 2: []}
-    after = 0
-    while events := deployment.queue.ledger.job_events(job.id, after=after):
-        after = int(events[-1].sequence)
-        for event in events:
-            if isinstance(event, Progress) and event.data.step:
-                steps[event.data.attempt].append(event.data.step)
+    for event in events:
+        if isinstance(event, Progress) and event.data.step:
+            steps[event.data.attempt].append(event.data.step)
     return max(steps[1]) - min(steps[2]) + 1
 
 
