@@ -12,7 +12,7 @@ FAULTS = set(range(1, 47))
 """Worker 1-14, broker 15-23, messages 24-29, cancelling 30-31, store 32-38, uploads 39-42, delivery 43-45, storm 46."""
 
 
-def tested() -> set[int]:
+def _tested() -> set[int]:
     """The numbers in the names of this directory's tests."""
     modules = (ast.parse(path.read_text()) for path in Path(__file__).parent.glob("test_*.py"))
     names = (node.name for module in modules for node in ast.walk(module) if isinstance(node, ast.FunctionDef))
@@ -20,9 +20,9 @@ def tested() -> set[int]:
 
 
 def test_every_fault_is_accounted_for() -> None:
-    assert tested() | set(EXCEPTIONS) == FAULTS
+    assert _tested() | set(EXCEPTIONS) == FAULTS
 
 
 def test_no_exception_is_out_of_date() -> None:
-    assert tested().isdisjoint(EXCEPTIONS)
+    assert _tested().isdisjoint(EXCEPTIONS)
     assert all(EXCEPTIONS.values())
