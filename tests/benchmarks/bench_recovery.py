@@ -8,9 +8,11 @@ painter is fake, so that a child's warm-up is Python's own imports. Each kill is
 
 from __future__ import annotations
 
+import io
 import sys
 import time
 from collections.abc import Sequence
+from contextlib import redirect_stdout
 from statistics import median
 
 from rich.console import Console
@@ -95,7 +97,8 @@ def main() -> int:
         for whole, aim_s in ((False, CHILD_AIM_S), (True, WORKER_AIM_S)):
             rounds = []
             for _ in range(ROUNDS):
-                with Deployment(stack, stack.settings, checkpoint_interval_s=interval_s) as deployment:
+                settings = {"checkpoint_interval_s": interval_s}
+                with redirect_stdout(io.StringIO()), Deployment(stack, stack.settings, **settings) as deployment:
                     rounds.append(killed(deployment, whole))
             to_claim_s, warm_up_s, twice = (list(column) for column in zip(*rounds, strict=True))
             apart_s = [claim_s - warm_s for claim_s, warm_s in zip(to_claim_s, warm_up_s, strict=True)]
