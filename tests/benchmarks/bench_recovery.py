@@ -9,6 +9,7 @@ painter is fake, so that a child's warm-up is Python's own imports. Each kill is
 from __future__ import annotations
 
 import io
+import random
 import sys
 import time
 from collections.abc import Sequence
@@ -43,6 +44,8 @@ def killed(deployment: Deployment, whole: bool) -> tuple[float, float, int]:
     queue.submit(job)
     key, bucket = checkpoint_key(job.id), deployment.settings.work_bucket
     wait_for(lambda: queue.store.exists(bucket, key), WAIT_S, "a checkpoint")
+    # Else every kill would come right behind a checkpoint.
+    time.sleep(random.uniform(0, deployment.settings.checkpoint_interval_s))
     worker = workers[str(queue.status(job.id).worker).partition("@")[0]]
     killed_at = time.time()
     kill(worker.pid if whole else child_of(worker))
