@@ -85,6 +85,8 @@ class Report:
     attempts: int
     duplicates: int
     struck: Counter[Harm]
+    fallen: int
+    """Workers that ended by themselves."""
     recovered_s: dict[Harm, list[float]]
     messages_left: int
     keys: int
@@ -102,6 +104,7 @@ class Report:
             recovered = self.recovered_s.get(harm, [])
             took = f"; went on after {median(recovered):.1f} s, at worst {max(recovered):.1f} s" if recovered else ""
             yield harm, f"{self.struck[harm]}{took}"
+        yield "workers that gave up", str(self.fallen)
         yield "messages left", str(self.messages_left)
         yield "keys a job", f"{self.keys / self.states.total():.1f}"
         yield "seconds in all", f"{self.took_s:.0f}"
@@ -122,6 +125,7 @@ class Storm:
         self._workers: list[Process] = []
         self._all_workers: list[Process] = []
         self._struck: list[Struck] = []
+        self._fallen = 0
 
     def __enter__(self) -> Self:
         with ExitStack() as started:
@@ -160,8 +164,7 @@ class Storm:
         began_at = time.monotonic()
         broken = [] if self._strike_until_done(list(jobs), began_at) else ["the time was over before the jobs"]
         took_s = time.monotonic() - began_at
-        with suppress(ProcessLookupError):
-            broken += self._grown()
+        broken += self._grown()
         try:
             check(self._queue, [job.id for job in jobs], visibility_timeout_s=self.settings.visibility_timeout_s)
         except AssertionError as error:
@@ -173,6 +176,7 @@ class Storm:
             states=Counter(record.state for record in records.values()),
             attempts=sum(record.attempt for record in records.values()),
             duplicates=sum(worker.log_text().count("message dropped") for worker in self._all_workers),
+            fallen=self._fallen,
             struck=Counter(struck.harm for struck in self._struck),
             recovered_s=self._recovered_s(),
             messages_left=sum(redis.llen(queue) for queue in QUEUES) + redis.hlen("unacked"),
@@ -210,6 +214,7 @@ class Storm:
             if now >= strike_at:
                 self._strike()
                 strike_at = time.monotonic() + self._chance.uniform(*self._pause_s)
+            self._restart_fallen()
             # As a producer does: what was not acknowledged is handed in again.
             with suppress(Unavailable):
                 open_jobs = self._queue.ledger.count("queued") + self._queue.ledger.count("running")
@@ -253,6 +258,13 @@ class Storm:
         one = _without_number(worker.name) if harm in ("child killed", "worker killed") else None
         self._struck.append(Struck(harm, at_ms, one))
 
+    def _restart_fallen(self) -> None:
+        """As any supervisor does: Celery gives up at some broken connections, and its process ends."""
+        for place, worker in enumerate(self._workers):
+            if not worker.running:
+                self._fallen += 1
+                self._workers[place] = self._start_worker(_without_number(worker.name))
+
     def _start_worker(self, name: str) -> Process:
         process = self._stack.process(f"{name}#{len(self._all_workers)}", command(name), env=self._env)
         self._all_workers.append(process)
@@ -288,10 +300,12 @@ class Storm:
         return recovered
 
     def _grown(self) -> Iterator[str]:
-        """What the worker that saw it all has more of than a fresh one."""
+        """What the worker that saw most has more of than a fresh one."""
+        self._restart_fallen()
         fresh = self._start_worker("fresh")
         self._workers.append(fresh)
-        fresh.wait_for_line(READY_FOR_JOBS, START_TIMEOUT_S)
+        for worker in (self._workers[0], fresh):
+            worker.wait_for_line(READY_FOR_JOBS, START_TIMEOUT_S)
         for what, number, more in (
             ("descriptors", _descriptors, partial(_plus, MORE_DESCRIPTORS)),
             ("bytes of memory", _memory_bytes, partial(_times, MORE_MEMORY)),
