@@ -16,6 +16,19 @@ class _Pool(asynpool.AsynPool):
         proc.join(_REAPED_WITHIN_S)
         super()._event_process_exit(hub, proc)  # type: ignore[misc]
 
+    _pool: list[Any]
+    _fileno_to_inq: dict[int, Any]
+    _all_inqueues: set[int]
+
+    def on_process_alive(self, pid: int) -> None:
+        # A dead child's pipe may have had the same number. Where the connection to the broker broke just then, Celery
+        # has not forgotten it, finds it where the new one belongs, and ends the whole worker.
+        for child in self._pool:
+            if child.pid == pid:
+                self._fileno_to_inq.pop(child.inqW_fd, None)
+                self._all_inqueues.discard(child.inqW_fd)
+        super().on_process_alive(pid)
+
 
 class TaskPool(prefork.TaskPool):
     """For Celery's setting `worker_pool`. Where Celery no longer calls what is overridden here, its poll remains."""
