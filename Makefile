@@ -59,6 +59,10 @@ fix: $(INSTALLED)  ## format, and mend what the linter can
 bench-queue: $(INSTALLED)  ## what the service adds to a bare Celery task (JOBS=200)
 	$(BIN)/python -m tests.benchmarks.bench_queue
 
+.PHONY: bench-engine
+bench-engine: $(INSTALLED)  ## the engine's speed and memory; bench-output/engine.json (QUICK=1)
+	$(BIN)/python -m tests.benchmarks.bench_engine
+
 .PHONY: soak
 soak: $(INSTALLED)  ## many jobs while everything is killed, restarted and cut off; some minutes (JOBS=1000 SEED=1)
 	$(BIN)/python -m tests.benchmarks.soak

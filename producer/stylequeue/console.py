@@ -86,7 +86,7 @@ def describe(event: AnyEvent) -> str:
             return f"{name:9} {data.stage}"
         case Succeeded(data=data):
             out = data.output
-            seconds = sum(data.timings_s.values())
+            seconds = sum(data.report.timings_s.values())
             return f"{name:9} s3://{out.bucket}/{out.key}  {out.width_px} x {out.height_px} px in {seconds:.1f} s"
         case Failed(data=data) | Cancelled(data=data) | Expired(data=data):
             return f"{name:9} [{data.code}] {data.message}" + (f" ({data.hint})" if data.hint else "")

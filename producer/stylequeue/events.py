@@ -74,6 +74,27 @@ class StoredPicture(_Told):
     content_type: str
 
 
+class Report(_Told):
+    """How a picture came about, and what can be said of it."""
+
+    network: str = Field(description="Which network painted.")
+    network_digest: str = Field(description="SHA-256 of its weights.")
+    precision: str = Field(description="Of the network's arithmetic: float32 or bfloat16.")
+    tiles: int = Field(description="Into how many tiles the picture was cut to fit into memory; 1: painted whole.")
+    steps: int = Field(description="Gradient evaluations done; 0 for the fast method.")
+    ended_by: Literal["steps", "time_budget", "stop_when", "minimum", "request"] = Field(
+        description="Why there were no more: all done; the recipe's time_budget_s or stop_when; L-BFGS found no way "
+        "down any more; somebody asked for the picture as it was."
+    )
+    losses: dict[str, float] = Field(description="Of the picture, un-weighted, by term; none for the fast method.")
+    style_distances: dict[str, float] = Field(
+        description="Un-weighted, by layer; their weighted sum is the style loss."
+    )
+    ssim: float = Field(description="Structural similarity of the lightness to the content's; 1: the content itself.")
+    timings_s: dict[str, float] = Field(description="Seconds by stage: fetch, paint, store; none for a reused picture.")
+    peak_memory_bytes: int = Field(description="Most that the painting process held at once, resident.")
+
+
 class SucceededData(_Data):
     """Of `Succeeded`."""
 
@@ -81,12 +102,8 @@ class SucceededData(_Data):
     report_key: str | None = Field(None, description="Key of the contact sheet, in the output's bucket.")
     fingerprint: str = Field(description="SHA-256 of all that determined the output's bytes.")
     recipe: ResolvedRecipe = Field(description="As run, every field filled.")
-    network: str = Field(description="Which network painted.")
-    network_digest: str = Field(description="SHA-256 of its weights.")
     engine_version: str
-    steps: int = Field(description="Gradient evaluations done; 0 for the fast method.")
-    losses: dict[str, float] = Field(description="At the end, un-weighted, by term.")
-    timings_s: dict[str, float] = Field(description="Seconds by stage: fetch, paint, store.")
+    report: Report
     reused: bool = Field(False, description="The picture was painted for another job of the same fingerprint.")
     partial: bool = Field(False, description="Painting was stopped early and what there was kept.")
 

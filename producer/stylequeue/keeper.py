@@ -14,7 +14,7 @@ import threading
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from .broker import make_app, send_due, tell
+from .broker import make_app, send_due, store_result, tell
 from .errors import Code, JobNotFound, Permanent, StyleQueueError
 from .job import QUEUES
 from .ledger import Ledger
@@ -106,10 +106,19 @@ class Keeper:
         verdict = self._ledger.put_back(record, error=error, late=True)
         if verdict != "lost":
             log.warning("job=%s %s: %s", job_id, error, verdict)
+        if verdict in ("cancelled", "failed"):
+            self._tell_senders(job_id)
 
     def _expire(self, job_id: str) -> None:
         if self._ledger.expire(job_id).verdict == "expired":
             log.info("job=%s its deadline passed", job_id)
+            self._tell_senders(job_id)
+
+    def _tell_senders(self, job_id: str) -> None:
+        """At once, for they wait; the rest of the telling needs the store and has time."""
+        event = self._ledger.outcome(job_id)
+        for task_id in self._ledger.task_ids(self._ledger.record(job_id)):
+            store_result(self._app, task_id, event)
 
     def _tell(self, job_id: str) -> None:
         try:

@@ -56,7 +56,7 @@ def one_job(queue: StyleQueue) -> tuple[float, float, float]:
         if isinstance(event, Started):
             to_start_s = event.time.timestamp() - began_at
     to_end_s = time.time() - began_at
-    timings = queue.wait(job.id).timings_s
+    timings = queue.wait(job.id).report.timings_s
     return to_start_s, to_end_s, timings["fetch"] + timings["store"]
 
 

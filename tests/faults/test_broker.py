@@ -75,7 +75,7 @@ def painting(deployment: Deployment, steps: int = STEPS) -> Job:
 def works(deployment: Deployment, timeout_s: float = WAIT_S) -> Job:
     """A job that comes now is done."""
     job = submit(deployment, 3)
-    assert deployment.queue.wait(job.id, timeout_s=timeout_s).steps == 3
+    assert deployment.queue.wait(job.id, timeout_s=timeout_s).report.steps == 3
     return job
 
 
@@ -192,11 +192,11 @@ def test_19_slow_redis(deployment: Deployment, redis_proxy: Proxy) -> None:
     deployment.configure(**LUSH, lease_s=15, heartbeat_s=1)
     deployment.worker(redis=redis_proxy)
     before = submit(deployment)
-    usual_s = deployment.queue.wait(before.id, timeout_s=WAIT_S).timings_s["paint"]
+    usual_s = deployment.queue.wait(before.id, timeout_s=WAIT_S).report.timings_s["paint"]
     redis_proxy.delay(0.25)
     slow = submit(deployment, STEPS + 1)
     done = deployment.queue.wait(slow.id, timeout_s=WAIT_S * 2)
-    assert done.timings_s["paint"] < 5 * usual_s
+    assert done.report.timings_s["paint"] < 5 * usual_s
     assert deployment.queue.status(slow.id).attempt == 1
     redis_proxy.heal()
     deployment.check(before, slow)

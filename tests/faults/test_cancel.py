@@ -67,7 +67,7 @@ def test_30_cancelled_when_the_picture_is_just_finished(deployment: Deployment, 
     committing.wait(WAIT_S)
     assert queue.cancel(job.id) == "running"
     committing.release()
-    assert queue.wait(job.id, timeout_s=WAIT_S).steps == 2
+    assert queue.wait(job.id, timeout_s=WAIT_S).report.steps == 2
     assert queue.cancel(job.id) == "succeeded"
     checked(deployment, job)
 
@@ -116,7 +116,7 @@ def test_31_stopped_and_kept(deployment: Deployment) -> None:
     queue.cancel(job.id, keep=True)
     done = queue.wait(job.id, timeout_s=WAIT_S)
     assert done.partial
-    assert 0 < done.steps < 10_000
+    assert 0 < done.report.steps < 10_000
     assert queue.store.exists(done.output.bucket, done.output.key)
 
     # What is not finished is no picture for others.

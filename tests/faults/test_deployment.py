@@ -16,7 +16,7 @@ def test_a_healthy_run(deployment: Deployment, redis_proxy: Proxy, store_proxy: 
     behind = deployment.client(redis=redis_proxy, store=store_proxy)
     jobs = [deployment.job(steps=2), deployment.job(steps=3), deployment.job(steps=3), deployment.job()]
     behind.submit_many(jobs)
-    assert [behind.wait(job.id, timeout_s=WAIT_S).steps for job in jobs[:3]] == [2, 3, 3]
+    assert [behind.wait(job.id, timeout_s=WAIT_S).report.steps for job in jobs[:3]] == [2, 3, 3]
     deployment.until_painting(jobs[3])
     behind.cancel(jobs[3].id)
     with pytest.raises(JobCancelled):

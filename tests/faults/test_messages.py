@@ -95,7 +95,7 @@ def test_24_a_heap_of_bad_messages_keeps_no_job_waiting(stack: Stack, service: S
     with Deployment(stack, service.settings) as deployment:
         job = deployment.job(steps=2)
         deployment.queue.submit(job)
-        assert deployment.queue.wait(job.id, timeout_s=WAIT_S).steps == 2
+        assert deployment.queue.wait(job.id, timeout_s=WAIT_S).report.steps == 2
     service.works()
     assert len(service.ledger.dead_letters()) == len(BAD_MESSAGES)
 

@@ -80,7 +80,7 @@ def steps_of(deployment: Deployment, job: Job, attempt: int) -> list[int]:
 def works(deployment: Deployment) -> Job:
     """A job that comes now is done."""
     job = submit(deployment, 3)
-    assert deployment.queue.wait(job.id, timeout_s=WAIT_S).steps == 3
+    assert deployment.queue.wait(job.id, timeout_s=WAIT_S).report.steps == 3
     return job
 
 
@@ -99,7 +99,7 @@ def test_01_killed_child(deployment: Deployment) -> None:
     kill(child_of(worker))
     deployment.until_painting(job, attempt=2)
     assert time.monotonic() - killed_at < CHILD_BACK_S
-    assert deployment.queue.wait(job.id, timeout_s=WAIT_S).steps == STEPS
+    assert deployment.queue.wait(job.id, timeout_s=WAIT_S).report.steps == STEPS
     again = steps_of(deployment, job, attempt=2)
     assert again[0] > 2, "not from the beginning"
     assert again[-1] == STEPS
@@ -151,7 +151,7 @@ def test_03_message_lost_on_its_way(deployment: Deployment, redis_proxy: Proxy) 
     held.drop()
     assert not deployment.queue.ledger.redis.exists("paint", "unacked"), "the broker knows nothing of it any more"
     deployment.worker("next")
-    assert deployment.queue.wait(job.id, timeout_s=WAIT_S).steps == STEPS
+    assert deployment.queue.wait(job.id, timeout_s=WAIT_S).report.steps == STEPS
     assert deployment.queue.status(job.id).attempt == 1
     deployment.check(job)
 
@@ -170,7 +170,9 @@ def test_04_killed_after_the_picture(deployment: Deployment, redis_proxy: Proxy,
     held.drop()
     if part == "worker":
         deployment.worker("next")
-    assert deployment.queue.wait(job.id, timeout_s=WAIT_S).output.etag == stored.etag
+    done = deployment.queue.wait(job.id, timeout_s=WAIT_S)
+    assert (done.output.etag, done.report.steps) == (stored.etag, STEPS)
+    assert steps_of(deployment, job, attempt=2) == [], "no second painting"
     assert deployment.queue.store._head(job.output.bucket, job.output_key) == stored
     deployment.check(job)
 
@@ -235,7 +237,7 @@ def test_05_told_to_stop_while_painting(deployment: Deployment, whom: str) -> No
     assert deployment.queue.ledger.redis.llen("paint") == 1, "another worker's message"
     assert deployment.queue.ledger.redis.hlen("unacked") == 0
     deployment.worker("next", max_attempts=1)
-    assert deployment.queue.wait(job.id, timeout_s=WAIT_S).steps == STEPS
+    assert deployment.queue.wait(job.id, timeout_s=WAIT_S).report.steps == STEPS
     assert steps_of(deployment, job, attempt=2)[0] > 2, "not from the beginning"
     deployment.check(job)
 
@@ -547,7 +549,7 @@ def test_14_children_that_are_replaced(deployment: Deployment) -> None:
     worker = deployment.worker(child_memory_mb=1)
     jobs = [submit(deployment, steps) for steps in range(2, 8)]
     for job in jobs:
-        assert deployment.queue.wait(job.id, timeout_s=WAIT_S).steps == job.recipe.model_dump()["steps"]
+        assert deployment.queue.wait(job.id, timeout_s=WAIT_S).report.steps == job.recipe.model_dump()["steps"]
         assert deployment.queue.status(job.id).attempt == 1
     deployment.check(*jobs)
     assert len(children_of(worker)) >= len(jobs)

@@ -31,7 +31,7 @@ from stylequeue.ledger.moves import script
 from stylequeue.local import Stack
 from stylequeue.local.server import HOST
 from stylequeue.settings import Settings
-from tests.support.jobs import make_job
+from tests.support.jobs import NO_REPORT, make_job
 from tests.support.proxy import Proxy
 
 # Celery's own way to store results.
@@ -98,12 +98,8 @@ def paint(queue: StyleQueue, job: Job, body: bytes = b"picture") -> SucceededDat
         report_key=f"{key}.report.png",
         fingerprint="f",
         recipe=resolve(job.recipe),
-        network="none",
-        network_digest="",
         engine_version="1",
-        steps=1,
-        losses={},
-        timings_s={},
+        report=NO_REPORT,
     )
     queue.ledger.finish(job.id, fence=claim.record.fence, data=data)
     return data

@@ -17,7 +17,7 @@ from stylequeue.events import FailedData, StoredPicture, SucceededData
 from stylequeue.job import Job, resolve
 from stylequeue.settings import Settings
 from tests.support.invariants import check
-from tests.support.jobs import make_job
+from tests.support.jobs import NO_REPORT, make_job
 
 FAILED = FailedData(code="image_empty", message="there is nothing")
 
@@ -65,12 +65,8 @@ class Scene:
             output=output,
             fingerprint=fingerprint,
             recipe=resolve(job.recipe),
-            network="fake",
-            network_digest="0",
             engine_version="0",
-            steps=1,
-            losses={},
-            timings_s={},
+            report=NO_REPORT,
             **fields,
         )
         self.store(job.output_key, body)

@@ -10,6 +10,7 @@ import uuid
 from collections.abc import Callable
 from datetime import UTC, datetime
 from decimal import Decimal
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ from stylequeue.events import Failed, Progress, Succeeded, SucceededData
 from stylequeue.job import ImageRef, Job
 from stylequeue.local import Process, Stack
 from tests.support import pictures
+from tests.support.processes import wait_for
 
 WAIT_S = 60
 
@@ -64,7 +66,7 @@ def test_a_fast_job_from_submit_to_picture(service: StyleQueue, photograph: Imag
     last = events[-1]
     assert isinstance(last, Succeeded)
     assert last.data.labels == {"user": "42"}
-    assert last.data.network == "fast"
+    assert last.data.report.network == "fast"
 
     out = last.data.output
     picture = stored(service, out.key)
@@ -73,7 +75,8 @@ def test_a_fast_job_from_submit_to_picture(service: StyleQueue, photograph: Imag
     with Image.open(io.BytesIO(picture)) as image:
         assert image.format == "JPEG"
         assert image.size == (out.width_px, out.height_px) == (64, 43)
-    # What lies beside the picture is the event itself, byte for byte.
+    # What lies beside the picture, a moment later, is the event itself, byte for byte.
+    wait_for(partial(service.store.exists, "results", out.key + ".json"), WAIT_S, "the event beside the picture")
     entries: Any = service.ledger.redis.xrange(f"stylequeue:job:{job.id}:events")
     assert stored(service, out.key + ".json").decode() == entries[-1][1]["event"]
 
@@ -91,9 +94,9 @@ def test_a_painted_job_with_a_report(service: StyleQueue, photograph: ImageRef) 
         output={"bucket": "results", "key": "painted/ü +.png", "format": "png", "report": True},
     )
     done = paint(service, job)
-    assert done.network == "vgg16"
-    assert done.steps == 4
-    assert set(done.losses) == {"content", "style", "variation"}
+    assert done.report.network == "vgg16"
+    assert done.report.steps == 4
+    assert set(done.report.losses) == {"content", "style", "variation"}
     assert done.output.key == "painted/ü +.png"
     with Image.open(io.BytesIO(stored(service, done.output.key))) as image:
         assert image.format == "PNG"
@@ -208,12 +211,12 @@ def test_a_task_id_that_is_no_job_id_reaches_no_key(
 
 def test_what_json_cannot_write_is_a_dead_letter_too(service: StyleQueue, plain_celery: Celery) -> None:
     """Celery's JSON carries dates and UUIDs as such."""
-    job = {"id": uuid.uuid4(), "deadline": datetime.now(UTC), "nonsense": Decimal(1)}
+    job: dict[str, Any] = {"id": uuid.uuid4(), "deadline": datetime.now(UTC), "nonsense": Decimal(1)}
     result = plain_celery.send_task("stylequeue.stylize", kwargs={"job": job}, queue="paint")
     with pytest.raises(JobFailed) as caught:
         result.get(timeout=WAIT_S)
     assert caught.value.code == Code.INVALID_JOB
-    assert str(job["id"]) in service.ledger.dead_letter(result.id).message
+    assert job["id"].hex in service.ledger.dead_letter(result.id).message
 
 
 def test_a_newer_schema_is_said_to_be_newer(service: StyleQueue, plain_celery: Celery, photograph: ImageRef) -> None:

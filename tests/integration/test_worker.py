@@ -37,7 +37,7 @@ def test_stopped_and_kept_while_painting(deployment: Deployment) -> None:
     queue.cancel(job.id, keep=True)
     done = queue.wait(job.id, timeout_s=WAIT_S)
     assert done.partial
-    assert 0 < done.steps < ENDLESS
+    assert 0 < done.report.steps < ENDLESS
     assert done.output.width_px == 64
 
 

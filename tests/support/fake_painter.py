@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
+from functools import partial
 from typing import Any
 
 from stylequeue.job import ResolvedOptimizeRecipe
@@ -29,7 +30,7 @@ class FakePainter:
     ) -> Iterator[Any]:
         import numpy as np
 
-        from stylequeue_worker.engine import Step
+        from stylequeue_worker.engine import Step, Summary
 
         steps = recipe.steps if isinstance(recipe, ResolvedOptimizeRecipe) else 1
         began = int(resume["step"]) if resume else 0
@@ -38,4 +39,14 @@ class FakePainter:
                 time.sleep(STEP_S)
             state = {"step": np.array(step)}
             losses = {"style": 1 / step}
-            yield Step(step, steps, max(content.shape[1:3]), losses, step / steps, content, state.copy)
+            summarise = partial(Summary, losses, {}, 1.0, "float32", 1)
+            yield Step(
+                step,
+                steps,
+                max(content.shape[1:3]),
+                losses,
+                step / steps,
+                content,
+                summarise,
+                state.copy,
+            )

@@ -4,7 +4,23 @@ from __future__ import annotations
 
 from typing import Any
 
+from stylequeue.events import Report
 from stylequeue.job import Job, parse
+
+NO_REPORT = Report(
+    network="fake",
+    network_digest="0",
+    precision="float32",
+    tiles=1,
+    steps=1,
+    ended_by="steps",
+    losses={},
+    style_distances={},
+    ssim=1,
+    timings_s={},
+    peak_memory_bytes=0,
+)
+"""Of a picture that nothing painted."""
 
 
 def make_job(**fields: Any) -> Job:

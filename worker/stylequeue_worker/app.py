@@ -69,7 +69,7 @@ def make_worker_app(settings: Settings, *, module: str, load_painter: Callable[[
 
     worker_process_init.connect(warm_up, weak=False)
 
-    @app.task(name=TASK_NAME, bind=True, typing=False, Request=JobRequest, throws=(JobEnded,))
+    @app.task(name=TASK_NAME, bind=True, typing=False, shared=False, Request=JobRequest, throws=(JobEnded,))
     def stylize(task: Task[Any, Any], /, *args: Any, **kwargs: Any) -> dict[str, Any]:
         """In the child: paint one job."""
         from .task import Delivery, NotNow, NotOurs

@@ -9,12 +9,12 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Literal, Protocol
 
 from PIL.Image import Resampling
 
 from stylequeue.errors import Code, Permanent, Preempted
-from stylequeue.events import StoredPicture, SucceededData
+from stylequeue.events import Report, StoredPicture, SucceededData
 from stylequeue.job import (
     CONTENT_TYPES,
     MAX_SIZE_PX,
@@ -33,6 +33,7 @@ from . import images
 from .engine import ENGINE_VERSION, Network, State, Step
 from .holder import Holder
 from .report import Sample, contact_sheet
+from .resident import forget_peak, peak_bytes
 from .workbench import Workbench
 
 if TYPE_CHECKING:
@@ -68,11 +69,20 @@ class Painting:
     """What came of painting."""
 
     picture: Image
-    steps: int = 0
-    losses: dict[str, float] = field(default_factory=dict)
+    report: Report
     partial: bool = False
     scales: list[tuple[int, Image]] = field(default_factory=list)
     history: list[Sample] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Made:
+    """A picture in the store, and how it came about."""
+
+    output: StoredPicture
+    report_key: str | None
+    report: Report
+    partial: bool = False
 
 
 class Maker:
@@ -110,6 +120,32 @@ class Maker:
         )
         if reused := self._reuse(job, holder, mark):
             return reused
+        made = self._made_before(job, mark) if holder.record.attempt > 1 else None
+        if made is None:
+            made = self._make(job, holder, recipe, network, mark, (found, found_init), clock)
+        return SucceededData(
+            labels=job.labels,
+            output=made.output,
+            report_key=made.report_key,
+            fingerprint=mark,
+            recipe=recipe,
+            engine_version=ENGINE_VERSION,
+            report=made.report.model_copy(update={"timings_s": clock.seconds}),
+            partial=made.partial,
+        )
+
+    def _make(
+        self,
+        job: Job,
+        holder: Holder,
+        recipe: ResolvedRecipe,
+        network: Network,
+        mark: str,
+        found_pictures: tuple[Sequence[ObjectInfo], ObjectInfo | None],
+        clock: Clock,
+    ) -> Made:
+        """Fetch the pictures that were found, paint, and store what came of it."""
+        found, found_init = found_pictures
         with clock.stage("fetch"):
             content = self._picture(found[0], recipe.size)
             styles = [self._picture(info, style_size_px(recipe)) for info in found[1:]]
@@ -118,12 +154,12 @@ class Maker:
         with clock.stage("paint"):
             weighted = list(zip(styles, (style.weight for style in job.styles), strict=True))
             workbench = Workbench(self.store, self.settings, holder, mark)
-            painting = self._paint(content, weighted, start, recipe, workbench, holder)
+            painting = self._paint(content, weighted, start, recipe, network, workbench, holder)
 
         holder.stage("storing")
         with clock.stage("store"):
             # What is not finished never stands for the whole, should another job want it under the same key.
-            output = self._store_picture(job, painting.picture, f"{mark}+partial" if painting.partial else mark)
+            output = self._store_picture(job, painting, f"{mark}+partial" if painting.partial else mark)
             report_key = None
             if job.output.report:
                 report_key = output.key + ".report.png"
@@ -138,20 +174,19 @@ class Maker:
                 )
                 self.store.write(output.bucket, report_key, sheet, content_type="image/png", overwrite=True)
 
-        return SucceededData(
-            labels=job.labels,
-            output=output,
-            report_key=report_key,
-            fingerprint=mark,
-            recipe=recipe,
-            network=network.name,
-            network_digest=network.digest,
-            engine_version=ENGINE_VERSION,
-            steps=painting.steps,
-            losses=painting.losses,
-            timings_s=clock.seconds,
-            partial=painting.partial,
-        )
+        return Made(output, report_key, painting.report, painting.partial)
+
+    def _made_before(self, job: Job, mark: str) -> Made | None:
+        """What an attempt before this one had stored when it came to harm, if that was all."""
+        stored = self.store.find(job.output.bucket, job.output_key)
+        if stored is None or stored.metadata.get(FINGERPRINT_METADATA) != mark or "painting" not in stored.metadata:
+            return None
+        report_key = f"{job.output_key}.report.png" if job.output.report else None
+        if report_key and not self.store.exists(job.output.bucket, report_key):
+            return None
+        log.info("an attempt before this one had stored the picture")
+        report = Report.model_validate_json(stored.metadata["painting"])
+        return Made(_stored_picture(job, stored), report_key, report)
 
     def _picture(self, info: ObjectInfo, size_px: int) -> Image:
         data = self.store.read(info, max_bytes=self.settings.max_image_bytes)
@@ -184,7 +219,7 @@ class Maker:
                 continue
             log.info("reused: %s", painted.output.key)
             changes = {"labels": job.labels, "output": output, "report_key": report_key, "reused": True}
-            return painted.model_copy(update={**changes, "timings_s": {}})
+            return painted.model_copy(update={**changes, "report": painted.report.model_copy(update={"timings_s": {}})})
 
     def _copy(self, job: Job, source: StoredPicture) -> StoredPicture:
         target = (job.output.bucket, job.output_key)
@@ -200,22 +235,26 @@ class Maker:
         styles: Sequence[tuple[Image, float]],
         start: Image | None,
         recipe: ResolvedRecipe,
+        network: Network,
         workbench: Workbench,
         holder: Holder,
     ) -> Painting:
         arrays = [(images.to_array(style), weight) for style, weight in styles]
-        painting = Painting(content)
+        scales: list[tuple[int, Image]] = []
+        history: list[Sample] = []
+        partial = False
         last: Step | None = None
         state = workbench.resume() if holder.record.attempt > 1 else None
         if state is not None:
             log.info("going on from the checkpoint of an attempt before")
         holder.check()
+        forget_peak()
         with workbench:
             init = None if start is None else images.to_array(start)
             for step in self.painter.paint(images.to_array(content), arrays, recipe, resume=state, start=init):
                 if last is not None and step.size_px != last.size_px:
-                    painting.scales.append((last.size_px, images.to_picture(last.picture)))
-                painting.history.append(Sample(step.step, step.size_px, step.losses))
+                    scales.append((last.size_px, images.to_picture(last.picture)))
+                history.append(Sample(step.step, step.size_px, step.losses))
                 last = workbench.newest = step
                 try:
                     holder.step(step)
@@ -223,46 +262,68 @@ class Maker:
                     workbench.save_if_possible()
                     raise
                 if holder.keep:
-                    painting.partial = step.step < step.steps
+                    partial = step.step < step.steps
                     break
         if last is None:
             raise RuntimeError("the painter yielded no step")
-        painting.picture = images.to_picture(last.picture)
-        if painting.partial:
-            painting.picture = painting.picture.resize(content.size, Resampling.LANCZOS)
-        painting.scales.append((last.size_px, painting.picture))
-        painting.steps = last.step
-        painting.losses = dict(last.losses)
-        return painting
+        picture = images.to_picture(last.picture)
+        if partial:
+            picture = picture.resize(content.size, Resampling.LANCZOS)
+        scales.append((last.size_px, picture))
+        report = _report(network, last, "request" if partial else last.cut)
+        return Painting(picture, report, partial, scales, history)
 
-    def _store_picture(self, job: Job, picture: Image, mark: str) -> StoredPicture:
+    def _store_picture(self, job: Job, painting: Painting, mark: str) -> StoredPicture:
+        picture = painting.picture
         body = images.encode(picture, job.output.format, job.output.quality)
         metadata = {
             FINGERPRINT_METADATA: mark,
             "sha256": hashlib.sha256(body).hexdigest(),
             "width-px": str(picture.width),
             "height-px": str(picture.height),
+            "painting": painting.report.model_dump_json(),
         }
-        content_type = CONTENT_TYPES[job.output.format]
         # Where an attempt before this one stored the same picture, what is recorded is what lies there.
         stored = self.store.write(
             job.output.bucket,
             job.output_key,
             body,
-            content_type=content_type,
+            content_type=CONTENT_TYPES[job.output.format],
             metadata=metadata,
             overwrite=job.output.overwrite,
         )
-        return StoredPicture(
-            bucket=job.output.bucket,
-            key=job.output_key,
-            etag=stored.etag,
-            sha256=stored.metadata["sha256"],
-            width_px=int(stored.metadata["width-px"]),
-            height_px=int(stored.metadata["height-px"]),
-            size_bytes=stored.size_bytes,
-            content_type=content_type,
-        )
+        return _stored_picture(job, stored)
+
+
+def _stored_picture(job: Job, stored: ObjectInfo) -> StoredPicture:
+    return StoredPicture(
+        bucket=stored.bucket,
+        key=stored.key,
+        etag=stored.etag,
+        sha256=stored.metadata["sha256"],
+        width_px=int(stored.metadata["width-px"]),
+        height_px=int(stored.metadata["height-px"]),
+        size_bytes=stored.size_bytes,
+        content_type=CONTENT_TYPES[job.output.format],
+    )
+
+
+def _report(network: Network, last: Step, ended_by: Literal["time_budget", "stop_when", "request"] | None) -> Report:
+    """How the picture of the last step came about; its timings are not known yet."""
+    summary = last.summarise()
+    return Report(
+        network=network.name,
+        network_digest=network.digest,
+        precision=summary.precision,
+        tiles=summary.tiles,
+        steps=last.step,
+        ended_by=ended_by or ("steps" if last.step == last.steps else "minimum"),
+        losses=dict(summary.losses),
+        style_distances=dict(summary.style_distances),
+        ssim=summary.ssim,
+        timings_s={},
+        peak_memory_bytes=peak_bytes(),
+    )
 
 
 def style_size_px(recipe: ResolvedRecipe) -> int:

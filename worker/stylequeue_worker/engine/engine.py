@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     import numpy as np
 
     from .fast import FastNetwork
+    from .memory import Plan
     from .painter import Painter
 
 ENGINE_VERSION = "1"
@@ -42,6 +44,22 @@ class Network:
 
 
 @dataclass(frozen=True)
+class Summary:
+    """What can be said of a painted picture, and of how it was painted."""
+
+    losses: Mapping[str, float]
+    """Without weights, by term; empty for `fast`, as `style_distances` is."""
+    style_distances: Mapping[str, float]
+    """Without weights, by layer."""
+    ssim: float
+    """Structural similarity to the content, of the lightness: 1 is the content itself."""
+    precision: str
+    """Of the network's arithmetic."""
+    tiles: int
+    """Into how many the picture was cut to fit into memory."""
+
+
+@dataclass(frozen=True)
 class Step:
     """One evaluation of the loss, or the single pass of the fast network."""
 
@@ -57,8 +75,12 @@ class Step:
     """Share of the arithmetic done, in [0, 1]: a step at a large scale counts for more."""
     picture: np.ndarray
     """float32 [1, height, width, 3] in [0, 1], finite."""
+    summarise: Callable[[], Summary]
+    """Looks closely at the picture, which takes about as long as two steps."""
     save: Callable[[], State] | None = None
     """Gives the state to go on from; None: there is nothing to go on with."""
+    plan: Plan | None = None
+    """Whether the picture is painted whole or in tiles, and the memory predicted for it; None for `fast`."""
     cut: Cut | None = None
     """What ended this scale or one before it early, if anything did."""
 
@@ -72,9 +94,12 @@ class Engine:
     """Paints with the networks of a model directory; each is loaded once.
 
     `hub_handle` is a TensorFlow Hub handle (URL or directory) of a fast network that takes the place of ours.
+    `memory_budget_bytes`: what an optimised painting may take beside what is loaded; left out, most of what the
+    machine has available (on a GPU: no limit). Pictures that would take more are painted in tiles.
     """
 
-    def __init__(self, model_dir: Path, hub_handle: str | None = None) -> None:
+    def __init__(self, model_dir: Path, hub_handle: str | None = None, memory_budget_bytes: int | None = None) -> None:
+        self._memory_budget_bytes = memory_budget_bytes
         self._model_dir = model_dir
         self._hub_handle = hub_handle
         self._painters: dict[Path, Painter] = {}
@@ -144,9 +169,9 @@ class Engine:
         """As `paint`, of checked pictures, and in the styles' colours."""
         if isinstance(recipe, ResolvedFastRecipe):
             picture = self._fast_network().paint(content, shares, recipe.strength)
-            yield Step(1, 1, max(content.shape[1:3]), {}, 1.0, picture)
+            yield Step(1, 1, max(content.shape[1:3]), {}, 1.0, picture, summarise=partial(_plain, picture, content))
         elif recipe.steps == 0:
-            yield Step(0, 0, max(content.shape[1:3]), {}, 1.0, content)
+            yield Step(0, 0, max(content.shape[1:3]), {}, 1.0, content, summarise=partial(_plain, content, content))
         else:
             painter = self._painter(self._vgg_name(recipe))
             yield from painter.paint(content, shares, recipe, resume=resume, start=start)
@@ -174,7 +199,7 @@ class Engine:
 
         path = self._path(name)
         if path not in self._painters:
-            self._painters[path] = Painter(load(name, path))
+            self._painters[path] = Painter(load(name, path), self._memory_budget_bytes)
         return self._painters[path]
 
     def _fast_directory(self) -> Path:
@@ -203,7 +228,22 @@ def in_chroma_of(content: np.ndarray, steps: Iterable[Step]) -> Iterator[Step]:
     for step in steps:
         if at_size.shape != step.picture.shape:
             at_size = resize(tf.constant(content), *step.picture.shape[1:3]).numpy()
-        yield replace(step, picture=with_chroma_of(step.picture, at_size))
+        shown = with_chroma_of(step.picture, at_size)
+        yield replace(step, picture=shown, summarise=partial(_of_shown, step, shown, at_size))
+
+
+def _of_shown(step: Step, shown: np.ndarray, content: np.ndarray) -> Summary:
+    """The summary of a step that shows another picture than was painted."""
+    from .pictures import ssim
+
+    return replace(step.summarise(), ssim=ssim(shown, content))
+
+
+def _plain(picture: np.ndarray, content: np.ndarray) -> Summary:
+    """The summary of a picture for which there are no losses."""
+    from .pictures import ssim
+
+    return Summary({}, {}, ssim(picture, content), "float32", 1)
 
 
 def _not_at_hand(what: str, name: str) -> Permanent:

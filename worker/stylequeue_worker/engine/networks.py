@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterable, Mapping
 from functools import cache
 from importlib.resources import files
+from itertools import pairwise
 from pathlib import Path
 
 import keras
@@ -105,8 +106,23 @@ class Vgg:
 
     def reach_px(self, layers: Collection[str]) -> int:
         """How many pixels around its own a feature of the deepest of `layers` depends on."""
+        return sum(stride_px(layer) for layer in self._up_to(layers))
+
+    def channels(self, layer: str) -> int:
+        """Of the layer's features."""
+        return len(self._kernels[layer][1])
+
+    def floats_per_px(self, layers: Collection[str]) -> float:
+        """Numbers that a pass as far as `layers` keeps for its gradient, for each pixel of the picture."""
+        names = self._up_to(layers)
+        convolved = sum(self.channels(layer) / stride_px(layer) ** 2 for layer in names)
+        # A block's last layer is kept once more at a quarter of its size, pooled.
+        last = [before for before, after in pairwise(names) if stride_px(before) != stride_px(after)]
+        return convolved + sum(self.channels(layer) / stride_px(layer) ** 2 / 4 for layer in last)
+
+    def _up_to(self, layers: Collection[str]) -> list[str]:
         names = list(self._kernels)
-        return sum(stride_px(layer) for layer in names[: 1 + max(map(names.index, layers))])
+        return names[: 1 + max(map(names.index, layers))]
 
 
 def stride_px(layer: str) -> int:

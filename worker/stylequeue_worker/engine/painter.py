@@ -5,8 +5,9 @@ from __future__ import annotations
 import itertools
 import math
 from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import cast
 
 import numpy as np
@@ -16,13 +17,16 @@ from stylequeue.errors import Code, Permanent
 from stylequeue.job import ResolvedOptimizeRecipe
 
 from .descent import Evaluate, Iterate, Moments, adam, lbfgs
-from .engine import Cut, State, Step
+from .engine import Cut, State, Step, Summary
+from .losses import Statistics
+from .memory import FittingObjective, available_bytes, plan
 from .networks import Vgg, fast_dtype, sample_pictures
 from .objective import TERMS, Objective, View
-from .pictures import resize, scaled
+from .pictures import resize, scaled, ssim
 from .presets import Preset, preset_of
 from .safety import Clock, Standstill, lenient, rolled_back, strict
 from .swift import swift
+from .tiling import spans
 
 _MIN_SCALED_SIDE_PX = 64
 """Of the shorter side: coarser stages hold too little of the content to be worth a step."""
@@ -67,11 +71,23 @@ class Position:
     cut: Cut | None
     """What ended a stage early so far."""
 
-    def step(self, steps: int, losses: Mapping[str, float], share: float) -> Step:
+    def step(
+        self, steps: int, losses: Mapping[str, float], share: float, summarise: Callable[[np.ndarray], Summary]
+    ) -> Step:
         """As it is shown, `share` of the arithmetic done."""
         shown = np.asarray(self.picture, np.float32)
         size_px = max(shown.shape[1:3])
-        return Step(self.done, steps, size_px, losses, share, shown, self.state, self.cut)
+        return Step(
+            self.done,
+            steps,
+            size_px,
+            losses,
+            share,
+            shown,
+            save=self.state,
+            cut=self.cut,
+            summarise=partial(summarise, shown),
+        )
 
     def state(self) -> State:
         """As plain arrays."""
@@ -104,9 +120,11 @@ class Position:
 class Painter:
     """Paints with one network; what is compiled is kept for the next picture."""
 
-    def __init__(self, network: Vgg) -> None:
+    def __init__(self, network: Vgg, memory_budget_bytes: int | None = None) -> None:
+        """Without a budget, a CPU's painting may take most of the memory that is available when it begins."""
         self._network = network
-        self._objectives: deque[Objective] = deque(maxlen=_KEPT)
+        self._memory_budget_bytes = memory_budget_bytes
+        self._objectives: deque[FittingObjective] = deque(maxlen=_KEPT)
 
     def paint(
         self,
@@ -130,7 +148,10 @@ class Painter:
             )
         # The line search of L-BFGS cannot tell bfloat16's noise from descent, as soon as little is left of that.
         reduced = recipe.optimizer == "swift" or (preset.reduced_precision and recipe.optimizer == "adam")
-        objective = self._objective(preset, fast_dtype() if reduced else dtype)
+        network = self._network.cast(fast_dtype() if reduced else dtype)
+        sides = [picture.shape[1:3] for picture in (content, *(style for style, _ in styles))]
+        planned = plan(sides, network, preset, self._memory_budget_bytes or available_bytes())
+        objective = self._objective(preset, network.dtype, planned.tile_px)
         left_off = Position.read(resume, dtype) if resume else None
         at = left_off or Position(
             number=0, taken=0, done=0, picture=None, moments=None, spent_s=0, best=math.inf, cut=None
@@ -140,7 +161,7 @@ class Painter:
         work = sum(stage.work for stage in stages)
         for number, stage in enumerate(stages):
             before = at.taken if number == at.number else 0
-            if number < at.number or before == stage.steps:
+            if number < at.number or (before == stage.steps and number < len(stages) - 1):
                 continue
             worked = sum(stage.work for stage in stages[:number])
             # Each stage has its part of the time, so that even the shortest ends with a picture of full size.
@@ -151,7 +172,9 @@ class Painter:
             start_now = resize(tf.constant(first, dtype), *content_now.shape[1:3])
             standstill = Standstill(recipe.stop_when)
             moments = at.moments if before else None
-            descent = _descend(objective, recipe, start_now, content_now, styles_now, moments, stage.steps, before)
+            style = objective.style_target(styles_now)
+            summarise = partial(_summary, objective, recipe, content_now, style)
+            descent = _descend(objective, recipe, start_now, content_now, style, moments, stage.steps, before)
             best = at.best if before else math.inf
             for taken, iterate in enumerate(itertools.islice(descent, stage.steps - before), before + 1):
                 total = float(iterate.evaluation.total)
@@ -174,21 +197,22 @@ class Painter:
                     cut=cut or at.cut,
                 )
                 losses = {term: float(iterate.evaluation.terms[term]) for term in TERMS}
-                yield at.step(recipe.steps, losses, (worked + stage.work * taken / stage.steps) / work)
+                step = at.step(recipe.steps, losses, (worked + stage.work * taken / stage.steps) / work, summarise)
+                yield replace(step, plan=replace(planned, tile_px=objective.tile_px))
                 if cut:
                     break
-        if left_off is at:
-            # It had left off behind its last step.
-            yield at.step(recipe.steps, {}, 1.0)
+            if left_off is at:
+                # It had left off behind its last step.
+                yield at.step(recipe.steps, {}, 1.0, summarise)
 
-    def _objective(self, preset: Preset, dtype: tf.DType) -> Objective:
+    def _objective(self, preset: Preset, dtype: tf.DType, tile_px: int | None) -> FittingObjective:
         for kept in self._objectives:
-            if (kept.preset, kept.network.dtype) == (preset, dtype):
+            if (kept.preset, kept.network.dtype, kept.tile_px) == (preset, dtype, tile_px):
                 return kept
         network = self._network.pooled(preset.pooling)
         if preset.rescaled:
             network = network.rescaled(sample_pictures())
-        objective = Objective(network.cast(dtype), preset)
+        objective = FittingObjective(network.cast(dtype), preset, tile_px)
         self._objectives.append(objective)
         return objective
 
@@ -214,19 +238,54 @@ def _first(
             return start
 
 
+def _summary(
+    objective: FittingObjective,
+    recipe: ResolvedOptimizeRecipe,
+    content: tf.Tensor,
+    style: Mapping[str, Statistics],
+    shown: np.ndarray,
+) -> Summary:
+    """Of the picture shown, which an average or the best kept makes another than the one evaluated last."""
+    picture = tf.constant(shown, content.dtype)
+    view = objective.views(picture)[0]
+    evaluation = objective.evaluate(
+        picture, objective.content_target(content, view), style, _weights(recipe, picture.dtype), view
+    )
+    statistics = objective.statistics(picture, view)
+    return Summary(
+        losses={term: float(loss) for term, loss in evaluation.terms.items()},
+        style_distances={
+            layer: float(objective.preset.style.loss(statistics[layer], target)) for layer, target in style.items()
+        },
+        ssim=ssim(shown, content.numpy()),
+        precision=objective.network.dtype.name,
+        tiles=_tiles(objective.tile_px, picture, view),
+    )
+
+
+def _tiles(tile_px: int | None, picture: tf.Tensor, view: View) -> int:
+    if tile_px is None:
+        return 1
+    sides_px = np.array(picture.shape[1:3]) + view.numpy()[1:3].sum(axis=1)
+    return math.prod(len(spans(int(side_px), tile_px, 0)) for side_px in sides_px)
+
+
+def _weights(recipe: ResolvedOptimizeRecipe, dtype: tf.DType) -> dict[str, tf.Tensor]:
+    return {term: tf.constant(getattr(recipe, f"{term}_weight"), dtype) for term in TERMS}
+
+
 def _descend(
     objective: Objective,
     recipe: ResolvedOptimizeRecipe,
     start: tf.Tensor,
     content: tf.Tensor,
-    styles: Sequence[tuple[tf.Tensor, float]],
+    style: Mapping[str, Statistics],
     moments: Moments | None,
     steps: int,
     taken: int,
 ) -> Iterator[Iterate]:
     """The recipe's descent from `start`, or on with Adam's `moments`, all pictures at the same scale."""
-    style = objective.style_target(styles)
-    weights = {term: tf.constant(getattr(recipe, f"{term}_weight"), start.dtype) for term in TERMS}
+    weights = _weights(recipe, start.dtype)
 
     def measured(view: View) -> Evaluate:
         target = objective.content_target(content, view)

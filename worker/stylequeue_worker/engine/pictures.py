@@ -67,6 +67,12 @@ def with_chroma_of(picture: np.ndarray, content: np.ndarray) -> np.ndarray:
     return np.asarray(np.clip(content + ((picture - content) @ _LUMA)[..., None], 0, 1))
 
 
+def ssim(picture: np.ndarray, content: np.ndarray) -> float:
+    """Structural similarity of lightness (Wang et al., 2004), 1 for equal pictures [1, H, W, 3] in [0, 1]."""
+    lightness = (tf.constant((p @ _LUMA)[..., None], tf.float32) for p in (picture, content))
+    return float(tf.image.ssim(*lightness, max_val=1.0)[0])
+
+
 def scaled(picture: tf.Tensor, scale: float) -> tf.Tensor:
     """`picture` [1, H, W, 3] with both sides multiplied by `scale`, yet no side under 16 px."""
     height, width = (max(MIN_SIDE_PX, round(side * scale)) for side in picture.shape[1:3])

@@ -1,0 +1,42 @@
+"""Pictures for the engine's benchmarks: our samples, and a folder of paintings where there is one."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+from skimage import data
+
+import stylequeue.local
+
+SAMPLES = Path(stylequeue.local.__file__).parent / "samples"
+PAINTINGS = Path(os.environ.get("PAINTINGS", "../shared/images"))
+"""Public-domain paintings under their usual names, if present; `reference/` holds another engine's pictures."""
+
+OWN_PAIRS = [("coffee", "swirls"), ("chelsea", "waves"), ("astronaut", "facets")]
+PAINTED_PAIRS = [("coffee", "starry_night"), ("chelsea", "great_wave"), ("astronaut", "udnie")]
+
+
+def pairs() -> list[tuple[str, str]]:
+    """Three pairs of names, content and style: with real paintings where all of them are at hand."""
+    at_hand = all((PAINTINGS / f"{style}.jpg").exists() for _, style in PAINTED_PAIRS)
+    return PAINTED_PAIRS if at_hand else OWN_PAIRS
+
+
+def content(name: str, size_px: int) -> np.ndarray:
+    """A photograph of scikit-image's, float32 [1, H, W, 3] in [0, 1], its longest side `size_px`."""
+    return _fit(Image.fromarray(getattr(data, name)()), size_px)
+
+
+def style(name: str, size_px: int) -> np.ndarray:
+    """A painting, likewise."""
+    path = next(path for folder in (PAINTINGS, SAMPLES) if (path := folder / f"{name}.jpg").exists())
+    return _fit(Image.open(path), size_px)
+
+
+def _fit(image: Image.Image, size_px: int) -> np.ndarray:
+    scale = size_px / max(image.size)
+    size = (round(image.width * scale), round(image.height * scale))
+    return np.asarray(image.convert("RGB").resize(size, Image.Resampling.LANCZOS), np.float32)[None] / 255
