@@ -435,6 +435,7 @@ def _as_many(claim: Claim | None) -> Any:
     return multiple(claim) if claim else multiple()
 
 
+@pytest.mark.timeout(400)  # where it fails, a short example is searched for, for 300 s at most
 def test_whatever_happens_the_ledger_is_as_its_model(settings: Settings) -> None:
     class Machine(LedgerMachine):
         deployment = settings.model_copy(update={"max_attempts": MAX_ATTEMPTS})

@@ -61,7 +61,7 @@ end
 redis.call('HINCRBY', key, 'fence', 1)
 redis.call('HINCRBY', key, 'attempt', 1)
 redis.call('ZREM', DUE_KEY, id)
-redis.call('ZREM', WAITING_KEY, id)
+stop_waiting(id)
 if state == 'running' then release_fingerprint(id) else enter(id, 'running') end
 redis.call('HSET', key, 'token', claim.token, 'worker', claim.worker, 'lease_until_ms', now_ms + claim.lease_ms)
 redis.call('HDEL', key, 'progress', 'progress_number', 'fingerprint', 'not_before_ms')

@@ -70,12 +70,22 @@ local function trim(state)
   end
 end
 
+-- The job waits for no other's picture any more.
+local function stop_waiting(id)
+  redis.call('ZREM', WAITING_KEY, id)
+  local fingerprint = redis.call('HGET', record_key(id), 'waits_for')
+  if fingerprint then
+    redis.call('SREM', waiters_key(fingerprint), id)
+    redis.call('HDEL', record_key(id), 'waits_for')
+  end
+end
+
 -- Makes a fresh message due now for every job that waits for this fingerprint.
 local function wake_waiters(fingerprint)
   for _, id in ipairs(redis.call('SMEMBERS', waiters_key(fingerprint))) do
-    if redis.call('ZREM', WAITING_KEY, id) == 1 then redis.call('ZADD', DUE_KEY, now_ms, id) end
+    stop_waiting(id)
+    redis.call('ZADD', DUE_KEY, now_ms, id)
   end
-  redis.call('DEL', waiters_key(fingerprint))
 end
 
 -- The holder of a fingerprint no longer paints it.
@@ -114,7 +124,8 @@ local function enter(id, state)
   if state ~= 'running' then release_fingerprint(id) end
   if TERMINAL[state] then
     redis.call('ZREM', queue_key(redis.call('HGET', key, 'queue')), id)
-    for _, index in ipairs({DEADLINES_KEY, DUE_KEY, WAITING_KEY}) do redis.call('ZREM', index, id) end
+    for _, index in ipairs({DEADLINES_KEY, DUE_KEY}) do redis.call('ZREM', index, id) end
+    stop_waiting(id)
     redis.call('HDEL', key, 'not_before_ms', 'wanted')
     redis.call('PEXPIRE', key, limits.record_ttl_ms)
     redis.call('PEXPIRE', events_key(id), limits.record_ttl_ms)

@@ -19,6 +19,7 @@ if holder and holder ~= id then
     put_back(id, '', 0, false)
     redis.call('ZREM', DUE_KEY, id)
     redis.call('ZADD', WAITING_KEY, now_ms, id)
+    redis.call('HSET', key, 'waits_for', fingerprint)
     redis.call('SADD', waiters_key(fingerprint), id)
     redis.call('PEXPIRE', waiters_key(fingerprint), limits.max_deadline_ms)
     return {'wait', ''}
