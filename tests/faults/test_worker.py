@@ -104,7 +104,9 @@ def test_01_killed_child(deployment: Deployment) -> None:
     assert again[0] > 2, "not from the beginning"
     assert again[-1] == STEPS
     for key in work_keys(job.id):
-        assert not deployment.queue.store.exists(deployment.settings.work_bucket, key), "nothing is left behind"
+        # Its work is cleared away once its end is known.
+        exists = partial(deployment.queue.store.exists, deployment.settings.work_bucket, key)
+        wait_for(lambda exists=exists: not exists(), WAIT_S, f"{key} cleared away")
     deployment.check(job)
 
 
