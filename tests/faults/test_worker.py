@@ -71,6 +71,11 @@ def wait_for_checkpoint(deployment: Deployment, job: Job) -> None:
     wait_for(saved, WAIT_S, "a checkpoint")
 
 
+def is_gone(deployment: Deployment, key: str) -> bool:
+    """Whether nothing lies under this key in the work bucket."""
+    return not deployment.queue.store.exists(deployment.settings.work_bucket, key)
+
+
 def steps_of(deployment: Deployment, job: Job, attempt: int) -> list[int]:
     """The steps that an attempt told of."""
     progress = [event.data for event in deployment.queue.watch(job.id) if isinstance(event, Progress)]
@@ -105,8 +110,7 @@ def test_01_killed_child(deployment: Deployment) -> None:
     assert again[-1] == STEPS
     for key in work_keys(job.id):
         # Its work is cleared away once its end is known.
-        exists = partial(deployment.queue.store.exists, deployment.settings.work_bucket, key)
-        wait_for(lambda exists=exists: not exists(), WAIT_S, f"{key} cleared away")
+        wait_for(partial(is_gone, deployment, key), WAIT_S, f"{key} cleared away")
     deployment.check(job)
 
 
