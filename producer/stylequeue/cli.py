@@ -44,6 +44,9 @@ app = typer.Typer(
     "Settings are environment variables: STYLEQUEUE_REDIS_URL, STYLEQUEUE_S3_ENDPOINT_URL, ... (docs/operations.md).",
 )
 
+EVERYWHERE = "all"
+"""In place of a mask."""
+
 JsonOption = Annotated[bool, typer.Option("--json", help="Results on standard output as JSON, for machines.")]
 
 
@@ -63,6 +66,10 @@ def submit(
     style: Annotated[list[str], typer.Option(help="Style picture, likewise; repeat it for several.")],
     weight: Annotated[
         list[float] | None, typer.Option(help="Weight of each style, in their order. [default: all equal]")
+    ] = None,
+    mask: Annotated[
+        list[str] | None,
+        typer.Option(help="Where each style applies: a grey picture, white where it does, or `all`; in their order."),
     ] = None,
     method: Annotated[
         Literal["optimize", "fast"], typer.Option(help="optimize: the best picture, minutes; fast: seconds.")
@@ -131,6 +138,10 @@ def submit(
     with console.errors_told(as_json=as_json), _queue() as client:
         if weight and len(weight) != len(style):
             raise InvalidJob(f"{len(style)} --style but {len(weight)} --weight", "give one --weight for each --style")
+        if mask and len(mask) != len(style):
+            raise InvalidJob(
+                f"{len(style)} --style but {len(mask)} --mask", "give one --mask, or all, for each --style"
+            )
         bucket, key = client.settings.output_bucket, None
         if to:
             target = ImageRef.from_uri(to)
@@ -177,9 +188,18 @@ def submit(
             labels=dict(_pair("--label", text) for text in label or []),
         )
         job = parse(Job, fields)
-        pictures = [_picture(client, source) for source in (content, *style)]
-        styles = tuple(s.model_copy(update={"image": image}) for s, image in zip(job.styles, pictures[1:], strict=True))
-        changes: dict[str, Any] = {"content": pictures[0], "styles": styles}
+        changes: dict[str, Any] = {
+            "content": _picture(client, content),
+            "styles": tuple(
+                one.model_copy(
+                    update={
+                        "image": _picture(client, source),
+                        "mask": None if where == EVERYWHERE else _picture(client, where),
+                    }
+                )
+                for one, source, where in zip(job.styles, style, mask or [EVERYWHERE] * len(style), strict=True)
+            ),
+        }
         if init and job.init_image:
             changes["recipe"] = job.recipe.model_copy(update={"init_image": _picture(client, init)})
         job = job.model_copy(update=changes)

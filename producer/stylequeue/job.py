@@ -132,10 +132,15 @@ class ImageRef(Contract):
 
 
 class Style(Contract):
-    """A style picture and how much it counts among several."""
+    """A style picture, how much it counts among several, and where."""
 
     image: ImageRef
     weight: float = Field(1.0, gt=0, le=MAX_STYLE_WEIGHT, description="Relative to the other styles' weights.")
+    mask: ImageRef | None = Field(
+        None,
+        description="A grey picture, white where the style applies, squeezed to the content's shape; left out: "
+        "everywhere. What no style applies to keeps the content's pixels.",
+    )
 
 
 class Output(Contract):
@@ -531,6 +536,7 @@ def fingerprint(
     init_version: str | None = None,
     style_versions: tuple[str, ...],
     style_weights: tuple[float, ...],
+    mask_versions: tuple[str | None, ...] = (),
     recipe: ResolvedOptimizeRecipe | ResolvedFastRecipe,
     output: Output,
     network_digest: str,
@@ -538,13 +544,14 @@ def fingerprint(
 ) -> str:
     """SHA-256 (hex) of everything that determines the output's bytes.
 
-    Versions are ETags or version ids of the pictures, `init_version` that of the recipe's `init_image`; weights are
-    taken relative to their sum.
+    Versions are ETags or version ids of the pictures, `init_version` that of the recipe's `init_image`,
+    `mask_versions` those of the styles' masks, if any has one; weights are taken relative to their sum.
     """
     total = sum(style_weights)
     parts = {
         "content": content_version,
         "styles": [[v, round(w / total, 9)] for v, w in zip(style_versions, style_weights, strict=True)],
+        "masks": list(mask_versions),
         "init": init_version,
         "recipe": recipe.model_dump(mode="json", exclude={"init_image"}),
         "output": output.model_dump(mode="json", include={"format", "quality"}),

@@ -28,21 +28,32 @@ def network(model_dir: Path) -> Vgg:
     return load("vgg16", path)
 
 
-@pytest.mark.parametrize("preset_name", list(PRESETS))
-@pytest.mark.parametrize(("height", "width"), [(203, 241), (64, 205)])
+def disc(height: int, width: int) -> np.ndarray:
+    """A mask with soft edges, black over whole tiles."""
+    y, x = np.mgrid[:height, :width]
+    away = np.hypot(y - 0.4 * height, x - 0.4 * width) / (0.3 * width)
+    return np.asarray(np.clip(4 * (1 - away), 0, 1)[None, ..., None], np.float32)
+
+
+@pytest.mark.parametrize(
+    ("preset_name", "height", "width", "masked"),
+    [(name, height, width, False) for name in PRESETS for height, width in ((203, 241), (64, 205))]
+    + [(name, 203, 241, True) for name in ("painterly", "tf-tutorial")],
+)
 def test_loss_and_gradient_are_those_of_the_whole(
-    network: Vgg, photo: Picture, stripes: Picture, preset_name: PresetName, height: int, width: int
+    network: Vgg, photo: Picture, stripes: Picture, preset_name: PresetName, height: int, width: int, masked: bool
 ) -> None:
     preset = PRESETS[preset_name]
     content, elsewhere = (tf.constant(photo(name, height, width)) for name in ("astronaut", "coffee"))
     styles = [(tf.constant(stripes(150, 90)), 0.3), (tf.constant(photo("chelsea", 70, 130)), 0.7)]
     weights = {term: tf.constant(weight) for term, weight in zip(TERMS, (1.0, 1.0, 0.1), strict=True)}
+    masks = [disc(height, width), None] if masked else None
     evaluations = []
     for objective in (Objective(network, preset), TiledObjective(network, preset, TILE_PX)):
         view = objective.views(content)[-1]
         evaluations.append(
             objective.evaluate(
-                elsewhere, objective.content_target(content, view), objective.style_target(styles), weights, view
+                elsewhere, objective.content_target(content, view), objective.style_target(styles, masks), weights, view
             )
         )
     whole, tiled = evaluations

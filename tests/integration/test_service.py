@@ -87,6 +87,24 @@ def test_a_fast_job_from_submit_to_picture(service: StyleQueue, photograph: Imag
     assert (tmp_path / "picture.jpg").read_bytes() == picture
 
 
+def test_a_style_applies_where_its_mask_is_white(service: StyleQueue, photograph: ImageRef) -> None:
+    mask = Image.new("L", (20, 16), 0)
+    mask.paste(255, (0, 0, 10, 16))
+    file = io.BytesIO()
+    mask.save(file, "PNG")
+    styles = [{"image": photograph, "mask": put(service, "mask.png", file.getvalue())}]
+    fields = {"styles": styles, "output": {"bucket": "results", "format": "png"}}
+    done = paint(service, make(photograph, **fields))
+    untouched = paint(service, make(photograph, {"method": "fast", "size": 64, "strength": 0.0}, **fields))
+    masked, content = (
+        Image.open(io.BytesIO(stored(service, made.output.key))).convert("RGB") for made in (done, untouched)
+    )
+    width, height = content.size
+    right, left = (width // 2 + 4, 0, width, height), (0, 0, width // 2 - 4, height)
+    assert masked.crop(right).tobytes() == content.crop(right).tobytes()
+    assert masked.crop(left).tobytes() != content.crop(left).tobytes()
+
+
 def test_a_painted_job_with_a_report(service: StyleQueue, photograph: ImageRef) -> None:
     job = make(
         photograph,

@@ -27,6 +27,7 @@ class FakePainter:
         recipe: object,
         resume: Any = None,
         start: object = None,  # noqa: ARG002 - given by name
+        masks: object = None,  # noqa: ARG002 - given by name
     ) -> Iterator[Any]:
         import numpy as np
 

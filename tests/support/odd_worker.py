@@ -36,12 +36,18 @@ class OddPainter(FakePainter):
         self.disk_was_full = False
 
     def paint(
-        self, content: Any, _styles: object, recipe: object, resume: Any = None, start: object = None
+        self,
+        content: Any,
+        _styles: object,
+        recipe: object,
+        resume: Any = None,
+        start: object = None,
+        masks: object = None,
     ) -> Iterator[Any]:
         import numpy as np
 
         oddity = recipe.steps if isinstance(recipe, ResolvedOptimizeRecipe) else 0
-        for number, step in enumerate(super().paint(content, _styles, recipe, resume, start), 1):
+        for number, step in enumerate(super().paint(content, _styles, recipe, resume, start, masks), 1):
             if oddity == PAINTS_BY_CHANCE:
                 noise = np.random.default_rng().random(content.shape, np.float32)
                 yield replace(step, picture=noise)

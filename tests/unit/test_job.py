@@ -263,6 +263,7 @@ def test_the_same_painting_has_the_same_fingerprint() -> None:
         {"job": {"recipe": {"method": "optimize", "seed": 3}}},
         {"style_versions": ("t", "s")},
         {"style_weights": (1.0, 2.0)},
+        {"mask_versions": ("m", None)},
         {"network_digest": "m"},
         {"engine_version": "2"},
         {"job": {"recipe": {"method": "optimize", "steps": 3}}},

@@ -124,8 +124,8 @@ def fit(picture: Image.Image, size_px: int) -> Image.Image:
 
 
 def to_array(picture: Image.Image) -> Pixels:
-    """An RGB picture as float32 [1, height, width, 3] in [0, 1]."""
-    return np.asarray(picture, np.float32)[np.newaxis] / np.float32(255)
+    """An RGB or grey picture as float32 [1, height, width, 3 or 1] in [0, 1]."""
+    return np.atleast_3d(np.asarray(picture, np.float32))[np.newaxis] / np.float32(255)
 
 
 def to_picture(array: Pixels) -> Image.Image:

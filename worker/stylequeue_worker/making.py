@@ -56,8 +56,20 @@ class Painter(Protocol):
         recipe: ResolvedRecipe,
         resume: State | None = None,
         start: np.ndarray | None = None,
+        masks: Sequence[np.ndarray | None] | None = None,
     ) -> Iterator[Step]:
         """Paint step by step over `start`, or on from the state of a step before; the last step is the result."""
+
+
+@dataclass(frozen=True)
+class Found:
+    """A job's pictures, as they lie in the store."""
+
+    content: ObjectInfo
+    styles: Sequence[ObjectInfo]
+    masks: Sequence[ObjectInfo | None]
+    """One for each style."""
+    init: ObjectInfo | None
 
 
 class Waiting(Exception):
@@ -106,13 +118,18 @@ class Maker:
         holder.stage("fetching")
         with clock.stage("fetch"):
             # All looks before any read: a missing style should not cost the download of the content.
-            found = [self.store.look(image) for image in (job.content, *(style.image for style in job.styles))]
-            found_init = self.store.look(job.init_image) if job.init_image else None
+            found = Found(
+                content=self.store.look(job.content),
+                styles=[self.store.look(style.image) for style in job.styles],
+                masks=[self.store.look(style.mask) if style.mask else None for style in job.styles],
+                init=self.store.look(job.init_image) if job.init_image else None,
+            )
         mark = fingerprint(
-            content_version=found[0].version,
-            init_version=found_init.version if found_init else None,
-            style_versions=tuple(info.version for info in found[1:]),
+            content_version=found.content.version,
+            init_version=found.init.version if found.init else None,
+            style_versions=tuple(info.version for info in found.styles),
             style_weights=tuple(style.weight for style in job.styles),
+            mask_versions=tuple(info.version if info else None for info in found.masks) if any(found.masks) else (),
             recipe=recipe,
             output=job.output,
             network_digest=network.digest,
@@ -122,7 +139,7 @@ class Maker:
             return reused
         made = self._made_before(job, mark) if holder.record.attempt > 1 else None
         if made is None:
-            made = self._make(job, holder, recipe, network, mark, (found, found_init), clock)
+            made = self._make(job, holder, recipe, network, mark, found, clock)
         return SucceededData(
             labels=job.labels,
             output=made.output,
@@ -141,20 +158,24 @@ class Maker:
         recipe: ResolvedRecipe,
         network: Network,
         mark: str,
-        found_pictures: tuple[Sequence[ObjectInfo], ObjectInfo | None],
+        found: Found,
         clock: Clock,
     ) -> Made:
         """Fetch the pictures that were found, paint, and store what came of it."""
-        found, found_init = found_pictures
         with clock.stage("fetch"):
-            content = self._picture(found[0], recipe.size)
-            styles = [self._picture(info, style_size_px(recipe)) for info in found[1:]]
-            start = self._picture(found_init, recipe.size) if found_init else None
+            content = self._picture(found.content, recipe.size)
+            styles = [self._picture(info, style_size_px(recipe)) for info in found.styles]
+            start = self._picture(found.init, recipe.size) if found.init else None
+            # A mask may be smaller than the content: it is made to fit.
+            masks = [
+                self._picture(info, recipe.size).convert("L").resize(content.size) if info else None
+                for info in found.masks
+            ]
 
         with clock.stage("paint"):
             weighted = list(zip(styles, (style.weight for style in job.styles), strict=True))
             workbench = Workbench(self.store, self.settings, holder, mark)
-            painting = self._paint(content, weighted, start, recipe, network, workbench, holder)
+            painting = self._paint(content, weighted, masks, start, recipe, network, workbench, holder)
 
         holder.stage("storing")
         with clock.stage("store"):
@@ -233,6 +254,7 @@ class Maker:
         self,
         content: Image,
         styles: Sequence[tuple[Image, float]],
+        masks: Sequence[Image | None],
         start: Image | None,
         recipe: ResolvedRecipe,
         network: Network,
@@ -240,6 +262,7 @@ class Maker:
         holder: Holder,
     ) -> Painting:
         arrays = [(images.to_array(style), weight) for style, weight in styles]
+        where = [None if mask is None else images.to_array(mask) for mask in masks] if any(masks) else None
         scales: list[tuple[int, Image]] = []
         history: list[Sample] = []
         partial = False
@@ -251,7 +274,8 @@ class Maker:
         forget_peak()
         with workbench:
             init = None if start is None else images.to_array(start)
-            for step in self.painter.paint(images.to_array(content), arrays, recipe, resume=state, start=init):
+            steps = self.painter.paint(images.to_array(content), arrays, recipe, resume=state, start=init, masks=where)
+            for step in steps:
                 if last is not None and step.size_px != last.size_px:
                     scales.append((last.size_px, images.to_picture(last.picture)))
                 history.append(Sample(step.step, step.size_px, step.losses))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from itertools import compress
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -134,6 +135,7 @@ class Engine:
         recipe: ResolvedOptimizeRecipe | ResolvedFastRecipe,
         resume: State | None = None,
         start: np.ndarray | None = None,
+        masks: Sequence[np.ndarray | None] | None = None,
     ) -> Iterator[Step]:
         """Paint; the last step is the result, at the content's size. The caller may stop at any step.
 
@@ -141,40 +143,51 @@ class Engine:
 
         content: float32 [1, H, W, 3] in [0, 1] at the output's size. styles: pictures alike, each of its own shape,
         with its weight (> 0, relative to the others'). start: for init `image`, a picture alike; it takes the content's
-        shape. `recipe.size` is the caller's affair: the arrays are painted at the size they have.
+        shape. masks: one for each style, float32 [1, H, W, 1] in [0, 1] of the content's size: 1 where the style
+        applies, 0 where it does not, None: everywhere; what no style applies to stays as it is. `recipe.size` is the
+        caller's affair: the arrays are painted at the size they have.
 
         Raises ValueError for arrays of another kind; Permanent with code NETWORK_UNAVAILABLE, RECIPE_UNSUPPORTED (a
         fast network that can do only the plainest recipe) or NOT_FINITE.
         """
-        from .pictures import in_colours_of, look
+        from .pictures import in_colours_of, look, look_at_mask
+        from .regions import coverage
 
         if not styles or any(weight <= 0 for _, weight in styles):
             raise ValueError("at least one style is needed, and weights above nought")
-        total = sum(weight for _, weight in styles)
         content = look(content)
-        shares = [(look(style), weight / total) for style, weight in styles]
+        used = [(look(style), weight) for style, weight in styles]
+        if masks is not None:
+            checked = [None if mask is None else look_at_mask(mask, content) for mask in masks]
+            visible = [mask is None or mask.any() for mask in checked]
+            masks, used = list(compress(checked, visible)), list(compress(used, visible))
+        total = sum(weight for _, weight in used)
+        shares = [(style, weight / total) for style, weight in used]
         if recipe.colours == "match":
             shares = [(in_colours_of(style, content), share) for style, share in shares]
-        steps = self._steps(content, shares, recipe, resume, None if start is None else look(start))
+        steps = self._steps(content, shares, masks, recipe, resume, None if start is None else look(start))
+        if (covered := coverage(masks)) is not None:
+            steps = within(content, covered, steps)
         yield from in_chroma_of(content, steps) if recipe.colours == "luminance" else steps
 
     def _steps(
         self,
         content: np.ndarray,
         shares: Sequence[tuple[np.ndarray, float]],
+        masks: Sequence[np.ndarray | None] | None,
         recipe: ResolvedOptimizeRecipe | ResolvedFastRecipe,
         resume: State | None,
         start: np.ndarray | None,
     ) -> Iterator[Step]:
         """As `paint`, of checked pictures, and in the styles' colours."""
-        if isinstance(recipe, ResolvedFastRecipe):
-            picture = self._fast_network().paint(content, shares, recipe.strength)
-            yield Step(1, 1, max(content.shape[1:3]), {}, 1.0, picture, summarise=partial(_plain, picture, content))
-        elif recipe.steps == 0:
+        if not shares or getattr(recipe, "steps", 1) == 0:
             yield Step(0, 0, max(content.shape[1:3]), {}, 1.0, content, summarise=partial(_plain, content, content))
+        elif isinstance(recipe, ResolvedFastRecipe):
+            picture = self._fast_network().paint(content, shares, recipe.strength, masks)
+            yield Step(1, 1, max(content.shape[1:3]), {}, 1.0, picture, summarise=partial(_plain, picture, content))
         else:
             painter = self._painter(self._vgg_name(recipe))
-            yield from painter.paint(content, shares, recipe, resume=resume, start=start)
+            yield from painter.paint(content, shares, recipe, resume=resume, start=start, masks=masks)
 
     def _vgg_name(self, recipe: ResolvedOptimizeRecipe) -> str:
         if recipe.network != "auto":
@@ -216,6 +229,21 @@ class Engine:
         if directory not in self._fast:
             self._fast[directory] = FastNetwork(directory)
         return self._fast[directory]
+
+
+def within(content: np.ndarray, covered: np.ndarray, steps: Iterable[Step]) -> Iterator[Step]:
+    """`steps` whose pictures show `content` [1, H, W, 3] where `covered` [1, H, W, 1] is 0, faded in between."""
+    import tensorflow as tf
+
+    from .pictures import resize
+
+    content_now, covered_now = content, covered
+    for step in steps:
+        if content_now.shape != step.picture.shape:
+            sides = step.picture.shape[1:3]
+            content_now, covered_now = (resize(tf.constant(p), *sides).numpy() for p in (content, covered))
+        shown = content_now + covered_now * (step.picture - content_now)
+        yield replace(step, picture=shown, summarise=partial(_of_shown, step, shown, content_now))
 
 
 def in_chroma_of(content: np.ndarray, steps: Iterable[Step]) -> Iterator[Step]:

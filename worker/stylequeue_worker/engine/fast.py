@@ -15,6 +15,7 @@ import tensorflow_hub as hub
 from stylequeue.errors import Code, Permanent
 
 from .pictures import resize
+from .regions import Masks, regions
 
 _FOREIGN_STYLE_SIDE_PX = 256
 """What modules without a style vector of their own were trained on: the Hub's advice for Magenta's."""
@@ -46,8 +47,25 @@ class FastNetwork:
             raise _unavailable(directory, error) from error
         self._knows_vectors = hasattr(self._module, "style_vector") and hasattr(self._module, "paint_with_vector")
 
-    def paint(self, content: np.ndarray, styles: Sequence[tuple[np.ndarray, float]], strength: float) -> np.ndarray:
-        """`content` in a blend of `styles`, float32 [1, H, W, 3] in [0, 1], of the content's size.
+    def paint(
+        self,
+        content: np.ndarray,
+        styles: Sequence[tuple[np.ndarray, float]],
+        strength: float,
+        masks: Masks | None = None,
+    ) -> np.ndarray:
+        """`content` in `styles`, each where its mask says, float32 [1, H, W, 3] in [0, 1], of the content's size.
+
+        A pass for each region; raises as `_pass` does.
+        """
+        painted = content
+        for region in regions(styles, masks):
+            picture = self._pass(content, region.styles, strength)
+            painted = picture if region.mask is None else painted + region.mask * (picture - content)
+        return np.asarray(np.clip(painted, 0, 1))
+
+    def _pass(self, content: np.ndarray, styles: Sequence[tuple[np.ndarray, float]], strength: float) -> np.ndarray:
+        """`content` in a blend of `styles`.
 
         Strength moves from the content's own style vector (0, where the content itself is returned) to that of the
         styles (1), whose shares sum to 1. Raises Permanent(RECIPE_UNSUPPORTED) where the module knows only one style

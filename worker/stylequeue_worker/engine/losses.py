@@ -2,7 +2,7 @@
 
 Features are float [1, h, w, channels]; losses are scalars. A style has three parts: the `statistics` of its features,
 which can be averaged over several styles; the `target` made of them once; and the `loss` of a picture's own statistics
-against that target.
+against that target. Statistics can be of a region: `weights` [1, h, w, 1] say how much each pixel counts.
 """
 
 from __future__ import annotations
@@ -23,18 +23,22 @@ _TINY = 1e-12
 class StyleMeasure:
     """A notion of style: what is kept of features, and how far a picture's are from a style's."""
 
-    statistics: Callable[[tf.Tensor], Statistics]
+    statistics: Callable[[tf.Tensor, tf.Tensor | None], Statistics]
     target: Callable[[Statistics], Statistics]
     loss: Callable[[Statistics, Statistics], tf.Tensor]
 
 
-def gram(features: tf.Tensor) -> tf.Tensor:
+def gram(features: tf.Tensor, weights: tf.Tensor | None = None) -> tf.Tensor:
     """Style as a Gram matrix [channels, channels]: which features occur together, wherever they are.
 
-    The mean over the pixels of f f^T (Gatys, Ecker and Bethge, 2015), so that sizes can be compared.
+    The mean over the pixels of f f^T (Gatys, Ecker and Bethge, 2015), so that sizes can be compared; with weights that
+    of a region (Gatys and others, 2017).
     """
     rows = tf.reshape(features, (-1, features.shape[-1]))
-    return tf.matmul(rows, rows, transpose_a=True) / tf.cast(tf.shape(rows)[0], rows.dtype)
+    if weights is None:
+        return tf.matmul(rows, rows, transpose_a=True) / tf.cast(tf.shape(rows)[0], rows.dtype)
+    weighted = rows * tf.reshape(weights, (-1, 1))
+    return tf.matmul(weighted, rows, transpose_a=True) / (tf.reduce_sum(weights) + _TINY)
 
 
 def gram_loss(statistics: Statistics, target: Statistics) -> tf.Tensor:
@@ -42,7 +46,9 @@ def gram_loss(statistics: Statistics, target: Statistics) -> tf.Tensor:
     return mean_square(statistics["gram"], target["gram"])
 
 
-GRAM = StyleMeasure(lambda features: {"gram": gram(features)}, lambda statistics: statistics, gram_loss)
+GRAM = StyleMeasure(
+    lambda features, weights: {"gram": gram(features, weights)}, lambda statistics: statistics, gram_loss
+)
 
 
 def gatys_loss(statistics: Statistics, target: Statistics) -> tf.Tensor:
@@ -56,11 +62,14 @@ def gatys_loss(statistics: Statistics, target: Statistics) -> tf.Tensor:
 GATYS = StyleMeasure(GRAM.statistics, GRAM.target, gatys_loss)
 
 
-def mean_and_covariance(features: tf.Tensor) -> Statistics:
+def mean_and_covariance(features: tf.Tensor, weights: tf.Tensor | None = None) -> Statistics:
     """Mean [channels] and covariance [channels, channels] of the features over the pixels."""
-    mean = tf.reduce_mean(features, axis=(0, 1, 2))
+    if weights is None:
+        mean = tf.reduce_mean(features, axis=(0, 1, 2))
+    else:
+        mean = tf.reduce_sum(weights * features, axis=(0, 1, 2)) / (tf.reduce_sum(weights) + _TINY)
     # Centred first: the difference of Gram matrix and mean's square need not be positive in float32.
-    return {"mean": mean, "covariance": gram(features - mean)}
+    return {"mean": mean, "covariance": gram(features - mean, weights)}
 
 
 def principal(statistics: Statistics) -> Statistics:

@@ -17,7 +17,7 @@ from stylequeue.errors import Code, Permanent
 from .descent import Evaluation
 from .losses import Statistics
 from .networks import Vgg, stride_px
-from .objective import Objective, View
+from .objective import Objective, View, Wanted
 from .presets import Preset
 from .tiling import GRID_PX, MIN_TILE_PX, TiledObjective
 
@@ -99,16 +99,18 @@ class FittingObjective(Objective):
         found: dict[str, tf.Tensor] = self._fitting("content_target", content, view)
         return found
 
-    def statistics(self, picture: tf.Tensor, view: View) -> dict[str, Statistics]:
+    def statistics(
+        self, picture: tf.Tensor, view: View, masks: Sequence[tf.Tensor | None] = (None,)
+    ) -> dict[str, list[Statistics]]:
         """As `Objective.statistics`."""
-        found: dict[str, Statistics] = self._fitting("statistics", picture, view)
+        found: dict[str, list[Statistics]] = self._fitting("statistics", picture, view, masks)
         return found
 
     def _evaluate(
         self,
         picture: tf.Tensor,
         content: Mapping[str, tf.Tensor],
-        style: Mapping[str, Statistics],
+        style: Sequence[Wanted],
         weights: Mapping[str, tf.Tensor],
         view: View,
     ) -> Evaluation:

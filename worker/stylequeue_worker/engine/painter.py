@@ -18,12 +18,12 @@ from stylequeue.job import ResolvedOptimizeRecipe
 
 from .descent import Evaluate, Iterate, Moments, adam, lbfgs
 from .engine import Cut, State, Step, Summary
-from .losses import Statistics
 from .memory import FittingObjective, available_bytes, plan
 from .networks import Vgg, fast_dtype, sample_pictures
-from .objective import TERMS, Objective, View
+from .objective import TERMS, Objective, View, Wanted
 from .pictures import resize, scaled, ssim
 from .presets import Preset, preset_of
+from .regions import Masks
 from .safety import Clock, Standstill, lenient, rolled_back, strict
 from .swift import swift
 from .tiling import spans
@@ -134,6 +134,7 @@ class Painter:
         dtype: tf.DType = tf.float32,
         resume: State | None = None,
         start: np.ndarray | None = None,
+        masks: Masks | None = None,
     ) -> Iterator[Step]:
         """As `Engine.paint`, for one step or more; `styles` with shares that sum to 1.
 
@@ -172,7 +173,10 @@ class Painter:
             start_now = resize(tf.constant(first, dtype), *content_now.shape[1:3])
             standstill = Standstill(recipe.stop_when)
             moments = at.moments if before else None
-            style = objective.style_target(styles_now)
+            masks_now = masks and [
+                mask if mask is None else scaled(tf.constant(mask), stage.scale).numpy() for mask in masks
+            ]
+            style = objective.style_target(styles_now, masks_now)
             summarise = partial(_summary, objective, recipe, content_now, style)
             descent = _descend(objective, recipe, start_now, content_now, style, moments, stage.steps, before)
             best = at.best if before else math.inf
@@ -242,7 +246,7 @@ def _summary(
     objective: FittingObjective,
     recipe: ResolvedOptimizeRecipe,
     content: tf.Tensor,
-    style: Mapping[str, Statistics],
+    style: Sequence[Wanted],
     shown: np.ndarray,
 ) -> Summary:
     """Of the picture shown, which an average or the best kept makes another than the one evaluated last."""
@@ -251,11 +255,12 @@ def _summary(
     evaluation = objective.evaluate(
         picture, objective.content_target(content, view), style, _weights(recipe, picture.dtype), view
     )
-    statistics = objective.statistics(picture, view)
+    statistics = objective.statistics(picture, view, [wanted.mask for wanted in style])
+    painted = sum(float(wanted.share) for wanted in style)
     return Summary(
         losses={term: float(loss) for term, loss in evaluation.terms.items()},
         style_distances={
-            layer: float(objective.preset.style.loss(statistics[layer], target)) for layer, target in style.items()
+            layer: float(distance) / painted for layer, distance in objective.style_distances(statistics, style).items()
         },
         ssim=ssim(shown, content.numpy()),
         precision=objective.network.dtype.name,
@@ -279,7 +284,7 @@ def _descend(
     recipe: ResolvedOptimizeRecipe,
     start: tf.Tensor,
     content: tf.Tensor,
-    style: Mapping[str, Statistics],
+    style: Sequence[Wanted],
     moments: Moments | None,
     steps: int,
     taken: int,

@@ -23,8 +23,21 @@ def look(picture: np.ndarray) -> np.ndarray:
     return picture
 
 
+def look_at_mask(mask: np.ndarray, content: np.ndarray) -> np.ndarray:
+    """`mask` itself, after making sure that it is float32 [1, H, W, 1] in [0, 1], of the size of `content`.
+
+    Raises ValueError where it is not.
+    """
+    if mask.dtype != np.float32 or mask.shape != (*content.shape[:3], 1):
+        wanted = [*content.shape[:3], 1]
+        raise ValueError(f"a mask is float32 {wanted}, not {mask.dtype} {list(mask.shape)}")
+    if not (mask.min() >= 0 and mask.max() <= 1):
+        raise ValueError(f"a mask's values lie in [0, 1], not in [{mask.min()}, {mask.max()}]")
+    return mask
+
+
 def resize(picture: tf.Tensor, height: int, width: int) -> tf.Tensor:
-    """`picture` [1, H, W, 3] at another size, bicubic and anti-aliased, in [0, 1]; the same tensor at its own size."""
+    """`picture` [1, H, W, channels] at another size, bicubic and anti-aliased, in [0, 1]; at its own itself."""
     if tuple(picture.shape[1:3]) == (height, width):
         return picture
     resized = tf.image.resize(picture, (height, width), method="bicubic", antialias=True)
@@ -74,6 +87,6 @@ def ssim(picture: np.ndarray, content: np.ndarray) -> float:
 
 
 def scaled(picture: tf.Tensor, scale: float) -> tf.Tensor:
-    """`picture` [1, H, W, 3] with both sides multiplied by `scale`, yet no side under 16 px."""
+    """`picture` [1, H, W, channels] with both sides multiplied by `scale`, yet no side under 16 px."""
     height, width = (max(MIN_SIDE_PX, round(side * scale)) for side in picture.shape[1:3])
     return resize(picture, height, width)

@@ -18,7 +18,7 @@ import tensorflow as tf
 from .descent import Evaluation
 from .losses import Statistics
 from .networks import Vgg, stride_px
-from .objective import TERMS, Objective, View
+from .objective import TERMS, Objective, View, Wanted, pooled
 from .presets import Preset
 
 GRID_PX = 16
@@ -77,7 +77,12 @@ class Part(NamedTuple):
     """What the loss must know of one tile: features at the content layers, statistics at the style layers."""
 
     features: dict[str, tf.Tensor]
-    statistics: dict[str, Statistics]
+    statistics: dict[str, list[Statistics]]
+    """Of each region."""
+
+
+Guides = Sequence[tf.Tensor | None]
+"""The regions' masks, as a picture is laid before the network."""
 
 
 class TiledObjective(Objective):
@@ -96,17 +101,19 @@ class TiledObjective(Objective):
 
     def content_target(self, content: tf.Tensor, view: View) -> dict[str, tf.Tensor]:
         """As `Objective.content_target`."""
-        return self._whole(content, view).features
+        return self._whole(content, view, (None,)).features
 
-    def statistics(self, picture: tf.Tensor, view: View) -> dict[str, Statistics]:
+    def statistics(
+        self, picture: tf.Tensor, view: View, masks: Sequence[tf.Tensor | None] = (None,)
+    ) -> dict[str, list[Statistics]]:
         """As `Objective.statistics`."""
-        return self._whole(picture, view).statistics
+        return self._whole(picture, view, masks).statistics
 
     def _evaluate(
         self,
         picture: tf.Tensor,
         content: Mapping[str, tf.Tensor],
-        style: Mapping[str, Statistics],
+        style: Sequence[Wanted],
         weights: Mapping[str, tf.Tensor],
         view: View,
     ) -> Evaluation:
@@ -114,49 +121,64 @@ class TiledObjective(Objective):
             laying.watch(picture)
             laid = tf.pad(picture, view, "REFLECT")
         tiles = self._tiles(laid)
-        parts = [[self._part(laid[tile.seen], self._own(tile, laid, view)) for tile in row] for row in tiles]
+        guides = _laid([wanted.mask for wanted in style], view)
+        parts = [[self._part(*self._seen(tile, laid, view, guides)) for tile in row] for row in tiles]
         with tf.GradientTape() as tape:
             tape.watch((picture, parts))
-            whole = self._joined(parts, tiles, laid, view)
+            whole = self._joined(parts, tiles, laid, view, guides)
             terms = self.losses(picture, whole.features, whole.statistics, content, style)
             total = tf.add_n([weights[term] * terms[term] for term in TERMS])
         direct, upstream = tape.gradient(total, (picture, parts), unconnected_gradients="zero")
         gradient = np.zeros(laid.shape, laid.dtype.as_numpy_dtype)
         for tile, pushed in zip(chain(*tiles), chain(*upstream), strict=True):
-            gradient[tile.seen] += self._pull(laid[tile.seen], self._own(tile, laid, view), pushed).numpy()
+            gradient[tile.seen] += self._pull(*self._seen(tile, laid, view, guides), pushed).numpy()
         through_network = laying.gradient(laid, picture, output_gradients=tf.constant(gradient))
         return Evaluation(total, direct + through_network, terms)
 
-    def _whole(self, picture: tf.Tensor, view: View) -> Part:
-        laid = tf.pad(picture, view, "REFLECT")
+    def _whole(self, picture: tf.Tensor, view: View, masks: Sequence[tf.Tensor | None]) -> Part:
+        laid, guides = tf.pad(picture, view, "REFLECT"), _laid(masks, view)
         tiles = self._tiles(laid)
-        parts = [[self._part(laid[tile.seen], self._own(tile, laid, view)) for tile in row] for row in tiles]
-        return self._joined(parts, tiles, laid, view)
+        parts = [[self._part(*self._seen(tile, laid, view, guides)) for tile in row] for row in tiles]
+        return self._joined(parts, tiles, laid, view, guides)
 
     def _tiles(self, laid: tf.Tensor) -> list[list[Tile]]:
         rows, columns = (spans(side_px, self._tile_px, self._reach_px) for side_px in laid.shape[1:3])
         return [[Tile(row, column) for column in columns] for row in rows]
 
-    def _own(self, tile: Tile, laid: tf.Tensor, view: View) -> dict[str, tf.Tensor]:
-        return {layer: tf.constant(tile.own(layer, laid, view)) for layer in self._layers}
+    def _seen(
+        self, tile: Tile, laid: tf.Tensor, view: View, guides: Guides
+    ) -> tuple[tf.Tensor, dict[str, tf.Tensor], list[tf.Tensor | None]]:
+        """What `_part_of` wants of a tile."""
+        own = {layer: tf.constant(tile.own(layer, laid, view)) for layer in self._layers}
+        return laid[tile.seen], own, [None if guide is None else guide[tile.seen] for guide in guides]
 
-    def _part_of(self, seen: tf.Tensor, own: Mapping[str, tf.Tensor]) -> Part:
-        features = {}
-        for layer, whole in self.network.features(seen, self._layers).items():
-            (top, bottom), (left, right) = (tf.unstack(bounds) for bounds in tf.unstack(own[layer]))
-            features[layer] = tf.cast(whole[:, top:bottom, left:right], seen.dtype)
-        return Part(
-            {layer: features[layer] for layer in self.preset.content_layers},
-            {layer: dict(self.preset.style.statistics(features[layer])) for layer in self.preset.style_layers},
-        )
+    def _part_of(self, seen: tf.Tensor, own: Mapping[str, tf.Tensor], guides: Guides) -> Part:
+        measure = self.preset.style.statistics
+        features = {
+            layer: tf.cast(_cut(whole, own[layer]), seen.dtype)
+            for layer, whole in self.network.features(seen, self._layers).items()
+        }
+        statistics: dict[str, list[Statistics]] = {}
+        for layer in self.preset.style_layers:
+            stride = stride_px(layer)
+            owned = [None if guide is None else _cut(pooled(guide, stride), own[layer]) for guide in guides]
+            statistics[layer] = [dict(measure(features[layer], guide)) for guide in owned]
+        return Part({layer: features[layer] for layer in self.preset.content_layers}, statistics)
 
-    def _gradient_of(self, seen: tf.Tensor, own: Mapping[str, tf.Tensor], upstream: Part) -> tf.Tensor:
+    def _gradient_of(self, seen: tf.Tensor, own: Mapping[str, tf.Tensor], guides: Guides, upstream: Part) -> tf.Tensor:
         with tf.GradientTape() as tape:
             tape.watch(seen)
-            part = self._part_of(seen, own)
+            part = self._part_of(seen, own, guides)
         return tape.gradient(part, seen, output_gradients=upstream)
 
-    def _joined(self, parts: Sequence[Sequence[Part]], tiles: list[list[Tile]], laid: tf.Tensor, view: View) -> Part:
+    def _joined(
+        self,
+        parts: Sequence[Sequence[Part]],
+        tiles: list[list[Tile]],
+        laid: tf.Tensor,
+        view: View,
+        guides: Guides,
+    ) -> Part:
         """What the loss must know of the whole."""
         features = {
             layer: tf.concat([tf.concat([part.features[layer] for part in row], axis=2) for row in parts], axis=1)
@@ -164,10 +186,46 @@ class TiledObjective(Objective):
         }
         statistics = {}
         for layer in self.preset.style_layers:
-            counts = [np.prod(np.diff(tile.own(layer, laid, view))) for tile in chain(*tiles)]
-            shares = [float(count / sum(counts)) for count in counts]
-            statistics[layer] = joined([part.statistics[layer] for part in chain(*parts)], shares)
+            bounds = [tile.own(layer, laid, view) for tile in chain(*tiles)]
+            offsets = [_offsets(tile, layer) for tile in chain(*tiles)]
+            statistics[layer] = [
+                joined(
+                    [part.statistics[layer][number] for part in chain(*parts)],
+                    _shares(guide, layer, bounds, offsets),
+                )
+                for number, guide in enumerate(guides)
+            ]
         return Part(features, statistics)
+
+
+def _laid(masks: Sequence[tf.Tensor | None], view: View) -> list[tf.Tensor | None]:
+    return [None if mask is None else tf.pad(mask, view, "REFLECT") for mask in masks]
+
+
+def _cut(whole: tf.Tensor, bounds: tf.Tensor) -> tf.Tensor:
+    (top, bottom), (left, right) = (tf.unstack(side) for side in tf.unstack(bounds))
+    return whole[:, top:bottom, left:right]
+
+
+def _offsets(tile: Tile, layer: str) -> np.ndarray:
+    """Where the seen features at `layer` begin in the whole."""
+    return np.array([[tile.rows.seen_start], [tile.columns.seen_start]]) // stride_px(layer)
+
+
+def _shares(
+    guide: tf.Tensor | None, layer: str, bounds: Sequence[np.ndarray], offsets: Sequence[np.ndarray]
+) -> list[float]:
+    """Of each tile's own pixels in those of the region; where none belong to it, all count alike."""
+    if guide is None:
+        weights = [float(np.prod(np.diff(sides))) for sides in bounds]
+    else:
+        whole = pooled(guide, stride_px(layer)).numpy()
+        weights = [
+            float(whole[:, slice(*rows), slice(*columns)].sum())
+            for rows, columns in (sides + offset for sides, offset in zip(bounds, offsets, strict=True))
+        ]
+    total = sum(weights)
+    return [weight / total if total else 1 / len(weights) for weight in weights]
 
 
 def joined(parts: Sequence[Statistics], shares: Sequence[float]) -> Statistics:
