@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import itertools
 import os
+from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -20,7 +20,7 @@ __all__ = ["model_dir"]
 for _name in [name for name in os.environ if name.upper().startswith("STYLEQUEUE_")]:
     del os.environ[_name]  # tests see the defaults, whatever the developer has set
 
-_databases = itertools.cycle(range(1, 16))
+_free_databases = deque(range(1, 16))
 
 
 @pytest.fixture(scope="session")
@@ -33,11 +33,13 @@ def stack() -> Iterator[Stack]:
 @contextmanager
 def empty_database(stack: Stack) -> Iterator[Settings]:
     """Settings that lead to the servers and to a Redis database of one's own; the buckets are everybody's."""
-    url = stack.valkey.url(next(_databases))
+    database = _free_databases.popleft()
+    url = stack.valkey.url(database)
     with redis.Redis.from_url(url) as client:
         client.flushdb()
         yield stack.settings.model_copy(update={"redis_url": SecretStr(url)})
         client.flushdb()
+    _free_databases.append(database)
 
 
 @pytest.fixture

@@ -9,8 +9,11 @@ import pytest
 from stylequeue.local import Stack
 from stylequeue.local.server import HOST
 from stylequeue.settings import Settings
+from tests.conftest import empty_database
 from tests.support.deployment import Deployment
 from tests.support.proxy import Proxy
+
+CREW = 2
 
 
 @pytest.fixture
@@ -31,4 +34,14 @@ def store_proxy(stack: Stack) -> Iterator[Proxy]:
 def deployment(stack: Stack, settings: Settings, redis_proxy: Proxy, store_proxy: Proxy) -> Iterator[Deployment]:
     """Starts workers and makes clients; the proxies outlive them."""
     with Deployment(stack, settings) as deployment:
+        yield deployment
+
+
+@pytest.fixture(scope="session")
+def crew(stack: Stack) -> Iterator[Deployment]:
+    """Workers to whom nothing is done, `CREW` of them, for all tests that need no others."""
+    with empty_database(stack) as settings, Deployment(stack, settings) as deployment:
+        for number in range(CREW):
+            deployment.start(f"worker{number}")
+        deployment.until_ready()
         yield deployment

@@ -9,7 +9,8 @@ import pytest
 from stylequeue.errors import Code, JobCancelled, JobFailed, JobNotFound
 from stylequeue.events import Started
 from stylequeue.job import Job
-from tests.support.deployment import WAIT_S, Deployment
+from tests.faults.conftest import CREW
+from tests.support.deployment import ENDLESS, WAIT_S, Deployment
 from tests.support.invariants import check
 from tests.support.processes import child_of, kill, wait_for, wait_gone
 from tests.support.proxy import Proxy
@@ -37,14 +38,15 @@ def assert_cancelled(deployment: Deployment, job: Job) -> None:
         queue._app.AsyncResult(job.id).get(timeout=WAIT_S)
 
 
-def test_30_cancelled_anywhere(deployment: Deployment) -> None:
-    deployment.worker()
-    queue = deployment.queue
-    running, queued, done = deployment.job(), deployment.job(steps=77), deployment.job(steps=2)
+def test_30_cancelled_anywhere(crew: Deployment) -> None:
+    queue = crew.queue
+    busy = [crew.job(steps=ENDLESS - number) for number in range(CREW)]
+    running, queued, done = busy[0], crew.job(steps=77), crew.job(steps=2)
     queue.submit(done)
     queue.wait(done.id, timeout_s=WAIT_S)
-    queue.submit(running)
-    deployment.until_painting(running)
+    queue.submit_many(busy)
+    for job in busy:
+        crew.until_painting(job)
     queue.submit(queued)
 
     assert queue.cancel(queued.id) == "cancelled"
@@ -53,10 +55,12 @@ def test_30_cancelled_anywhere(deployment: Deployment) -> None:
     assert queue.cancel(running.id) in ("running", "cancelled")
     with pytest.raises(JobNotFound):
         queue.cancel("nobody")
-    for job in (running, queued):
-        assert_cancelled(deployment, job)
-    assert attempts(deployment, queued) == 0
-    checked(deployment, running, queued, done)
+    for job in busy:
+        queue.cancel(job.id)
+    for job in (*busy, queued):
+        assert_cancelled(crew, job)
+    assert attempts(crew, queued) == 0
+    checked(crew, *busy, queued, done)
 
 
 def test_30_cancelled_when_the_picture_is_just_finished(deployment: Deployment, redis_proxy: Proxy) -> None:
@@ -92,27 +96,24 @@ def test_30_cancelled_while_no_worker_lives(deployment: Deployment) -> None:
     checked(deployment, running, queued)
 
 
-def test_30_a_job_that_waits_for_another_is_cancelled(deployment: Deployment) -> None:
-    deployment.worker("one")
-    deployment.worker("two")
-    queue, first, second = deployment.queue, deployment.job(), deployment.job()
+def test_30_a_job_that_waits_for_another_is_cancelled(crew: Deployment) -> None:
+    queue, first, second = crew.queue, crew.job(), crew.job()
     queue.submit(first)
-    deployment.until_painting(first)
+    crew.until_painting(first)
     queue.submit(second)
     wait_for(lambda: queue.ledger.redis.zscore("stylequeue:waiting", second.id), WAIT_S, "the second to wait")
     assert queue.cancel(second.id) == "cancelled"
     assert queue.status(first.id).state == "running"
     queue.cancel(first.id)
     for job in (first, second):
-        assert_cancelled(deployment, job)
-    checked(deployment, first, second)
+        assert_cancelled(crew, job)
+    checked(crew, first, second)
 
 
-def test_31_stopped_and_kept(deployment: Deployment) -> None:
-    deployment.worker()
-    queue, job, same = deployment.queue, deployment.job(), deployment.job()
+def test_31_stopped_and_kept(crew: Deployment) -> None:
+    queue, job, same = crew.queue, crew.job(), crew.job()
     queue.submit(job)
-    deployment.until_painting(job)
+    crew.until_painting(job)
     queue.cancel(job.id, keep=True)
     done = queue.wait(job.id, timeout_s=WAIT_S)
     assert done.partial
@@ -121,25 +122,24 @@ def test_31_stopped_and_kept(deployment: Deployment) -> None:
 
     # What is not finished is no picture for others.
     queue.submit(same)
-    deployment.until_painting(same)
+    crew.until_painting(same)
     queue.cancel(same.id)
-    assert_cancelled(deployment, same)
-    checked(deployment, job, same)
+    assert_cancelled(crew, same)
+    checked(crew, job, same)
 
 
-def test_31_a_kept_picture_never_stands_for_the_whole(deployment: Deployment) -> None:
-    deployment.worker()
-    where = {"bucket": "results", "key": f"kept/{deployment.photograph.key}.{deployment.job().id}.jpg"}
-    queue, job, whole = deployment.queue, deployment.job(300, output=where), deployment.job(300, output=where)
+def test_31_a_kept_picture_never_stands_for_the_whole(crew: Deployment) -> None:
+    where = {"bucket": "results", "key": f"kept/{crew.photograph.key}.{crew.job().id}.jpg"}
+    queue, job, whole = crew.queue, crew.job(300, output=where), crew.job(300, output=where)
     queue.submit(job)
-    deployment.until_painting(job)
+    crew.until_painting(job)
     queue.cancel(job.id, keep=True)
     assert queue.wait(job.id, timeout_s=WAIT_S).partial
     queue.submit(whole)
     with pytest.raises(JobFailed) as caught:
         queue.wait(whole.id, timeout_s=WAIT_S)
     assert caught.value.code == Code.OUTPUT_EXISTS
-    checked(deployment, job, whole)
+    checked(crew, job, whole)
 
 
 @pytest.mark.slow

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -17,25 +16,15 @@ from stylequeue.events import Started
 from stylequeue.job import SCHEMA_VERSION, TASK_NAME, Job
 from stylequeue.ledger import DeadLetter
 from stylequeue.local import Stack, environment
-from stylequeue.settings import Settings
+from tests.faults.conftest import CREW
 from tests.support import pictures
-from tests.support.deployment import WAIT_S, Deployment
+from tests.support.deployment import ENDLESS, WAIT_S, Deployment
 from tests.support.fake_worker import START_TIMEOUT_S
 from tests.support.invariants import check
 from tests.support.processes import wait_for
 
 VISIBILITY_S = 30
 OLD_JOBS = Path(__file__).parent / "jobs"
-WORKERS = 2
-
-
-@pytest.fixture(scope="module")
-def crew(stack: Stack, module_settings: Settings) -> Iterator[Deployment]:
-    """Two workers for all tests here."""
-    with Deployment(stack, module_settings) as deployment:
-        for number in range(WORKERS):
-            deployment.worker(f"worker{number}")
-        yield deployment
 
 
 @pytest.fixture
@@ -80,7 +69,7 @@ def test_26_two_jobs_with_one_fingerprint_in_flight(crew: Deployment, queue: Sty
 
 
 def test_26_the_one_that_paints_is_cancelled(crew: Deployment, queue: StyleQueue) -> None:
-    first, second = crew.job(steps=303), crew.job(steps=303)
+    first, second = crew.job(), crew.job()
     queue.submit(first)
     crew.until_painting(first)
     queue.submit(second)
@@ -88,6 +77,8 @@ def test_26_the_one_that_paints_is_cancelled(crew: Deployment, queue: StyleQueue
     queue.cancel(first.id)
     with pytest.raises(JobCancelled):
         queue.wait(first.id, timeout_s=WAIT_S)
+    crew.until_painting(second, attempt=2)
+    queue.cancel(second.id, keep=True)
     assert not queue.wait(second.id, timeout_s=WAIT_S).reused
     checked(queue, first, second)
 
@@ -107,8 +98,7 @@ def test_27_an_id_that_belongs_to_another_job(crew: Deployment, queue: StyleQueu
 
 
 def test_28_the_deadline_passes_in_the_queue(crew: Deployment, queue: StyleQueue) -> None:
-    busy = [crew.job(labels={"worker": str(number)}) for number in range(WORKERS)]
-    busy = [job.model_copy(update={"recipe": crew.job(steps=9000 + n).recipe}) for n, job in enumerate(busy)]
+    busy = [crew.job(steps=ENDLESS - number) for number in range(CREW)]
     queue.submit_many(busy)
     for job in busy:
         crew.until_painting(job)
@@ -135,6 +125,16 @@ def test_28_the_deadline_has_passed_when_a_worker_takes_it(crew: Deployment, que
         queue._app.AsyncResult(late.id).get(timeout=WAIT_S)
     checked(queue, late)
     assert attempts(queue, late) == 0
+
+
+def test_28_the_deadline_passes_while_it_is_painted(crew: Deployment, queue: StyleQueue) -> None:
+    late = crew.job()
+    queue.submit(late)
+    crew.until_painting(late)
+    queue.ledger.redis.hset(f"stylequeue:job:{late.id}", "deadline_ms", 1)
+    with pytest.raises(JobExpired):
+        queue.wait(late.id, timeout_s=WAIT_S)
+    checked(queue, late)
 
 
 @pytest.mark.slow

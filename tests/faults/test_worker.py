@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import shutil
 import signal
 import time
+from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
@@ -15,7 +17,8 @@ from stylequeue.broker import READY_FOR_JOBS
 from stylequeue.errors import Code, JobFailed
 from stylequeue.events import Progress
 from stylequeue.job import Job, checkpoint_key, work_keys
-from stylequeue.local import Process
+from stylequeue.local import Process, Stack
+from stylequeue.settings import Settings
 from tests.support import odd_worker
 from tests.support.deployment import ENDLESS, HURRIED, ODD_WORKER, WAIT_S, Deployment
 from tests.support.fake_worker import START_TIMEOUT_S
@@ -28,6 +31,7 @@ CHILD_BACK_S = 5 * 10
 WORKER_BACK_S = 5 * 30
 ACKNOWLEDGE = b"ZREM\r\n$13\r\nunacked_index"
 NOTE_AS_DELIVERED = b"ZADD\r\n$13\r\nunacked_index"
+_small_numbers = itertools.count(3)
 
 
 @pytest.fixture
@@ -37,12 +41,20 @@ def deployment(deployment: Deployment) -> Deployment:
     return deployment
 
 
+@pytest.fixture(scope="module")
+def odd(stack: Stack, module_settings: Settings) -> Iterator[Deployment]:
+    """With a worker that comes to harm, but not so that it ends."""
+    with Deployment(stack, module_settings, **HURRIED) as deployment:
+        deployment.start("odd", app=ODD_WORKER)
+        deployment.until_ready()
+        yield deployment
+
+
 @pytest.fixture
 def workers(deployment: Deployment) -> dict[str, Process]:
     """Two, by name."""
     workers = {name: deployment.start(name) for name in ("one", "two")}
-    for worker in workers.values():
-        worker.wait_for_line(READY_FOR_JOBS, START_TIMEOUT_S)
+    deployment.until_ready()
     return workers
 
 
@@ -84,8 +96,9 @@ def steps_of(deployment: Deployment, job: Job, attempt: int) -> list[int]:
 
 def works(deployment: Deployment) -> Job:
     """A job that comes now is done."""
-    job = submit(deployment, 3)
-    assert deployment.queue.wait(job.id, timeout_s=WAIT_S).report.steps == 3
+    steps = next(_small_numbers)  # a picture that nobody has painted before
+    job = submit(deployment, steps)
+    assert deployment.queue.wait(job.id, timeout_s=WAIT_S).report.steps == steps
     return job
 
 
@@ -453,38 +466,35 @@ def test_09_picture_that_kills_its_worker(deployment: Deployment) -> None:
     assert third.running
 
 
-def test_10_out_of_memory(deployment: Deployment) -> None:
-    worker = deployment.start("small", app=ODD_WORKER)
-    job = submit(deployment, odd_worker.EATS_THE_MEMORY)
+def test_10_out_of_memory(odd: Deployment) -> None:
+    job = submit(odd, odd_worker.EATS_THE_MEMORY)
     with pytest.raises(JobFailed) as caught:
-        deployment.queue.wait(job.id, timeout_s=WAIT_S)
+        odd.queue.wait(job.id, timeout_s=WAIT_S)
     assert caught.value.code == Code.OUT_OF_MEMORY
     assert "smaller size" in caught.value.hint
-    after = works(deployment)
-    assert len(children_of(worker)) == 1, "the same child does the next job"
-    deployment.check(job, after)
+    after = works(odd)
+    assert len(children_of(odd.workers[0])) == 1, "the same child does the next job"
+    odd.check(job, after)
 
 
-def test_11_not_a_number(deployment: Deployment) -> None:
-    deployment.start("unsound", app=ODD_WORKER)
-    job = submit(deployment, odd_worker.LEAVES_THE_NUMBERS)
+def test_11_not_a_number(odd: Deployment) -> None:
+    job = submit(odd, odd_worker.LEAVES_THE_NUMBERS)
     with pytest.raises(JobFailed) as caught:
-        deployment.queue.wait(job.id, timeout_s=WAIT_S)
+        odd.queue.wait(job.id, timeout_s=WAIT_S)
     assert caught.value.code == Code.NOT_FINITE
-    assert not deployment.queue.store.exists(job.output.bucket, job.output_key), "nothing is uploaded"
-    deployment.check(job, works(deployment))
+    assert not odd.queue.store.exists(job.output.bucket, job.output_key), "nothing is uploaded"
+    odd.check(job, works(odd))
 
 
 @pytest.mark.slow
-def test_12_disk_full_while_painting(deployment: Deployment) -> None:
+def test_12_disk_full_while_painting(odd: Deployment) -> None:
     """Tried again: there may be room by then."""
-    deployment.start("full", app=ODD_WORKER)
-    job = submit(deployment, odd_worker.FILLS_THE_DISK)
-    deployment.queue.wait(job.id, timeout_s=WAIT_S)
-    record = deployment.queue.status(job.id)
+    job = submit(odd, odd_worker.FILLS_THE_DISK)
+    odd.queue.wait(job.id, timeout_s=WAIT_S)
+    record = odd.queue.status(job.id)
     assert record.attempt == 2
     assert "No space left" in str(record.last_error)
-    deployment.check(job)
+    odd.check(job)
 
 
 def with_temporary_files_in(directory: Path, python_path: Path) -> Path:

@@ -141,21 +141,6 @@ def test_wrong_settings(stack: Stack) -> None:
     assert "STYLEQUEUE_S3_ATTEMPTS" in wrong("status", "somebody", exit_code=BAD_INPUT).stderr
 
 
-def test_the_doctor(service: StyleQueue, stack: Stack, model_dir: Path) -> None:
-    env = {**stack.env, "STYLEQUEUE_MODEL_DIR": str(model_dir)}
-    well = Command(env)("doctor").stdout
-    assert "BAD" not in well
-    assert "bucket results" in well
-    assert "conditional writes" in well
-    assert "TensorFlow" in well
-    ill = Command({**env, "STYLEQUEUE_WORK_BUCKET": "nowhere"})
-    done = ill("doctor", "--json", exit_code=BAD_INPUT)
-    [bad] = [finding for finding in json.loads(done.stdout) if not finding["ok"]]
-    assert bad["what"] == "bucket nowhere"
-    dead = Command({**env, "STYLEQUEUE_REDIS_URL": "redis://127.0.0.1:1/0"})
-    assert "BAD" in dead("doctor", exit_code=NOT_REACHABLE).stdout
-
-
 def test_schema(stylequeue: Command) -> None:
     assert json.loads(stylequeue("schema", "job").stdout)["title"] == "Job"
     assert "oneOf" in json.loads(stylequeue("schema", "event").stdout)

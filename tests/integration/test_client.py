@@ -56,10 +56,16 @@ def proxy(stack: Stack) -> Iterator[Proxy]:
 
 
 @pytest.fixture
-def behind(stack: Stack, settings: Settings, proxy: Proxy) -> Iterator[StyleQueue]:
+def redis_timeout_s() -> float:
+    return 1
+
+
+@pytest.fixture
+def behind(stack: Stack, settings: Settings, proxy: Proxy, redis_timeout_s: float) -> Iterator[StyleQueue]:
     """A client that meets what the proxy does."""
     url = settings.redis_url.get_secret_value().replace(f":{stack.valkey.port}/", f":{proxy.port}/")
-    with StyleQueue(Settings(**{**settings.model_dump(), "redis_url": url, "redis_timeout_s": 1})) as queue:
+    there = {"redis_url": url, "redis_timeout_s": redis_timeout_s}
+    with StyleQueue(Settings(**{**settings.model_dump(), **there})) as queue:
         yield queue
 
 
@@ -338,6 +344,7 @@ def test_every_method_says_so_where_redis_is_away(behind: StyleQueue, proxy: Pro
     assert caught.value.code == Code.BROKER_UNAVAILABLE
 
 
+@pytest.mark.parametrize("redis_timeout_s", [0.2])
 @pytest.mark.parametrize("name", ["submit", "cancel", "workers"])
 def test_every_method_gives_up_where_redis_is_silent(behind: StyleQueue, proxy: Proxy, name: str) -> None:
     proxy.half_open()

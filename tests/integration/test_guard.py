@@ -94,6 +94,10 @@ class Reader:
         self.channel.qos.restore_visible(interval=1)
 
     def disconnect(self) -> None:
+        database = self.redis.connection_pool.connection_kwargs["db"]
+        for client in self.redis.client_list():
+            if client["cmd"] == "brpop" and int(client["db"]) == database:
+                self.redis.client_unblock(int(client["id"]))  # else it waits for its turn to end
         self._connection.release()
 
     def close(self) -> None:

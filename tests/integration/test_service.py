@@ -93,7 +93,7 @@ def test_a_style_applies_where_its_mask_is_white(service: StyleQueue, photograph
     file = io.BytesIO()
     mask.save(file, "PNG")
     styles = [{"image": photograph, "mask": put(service, "mask.png", file.getvalue())}]
-    fields = {"styles": styles, "output": {"bucket": "results", "format": "png"}}
+    fields: dict[str, Any] = {"styles": styles, "output": {"bucket": "results", "format": "png"}}
     done = paint(service, make(photograph, **fields))
     untouched = paint(service, make(photograph, {"method": "fast", "size": 64, "strength": 0.0}, **fields))
     masked, content = (

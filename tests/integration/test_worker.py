@@ -1,55 +1,14 @@
-"""What becomes of a job when its worker process comes to harm. The painter is fake, everything else is real."""
+"""A worker that cannot do its work."""
 
 from __future__ import annotations
 
 import sys
-import time
 from pathlib import Path
 
-import pytest
-
-from stylequeue.errors import JobCancelled, JobExpired
 from stylequeue.local import Stack
 from stylequeue.settings import Settings
-from tests.support.deployment import ENDLESS, WAIT_S, Deployment
+from tests.support.deployment import WAIT_S
 from tests.support.processes import wait_for
-
-
-def test_cancelled_while_painting(deployment: Deployment) -> None:
-    deployment.worker("cancelled")
-    queue = deployment.queue
-    job = deployment.job(ENDLESS)
-    queue.submit(job)
-    deployment.until_painting(job)
-    queue.cancel(job.id)
-    with pytest.raises(JobCancelled):
-        queue.wait(job.id, timeout_s=WAIT_S)
-    with pytest.raises(JobCancelled):
-        queue._app.AsyncResult(job.id).get(timeout=WAIT_S)
-
-
-def test_stopped_and_kept_while_painting(deployment: Deployment) -> None:
-    deployment.worker("kept")
-    queue = deployment.queue
-    job = deployment.job(ENDLESS)
-    queue.submit(job)
-    deployment.until_painting(job)
-    queue.cancel(job.id, keep=True)
-    done = queue.wait(job.id, timeout_s=WAIT_S)
-    assert done.partial
-    assert 0 < done.report.steps < ENDLESS
-    assert done.output.width_px == 64
-
-
-def test_deadline_while_painting(deployment: Deployment) -> None:
-    deployment.worker("overdue")
-    queue = deployment.queue
-    job = deployment.job(ENDLESS)
-    queue.submit(job)
-    deployment.until_painting(job)
-    queue.ledger.redis.hset(f"stylequeue:job:{job.id}", "deadline_ms", int(time.time() * 1000))
-    with pytest.raises(JobExpired):
-        queue.wait(job.id, timeout_s=WAIT_S)
 
 
 def test_a_worker_that_cannot_warm_up_stops(stack: Stack, settings: Settings, tmp_path: Path) -> None:

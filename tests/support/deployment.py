@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import signal
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
@@ -29,7 +28,7 @@ from tests.support import pictures
 from tests.support.fake_worker import START_TIMEOUT_S, command
 from tests.support.invariants import check
 from tests.support.jobs import make_job
-from tests.support.processes import living_group, wait_for
+from tests.support.processes import kill, living_group, wait_for
 from tests.support.proxy import Proxy
 
 P = ParamSpec("P")
@@ -63,21 +62,25 @@ class Deployment:
     def __init__(self, stack: Stack, settings: Settings, **overrides: Any) -> None:
         self.stack = stack
         self.settings = _with(settings, {"progress_interval_s": 0, **overrides})
-        self._workers: list[Process] = []
+        self.workers: list[Process] = []
         self._clients = ExitStack()
+        # Workers that are killed leave temporary files behind.
+        self._temporary_files = tempfile.TemporaryDirectory()
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         self._clients.close()
-        for worker in self._workers:
-            _wake_all(worker)
-        for worker in reversed(self._workers):
+        for worker in self.workers:
+            # A clean end takes Celery two seconds, in which nothing is learnt: tests of it wait for it themselves.
+            for pid in living_group(worker.pid):
+                kill(pid)
+        for worker in self.workers:
             worker.stop()
             print(f"--- {worker.name}\n{worker.log_text()}")  # pytest shows it where the test failed
-        for worker in self._workers:
             wait_for(partial(_gone, worker), _GONE_S, f"all processes of {worker.name} to end")
+        self._temporary_files.cleanup()
 
     def configure(self, **overrides: Any) -> None:
         """Settings for all who are started from now on."""
@@ -90,6 +93,11 @@ class Deployment:
         worker = self.start(name, redis=redis, store=store, **overrides)
         worker.wait_for_line(READY_FOR_JOBS, START_TIMEOUT_S)
         return worker
+
+    def until_ready(self) -> None:
+        """Return when all that were started are ready for jobs."""
+        for worker in self.workers:
+            worker.wait_for_line(READY_FOR_JOBS, START_TIMEOUT_S)
 
     def start(
         self,
@@ -105,16 +113,16 @@ class Deployment:
         settings = _through(_with(self.settings, overrides), redis, store)
         root = Path(__file__).parents[2]
         path = os.pathsep.join(str(part) for part in (python_path, root) if part)
-        env = {**environment(settings), "PYTHONPATH": path}
+        env = {**environment(settings), "PYTHONPATH": path, "TMPDIR": self._temporary_files.name}
         worker = self.stack.process(name, command(name, app), env=env)
-        self._workers.append(worker)
+        self.workers.append(worker)
         return worker
 
     def keeper(self) -> Process:
         """Start a keeper by itself."""
         command = [sys.executable, "-m", "stylequeue.cli", "keeper"]
         keeper = self.stack.process("keeper", command, env=environment(self.settings))
-        self._workers.append(keeper)
+        self.workers.append(keeper)
         keeper.wait_for_line("keeping house", WAIT_S)
         return keeper
 
@@ -183,9 +191,3 @@ def _through(settings: Settings, redis: Proxy | None, store: Proxy | None) -> Se
 
 def _gone(worker: Process) -> bool:
     return not living_group(worker.pid)
-
-
-def _wake_all(worker: Process) -> None:
-    """What a test paused cannot be told to stop."""
-    for pid in living_group(worker.pid):
-        os.kill(pid, signal.SIGCONT)
