@@ -1,0 +1,212 @@
+"""Every option of a recipe alone and with each other: a picture comes out, and the gradient is the loss's slope.
+
+The cases are generated from `OPTIONS`. The network is VGG-16 with a quarter of its channels, uncompiled: what is tried
+here is how options go together, not what the whole network sees.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple, TypeAlias
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from stylequeue.job import OptimizeRecipe, ResolvedOptimizeRecipe, resolve
+from stylequeue_worker import models
+from stylequeue_worker.engine import Engine, networks, painter
+from stylequeue_worker.engine.networks import Vgg
+from stylequeue_worker.engine.objective import TERMS, Objective
+from stylequeue_worker.engine.pictures import scaled
+from stylequeue_worker.engine.presets import preset_of
+from tests.engine.conftest import Picture
+
+Option: TypeAlias = tuple[str, Any]
+Case: TypeAlias = tuple[Option, ...]
+
+HEIGHT_PX, WIDTH_PX, STEPS = 64, 56, 3
+
+OF_THE_RECIPE: list[Option] = [
+    ("preset", "tf-tutorial"),
+    ("preset", "tf-keras-2018"),
+    ("preset", "gatys-2016"),
+    ("optimizer", "lbfgs"),
+    ("optimizer", "swift"),
+    ("strength", 0.9),
+    ("content_weight", 3.0),
+    ("variation_weight", 2.0),
+    ("colours", "luminance"),
+    ("colours", "match"),
+    ("init", "noise"),
+    ("init", "style"),
+    ("init", "image"),
+    ("pooling", "average"),
+    ("content_layers", {"block2_conv2": 0.5, "block3_conv3": 1.0}),
+    ("style_layers", {"block1_conv2": 1.0, "block3_conv2": 0.3}),
+    ("time_budget_s", 1000.0),
+    ("stop_when", 0.5),
+]
+OF_THE_PICTURES: list[Option] = [("styles", 2), ("mask", "soft")]
+OPTIONS = [*OF_THE_RECIPE, *OF_THE_PICTURES]
+TOUCH_THE_LOSS = {
+    "preset",
+    "variation_weight",
+    "pooling",
+    "content_layers",
+    "style_layers",
+    *(name for name, _ in OF_THE_PICTURES),
+}
+
+
+REFUSED = ({"preset", "strength"}, {"strength", "content_weight"})
+
+
+def pairs() -> Iterator[Case]:
+    """Every value with every other option; where both have several, not each with each."""
+    by_name = [list(values) for _, values in itertools.groupby(OPTIONS, key=lambda option: option[0])]
+    for one, other in itertools.combinations(by_name, 2):
+        if {one[0][0], other[0][0]} not in REFUSED:
+            count = max(len(one), len(other))
+            yield from itertools.islice(zip(itertools.cycle(one), itertools.cycle(other), strict=False), count)
+
+
+CASES: list[Case] = [*((option,) for option in OPTIONS), *pairs()]
+GRADIENTS = [case for case in CASES if {name for name, _ in case} <= TOUCH_THE_LOSS]
+
+
+def name_of(case: Case) -> str:
+    return " ".join(f"{name}={value}" for name, value in case)
+
+
+def recipe_of(case: Case) -> ResolvedOptimizeRecipe:
+    fields = {name: value for name, value in case if (name, value) in OF_THE_RECIPE}
+    if fields.get("init") == "image":
+        fields["init_image"] = {"bucket": "uploads", "key": "start.jpg"}
+    recipe = resolve(OptimizeRecipe.model_validate({"network": "vgg16", "steps": STEPS, **fields}))
+    assert isinstance(recipe, ResolvedOptimizeRecipe)
+    return recipe
+
+
+@pytest.fixture(scope="module")
+def narrow(model_dir: Path) -> Vgg:
+    """The first quarter of each layer's filters: a sixteenth of the arithmetic."""
+    model = keras.applications.VGG16(include_top=False, weights=str(models.find("vgg16", model_dir)))
+    kernels, channels = {}, 3
+    for layer in model.layers:
+        if "_conv" in layer.name:
+            kernel, bias = layer.get_weights()
+            kernels[layer.name] = (kernel[:, :, :channels, : len(bias) // 4], bias[: len(bias) // 4])
+            channels = len(bias) // 4
+    return Vgg(kernels)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def uncompiled() -> Iterator[None]:
+    """Compiling every mixture for three steps would take far longer than the steps."""
+    tf.config.run_functions_eagerly(True)
+    yield
+    tf.config.run_functions_eagerly(False)
+
+
+class Given(NamedTuple):
+    """Pictures, each made once: scaling a photograph takes as long as painting three steps."""
+
+    content: np.ndarray
+    styles: list[tuple[np.ndarray, float]]
+    mask: np.ndarray
+    start: np.ndarray
+
+    def styles_of(self, case: Case) -> list[tuple[np.ndarray, float]]:
+        """As many as the case has, with weights that sum to 1."""
+        styles = self.styles[: dict(case).get("styles", 1)]
+        total = sum(weight for _, weight in styles)
+        return [(style, weight / total) for style, weight in styles]
+
+    def masks_of(self, case: Case) -> list[np.ndarray | None] | None:
+        """The first style's alone, where the case has one."""
+        return [self.mask, None][: dict(case).get("styles", 1)] if "mask" in dict(case) else None
+
+
+@pytest.fixture(scope="module")
+def given(photo: Picture, stripes: Picture) -> Given:
+    styles = [(stripes(48), 1.0), (photo("rocket", 40, 48), 2.0)]
+    mask = np.tile(np.linspace(-0.5, 1.5, WIDTH_PX, dtype=np.float32).clip(0, 1)[:, None], (1, HEIGHT_PX, 1, 1))
+    return Given(photo("coffee", HEIGHT_PX, WIDTH_PX), styles, mask, photo("chelsea", 40))
+
+
+@pytest.fixture(scope="module")
+def samples() -> list[tf.Tensor]:
+    """What filters are rescaled by, small."""
+    return [scaled(picture, 0.25) for picture in networks.sample_pictures()]
+
+
+@pytest.fixture(scope="module")
+def narrow_engine(model_dir: Path, narrow: Vgg, samples: list[tf.Tensor]) -> Iterator[Engine]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(networks, "load", lambda *_: narrow)
+        patch.setattr(painter, "sample_pictures", lambda: samples)
+        yield Engine(model_dir)
+
+
+@pytest.mark.parametrize("case", CASES, ids=name_of)
+def test_a_picture_comes_out(narrow_engine: Engine, given: Given, case: Case) -> None:
+    recipe = recipe_of(case)
+    styles, masks = given.styles_of(case), given.masks_of(case)
+    steps = list(narrow_engine.paint(given.content, styles, recipe, start=given.start, masks=masks))
+    assert [step.step for step in steps] == [1, 2, 3]
+    last = steps[-1].picture
+    assert last.shape == given.content.shape
+    assert np.isfinite(last).all()
+    assert 0 <= last.min() <= last.max() <= 1
+    if recipe.optimizer == "adam":  # which moves at every step
+        assert np.abs(last - given.content).max() > 1e-3
+    else:
+        # A line search moves to a better picture or, where three trials find none, not at all.
+        begun, ended = steps[0].losses, steps[-1].summarise().losses
+        weights = {term: getattr(recipe, f"{term}_weight") for term in TERMS}
+        loss, at_first = (sum(weights[term] * losses[term] for term in TERMS) for losses in (ended, begun))
+        assert loss <= at_first * (1 + 1e-5)  # both are sums in float32
+
+
+REACHES = (1e-4, 1e-5)
+"""Along a direction of length 1. A long one crosses kinks of ReLU, pooling and absolute values; a short one rounds."""
+EXACT = 3e-5
+"""Of the slope. In float64 all come to 1e-7 but `gatys-2016`: rescaled filters make its loss so large that it rounds."""
+OF_THE_ROOT = 3e-3
+"""`painterly`'s matrix root: the value is that of so many iterations, the gradient that of the root itself."""
+
+
+@pytest.mark.parametrize("case", GRADIENTS, ids=name_of)
+def test_the_gradient_is_the_slope_of_the_loss(narrow: Vgg, samples: list[tf.Tensor], given: Given, case: Case) -> None:
+    recipe = recipe_of(case)
+    preset = preset_of(recipe)
+    network = narrow.cast(tf.float64).pooled(recipe.pooling)
+    if preset.rescaled:
+        network = network.rescaled(tf.cast(picture, tf.float64) for picture in samples)
+    objective = Objective(network, preset)
+    content = tf.constant(given.content, tf.float64)
+    styles = [(tf.constant(style, tf.float64), share) for style, share in given.styles_of(case)]
+    random = np.random.default_rng(11)
+    picture = tf.constant(random.uniform(0.2, 0.8, content.shape))
+    view = objective.views(picture)[-1]
+    weights = {term: tf.constant(getattr(recipe, f"{term}_weight"), tf.float64) for term in TERMS}
+    targets = (objective.content_target(content, view), objective.style_target(styles, given.masks_of(case)))
+
+    def loss(at: tf.Tensor) -> float:
+        terms = objective.terms(at, *targets, view)
+        return float(tf.add_n([weights[term] * terms[term] for term in TERMS]))
+
+    gradient = objective.evaluate(picture, *targets, weights, view).gradient
+    # By chance as far, but always uphill: where slopes cancel out, a difference is all rounding.
+    direction = np.sign(gradient) * random.uniform(size=gradient.shape)
+    direction /= np.linalg.norm(direction)
+    slope = float(tf.reduce_sum(gradient * direction))
+    quotients = [
+        (loss(picture + reach * direction) - loss(picture - reach * direction)) / (2 * reach) for reach in REACHES
+    ]
+    errors = [abs(quotient / slope - 1) for quotient in quotients]
+    assert min(errors) < (OF_THE_ROOT if recipe.preset == "painterly" else EXACT), errors
