@@ -1,4 +1,4 @@
-"""The command, as a person or a script uses it: run as its own process."""
+"""The command, as a person or a script uses it."""
 
 from __future__ import annotations
 
@@ -10,8 +10,11 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
+from click.testing import Result
 from PIL import Image
+from typer.testing import CliRunner
 
+from stylequeue.cli import app
 from stylequeue.client import StyleQueue
 from stylequeue.job import ImageRef
 from stylequeue.local import Stack
@@ -22,16 +25,16 @@ DONE, JOB_FAILED, BAD_INPUT, NOT_REACHABLE = range(4)
 
 
 class Command:
-    """`stylequeue` with the settings of a stack."""
+    """`stylequeue` with the settings of a stack, in this process, which saves it from importing everything anew."""
 
     def __init__(self, env: Mapping[str, str]) -> None:
-        self.env = {**os.environ, **env, "COLUMNS": "200"}
+        self.env = {**env, "COLUMNS": "200"}
 
-    def __call__(self, *arguments: str | Path, exit_code: int = DONE) -> subprocess.CompletedProcess[str]:
-        command = [sys.executable, "-m", "stylequeue.cli", *map(str, arguments)]
-        done = subprocess.run(command, env=self.env, capture_output=True, text=True, check=False, timeout=120)
-        assert done.returncode == exit_code, done.stdout + done.stderr
-        assert "Traceback" not in done.stderr
+    def __call__(self, *arguments: str | Path, exit_code: int = DONE) -> Result:
+        done = CliRunner(env=self.env).invoke(app, [str(argument) for argument in arguments])
+        # What nobody has caught would be a traceback.
+        assert isinstance(done.exception, SystemExit | None), done.exception
+        assert done.exit_code == exit_code, done.stdout + done.stderr
         return done
 
 
@@ -139,6 +142,15 @@ def test_nobody_answers(stack: Stack, photo: Path) -> None:
 def test_wrong_settings(stack: Stack) -> None:
     wrong = Command({**stack.env, "STYLEQUEUE_S3_ATTEMPTS": "many"})
     assert "STYLEQUEUE_S3_ATTEMPTS" in wrong("status", "somebody", exit_code=BAD_INPUT).stderr
+
+
+def test_a_process_of_its_own(stack: Stack) -> None:
+    """Exit code, standard output and standard error are where a shell looks for them."""
+    command = [sys.executable, "-m", "stylequeue.cli", "status", "nobody", "--json"]
+    done = subprocess.run(command, env={**os.environ, **stack.env}, capture_output=True, check=False, timeout=120)
+    assert done.returncode == BAD_INPUT
+    assert json.loads(done.stderr)["error"]["code"] == "job_not_found"
+    assert done.stdout == b""
 
 
 def test_schema(stylequeue: Command) -> None:
