@@ -144,14 +144,15 @@ class StyleQueue:
         """Write a picture to a local file, which appears complete or not at all; a job's, where its id is given.
 
         Raises JobNotFound; JobOpen where the job has not ended; JobFailed, JobCancelled or JobExpired where it made no
-        picture; Permanent with `object_not_found` where the store has it no longer; OSError as writing does.
+        picture; Permanent with `object_not_found` where the store has it no longer, with `object_changed` where
+        something else lies in its place; OSError as writing does.
         """
         if isinstance(picture, str):
             record = self.status(picture)
             if not record.ended:
                 raise JobOpen(picture, record.state, "downloaded")
             picture = StoredPicture.model_validate(outcome(record.outcome)["output"])
-        self.store.download(picture.bucket, picture.key, Path(path))
+        self.store.download(picture.bucket, picture.key, Path(path), etag=picture.etag)
 
     def cancel(self, job_id: str, *, keep: bool = False) -> str:
         """Stop a job and return its state now: `cancelled`, or `running` until its worker hears of it (one heartbeat).

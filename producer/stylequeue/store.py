@@ -134,22 +134,33 @@ class Store:
             raise _in_the_way(_name(bucket, key))
         return Written(**vars(there), created=False)
 
-    def copy(self, source: tuple[str, str], target: tuple[str, str], *, overwrite: bool) -> Written:
+    def copy(
+        self,
+        source: tuple[str, str],
+        target: tuple[str, str],
+        *,
+        etag: str | None = None,
+        fingerprint: str | None = None,
+        overwrite: bool,
+    ) -> Written:
         """Copy an object, (bucket, key), with its metadata inside the store, under the rules of `write`.
 
-        Copying an object onto itself changes nothing. Raises as `write` does.
+        What lies at the target with this fingerprint is left as it is, wherever the source is by now. `etag` is what
+        the source had when it was known to be the right object: Permanent with `object_not_found` where it is another
+        one now. Copying an object onto itself changes nothing. Otherwise raises as `write` does.
         """
         _check_bucket(target[0], self._settings.write_buckets, "STYLEQUEUE_WRITE_BUCKETS")
+        there = self.find(*target)
+        if there and fingerprint and there.metadata.get(FINGERPRINT_METADATA) == fingerprint:
+            return Written(**vars(there), created=False)
         info = self._head(*source)
+        if etag and info.etag != etag:
+            raise Permanent(Code.OBJECT_NOT_FOUND, f"{_name(*source)} is another object now")
         if source == target:
             return Written(**vars(info), created=False)
-        if not overwrite and self.exists(*target):
-            there = self._head(*target)
-            mine = info.metadata.get(FINGERPRINT_METADATA)
-            if mine is None or there.metadata.get(FINGERPRINT_METADATA) != mine:
-                raise _in_the_way(_name(*target))
-            return Written(**vars(there), created=False)
-        with _translated(_name(*target)):
+        if there and not overwrite:
+            raise _in_the_way(_name(*target))
+        with _translated(_name(*source)):
             self._client.copy_object(
                 Bucket=target[0],
                 Key=target[1],
@@ -201,12 +212,26 @@ class Store:
         self._put({"Bucket": bucket, "Key": key, "Body": body, "ContentType": content_type}, overwrite=False)
         return ImageRef(bucket=bucket, key=key)
 
-    def download(self, bucket: str, key: str, path: Path) -> None:
-        """Write an object to a local file, which appears complete or not at all. Raises OSError as writing does."""
+    def download(self, bucket: str, key: str, path: Path, *, etag: str | None = None) -> None:
+        """Write an object to a local file, which appears complete or not at all. Raises OSError as writing does.
+
+        With `etag`, Permanent with `object_changed` where the object has another one.
+        """
+        wanted = {"Bucket": bucket, "Key": key}
+        seen = None
+        if etag:
+            seen = self._head(bucket, key)
+            if seen.etag != etag:
+                raise Permanent(
+                    Code.OBJECT_CHANGED,
+                    f"{_name(bucket, key)} is another object now than the one that was made for this job",
+                    "what lies there can be had with any S3 client; the job's own picture is gone",
+                )
+            wanted["IfMatch"] = etag
         part = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.part")
         try:
             with part.open("wb") as file:
-                self._fetch({"Bucket": bucket, "Key": key}, file)
+                self._fetch(wanted, file, seen=seen)
             part.replace(path)
         finally:
             part.unlink(missing_ok=True)

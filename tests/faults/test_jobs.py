@@ -11,7 +11,7 @@ import pytest
 
 from stylequeue.broker import send
 from stylequeue.client import StyleQueue
-from stylequeue.errors import Code, JobCancelled, JobConflict, JobExpired, JobFailed
+from stylequeue.errors import Code, JobCancelled, JobConflict, JobExpired, JobFailed, Permanent
 from stylequeue.events import Started
 from stylequeue.job import SCHEMA_VERSION, TASK_NAME, Job
 from stylequeue.ledger import DeadLetter
@@ -81,6 +81,28 @@ def test_26_the_one_that_paints_is_cancelled(crew: Deployment, queue: StyleQueue
     queue.cancel(second.id, keep=True)
     assert not queue.wait(second.id, timeout_s=WAIT_S).reused
     checked(queue, first, second)
+
+
+def test_26_the_painted_picture_was_replaced(crew: Deployment, queue: StyleQueue) -> None:
+    """It is not what others would reuse: the picture is painted anew, unless it lies where it is wanted."""
+    first, second, third, fourth = (crew.job(steps=7) for _ in range(4))
+    for job in (first, second):
+        queue.submit(job)
+        painted = queue.wait(job.id, timeout_s=WAIT_S)
+    client: Any = queue.store._client
+    client.put_object(Bucket=first.output.bucket, Key=first.output_key, Body=b"something else")
+    there = fourth.model_copy(update={"output": first.output.model_copy(update={"key": second.output_key})})
+    queue.submit(there)
+    assert queue.wait(there.id, timeout_s=WAIT_S).output == painted.output
+    queue.submit(third)
+    done = queue.wait(third.id, timeout_s=WAIT_S)
+    assert not done.reused
+    assert (done.output.key, done.output.sha256) == (third.output_key, painted.output.sha256)
+    with pytest.raises(Permanent) as caught:
+        queue.download(first.id, "nowhere")
+    assert caught.value.code == Code.OBJECT_CHANGED
+    for job in (first, second, third, there):
+        queue.delete(job.id)
 
 
 def test_27_an_id_that_belongs_to_another_job(crew: Deployment, queue: StyleQueue) -> None:

@@ -214,6 +214,45 @@ class TestWriting:
         assert store.read(look(store, key), max_bytes=100) == f"bytes of {created.index(True)}".encode()
 
 
+class TestCopying:
+    def copy(self, store: Store, source: Any, key: str, **changes: Any) -> Any:
+        given = {"etag": source.etag, "fingerprint": "f1", "overwrite": False, **changes}
+        return store.copy(("results", source.key), ("results", key), **given)
+
+    def test_bytes_and_metadata(self, store: Store, key: str) -> None:
+        source = put(store, key, b"picture", "f1")
+        written = self.copy(store, source, f"copy-of-{key}")
+        assert written.created
+        assert written.metadata == {FINGERPRINT_METADATA: "f1"}
+        assert store.read(look(store, f"copy-of-{key}"), max_bytes=100) == b"picture"
+        assert not self.copy(store, source, key).created, "onto itself"
+
+    def test_what_is_another_object_now_is_not_copied(self, store: Store, key: str) -> None:
+        source = put(store, key, b"picture", "f1")
+        put(store, key, b"replaced", overwrite=True)
+        with pytest.raises(Permanent, match="another object now") as raised:
+            self.copy(store, source, f"copy-of-{key}")
+        assert raised.value.code == Code.OBJECT_NOT_FOUND
+        assert not store.exists("results", f"copy-of-{key}")
+
+    @pytest.mark.parametrize("overwrite", [False, True])
+    def test_the_same_picture_at_the_target_is_enough(self, store: Store, key: str, overwrite: bool) -> None:
+        source = put(store, key, b"picture", "f1")
+        there = put(store, f"copy-of-{key}", b"the same, painted elsewhere", "f1")
+        store.delete("results", [key])
+        written = self.copy(store, source, f"copy-of-{key}", overwrite=overwrite)
+        assert (written.created, written.etag) == (False, there.etag)
+
+    def test_another_object_at_the_target(self, store: Store, key: str) -> None:
+        source = put(store, key, b"picture", "f1")
+        put(store, f"copy-of-{key}", b"in the way", "f2")
+        with pytest.raises(Permanent) as raised:
+            self.copy(store, source, f"copy-of-{key}")
+        assert raised.value.code == Code.OUTPUT_EXISTS
+        assert self.copy(store, source, f"copy-of-{key}", overwrite=True).created
+        assert store.read(look(store, f"copy-of-{key}"), max_bytes=100) == b"picture"
+
+
 class TestClientSide:
     def test_uploads_are_named_by_content_and_stored_once(self, store: Store, tmp_path: Path) -> None:
         content = os.urandom(1000)
@@ -246,6 +285,16 @@ class TestClientSide:
         with pytest.raises(Permanent, match="no object"):
             store.download("results", key + "x", tmp_path / "absent.png")
         assert list(tmp_path.iterdir()) == [target]
+
+    def test_a_download_of_what_it_was(self, store: Store, key: str, tmp_path: Path) -> None:
+        written = put(store, key, b"picture")
+        store.download("results", key, tmp_path / "out.png", etag=written.etag)
+        assert (tmp_path / "out.png").read_bytes() == b"picture"
+        put(store, key, b"replaced", overwrite=True)
+        with pytest.raises(Permanent, match="another object now") as raised:
+            store.download("results", key, tmp_path / "other.png", etag=written.etag)
+        assert raised.value.code == Code.OBJECT_CHANGED
+        assert not (tmp_path / "other.png").exists()
 
     def test_the_workers_lists_do_not_bind_it(self, stack: Stack, key: str, tmp_path: Path) -> None:
         store = Store(stack.settings.model_copy(update={"read_buckets": (), "write_buckets": ()}))

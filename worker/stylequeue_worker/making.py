@@ -226,7 +226,7 @@ class Maker:
                 return None
             painted = SucceededData.model_validate(json.loads(answer.painted)["data"])
             try:
-                output = self._copy(job, painted.output)
+                output = self._copy(job, painted.output, mark)
                 report_key = None
                 if painted.report_key:
                     report_key = f"{output.key}.report.png"
@@ -242,13 +242,15 @@ class Maker:
             changes = {"labels": job.labels, "output": output, "report_key": report_key, "reused": True}
             return painted.model_copy(update={**changes, "report": painted.report.model_copy(update={"timings_s": {}})})
 
-    def _copy(self, job: Job, source: StoredPicture) -> StoredPicture:
-        target = (job.output.bucket, job.output_key)
-        written = self.store.copy((source.bucket, source.key), target, overwrite=job.output.overwrite)
-        if written.metadata.get("sha256") != source.sha256:
-            # Somebody replaced it since: it is not the picture that was painted.
-            raise Permanent(Code.OBJECT_NOT_FOUND, f"s3://{source.bucket}/{source.key} is another picture now")
-        return source.model_copy(update={"bucket": target[0], "key": target[1], "etag": written.etag})
+    def _copy(self, job: Job, source: StoredPicture, mark: str) -> StoredPicture:
+        stored = self.store.copy(
+            (source.bucket, source.key),
+            (job.output.bucket, job.output_key),
+            etag=source.etag,
+            fingerprint=mark,
+            overwrite=job.output.overwrite,
+        )
+        return _stored_picture(job, stored)
 
     def _paint(
         self,
