@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
+import tensorflow as tf
 from skimage import data
 from skimage.transform import resize
 
@@ -18,6 +19,14 @@ Picture = Callable[..., np.ndarray]
 @pytest.fixture(scope="session")
 def engine(model_dir: Path) -> Engine:
     return Engine(model_dir)
+
+
+@pytest.fixture(scope="module")
+def uncompiled() -> Iterator[None]:
+    """For many mixtures of few steps: compiling each would take far longer than the steps."""
+    tf.config.run_functions_eagerly(True)
+    yield
+    tf.config.run_functions_eagerly(False)
 
 
 @pytest.fixture(scope="session")

@@ -28,6 +28,8 @@ from tests.engine.conftest import Picture
 Option: TypeAlias = tuple[str, Any]
 Case: TypeAlias = tuple[Option, ...]
 
+pytestmark = pytest.mark.usefixtures("uncompiled")
+
 HEIGHT_PX, WIDTH_PX, STEPS = 64, 56, 3
 
 OF_THE_RECIPE: list[Option] = [
@@ -104,14 +106,6 @@ def narrow(model_dir: Path) -> Vgg:
     return Vgg(kernels)
 
 
-@pytest.fixture(scope="module", autouse=True)
-def uncompiled() -> Iterator[None]:
-    """Compiling every mixture for three steps would take far longer than the steps."""
-    tf.config.run_functions_eagerly(True)
-    yield
-    tf.config.run_functions_eagerly(False)
-
-
 class Given(NamedTuple):
     """Pictures, each made once: scaling a photograph takes as long as painting three steps."""
 
@@ -175,7 +169,7 @@ def test_a_picture_comes_out(narrow_engine: Engine, given: Given, case: Case) ->
 REACHES = (1e-4, 1e-5)
 """Along a direction of length 1. A long one crosses kinks of ReLU, pooling and absolute values; a short one rounds."""
 EXACT = 3e-5
-"""Of the slope. In float64 all come to 1e-7 but `gatys-2016`: rescaled filters make its loss so large that it rounds."""
+"""Of the slope. In float64 all come to 1e-7 but `gatys-2016`: rescaled, its loss is so large that it rounds."""
 OF_THE_ROOT = 3e-3
 """`painterly`'s matrix root: the value is that of so many iterations, the gradient that of the root itself."""
 

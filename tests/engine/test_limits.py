@@ -1,0 +1,217 @@
+"""Whatever goes in, a picture comes out, or an error says why: all fields at their limits, odd pictures, odd sizes.
+
+The limits are read off the contract's models, so that a field added there is tried here; one whose limits cannot be
+read fails its test.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from types import UnionType
+from typing import Annotated, Any, Literal, TypeAlias, Union, get_args, get_origin
+
+import annotated_types
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, assume, given, settings
+from hypothesis import strategies as st
+from pydantic import BaseModel, ValidationError
+from pydantic.fields import FieldInfo
+
+from stylequeue.errors import Code, Permanent
+from stylequeue.job import FastRecipe, ImageRef, OptimizeRecipe, Style, resolve
+from stylequeue_worker.engine import Engine
+from tests.engine.conftest import Picture
+
+pytestmark = pytest.mark.usefixtures("uncompiled")
+
+Fields: TypeAlias = dict[str, Any]
+
+STEPS = 3
+"""Painted of each recipe, however many it asks for."""
+CLEAR = {Code.NOT_FINITE, Code.NETWORK_UNAVAILABLE, Code.RECIPE_UNSUPPORTED}
+"""What may be said instead of a picture."""
+SOMEWHERE = {"bucket": "uploads", "key": "start.jpg"}
+LAYERS = [f"block{block}_conv{number}" for block in range(1, 6) for number in range(1, 5)]
+
+
+def limits(annotation: Any, constraints: tuple[Any, ...] = ()) -> list[Any]:
+    """The least and the greatest value that a field may have, or all that it may; an error where it cannot say."""
+    origin, arguments = get_origin(annotation), get_args(annotation)
+    if origin is Annotated:
+        inner = itertools.chain(*(one.metadata if isinstance(one, FieldInfo) else [one] for one in arguments[1:]))
+        return limits(arguments[0], (*constraints, *inner))
+    if origin in (Union, UnionType):
+        return [value for one in arguments if one is not type(None) for value in limits(one, constraints)]
+    if origin is Literal:
+        return list(arguments)
+    if annotation in (int, float):
+        return [least(annotation, constraints), greatest(annotation, constraints)]
+    if origin is dict:
+        low, high = limits(arguments[1])
+        layers = [layer for layer in LAYERS if any(re.search(one.pattern, layer) for one in patterns(arguments[0]))]
+        of_vgg16 = [layer for layer in layers if not re.search("[345]_conv4", layer)]
+        return [{layers[0]: low}, {of_vgg16[-1]: low}, dict.fromkeys(of_vgg16, high), dict.fromkeys(layers, high)]
+    if isinstance(annotation, type) and issubclass(annotation, ImageRef):
+        return [SOMEWHERE]
+    raise NotImplementedError(f"what are the limits of {annotation}?")
+
+
+def patterns(key: Any) -> Iterator[Any]:
+    for one in get_args(key)[1:]:
+        yield from (constraint for constraint in one.metadata if getattr(constraint, "pattern", None))
+
+
+def least(kind: type, constraints: tuple[Any, ...]) -> Any:
+    for one in constraints:
+        if isinstance(one, annotated_types.Ge):
+            return one.ge
+        if isinstance(one, annotated_types.Gt):
+            return one.gt + 1 if kind is int else math.nextafter(one.gt, math.inf)  # type: ignore[operator, arg-type]
+    raise NotImplementedError("a number without a least value")
+
+
+def greatest(kind: type, constraints: tuple[Any, ...]) -> Any:
+    for one in constraints:
+        if isinstance(one, annotated_types.Le):
+            return one.le
+        if isinstance(one, annotated_types.Lt):
+            return one.lt - 1 if kind is int else math.nextafter(one.lt, -math.inf)  # type: ignore[operator, arg-type]
+    raise NotImplementedError("a number without a greatest value")
+
+
+def fields_of(model: type[BaseModel]) -> dict[str, list[Any]]:
+    return {name: limits(field.annotation, tuple(field.metadata)) for name, field in model.model_fields.items()}
+
+
+ONE_BY_ONE = [
+    pytest.param(model, {name: value}, id=f"{model.__name__} {name}={value}")
+    for model in (OptimizeRecipe, FastRecipe)
+    for name, values in fields_of(model).items()
+    for value in values
+]
+
+
+def completed(fields: Fields) -> Fields:
+    """With what some values cannot be without."""
+    if fields.get("init") == "image":
+        return {**fields, "init_image": SOMEWHERE}
+    if "init_image" in fields:
+        return {**fields, "init": "image"}
+    return fields
+
+
+def picture(kind: str, size: tuple[int, int], photo: Picture) -> np.ndarray:
+    height, width = size
+    flat = np.zeros((1, height, width, 3), np.float32)
+    match kind:
+        case "white":
+            return flat + 1
+        case "grey":
+            return flat + np.float32(0.5)
+        case "photograph":
+            return photo("chelsea", height, width)
+        case "grey photograph":
+            return np.repeat(photo("chelsea", height, width).mean(axis=3, keepdims=True), 3, axis=3)
+        case "noise":
+            return np.random.default_rng(0).uniform(size=flat.shape).astype(np.float32)
+        case "one bright pixel":
+            flat[0, 8, 8] = 1
+    return flat
+
+
+def paint(
+    engine: Engine,
+    content: np.ndarray,
+    styles: list[tuple[np.ndarray, float]],
+    recipe: OptimizeRecipe | FastRecipe,
+    masks: list[np.ndarray | None] | None = None,
+) -> Permanent | None:
+    """What it ended with if not with a picture; all that come are finite, in [0, 1], and of the content's size."""
+    steps = engine.paint(content, styles, resolve(recipe), start=content[:, ::-1], masks=masks)
+    try:
+        pictures = list(itertools.islice(steps, STEPS))
+    except Permanent as error:
+        return error
+    assert pictures
+    for step in pictures:
+        assert step.picture.shape == content.shape
+        assert step.picture.dtype == np.float32
+        assert np.isfinite(step.picture).all()
+        assert 0 <= step.picture.min() <= step.picture.max() <= 1
+        assert all(np.isfinite(loss) for loss in step.losses.values())
+    return None
+
+
+@pytest.mark.parametrize(("model", "fields"), ONE_BY_ONE)
+def test_every_field_at_its_limits(
+    engine: Engine, photo: Picture, stripes: Picture, model: type[OptimizeRecipe | FastRecipe], fields: Fields
+) -> None:
+    recipe = model.model_validate(completed(fields))
+    error = paint(engine, photo(height=24, width=17), [(stripes(20), 1.0)], recipe)
+    of_vgg19 = fields.get("network") == "vgg19" or "conv4" in str(fields)
+    assert error is None or (of_vgg19 and error.code in (Code.NETWORK_UNAVAILABLE, Code.RECIPE_UNSUPPORTED))
+
+
+def test_what_a_style_has_is_tried() -> None:
+    """Below: its weight and its mask at their limits, and pictures of all kinds."""
+    assert set(Style.model_fields) == {"image", "weight", "mask"}
+
+
+KINDS = st.sampled_from(["black", "white", "grey", "photograph", "grey photograph", "noise", "one bright pixel"])
+SIDES = st.sampled_from([(16, 16), (16, 200), (200, 16), (17, 31), (40, 24)])
+MASKS = st.sampled_from([None, "black", "white", "grey", "noise", "one bright pixel"])
+WEIGHTS = st.sampled_from(fields_of(Style)["weight"])
+RECIPES = st.one_of(
+    *(
+        st.tuples(
+            st.just(model),
+            st.fixed_dictionaries(
+                {}, optional={name: st.sampled_from(values) for name, values in fields_of(model).items()}
+            ),
+        )
+        for model in (OptimizeRecipe, OptimizeRecipe, OptimizeRecipe, FastRecipe)
+    )
+)
+
+
+@settings(max_examples=40, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
+@given(
+    kind=KINDS,
+    size=SIDES,
+    styles=st.lists(st.tuples(KINDS, SIDES, WEIGHTS, MASKS), min_size=1, max_size=3),
+    chosen=RECIPES,
+)
+def test_any_mixture_of_limits_on_any_picture(
+    engine: Engine,
+    photo: Picture,
+    kind: str,
+    size: tuple[int, int],
+    styles: list[tuple[str, tuple[int, int], float, str | None]],
+    chosen: tuple[type[OptimizeRecipe | FastRecipe], Fields],
+) -> None:
+    model, fields = chosen
+    try:
+        recipe = model.model_validate(completed(fields))
+    except ValidationError:
+        assume(False)
+    pictures = [(picture(kind, size, photo), weight) for kind, size, weight, _ in styles]
+    masks = [None if mask is None else picture(mask, size, photo)[..., :1] for *_, mask in styles]
+    error = paint(engine, picture(kind, size, photo), pictures, recipe, masks)
+    assert error is None or error.code in CLEAR
+
+
+@pytest.mark.parametrize(
+    ("size", "memory_budget_bytes"), [((16, 2048), None), ((2048, 16), None), ((640, 480), None), ((300, 200), 1)]
+)
+def test_large_pictures(
+    model_dir: Path, photo: Picture, stripes: Picture, size: tuple[int, int], memory_budget_bytes: int | None
+) -> None:
+    """The last in tiles, as if hardly any memory were left."""
+    engine = Engine(model_dir, memory_budget_bytes=memory_budget_bytes)
+    recipe = OptimizeRecipe(steps=1, network="vgg16")
+    assert paint(engine, photo("coffee", *size), [(stripes(), 1.0)], recipe) is None
