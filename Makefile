@@ -63,6 +63,14 @@ bench-queue: $(INSTALLED)  ## what the service adds to a bare Celery task (JOBS=
 bench-engine: $(INSTALLED)  ## the engine's speed and memory; bench-output/engine.json (QUICK=1)
 	$(BIN)/python -m tests.benchmarks.bench_engine
 
+.PHONY: bench-quality
+bench-quality: $(INSTALLED)  ## the engine's pictures beside others'; bench-output/quality.html (FULL=1)
+	$(BIN)/python -m tests.benchmarks.bench_quality
+
+.PHONY: gallery
+gallery: $(INSTALLED)  ## paint the pictures of docs/engine.md anew; some minutes
+	$(BIN)/python scripts/gallery.py
+
 .PHONY: soak
 soak: $(INSTALLED)  ## many jobs while everything is killed, restarted and cut off; some minutes (JOBS=1000 SEED=1)
 	$(BIN)/python -m tests.benchmarks.soak

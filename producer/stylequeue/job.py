@@ -43,8 +43,8 @@ MAX_LABEL_KEY_CHARS = 64
 MAX_LABEL_VALUE_CHARS = 256
 MIN_SIDE_PX = 16
 """Of any picture, in or out: the deepest style layer sees a sixteenth of a side."""
-MAX_SIZE_PX = 2048
-"""Of the longest output side: an optimised picture needs about 1.2 kB of activations a pixel."""
+MAX_SIZE_PX = 4096
+"""Of the longest output side: even in tiles, a painting of this size needs some 7 GB."""
 MAX_STEPS = 10_000
 """Gradient evaluations of one job."""
 MAX_WEIGHT = 1e9

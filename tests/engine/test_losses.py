@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import tensorflow as tf
-from scipy.linalg import sqrtm  # type: ignore[import-untyped]
+from scipy.linalg import sqrtm
 
 from stylequeue_worker.engine import losses
 

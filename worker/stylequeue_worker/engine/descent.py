@@ -6,11 +6,11 @@ stops whenever it likes.
 
 from __future__ import annotations
 
-import itertools
 from collections import deque
-from collections.abc import Callable, Generator, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from functools import partial
+from typing import Any, NamedTuple
 
 import tensorflow as tf
 
@@ -40,6 +40,8 @@ class Iterate(NamedTuple):
     evaluation: Evaluation
     moments: Moments | None = None
     """What Adam needs to go on from here; L-BFGS needs the picture alone, and learns the curvature anew."""
+    steps: int = 1
+    """Evaluations since the iterate before."""
 
 
 Evaluate = Callable[[tf.Tensor], Evaluation]
@@ -82,20 +84,78 @@ def adam(
     x -= rate * sqrt(1 - beta2^t) / (1 - beta1^t) * m / (sqrt(v) + epsilon). At epsilon 0.1 the textbook's form
     takes grossly other steps. `root` is the root of a metric: Adam then descends in the coordinates it makes plain.
     """
+    moments = resume or _at_rest(start)
+    while True:
+        evaluation = evaluate(moments.newest)
+        rate = rule.rate(moments.step + 1)
+        moments = _moved(moments, evaluation.gradient, rule, rate, root)
+        yield Iterate(_shown(moments, rule), evaluation, moments)
+
+
+def adam_in_calls(
+    turns: Sequence[Evaluate],
+    start: tf.Tensor,
+    rule: AdamRule,
+    steps_a_call: int,
+    steps: int,
+    resume: Moments | None = None,
+) -> Iterator[Iterate]:
+    """As `adam`, several steps in one call of a compiled function, for a device that would wait for Python.
+
+    Takes `steps` steps, by `turns` in turn, at the rule's first rate. An iterate tells of the last evaluation of its
+    call, which ends early where loss or gradient are not finite.
+    """
+
+    def step(moments: Moments, count: tf.Tensor, _sound: tf.Tensor, _evaluation: Evaluation) -> tuple[Any, ...]:
+        branches = [partial(turn, moments.newest) for turn in turns]
+        evaluation = Evaluation(*tf.switch_case(moments.step % len(turns), branches))
+        sound = tf.reduce_all(tf.math.is_finite(evaluation.gradient)) & tf.math.is_finite(evaluation.total)
+        moved = tf.cond(
+            sound, lambda: _moved(moments, evaluation.gradient, rule, rule.learning_rate, None), lambda: moments
+        )
+        return moved, count + 1, sound, evaluation
+
+    @tf.function  # type: ignore[untyped-decorator]
+    def call(moments: Moments, evaluation: Evaluation, steps: tf.Tensor) -> tuple[Any, ...]:
+        return tf.while_loop(  # type: ignore[no-any-return]
+            lambda _moments, count, sound, _evaluation: sound & (count < steps),
+            step,
+            (moments, tf.constant(0), tf.constant(True), evaluation),
+        )
+
+    moments = resume or _at_rest(start)
+    last = moments.step + steps
+    evaluation = turns[moments.step % len(turns)](moments.newest)
+    while moments.step < last:
+        before = moments.step
+        count = tf.constant(min(steps_a_call, last - before))
+        moved, _, _, evaluation = call(moments._replace(step=tf.constant(before)), evaluation, count)
+        moments = moved._replace(step=int(moved.step))
+        yield Iterate(_shown(moments, rule), evaluation, moments, moments.step - before)
+
+
+def _at_rest(start: tf.Tensor) -> Moments:
     nought = tf.zeros_like(start)
-    before, picture, first, second, average = resume or Moments(0, start, nought, nought, nought)
-    for step in itertools.count(before + 1):
-        evaluation = evaluate(picture)
-        gradient = _blurred(evaluation.gradient) if rule.smoothing else evaluation.gradient
-        gradient = root(gradient) if root else gradient
-        first += (1 - rule.beta1) * (gradient - first)
-        second += (1 - rule.beta2) * (gradient * gradient - second)
-        rate = rule.rate(step) * (1 - rule.beta2**step) ** 0.5 / (1 - rule.beta1**step)
-        change = rate * first / (tf.sqrt(second) + rule.epsilon)
-        picture = tf.clip_by_value(picture - (root(change) if root else change), 0, 1)
-        average = rule.averaging * average + (1 - rule.averaging) * picture
-        moments = Moments(step, picture, first, second, average)
-        yield Iterate(average / (1 - rule.averaging**step), evaluation, moments)
+    return Moments(0, start, nought, nought, nought)
+
+
+def _moved(moments: Moments, gradient: tf.Tensor, rule: AdamRule, rate: float, root: Metric | None) -> Moments:
+    """A step of Adam; `moments.step` is a number or, within a compiled function, an integer tensor."""
+    step = moments.step + 1
+    power = tf.cast(step, gradient.dtype) if tf.is_tensor(step) else step
+    gradient = _blurred(gradient) if rule.smoothing else gradient
+    gradient = root(gradient) if root else gradient
+    first = moments.first + (1 - rule.beta1) * (gradient - moments.first)
+    second = moments.second + (1 - rule.beta2) * (gradient * gradient - moments.second)
+    rate = rate * (1 - rule.beta2**power) ** 0.5 / (1 - rule.beta1**power)
+    change = rate * first / (tf.sqrt(second) + rule.epsilon)
+    picture = tf.clip_by_value(moments.newest - (root(change) if root else change), 0, 1)
+    average = rule.averaging * moments.average + (1 - rule.averaging) * picture
+    return Moments(step, picture, first, second, average)
+
+
+def _shown(moments: Moments, rule: AdamRule) -> tf.Tensor:
+    return moments.average / (1 - rule.averaging**moments.step)
 
 
 def lbfgs(evaluate: Evaluate, start: tf.Tensor, metric: Metric = lambda gradient: gradient) -> Iterator[Iterate]:

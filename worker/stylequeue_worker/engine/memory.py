@@ -15,6 +15,7 @@ import tensorflow as tf
 from stylequeue.errors import Code, Permanent
 
 from .descent import Evaluation
+from .device import on_gpu
 from .losses import Statistics
 from .networks import Vgg, stride_px
 from .objective import Objective, View, Wanted
@@ -68,7 +69,7 @@ def plan(sides: Sequence[tuple[int, int]], network: Vgg, preset: Preset, budget_
 
 def available_bytes() -> int | None:
     """What this machine, or the container's limit, has left for a painting; None where that is unknown, as on a GPU."""
-    if tf.config.list_physical_devices("GPU"):
+    if on_gpu():
         return None
     try:
         found = re.search(r"MemAvailable:\s+(\d+) kB", Path("/proc/meminfo").read_text())
@@ -91,7 +92,6 @@ class FittingObjective(Objective):
         super().__init__(network, preset)
         self.tile_px = tile_px
         self.fell_back = False
-        self.evaluate = self._evaluate
         self._inner = TiledObjective(network, preset, tile_px) if tile_px else Objective(network, preset)
 
     def content_target(self, content: tf.Tensor, view: View) -> dict[str, tf.Tensor]:
@@ -106,7 +106,7 @@ class FittingObjective(Objective):
         found: dict[str, list[Statistics]] = self._fitting("statistics", picture, view, masks)
         return found
 
-    def _evaluate(
+    def evaluate(
         self,
         picture: tf.Tensor,
         content: Mapping[str, tf.Tensor],
@@ -114,6 +114,7 @@ class FittingObjective(Objective):
         weights: Mapping[str, tf.Tensor],
         view: View,
     ) -> Evaluation:
+        """As `Objective.evaluate`."""
         evaluation: Evaluation = self._fitting("evaluate", picture, content, style, weights, view)
         return evaluation
 

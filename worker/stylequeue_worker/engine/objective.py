@@ -10,6 +10,7 @@ from typing import NamedTuple, TypeAlias, TypeVar
 import tensorflow as tf
 
 from .descent import Evaluation
+from .device import on_gpu
 from .losses import Statistics
 from .networks import Vgg, stride_px
 from .presets import Preset
@@ -46,8 +47,28 @@ class Objective:
     def __init__(self, network: Vgg, preset: Preset) -> None:
         self.network = network
         self.preset = preset
-        self.evaluate = tf.function(self._evaluate, reduce_retracing=True)
+        self._compiled = tf.function(self._evaluate, reduce_retracing=True)
+        self._compiled_by_view: dict[bytes, Callable[..., Evaluation]] = {}
         self._styles: dict[bytes, dict[str, Statistics]] = {}
+
+    def evaluate(
+        self,
+        picture: tf.Tensor,
+        content: Mapping[str, tf.Tensor],
+        style: Sequence[Wanted],
+        weights: Mapping[str, tf.Tensor],
+        view: View,
+    ) -> Evaluation:
+        """The weighted sum of the terms and its gradient, at `picture` as `view` lays it."""
+        if not on_gpu():
+            evaluation: Evaluation = self._compiled(picture, content, style, weights, view)
+            return evaluation
+        # XLA must know the paddings when it compiles. On processors it gains nothing, and each view costs seconds.
+        key = view.numpy().tobytes()
+        if key not in self._compiled_by_view:
+            compiled = tf.function(partial(self._evaluate, view=view.numpy()), jit_compile=True)
+            self._compiled_by_view[key] = compiled
+        return self._compiled_by_view[key](picture, content, style, weights)
 
     def views(self, picture: tf.Tensor) -> list[View]:
         """The preset's ways of laying a picture of this size [1, H, W, 3] before the network."""

@@ -16,15 +16,16 @@ import tensorflow as tf
 from stylequeue.errors import Code, Permanent
 from stylequeue.job import ResolvedOptimizeRecipe
 
-from .descent import Evaluate, Iterate, Moments, adam, lbfgs
+from .descent import Evaluate, Iterate, Moments, adam, adam_in_calls, lbfgs
+from .device import on_gpu
 from .engine import Cut, State, Step, Summary
 from .memory import FittingObjective, available_bytes, plan
 from .networks import Vgg, fast_dtype, sample_pictures
-from .objective import TERMS, Objective, View, Wanted
+from .objective import TERMS, View, Wanted
 from .pictures import resize, scaled, ssim
 from .presets import Preset, preset_of
 from .regions import Masks
-from .safety import Clock, Standstill, lenient, rolled_back, strict
+from .safety import Clock, Standstill, lenient, rolled_back, sound, strict
 from .swift import swift
 from .tiling import spans
 
@@ -180,7 +181,11 @@ class Painter:
             summarise = partial(_summary, objective, recipe, content_now, style)
             descent = _descend(objective, recipe, start_now, content_now, style, moments, stage.steps, before)
             best = at.best if before else math.inf
-            for taken, iterate in enumerate(itertools.islice(descent, stage.steps - before), before + 1):
+            taken = before
+            for iterate in itertools.islice(descent, stage.steps - before):
+                # Steps that were rolled back count, too.
+                steps = min(iterate.steps, stage.steps - taken)
+                taken += steps
                 total = float(iterate.evaluation.total)
                 picture = iterate.picture
                 if preset.best_kept:
@@ -193,7 +198,7 @@ class Painter:
                 at = Position(
                     number=number,
                     taken=stage.steps if cut else taken,
-                    done=at.done + 1,
+                    done=at.done + steps,
                     picture=picture,
                     best=best,
                     moments=iterate.moments,
@@ -203,7 +208,7 @@ class Painter:
                 losses = {term: float(iterate.evaluation.terms[term]) for term in TERMS}
                 step = at.step(recipe.steps, losses, (worked + stage.work * taken / stage.steps) / work, summarise)
                 yield replace(step, plan=replace(planned, tile_px=objective.tile_px))
-                if cut:
+                if at.taken == stage.steps:
                     break
             if left_off is at:
                 # It had left off behind its last step.
@@ -221,6 +226,8 @@ class Painter:
         return objective
 
 
+_STEPS_A_CALL = 10
+"""On a GPU: at small sizes it paints a step in the time that Python takes between two."""
 _KEPT = 4
 """Objectives: any mixture of layers is one more."""
 
@@ -280,7 +287,7 @@ def _weights(recipe: ResolvedOptimizeRecipe, dtype: tf.DType) -> dict[str, tf.Te
 
 
 def _descend(
-    objective: Objective,
+    objective: FittingObjective,
     recipe: ResolvedOptimizeRecipe,
     start: tf.Tensor,
     content: tf.Tensor,
@@ -302,12 +309,21 @@ def _descend(
         return lbfgs(lenient(measured(views[0])), start)
     if recipe.optimizer == "swift":
         return swift(measured(views[0]), start, steps, taken, moments)
-    turns = [strict(measured(view)) for view in views]
+    turns = [measured(view) for view in views]
     rule = objective.preset.adam
+    # Whoever looks at every step's loss needs every step.
+    in_calls = on_gpu() and recipe.stop_when is None and not objective.preset.best_kept
+    if in_calls:
+        # Where memory does not suffice, the objective falls back to tiles here, which are no compiled function.
+        turns[0](start)
+        in_calls = objective.tile_px is None
 
     def descend(moments: Moments | None, rate: float) -> Iterator[Iterate]:
-        turn = itertools.islice(itertools.cycle(turns), moments.step if moments else 0, None)
         slower = replace(rule, learning_rate=rate * rule.learning_rate)
+        done = moments.step if moments else 0
+        if in_calls:
+            return sound(adam_in_calls(turns, start, slower, _STEPS_A_CALL, steps - done, moments))
+        turn = itertools.islice(itertools.cycle(map(strict, turns)), done, None)
         return adam(lambda picture: next(turn)(picture), start, slower, moments)
 
     return rolled_back(descend, moments)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 import tensorflow as tf
 
@@ -32,24 +32,32 @@ def strict(evaluate: Evaluate) -> Evaluate:
     return evaluated
 
 
+def sound(iterates: Iterable[Iterate]) -> Iterator[Iterate]:
+    """`iterates`; raises NotFiniteError in place of one whose loss or gradient is not finite."""
+    for iterate in iterates:
+        if not is_finite(iterate.evaluation.total, iterate.evaluation.gradient):
+            raise NotFiniteError
+        yield iterate
+
+
 def lenient(evaluate: Evaluate) -> Evaluate:
     """`evaluate` for a line search: what is not finite counts as infinitely bad, so that it tries a shorter step.
 
     Raises Permanent(NOT_FINITE) where the first evaluation is not finite, or three in a row.
     """
-    sound: Evaluation | None = None
+    latest: Evaluation | None = None
     failures = 0
 
     def evaluated(picture: tf.Tensor) -> Evaluation:
-        nonlocal sound, failures
+        nonlocal latest, failures
         evaluation = evaluate(picture)
         if is_finite(evaluation.total, evaluation.gradient):
-            sound, failures = evaluation, 0
+            latest, failures = evaluation, 0
             return evaluation
         failures += 1
-        if sound is None or failures == _MAX_FAILURES:
+        if latest is None or failures == _MAX_FAILURES:
             raise not_finite()
-        return sound._replace(total=tf.constant(float("inf"), evaluation.total.dtype))
+        return latest._replace(total=tf.constant(float("inf"), evaluation.total.dtype))
 
     return evaluated
 

@@ -92,7 +92,6 @@ class TiledObjective(Objective):
         """`tile_px` is a multiple of 16, from 64."""
         super().__init__(network, preset)
         # Only what is done to a tile is compiled: as one graph, all tiles would be in memory at once.
-        self.evaluate = self._evaluate
         self._part = tf.function(self._part_of, reduce_retracing=True)
         self._pull = tf.function(self._gradient_of, reduce_retracing=True)
         self._tile_px = tile_px
@@ -109,7 +108,7 @@ class TiledObjective(Objective):
         """As `Objective.statistics`."""
         return self._whole(picture, view, masks).statistics
 
-    def _evaluate(
+    def evaluate(
         self,
         picture: tf.Tensor,
         content: Mapping[str, tf.Tensor],
@@ -117,6 +116,7 @@ class TiledObjective(Objective):
         weights: Mapping[str, tf.Tensor],
         view: View,
     ) -> Evaluation:
+        """As `Objective.evaluate`."""
         with tf.GradientTape() as laying:
             laying.watch(picture)
             laid = tf.pad(picture, view, "REFLECT")
