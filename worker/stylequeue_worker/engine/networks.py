@@ -7,7 +7,6 @@ precision and one set of outputs, and here both belong to the recipe.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Mapping
-from functools import cache
 from importlib.resources import files
 from itertools import pairwise
 from pathlib import Path
@@ -25,6 +24,8 @@ _KERAS_MODELS = {"vgg16": keras.applications.VGG16, "vgg19": keras.applications.
 _IMAGENET_MEAN_BGR = (103.939, 116.779, 123.68)
 _BFLOAT16_FLAGS = {"avx512_bf16", "amx_bf16"}
 """What Linux calls a processor's instructions for it."""
+_BFLOAT16_CAPABILITY = (8, 0)
+"""Of NVIDIA's GPUs, from Ampere on; older ones compute it by way of float32."""
 
 
 class Vgg:
@@ -135,14 +136,17 @@ def preprocess(picture: tf.Tensor) -> tf.Tensor:
     return picture[..., ::-1] * 255 - tf.constant(_IMAGENET_MEAN_BGR, picture.dtype)
 
 
-@cache
 def fast_dtype() -> tf.DType:
-    """The fastest precision for convolutions here: bfloat16 on processors that know it, else float32."""
-    try:
-        flags = set(Path("/proc/cpuinfo").read_text().split())
-    except OSError:
-        return tf.float32
-    return tf.bfloat16 if flags & _BFLOAT16_FLAGS and not tf.config.list_physical_devices("GPU") else tf.float32
+    """The fastest precision for convolutions here: bfloat16 where the GPU, or else the processor, knows it."""
+    if gpus := tf.config.list_physical_devices("GPU"):
+        details = tf.config.experimental.get_device_details(gpus[0])
+        knows = details.get("compute_capability", (0, 0)) >= _BFLOAT16_CAPABILITY
+    else:
+        try:
+            knows = bool(set(Path("/proc/cpuinfo").read_text().split()) & _BFLOAT16_FLAGS)
+        except OSError:
+            knows = False
+    return tf.bfloat16 if knows else tf.float32
 
 
 def sample_pictures() -> list[tf.Tensor]:
