@@ -32,7 +32,8 @@ def make_app(settings: Settings, *, main: str = "stylequeue") -> Celery:
     from celery import Celery
     from kombu import Exchange, Queue
 
-    app = Celery(main, broker=settings.redis_url.get_secret_value(), backend=settings.redis_url.get_secret_value())
+    url = settings.redis_url.get_secret_value()
+    app = Celery(main, broker=url, backend=f"stylequeue.results:Results+{url}")
     timeout_s = settings.redis_timeout_s
     app.conf.update(
         # Explicit queues only, each with exchange and routing key: a job on a misspelt queue is a lost job.

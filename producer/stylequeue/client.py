@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from .ledger import DeadLetter, Ledger, Record
     from .store import Store
 
+_NO_JOB = (Code.INVALID_JOB, Code.SCHEMA_TOO_NEW)
+"""Why a worker refuses what a task holds."""
 _WAIT_S = 2.0
 """For one look at the stream of events; longer waits are made of such looks."""
 
@@ -224,21 +226,31 @@ class StyleQueue:
         try:
             record = self.ledger.record(letter_id)
         except JobNotFound:
-            # A message that was no task: exactly as it came. Sent first, forgotten second: nothing is lost in between.
-            with self._redis():
-                self.ledger.redis.lpush(queue, letter.message)
-            self.ledger.delete(letter_id)
-            return
-        if record.job:
+            record = None
+        if record and record.job:
             self.retry(letter_id)
             return
-        message = json.loads(letter.message)
         with self._redis():
-            self._app.backend.forget(record.task_id)
-            # The letter stays until a worker has the message: it then is a job, or a letter again.
-            self._app.send_task(
-                TASK_NAME, args=message["args"], kwargs=message["kwargs"], queue=queue, task_id=record.task_id
-            )
+            if letter.code in _NO_JOB:
+                # A task that held no job for the worker that had it.
+                message = json.loads(letter.message)
+                if record:
+                    self._app.backend.forget(record.task_id)
+                # Under a task id that could not name a job it would be refused for ever: such a one gets another.
+                self._app.send_task(
+                    TASK_NAME,
+                    args=message["args"],
+                    kwargs=message["kwargs"],
+                    queue=queue,
+                    task_id=record.task_id if record else None,
+                )
+            else:
+                # A message that was no task: exactly as it came.
+                self.ledger.redis.lpush(queue, letter.message)
+        # Sent first, forgotten second: nothing is lost in between. One that is on record stays a letter until a worker
+        # has the message: it then is a job, or a letter again.
+        if not record:
+            self.ledger.delete(letter_id)
 
     def drop(self, letter_id: str) -> None:
         """Forget a dead letter, with the record of the job it was. Raises JobNotFound."""

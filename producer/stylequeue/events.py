@@ -17,13 +17,21 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from typing import Annotated, Literal
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, TypeAdapter
+from pydantic import AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field, TypeAdapter
 
 from .errors import Cancelled as CancelledError
 from .errors import DeadlinePassed
 from .job import ResolvedRecipe
 
 NAMESPACE = uuid.UUID("6d1f2f0e-3c35-5c0c-9d1e-0f6a3f1f7f5b")
+
+
+_RECIPE: TypeAdapter[ResolvedRecipe] = TypeAdapter(ResolvedRecipe)
+
+
+def _as_far_as_known(recipe: object) -> object:
+    """A recipe that was told of, without what this version does not know. In jobs, that would be an error."""
+    return recipe if isinstance(recipe, BaseModel) else _RECIPE.validate_python(recipe, extra="ignore")
 
 
 class _Told(BaseModel):
@@ -101,7 +109,9 @@ class SucceededData(_Data):
     output: StoredPicture
     report_key: str | None = Field(None, description="Key of the contact sheet, in the output's bucket.")
     fingerprint: str = Field(description="SHA-256 of all that determined the output's bytes.")
-    recipe: ResolvedRecipe = Field(description="As run, every field filled.")
+    recipe: Annotated[ResolvedRecipe, BeforeValidator(_as_far_as_known)] = Field(
+        description="As run, every field filled."
+    )
     engine_version: str
     report: Report
     reused: bool = Field(False, description="The picture was painted for another job of the same fingerprint.")

@@ -12,7 +12,7 @@ import random
 import signal
 import threading
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from .broker import make_app, send_due, store_result, tell
 from .errors import Code, JobNotFound, Permanent, StyleQueueError
@@ -34,6 +34,8 @@ _COMPARE_EVERY = 150
 """Rounds between two comparisons of every single message: about 5 minutes."""
 _TELL_AT_ONCE = 20
 """Jobs of a round."""
+_ON_ITS_WAY_S = 180
+"""From a message's delivery to the claim of its job, at most: a child may have to load its models first."""
 
 
 class Keeper:
@@ -76,8 +78,8 @@ class Keeper:
     def reconcile(self, *, thoroughly: bool = True) -> None:
         """Compare ledger and broker: a queued job whose message is absent twice in a row gets a fresh one.
 
-        Unless `thoroughly`, only where the broker holds fewer messages than there are open jobs. That is cheap and
-        nearly always enough: but messages of jobs that have ended since may make up for one that is lost.
+        Unless `thoroughly`, only where fewer messages lie on the broker's lists than there are queued jobs. That is
+        cheap and nearly always enough: but messages of jobs that have ended since may make up for one that is lost.
         """
         if not thoroughly and not self._missing and self._ledger.messages_expected() <= self._messages():
             return
@@ -134,20 +136,23 @@ class Keeper:
             self._ledger.told(job_id)
 
     def _messages(self) -> int:
-        """Messages of ours that the broker holds, delivered or not."""
-        redis = self._ledger.redis
-        return sum(redis.llen(queue) for queue in QUEUES) + int(redis.hlen("unacked"))
+        """Messages that wait for a worker."""
+        return sum(self._ledger.redis.llen(queue) for queue in QUEUES)
 
     def _task_ids(self) -> set[str]:
-        """Task ids of all messages that the broker holds."""
-        redis = self._ledger.redis
+        """Task ids of all messages that wait for a worker, or that one has taken just now."""
+        redis: Any = self._ledger.redis
         found = set()
         for queue in QUEUES:
             for start in range(0, redis.llen(queue), _PAGE):
                 found |= {_task_id(raw) for raw in redis.lrange(queue, start, start + _PAGE - 1)}
-        for raw in redis.hvals("unacked"):
+        # What was delivered longer ago, and whose job is queued still or again, was delivered to one that is gone. By
+        # clocks that may be wrong: then the job has a message more, or waits for the broker's own timeout.
+        now_s, _ = redis.time()
+        tags = redis.zrangebyscore("unacked_index", now_s - _ON_ITS_WAY_S, "+inf")
+        for raw in redis.hmget("unacked", tags) if tags else ():
             # As kombu keeps it: message, exchange, routing key.
-            found.add(_task_id(json.dumps(json.loads(raw)[0])))
+            found.add(_task_id(json.dumps(json.loads(raw)[0])) if raw else "")
         return found
 
 

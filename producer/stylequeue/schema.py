@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from typing import Literal
+from typing import Any, Literal
 
 from .events import EVENT
 from .job import Job
@@ -11,5 +11,12 @@ from .job import Job
 
 def text(what: Literal["job", "event"]) -> str:
     """The JSON Schema of jobs or of events, as indented JSON."""
-    schema = Job.model_json_schema() if what == "job" else EVENT.json_schema()
+    schema = Job.model_json_schema() if what == "job" else _open(EVENT.json_schema())
     return json.dumps({"$schema": "https://json-schema.org/draft/2020-12/schema", **schema}, indent=2) + "\n"
+
+
+def _open(schema: Any) -> Any:
+    """The schema where it forbids nothing that a newer worker may add."""
+    if isinstance(schema, dict):
+        return {key: _open(value) for key, value in schema.items() if (key, value) != ("additionalProperties", False)}
+    return [_open(part) for part in schema] if isinstance(schema, list) else schema

@@ -230,6 +230,18 @@ def test_cancelling_needs_no_store(settings: Settings, attempts: int) -> None:
             silent.accept()
 
 
+def test_a_producer_listens_to_nothing_that_it_sends(settings: Settings) -> None:
+    """Else it would hold more and more, as long as it runs."""
+    with StyleQueue(settings) as queue:
+
+        def listeners() -> int:
+            return len(queue.ledger.redis.client_list(_type="pubsub"))
+
+        before = listeners()
+        queue.submit_many([make_job(), make_job()])
+        assert listeners() == before
+
+
 # Dead letters
 
 

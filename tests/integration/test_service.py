@@ -227,6 +227,21 @@ def test_a_task_id_that_is_no_job_id_reaches_no_key(
     assert paint(service, victim).output
 
 
+def test_a_job_under_an_impossible_task_id_can_be_replayed(
+    service: StyleQueue, plain_celery: Celery, photograph: ImageRef
+) -> None:
+    """Under another one, since it was not the job that was wrong."""
+    key = f"{uuid.uuid4().hex}.jpg"
+    job = fields(make(photograph, output={"bucket": "results", "key": key}))
+    result = plain_celery.send_task("stylequeue.stylize", kwargs={"job": job}, queue="paint", task_id="two words")
+    with pytest.raises(JobFailed, match=Code.INVALID_JOB):
+        result.get(timeout=WAIT_S)
+    [letter] = [letter for letter in service.dead_letters() if key in letter.message]
+    service.replay(letter.id)
+    wait_for(partial(service.store.exists, "results", key), WAIT_S, "the picture")
+    assert letter not in service.dead_letters()
+
+
 def test_what_json_cannot_write_is_a_dead_letter_too(service: StyleQueue, plain_celery: Celery) -> None:
     """Celery's JSON carries dates and UUIDs as such."""
     job: dict[str, Any] = {"id": uuid.uuid4(), "deadline": datetime.now(UTC), "nonsense": Decimal(1)}

@@ -224,13 +224,13 @@ class Ledger:
             return int(self.redis.zcard(f"stylequeue:state:{state}"))
 
     def messages_expected(self) -> int:
-        """How many messages the broker should hold at least: of queued jobs that have one, and of running ones."""
+        """How many messages should lie on the broker's lists: one for each queued job that has one."""
         with self._reachable():
             pipeline = self.redis.pipeline(transaction=True)
-            for key in (_QUEUED_KEY, "stylequeue:state:running", _DUE_KEY, _WAITING_KEY):
+            for key in (_QUEUED_KEY, _DUE_KEY, _WAITING_KEY):
                 pipeline.zcard(key)
-            queued, running, due, waiting = pipeline.execute()
-        return int(queued + running - due - waiting)
+            queued, due, waiting = pipeline.execute()
+        return int(queued - due - waiting)
 
     def queued_task_ids(self) -> dict[str, str]:
         """Celery task ids, by job id, of the queued jobs that should have a message on the broker."""
