@@ -67,6 +67,10 @@ bench-engine: $(INSTALLED)  ## the engine's speed and memory; bench-output/engin
 bench-quality: $(INSTALLED)  ## the engine's pictures beside others'; bench-output/quality.html (FULL=1)
 	$(BIN)/python -m tests.benchmarks.bench_quality
 
+.PHONY: gpu-smoke
+gpu-smoke: $(INSTALLED)  ## on a GPU machine: what the engine takes, its speed and memory, parity with the processor
+	$(BIN)/python scripts/gpu_smoke.py
+
 .PHONY: gallery
 gallery: $(INSTALLED)  ## paint the pictures of docs/engine.md anew; some minutes
 	$(BIN)/python scripts/gallery.py
