@@ -159,8 +159,9 @@ class StyleQueue:
     def cancel(self, job_id: str, *, keep: bool = False) -> str:
         """Stop a job and return its state now: `cancelled`, or `running` until its worker hears of it (one heartbeat).
 
-        With `keep`, a picture that is being painted is stored as it is then, marked partial. A job that has ended stays
-        as it is. Raises JobNotFound.
+        With `keep`, a picture that is being painted is stored as it is then, marked partial; one that waits for its
+        next attempt stays `queued` until a worker stores what the last one saved of it. Where nothing is painted or
+        saved, the job is cancelled. One that has ended stays as it is. Raises JobNotFound.
         """
         answer = self.ledger.cancel(job_id, keep=keep)
         record = self.status(job_id)

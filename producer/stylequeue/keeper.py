@@ -11,13 +11,14 @@ import logging
 import random
 import signal
 import threading
+import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from .broker import make_app, send_due, store_result, tell
-from .errors import Code, JobNotFound, Permanent, StyleQueueError
+from .errors import Code, JobNotFound, Permanent, StyleQueueError, Unavailable
 from .job import QUEUES
-from .ledger import Ledger
+from .ledger import Ledger, Overdue
 from .settings import Settings
 from .store import Store
 
@@ -48,6 +49,9 @@ class Keeper:
         self._store = Store(settings)
         self._rounds = 0
         self._missing: set[str] = set()
+        self._redis_was_away = False
+        self._leases_hold_until = 0.0
+        """By the monotonic clock."""
 
     def run(self, stop: threading.Event) -> None:
         """Round after round until `stop`. Trouble is logged, never raised: the next round may go better."""
@@ -61,9 +65,10 @@ class Keeper:
 
     def round(self) -> None:
         """One round."""
-        overdue = self._ledger.overdue()
-        for job_id in overdue.lease_ran_out:
-            self._see_to(self._reap, job_id)
+        overdue = self._overdue()
+        if time.monotonic() >= self._leases_hold_until:
+            for job_id in overdue.lease_ran_out:
+                self._see_to(self._reap, job_id)
         for job_id in overdue.deadline_passed:
             self._see_to(self._expire, job_id)
         if sent := send_due(self._app, self._ledger):
@@ -91,6 +96,18 @@ class Keeper:
         self._ledger.make_due(sorted(absent & self._missing))
         self._missing = absent - self._missing
         send_due(self._app, self._ledger)
+
+    def _overdue(self) -> Overdue:
+        try:
+            overdue = self._ledger.overdue()
+        except Unavailable:
+            self._redis_was_away = True
+            raise
+        if self._redis_was_away:
+            # No holder could renew its lease: all have another one's time to say that they live.
+            self._redis_was_away = False
+            self._leases_hold_until = time.monotonic() + self._settings.lease_s
+        return overdue
 
     def _see_to(self, what: Callable[[str], None], job_id: str) -> None:
         """One job's trouble is not the others'."""

@@ -18,7 +18,7 @@ from stylequeue.job import Job
 from stylequeue.local import Stack
 from stylequeue.local.server import HOST
 from stylequeue.settings import Settings
-from tests.support.deployment import HURRIED, WAIT_S, Deployment
+from tests.support.deployment import ENDLESS, HURRIED, WAIT_S, Deployment
 from tests.support.fake_worker import START_TIMEOUT_S
 from tests.support.lasting_valkey import LastingValkey
 from tests.support.processes import kill, wait_for, wait_gone
@@ -105,6 +105,27 @@ def test_15_restart_while_painting(own: Own, end: str) -> None:
     after = works(own.deployment, CONSUMING_AGAIN_S)
     assert worker.running
     own.deployment.check(job, after)
+
+
+@pytest.mark.slow
+def test_15_away_for_longer_than_a_lease(own: Own) -> None:
+    """Nobody could renew a lease: who lives keeps the job, whatever another worker or a keeper sees first."""
+    own.deployment.configure(**LUSH)
+    workers = [own.deployment.start(name) for name in ("one", "two", "three")]
+    own.deployment.until_ready()
+    jobs = [painting(own.deployment, ENDLESS), painting(own.deployment, ENDLESS - 1)]
+    kill(own.valkey.process.pid)
+    wait_gone(own.valkey.process.pid, WAIT_S)
+    time.sleep(2 * own.deployment.settings.lease_s)
+    own.valkey.restart()
+    after = works(own.deployment, CONSUMING_AGAIN_S)
+    time.sleep(2 * own.deployment.settings.lease_s)
+    for job in jobs:
+        own.deployment.queue.cancel(job.id, keep=True)
+        own.deployment.queue.wait(job.id, timeout_s=WAIT_S)
+        assert own.deployment.queue.status(job.id).attempt == 1
+    assert all(worker.running for worker in workers)
+    own.deployment.check(*jobs, after)
 
 
 def test_16_redis_forgets_everything(deployment: Deployment) -> None:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import os
+import signal
+from functools import partial
 from typing import Any
 
 import pytest
 
 from stylequeue.errors import Code, JobCancelled, JobFailed, JobNotFound
-from stylequeue.events import Started
-from stylequeue.job import Job
+from stylequeue.events import Progress, Started
+from stylequeue.job import Job, checkpoint_key
 from tests.faults.conftest import CREW
 from tests.support.deployment import ENDLESS, WAIT_S, Deployment
 from tests.support.invariants import check
@@ -143,15 +146,41 @@ def test_31_a_kept_picture_never_stands_for_the_whole(crew: Deployment) -> None:
 
 
 @pytest.mark.slow
-def test_31_kept_though_its_worker_is_gone(deployment: Deployment) -> None:
-    first, queue = deployment.worker("first", **SHORT), deployment.queue
-    job = deployment.job()
+@pytest.mark.parametrize("checkpoint_interval_s", [0.1, 1000])
+def test_31_kept_though_its_worker_is_gone(deployment: Deployment, checkpoint_interval_s: float) -> None:
+    """What it had saved is kept; where that is nothing, the job is cancelled."""
+    first = deployment.worker("first", checkpoint_interval_s=checkpoint_interval_s, **SHORT)
+    queue, job = deployment.queue, deployment.job()
     queue.submit(job)
     deployment.until_painting(job)
+    saved = checkpoint_interval_s < 1
+    if saved:
+        there = partial(queue.store.exists, deployment.settings.work_bucket, checkpoint_key(job.id))
+        wait_for(there, WAIT_S, "a checkpoint")
     child = child_of(first)
     kill(first.pid)
     wait_gone(child, WAIT_S)
     queue.cancel(job.id, keep=True)
     deployment.worker("second", visibility_timeout_s=VISIBILITY_S, job_time_limit_s=VISIBILITY_S // 2, **SHORT)
-    assert queue.wait(job.id, timeout_s=WAIT_S).partial
+    if saved:
+        assert queue.wait(job.id, timeout_s=WAIT_S).partial
+    else:
+        assert_cancelled(deployment, job)
+    checked(deployment, job)
+
+
+@pytest.mark.slow
+def test_31_kept_while_it_waits_for_its_next_attempt(deployment: Deployment) -> None:
+    first, queue = deployment.worker("first"), deployment.queue
+    job = deployment.job()
+    queue.submit(job)
+    deployment.until_painting(job)
+    os.kill(first.pid, signal.SIGTERM)
+    assert first.wait(WAIT_S) == 0
+    assert queue.cancel(job.id, keep=True) == "queued"
+    deployment.worker("second")
+    done = queue.wait(job.id, timeout_s=WAIT_S)
+    assert done.partial
+    progress = [event.data for event in queue.watch(job.id) if isinstance(event, Progress)]
+    assert done.report.steps > max(data.step for data in progress if data.attempt == 1), "it goes on from there"
     checked(deployment, job)

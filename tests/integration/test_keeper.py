@@ -11,10 +11,17 @@ import pytest
 
 from stylequeue.broker import send
 from stylequeue.client import StyleQueue
+from stylequeue.errors import Unavailable
 from stylequeue.job import Job
 from stylequeue.keeper import Keeper
+from stylequeue.local import Stack
+from stylequeue.local.server import HOST
 from stylequeue.settings import Settings
 from tests.support.jobs import make_job
+from tests.support.processes import wait_for
+from tests.support.proxy import Proxy
+
+WAIT_S = 20
 
 
 @pytest.fixture
@@ -115,3 +122,29 @@ def test_a_message_more_than_jobs_hides_a_lost_one_from_a_glance_only(queue: Sty
     assert lost.id not in waiting(queue)
     look_twice(keeper, thoroughly=True)
     assert lost.id in waiting(queue)
+
+
+def test_who_could_not_be_heard_of_has_another_lease(stack: Stack, settings: Settings) -> None:
+    """Redis was away, and with it every heartbeat: their jobs are not taken from workers that live."""
+    url = settings.redis_url.get_secret_value()
+    with Proxy(HOST, stack.valkey.port) as proxy, StyleQueue(settings) as queue:
+        through = url.replace(f":{stack.valkey.port}/", f":{proxy.port}/")
+        own = {"redis_url": through, "lease_s": 0.6, "heartbeat_s": 0.1, "redis_timeout_s": 0.2}
+        keeper = Keeper(Settings(**{**settings.model_dump(), **own}))
+        job = submitted(queue)
+        queue.ledger.claim(job, task_id=job.id, worker="somebody")
+        proxy.refuse()
+        with pytest.raises(Unavailable):
+            keeper.round()
+        redis: Any = queue.ledger.redis
+        redis.hset(f"stylequeue:job:{job.id}", "lease_until_ms", 1)
+        redis.zadd("stylequeue:leases", {job.id: 1})
+        proxy.heal()
+        keeper.round()
+        assert queue.status(job.id).state == "running"
+
+        def put_back() -> bool:
+            keeper.round()
+            return queue.status(job.id).state == "queued"
+
+        wait_for(put_back, WAIT_S, "the job of one that did not say that it lives")

@@ -392,6 +392,21 @@ def test_cancelling_a_queued_job_ends_it(ledger: Ledger) -> None:
     assert ledger.cancel(job.id, keep=False).verdict == "ended"
 
 
+def test_a_queued_job_that_was_begun_goes_to_a_worker_that_keeps_what_there_is(ledger: Ledger) -> None:
+    job = make_job()
+    record = claim(ledger, job).record
+    ledger.put_back(record, error="came to harm", delay_s=1000)
+    assert ledger.cancel(job.id, keep=True).verdict == "asked"
+    assert [message.job_id for message in ledger.take_due()] == [job.id]
+    assert ledger.heartbeat(job.id, fence=claim(ledger, job).record.fence) == "keep"
+
+
+def test_a_queued_job_of_which_there_is_nothing_to_keep(ledger: Ledger) -> None:
+    job = make_job()
+    ledger.accept([job])
+    assert ledger.cancel(job.id, keep=True).verdict == "cancelled"
+
+
 @pytest.mark.parametrize("keep", [False, True])
 def test_the_holder_of_a_running_job_hears_of_it(ledger: Ledger, keep: bool) -> None:
     job = make_job()

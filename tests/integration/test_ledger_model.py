@@ -171,11 +171,14 @@ class LedgerMachine(RuleBasedStateMachine):
         if known is None or not sure:
             return
         verdict = self.ledger.cancel(job.id, keep=keep).verdict
-        if known.state == "queued":
+        something_to_keep = keep and known.attempt > 0 and not known.waits_for
+        if known.state == "queued" and not something_to_keep:
             assert verdict == "cancelled"
             self.model.end(job.id, "cancelled")
-        elif known.state == "running":
+        elif known.state in ("queued", "running"):
             assert verdict == "asked"
+            if known.state == "queued":
+                known.early, known.due = False, True
             if known.wanted != "cancel":
                 known.wanted = "keep" if keep else "cancel"
         else:

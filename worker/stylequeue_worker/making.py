@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Literal, Protocol
 
 from PIL.Image import Resampling
 
-from stylequeue.errors import Code, Permanent, Preempted
+from stylequeue.errors import Cancelled, Code, Permanent, Preempted
 from stylequeue.events import Report, StoredPicture, SucceededData
 from stylequeue.job import (
     CONTENT_TYPES,
@@ -273,6 +273,9 @@ class Maker:
         if state is not None:
             log.info("going on from the checkpoint of an attempt before")
         holder.check()
+        if holder.keep and state is None:
+            # Nothing was painted, or nothing of it is left.
+            raise Cancelled
         forget_peak()
         with workbench:
             init = None if start is None else images.to_array(start)

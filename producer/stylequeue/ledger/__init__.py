@@ -1,7 +1,7 @@
 """The record of every job and its events, in Redis: the only truth about state."""
 
 from .ledger import Ledger
-from .moves import ClaimAnswer, TerminalData
+from .moves import ClaimAnswer, Overdue, TerminalData
 from .record import TERMINAL_STATES, DeadLetter, Record, State
 
-__all__ = ["TERMINAL_STATES", "ClaimAnswer", "DeadLetter", "Ledger", "Record", "State", "TerminalData"]
+__all__ = ["TERMINAL_STATES", "ClaimAnswer", "DeadLetter", "Ledger", "Overdue", "Record", "State", "TerminalData"]
