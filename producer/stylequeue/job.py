@@ -52,7 +52,7 @@ MAX_WEIGHT = 1e9
 MAX_LAYER_WEIGHT = 1000.0
 """Of one layer among several."""
 MAX_TIME_BUDGET_S = 7 * 24 * 3600.0
-MAX_STYLE_WEIGHT = 1000.0
+MIN_STYLE_WEIGHT, MAX_STYLE_WEIGHT = 0.001, 1000.0
 """Of one style among several."""
 
 QueueName = Literal["fast", "paint", "bulk"]
@@ -65,7 +65,7 @@ SUFFIXES: dict[ImageFormat, str] = {"jpeg": ".jpg", "png": ".png", "webp": ".web
 
 NetworkName = Literal["auto", "vgg19", "vgg16"]
 OptimizerName = Literal["adam", "lbfgs", "swift"]
-"""`swift`: L-BFGS, then Adam, both by the frequency: the fewest steps to the same loss."""
+"""`swift`: Adam by the frequency, its rate falling to the end: the fewest steps to the same loss."""
 PresetName = Literal["painterly", "tf-tutorial", "tf-keras-2018", "gatys-2016"]
 InitName = Literal["content", "noise", "style", "image"]
 PoolingName = Literal["max", "average"]
@@ -135,7 +135,9 @@ class Style(Contract):
     """A style picture, how much it counts among several, and where."""
 
     image: ImageRef
-    weight: float = Field(1.0, gt=0, le=MAX_STYLE_WEIGHT, description="Relative to the other styles' weights.")
+    weight: float = Field(
+        1.0, ge=MIN_STYLE_WEIGHT, le=MAX_STYLE_WEIGHT, description="Relative to the other styles' weights."
+    )
     mask: ImageRef | None = Field(
         None,
         description="A grey picture, white where the style applies, squeezed to the content's shape; left out: "

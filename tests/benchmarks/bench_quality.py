@@ -95,20 +95,20 @@ def tutorial(engine: Engine, photo: np.ndarray, painting: np.ndarray) -> tuple[n
 
 
 def side_by_side(engine: Engine, names: tuple[str, str]) -> list[Shown]:
-    photo, painting = content(names[0], SIZE_PX), style(names[1], SIZE_PX)
+    photo, painting, whole = content(names[0], SIZE_PX), style(names[1], SIZE_PX), style(names[1])
     shown = [
-        judged("content", photo, painting, photo, None),
+        judged("content", photo, whole, photo, None),
         Shown("style", painting),
-        judged("fast", photo, painting, *painted(engine, photo, painting, resolve(FastRecipe()))),
-        judged("tf-tutorial", photo, painting, *tutorial(engine, photo, painting)),
+        judged("fast", photo, whole, *painted(engine, photo, painting, resolve(FastRecipe()))),
+        judged("tf-tutorial", photo, whole, *tutorial(engine, photo, painting)),
     ]
     reference = PAINTINGS / "reference" / f"{'_'.join(names)}.png"
     if reference.exists():
         picture = np.asarray(Image.open(reference).convert("RGB"), np.float32)[None] / 255
-        shown.append(judged("reference", photo, painting, picture, REFERENCE_S.get("_".join(names))))
+        shown.append(judged("reference", photo, whole, picture, REFERENCE_S.get("_".join(names))))
     for strength in STRENGTHS:
         ours = painted(engine, photo, painting, resolve(OptimizeRecipe(strength=strength)))
-        shown.append(judged(f"strength {strength}", photo, painting, *ours))
+        shown.append(judged(f"strength {strength}", photo, whole, *ours))
     return shown
 
 
@@ -133,7 +133,7 @@ def one_strength(engine: Engine, names: tuple[str, str]) -> tuple[list[Shown], t
     for size_px in SIZES_PX:
         photo, painting = content(names[0], size_px), style(names[1], size_px)
         made = painted(engine, photo, painting, resolve(OptimizeRecipe(strength=SIZES_STRENGTH)))
-        shown.append(judged(f"{size_px} px", photo, painting, *made))
+        shown.append(judged(f"{size_px} px", photo, style(names[1]), *made))
     distances = [one.distance or 0 for one in shown]
     effect = max(distances) / min(distances) - 1
     return shown, (f"style distance at {SIZES_PX} px within {effect:.0%}", effect <= MAX_SIZE_EFFECT)

@@ -30,10 +30,11 @@ def content(name: str, size_px: int) -> np.ndarray:
     return _fit(Image.fromarray(getattr(data, name)()), size_px)
 
 
-def style(name: str, size_px: int) -> np.ndarray:
-    """A painting, likewise."""
+def style(name: str, size_px: int | None = None) -> np.ndarray:
+    """A painting, likewise; without a size, as it is."""
     path = next(path for folder in (PAINTINGS, SAMPLES) if (path := folder / f"{name}.jpg").exists())
-    return _fit(Image.open(path), size_px)
+    image = Image.open(path)
+    return _fit(image, size_px or max(image.size))
 
 
 def _fit(image: Image.Image, size_px: int) -> np.ndarray:

@@ -46,7 +46,7 @@ class Iterate(NamedTuple):
 
 Evaluate = Callable[[tf.Tensor], Evaluation]
 Metric = Callable[[tf.Tensor], tf.Tensor]
-"""A symmetric, positive definite map of pictures: how far to go for a gradient before anything is known."""
+"""A symmetric, positive definite map of pictures."""
 
 
 @dataclass(frozen=True)
@@ -158,10 +158,8 @@ def _shown(moments: Moments, rule: AdamRule) -> tf.Tensor:
     return moments.average / (1 - rule.averaging**moments.step)
 
 
-def lbfgs(evaluate: Evaluate, start: tf.Tensor, metric: Metric = lambda gradient: gradient) -> Iterator[Iterate]:
+def lbfgs(evaluate: Evaluate, start: tf.Tensor) -> Iterator[Iterate]:
     """Limited-memory BFGS from `start`, which lies in [0, 1]; ends where no descent is left.
-
-    `metric` is the inverse Hessian, but for a factor, as far as no steps speak of it.
 
     Two-loop recursion over the last pairs of steps and gradient changes (Nocedal and Wright, 2006, algorithm 7.4).
     Pixels at a bound that descent would push outwards are held; the others move along the projected direction.
@@ -175,10 +173,10 @@ def lbfgs(evaluate: Evaluate, start: tf.Tensor, metric: Metric = lambda gradient
         if float(tf.norm(gradient)) == 0:
             return
         if pairs:
-            direction = -free * _curved(gradient, pairs, metric)
+            direction = -free * _curved(gradient, pairs)
         else:
             # Nothing is known of the curvature yet: a first step of a visible but small change in each pixel.
-            direction = -free * metric(gradient)
+            direction = -gradient
             direction *= _FIRST_CHANGE * float(tf.size(picture)) ** 0.5 / float(tf.norm(direction))
         better = None
         if _dot(direction, gradient) < 0:
@@ -242,15 +240,15 @@ class _Pair(NamedTuple):
     scale: float
 
 
-def _curved(gradient: tf.Tensor, pairs: deque[_Pair], metric: Metric) -> tf.Tensor:
-    """The inverse Hessian that `pairs` speak of, and `metric` where they do not, times `gradient`."""
+def _curved(gradient: tf.Tensor, pairs: deque[_Pair]) -> tf.Tensor:
+    """The inverse Hessian that `pairs` speak of, times `gradient`."""
     direction, factors = gradient, []
     for pair in reversed(pairs):
         factor = pair.scale * _dot(pair.change, direction)
         direction -= factor * pair.bend
         factors.append(factor)
     newest = pairs[-1]
-    direction = metric(direction) / (newest.scale * _dot(newest.bend, metric(newest.bend)))
+    direction /= newest.scale * _dot(newest.bend, newest.bend)
     for pair, factor in zip(pairs, reversed(factors), strict=True):
         direction += (factor - pair.scale * _dot(pair.bend, direction)) * pair.change
     return direction

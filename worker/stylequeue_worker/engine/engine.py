@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from .memory import Plan
     from .painter import Painter
 
-ENGINE_VERSION = "1"
+ENGINE_VERSION = "2"
 """Grows when the same inputs would give another picture."""
 
 _PREFERENCE = ("vgg19", "vgg16")
@@ -113,6 +113,8 @@ class Engine:
         for gpu in tf.config.list_physical_devices("GPU"):
             # Else TensorFlow takes all of a GPU's memory at once.
             tf.config.experimental.set_memory_growth(gpu, True)
+        # Else a GPU rounds what is meant to be float32: statistics and losses.
+        tf.config.experimental.enable_tensor_float_32_execution(False)
         if "optimize" in methods and (name := next(filter(self._find, _PREFERENCE), None)):
             self._painter(name)
         if "fast" in methods and (self._hub_handle or self._find("fast")):
