@@ -12,8 +12,9 @@ from pathlib import Path
 
 import numpy as np
 from PIL import Image
+from pydantic import TypeAdapter
 
-from stylequeue.job import OptimizeRecipe, resolve
+from stylequeue.job import Recipe, resolve
 from stylequeue.settings import Settings
 from stylequeue_worker import images
 from stylequeue_worker.engine import Engine
@@ -55,6 +56,8 @@ EXHIBITS = {
     "pooling-average": Exhibit({"pooling": "average"}),
     "shallow-layers": Exhibit({"style_layers": {"block1_conv1": 0.5, "block2_conv1": 0.5}}),
     "lbfgs": Exhibit({"optimizer": "lbfgs"}),
+    "swift": Exhibit({"optimizer": "swift"}),
+    "fast": Exhibit({"method": "fast"}),
     "tf-tutorial": Exhibit({"preset": "tf-tutorial", "steps": 300}),
     "tf-keras-2018": Exhibit({"preset": "tf-keras-2018", "steps": 300}),
     "gatys-2016": Exhibit({"preset": "gatys-2016", "steps": 300}),
@@ -75,7 +78,7 @@ def middle(height: int, width: int) -> np.ndarray:
 
 def paint(engine: Engine, exhibit: Exhibit) -> Image.Image:
     """The exhibit's picture."""
-    recipe = resolve(OptimizeRecipe.model_validate({"size": SIZE_PX, **exhibit.recipe}))
+    recipe = resolve(TypeAdapter(Recipe).validate_python({"method": "optimize", "size": SIZE_PX, **exhibit.recipe}))
     content = sample("coffee", SIZE_PX)
     styles = [(sample(name, style_size_px(recipe)), 1.0) for name in exhibit.styles]
     start = sample(exhibit.start, SIZE_PX) if exhibit.start else None

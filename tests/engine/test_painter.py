@@ -15,7 +15,7 @@ from stylequeue.job import OptimizeRecipe, ResolvedOptimizeRecipe, resolve
 from stylequeue_worker import models
 from stylequeue_worker.engine import Engine, Step
 from stylequeue_worker.engine.networks import load
-from stylequeue_worker.engine.objective import TERMS, Objective
+from stylequeue_worker.engine.objective import TERMS, Objective, View
 from stylequeue_worker.engine.painter import schedule
 from stylequeue_worker.engine.presets import PRESETS
 from tests.engine.conftest import Picture
@@ -202,3 +202,26 @@ class TestNotFinite:
             painted(Engine(tmp_path), photo(), stripes(), optimizer=optimizer)
         assert caught.value.code == Code.NOT_FINITE
         assert caught.value.hint
+
+
+def test_a_styles_statistics_are_taken_once(
+    model_dir: Path, photo: Picture, stripes: Picture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = models.find("vgg16", model_dir)
+    assert path
+    objective = Objective(load("vgg16", path), PRESETS["painterly"])
+    statistics, looked_at = objective.statistics, []
+
+    def counted(picture: tf.Tensor, view: View) -> object:
+        looked_at.append(picture)
+        return statistics(picture, view)
+
+    monkeypatch.setattr(objective, "statistics", counted)
+    one, two = (tf.constant(p) for p in (stripes(48), photo(height=48)))
+    [first] = objective.style_target([(one, 1.0)])
+    [again] = objective.style_target([(one, 1.0)])
+    objective.style_target([(one, 0.5), (two, 0.5)])
+    assert len(looked_at) == 2
+    for layer, target in first.target.items():
+        for name, statistic in target.items():
+            np.testing.assert_array_equal(again.target[layer][name], statistic)
