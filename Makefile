@@ -37,7 +37,7 @@ demo: $(INSTALLED)  ## paint the sample pictures on a stack of its own; pictures
 
 .PHONY: test
 test: $(INSTALLED)  ## run the tests, but for the slowest of the fault tests
-	$(BIN)/python -m pytest -m "not slow"
+	$(BIN)/python -m pytest -m "not slow" --numprocesses 2 --dist loadfile
 
 .PHONY: test-faults
 test-faults: $(INSTALLED)  ## run every fault test: kills, broken connections, full disks, storms
