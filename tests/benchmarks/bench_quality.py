@@ -34,7 +34,7 @@ FULL = bool(os.environ.get("FULL"))
 OUTPUT = Path("bench-output")
 KEPT = OUTPUT / "tutorial"
 SIZE_PX = 256
-STRENGTHS = (0.5, 0.65, 0.8)
+STRENGTHS = (0.6, 0.75, 0.9)
 SIZES_PX, SIZES_STRENGTH = (256, 512, 1024), 0.5
 TUTORIAL_SHARE, REFERENCE_SHARE = 1 / 5, 1 / 10
 """Of the others' seconds: what ours may take."""

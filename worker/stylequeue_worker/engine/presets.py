@@ -73,7 +73,7 @@ _MANNERS: dict[PresetName, Preset] = {
         style=WASSERSTEIN,
         variation=roughness,
         scales=(Scale(0.5, 3 / 7), Scale(0.707, 2 / 7), Scale(1.0, 2 / 7)),
-        adam=AdamRule(learning_rate=0.02, beta1=0.9, beta2=0.99, epsilon=1e-12, averaging=0.99, smoothing=True),
+        adam=AdamRule(learning_rate=0.03, beta1=0.9, beta2=0.99, epsilon=1e-12, averaging=0.98, smoothing=True),
         margin_px=16,
         shifts_px=((0, 0), (2, 1), (1, 3), (3, 2)),
         reduced_precision=True,
