@@ -23,7 +23,7 @@ from stylequeue_worker.making import style_size_px
 ROOT = Path(__file__).parents[1]
 SAMPLES = ROOT / "producer" / "stylequeue" / "local" / "samples"
 PICTURES = ROOT / "docs" / "pictures"
-SIZE_PX = 224
+SIZE_PX = 176
 QUALITY = 85
 SOMEWHERE = {"bucket": "uploads", "key": "start.jpg"}
 
@@ -58,9 +58,9 @@ EXHIBITS = {
     "lbfgs": Exhibit({"optimizer": "lbfgs"}),
     "swift": Exhibit({"optimizer": "swift"}),
     "fast": Exhibit({"method": "fast"}),
-    "tf-tutorial": Exhibit({"preset": "tf-tutorial", "steps": 300}),
-    "tf-keras-2018": Exhibit({"preset": "tf-keras-2018", "steps": 300}),
-    "gatys-2016": Exhibit({"preset": "gatys-2016", "steps": 300}),
+    "tf-tutorial": Exhibit({"preset": "tf-tutorial", "steps": 200}),
+    "tf-keras-2018": Exhibit({"preset": "tf-keras-2018", "steps": 200}),
+    "gatys-2016": Exhibit({"preset": "gatys-2016", "steps": 200}),
 }
 
 
