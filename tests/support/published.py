@@ -56,16 +56,8 @@ class Gatys2016(Tutorial):
         self.wanted_content = self.scaled(content)[self.CONTENT_LAYER]
         self.wanted_grams = {layer: self.sum_gram(self.scaled(style)[layer]) for layer in STYLE_LAYERS}
 
-    def activations(self, picture: tf.Tensor) -> dict[str, tf.Tensor]:
-        x = tf.reverse(picture * 255.0, axis=[-1]) - np.array([103.939, 116.779, 123.68])
-        found = {}
-        for block, convolutions in enumerate(self.blocks, start=1):
-            for number in range(1, convolutions + 1):
-                kernel, bias = self.kernels[f"block{block}_conv{number}"]
-                x = tf.maximum(tf.nn.convolution(x, kernel, padding="SAME") + bias, 0)
-                found[f"block{block}_conv{number}"] = x
-            x = tf.nn.pool(x, [2, 2], "AVG", strides=[2, 2], padding="VALID")
-        return found
+    def activations(self, picture: tf.Tensor, pooling: str = "AVG") -> dict[str, tf.Tensor]:
+        return super().activations(picture, pooling)
 
     def scaled(self, picture: tf.Tensor) -> dict[str, tf.Tensor]:
         """Scaling a filter scales its activations: ReLU and pooling pass a positive factor on."""

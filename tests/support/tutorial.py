@@ -33,6 +33,11 @@ class Tutorial:
         self.grams = {layer: self.gram(f) for layer, f in self.features(tf.constant(style)).items() if "conv1" in layer}
 
     def features(self, picture: tf.Tensor) -> dict[str, tf.Tensor]:
+        found = self.activations(picture)
+        return {layer: found[layer] for layer in [CONTENT_LAYER, *STYLE_LAYERS]}
+
+    def activations(self, picture: tf.Tensor, pooling: str = "MAX") -> dict[str, tf.Tensor]:
+        """Of all layers."""
         blue_green_red = tf.reverse(picture * 255.0, axis=[-1])
         x = blue_green_red - np.array([103.939, 116.779, 123.68])
         found = {}
@@ -41,8 +46,8 @@ class Tutorial:
                 kernel, bias = self.kernels[f"block{block}_conv{number}"]
                 x = tf.maximum(tf.nn.convolution(x, kernel, padding="SAME") + bias, 0)
                 found[f"block{block}_conv{number}"] = x
-            x = tf.nn.pool(x, [2, 2], "MAX", strides=[2, 2], padding="VALID")
-        return {layer: found[layer] for layer in [CONTENT_LAYER, *STYLE_LAYERS]}
+            x = tf.nn.pool(x, [2, 2], pooling, strides=[2, 2], padding="VALID")
+        return found
 
     @staticmethod
     def gram(features: tf.Tensor) -> tf.Tensor:

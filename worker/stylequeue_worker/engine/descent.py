@@ -98,12 +98,13 @@ def adam_in_calls(
     rule: AdamRule,
     steps_a_call: int,
     steps: int,
+    evaluation: Evaluation,
     resume: Moments | None = None,
 ) -> Iterator[Iterate]:
     """As `adam`, several steps in one call of a compiled function, for a device that would wait for Python.
 
-    Takes `steps` steps, by `turns` in turn, at the rule's first rate. An iterate tells of the last evaluation of its
-    call, which ends early where loss or gradient are not finite.
+    Takes `steps` steps, by `turns` in turn, at the rule's first rate; any `evaluation` shows its form. An iterate tells
+    of the last evaluation of its call, which ends early where loss or gradient are not finite.
     """
 
     def step(moments: Moments, count: tf.Tensor, _sound: tf.Tensor, _evaluation: Evaluation) -> tuple[Any, ...]:
@@ -125,7 +126,6 @@ def adam_in_calls(
 
     moments = resume or _at_rest(start)
     last = moments.step + steps
-    evaluation = turns[moments.step % len(turns)](moments.newest)
     while moments.step < last:
         before = moments.step
         count = tf.constant(min(steps_a_call, last - before))

@@ -312,17 +312,18 @@ def _descend(
     turns = [measured(view) for view in views]
     rule = objective.preset.adam
     # Whoever looks at every step's loss needs every step.
-    in_calls = on_gpu() and recipe.stop_when is None and not objective.preset.best_kept
-    if in_calls:
+    probe = None
+    if on_gpu() and recipe.stop_when is None and not objective.preset.best_kept:
         # Where memory does not suffice, the objective falls back to tiles here, which are no compiled function.
-        turns[0](start)
-        in_calls = objective.tile_px is None
+        probe = turns[0](start)
+        if objective.tile_px is not None:
+            probe = None
 
     def descend(moments: Moments | None, rate: float) -> Iterator[Iterate]:
         slower = replace(rule, learning_rate=rate * rule.learning_rate)
         done = moments.step if moments else 0
-        if in_calls:
-            return sound(adam_in_calls(turns, start, slower, _STEPS_A_CALL, steps - done, moments))
+        if probe is not None:
+            return sound(adam_in_calls(turns, start, slower, _STEPS_A_CALL, steps - done, probe, moments))
         turn = itertools.islice(itertools.cycle(map(strict, turns)), done, None)
         return adam(lambda picture: next(turn)(picture), start, slower, moments)
 
