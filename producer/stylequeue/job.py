@@ -329,7 +329,7 @@ PRESETS: dict[PresetName, ResolvedOptimizeRecipe] = {
         steps=140,
         content_weight=content_weight_of(0.5),
         style_weight=1.0,
-        variation_weight=0.3,
+        variation_weight=0.5,
     ),
     # TensorFlow documentation, "Neural style transfer" (2019).
     "tf-tutorial": ResolvedOptimizeRecipe(

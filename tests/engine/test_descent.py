@@ -133,6 +133,21 @@ def test_adam_shows_the_average_of_its_pictures() -> None:
     np.testing.assert_allclose(shown, np.average(plain, weights=0.8 ** np.arange(7, -1, -1)))
 
 
+def test_sharpening_gives_an_edge_more_contrast_and_leaves_a_plane() -> None:
+    edge = np.where(np.arange(8) < 4, 0.3, 0.7)[None, None, :, None] * np.ones((1, 8, 1, 1))
+    still = AdamRule(0.0, 0.9, 0.99, 0.1, sharpening=0.5)
+    shown = last(adam(Counted(linear(np.ones_like(edge))), tf.constant(edge), still), 1)[0, 4, :, 0]
+    np.testing.assert_allclose(shown, [0.3, 0.3, 0.3, 0.25, 0.75, 0.7, 0.7, 0.7])
+
+
+def test_sharpening_leaves_no_value_outside_the_box() -> None:
+    checkerboard = np.indices((8, 8)).sum(axis=0)[None, :, :, None] % 2.0
+    still = AdamRule(0.0, 0.9, 0.99, 0.1, sharpening=0.5)
+    shown = last(adam(Counted(linear(checkerboard)), tf.constant(checkerboard), still), 1)
+    assert shown.min() == 0
+    assert shown.max() == 1
+
+
 def test_smoothing_takes_the_checkerboard_out_of_a_step_and_leaves_the_plane() -> None:
     checkerboard = np.indices((8, 8)).sum(axis=0)[None, :, :, None] % 2 - 0.5
     smooth = AdamRule(0.01, 0.9, 0.99, 0.1, smoothing=True)

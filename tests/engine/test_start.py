@@ -50,7 +50,7 @@ def test_the_first_step_is_near_what_was_started_from(engine: Engine, photo: Pic
         distances = {name: float(np.abs(picture - other).mean()) for name, other in wanted.items()}
         assert min(distances, key=distances.__getitem__) == init
     noise = painted(engine, content, style, init="noise")
-    assert np.abs(noise - np.random.default_rng(0).uniform(size=noise.shape)).mean() < 0.05
+    assert np.abs(noise - np.random.default_rng(0).uniform(size=noise.shape)).mean() < 0.06
 
 
 def test_the_seed_is_that_of_the_noise(engine: Engine, photo: Picture, stripes: Picture) -> None:

@@ -59,6 +59,8 @@ class AdamRule:
     epsilon: float
     averaging: float = 0.0
     """Decay of the exponential moving average of the pictures; 0 shows the newest as it is."""
+    sharpening: float = 0.0
+    """How much of what a small blur takes away is added to what is shown: averages dim the finest strokes."""
     smoothing: bool = False
     """Whether gradients are blurred a little first. Adam makes all pixels' steps alike, and so of faint noise dots."""
     fall_steps: int = 0
@@ -155,7 +157,10 @@ def _moved(moments: Moments, gradient: tf.Tensor, rule: AdamRule, rate: float, r
 
 
 def _shown(moments: Moments, rule: AdamRule) -> tf.Tensor:
-    return moments.average / (1 - rule.averaging**moments.step)
+    shown = moments.average / (1 - rule.averaging**moments.step)
+    if not rule.sharpening:
+        return shown
+    return tf.clip_by_value(shown + rule.sharpening * (shown - _blurred(shown)), 0, 1)
 
 
 def lbfgs(evaluate: Evaluate, start: tf.Tensor) -> Iterator[Iterate]:

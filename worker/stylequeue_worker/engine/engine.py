@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from .memory import Plan
     from .painter import Painter
 
-ENGINE_VERSION = "2"
+ENGINE_VERSION = "3"
 """Grows when the same inputs would give another picture."""
 
 _PREFERENCE = ("vgg19", "vgg16")

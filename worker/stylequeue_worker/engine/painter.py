@@ -29,7 +29,7 @@ from .safety import Clock, Standstill, lenient, rolled_back, sound, strict
 from .swift import swift
 from .tiling import spans
 
-_MIN_SCALED_SIDE_PX = 64
+_MIN_SCALED_SIDE_PX = 80
 """Of the shorter side: coarser stages hold too little of the content to be worth a step."""
 
 
@@ -310,7 +310,7 @@ def _descend(
     if recipe.optimizer == "swift":
         return swift(measured(views[0]), start, steps, taken, moments)
     turns = [measured(view) for view in views]
-    rule = objective.preset.adam
+    rule = objective.preset.adam_at(max(start.shape[1:3]))
     # Whoever looks at every step's loss needs every step.
     probe = None
     if on_gpu() and recipe.stop_when is None and not objective.preset.best_kept:

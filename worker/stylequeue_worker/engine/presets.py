@@ -41,6 +41,8 @@ class Preset:
     variation: Callable[[tf.Tensor], tf.Tensor]
     scales: tuple[Scale, ...]
     adam: AdamRule
+    full_rate_px: int | None = None
+    """The longest side up to which Adam's rate is whole; beyond, details alone are still to be laid, in finer steps."""
     margin_px: int = 0
     """Pictures are mirrored outwards this far, else the network's zero padding shows as a frame of another colour."""
     shifts_px: tuple[tuple[int, int], ...] = ((0, 0),)
@@ -54,6 +56,13 @@ class Preset:
     content_layers: Mapping[str, float] = field(default_factory=dict)
     style_layers: Mapping[str, float] = field(default_factory=dict)
     pooling: PoolingName = "max"
+
+    def adam_at(self, longest_side_px: int) -> AdamRule:
+        """Adam at a stage of this size: its rate falls with the root of what the size is above `full_rate_px`."""
+        if self.full_rate_px is None or longest_side_px <= self.full_rate_px:
+            return self.adam
+        rate = self.adam.learning_rate * (self.full_rate_px / longest_side_px) ** 0.5
+        return replace(self.adam, learning_rate=rate)
 
 
 def preset_of(recipe: ResolvedOptimizeRecipe) -> Preset:
@@ -72,8 +81,18 @@ _MANNERS: dict[PresetName, Preset] = {
         content_loss=relative_square,
         style=WASSERSTEIN,
         variation=roughness,
-        scales=(Scale(0.5, 3 / 7), Scale(0.707, 2 / 7), Scale(1.0, 2 / 7)),
-        adam=AdamRule(learning_rate=0.03, beta1=0.9, beta2=0.99, epsilon=1e-12, averaging=0.98, smoothing=True),
+        # Down to some 128 px whatever the size, so that a strength does the same at all of them.
+        scales=tuple(Scale(0.5**halvings, 2 + halvings) for halvings in range(5, -1, -1)),
+        adam=AdamRule(
+            learning_rate=0.03,
+            beta1=0.9,
+            beta2=0.99,
+            epsilon=1e-12,
+            averaging=0.97,
+            sharpening=0.3,
+            smoothing=True,
+        ),
+        full_rate_px=256,
         margin_px=16,
         shifts_px=((0, 0), (2, 1), (1, 3), (3, 2)),
         reduced_precision=True,
