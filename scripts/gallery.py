@@ -23,7 +23,7 @@ from stylequeue_worker.making import style_size_px
 ROOT = Path(__file__).parents[1]
 SAMPLES = ROOT / "producer" / "stylequeue" / "local" / "samples"
 PICTURES = ROOT / "docs" / "pictures"
-SIZE_PX = 176
+SIZE_PX = 240
 QUALITY = 85
 SOMEWHERE = {"bucket": "uploads", "key": "start.jpg"}
 

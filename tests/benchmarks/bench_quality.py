@@ -1,7 +1,7 @@
 """Pictures side by side, by eye and by number: `make bench-quality` (FULL=1), then look at bench-output/quality.html.
 
 Each pair of content and style: our fast method, the TensorFlow tutorial's 1000 steps (kept, not painted each time),
-ours at three strengths, and another engine's picture where there is one. Then one strength at three sizes.
+ours at four strengths, and another engine's picture where there is one. Then one strength at three sizes.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ FULL = bool(os.environ.get("FULL"))
 OUTPUT = Path("bench-output")
 KEPT = OUTPUT / "tutorial"
 SIZE_PX = 256
-STRENGTHS = (0.5, 0.65, 0.8)
+STRENGTHS = (0.5, 0.6, 0.7, 0.8)
 SIZES_PX, SIZES_STRENGTH = (256, 512, 1024), 0.5
 TUTORIAL_SHARE, REFERENCE_SHARE = 1 / 5, 1 / 10
 """Of the others' seconds: what ours may take."""
@@ -58,7 +58,7 @@ class Shown:
     def caption(self) -> str:
         """Its figures in a line."""
         figures = [
-            f"{self.spent_s:.1f} s" if self.spent_s is not None else None,
+            f"{self.spent_s:.2f} s" if self.spent_s is not None else None,
             f"style {self.distance:.3f}" if self.distance is not None else None,
             f"SSIM {self.ssim:.2f}" if self.ssim is not None else None,
             f"alien {self.alien:.1f}" if self.alien is not None else None,
