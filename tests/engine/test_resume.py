@@ -17,7 +17,7 @@ from tests.engine.conftest import Picture
 def test_going_on_from_a_checkpoint(
     engine: Engine, photo: Picture, stripes: Picture, after: int, optimizer: str
 ) -> None:
-    content, style = photo(height=160), stripes(height=96)
+    content, style = photo("chelsea", 240, 128), stripes(height=96)
     recipe = resolve(OptimizeRecipe.model_validate({"steps": 12, "network": "vgg16", "optimizer": optimizer}))
     whole = list(engine.paint(content, [(style, 1.0)], recipe))
     *_, broken_off = itertools.islice(engine.paint(content, [(style, 1.0)], recipe), after)

@@ -119,9 +119,9 @@ class TestEndingEarly:
     def test_a_short_time_still_gives_a_picture_of_full_size(
         self, engine: Engine, photo: Picture, stripes: Picture
     ) -> None:
-        content = photo(height=160)
+        content = photo("chelsea", 240, 128)
         steps = list(engine.paint(content, [(stripes(), 1.0)], optimize(steps=5000, time_budget_s=1e-3)))
-        assert [step.size_px for step in steps] == [80, 160]
+        assert [step.size_px for step in steps] == [120, 240]
         assert [step.step for step in steps] == [1, 2]
         assert steps[-1].cut == "time_budget"
         assert not np.array_equal(steps[-1].picture, content)
@@ -135,8 +135,8 @@ class TestEndingEarly:
         assert (second.step, second.cut) == (2, "time_budget")
 
     def test_a_scale_ends_where_little_is_gained(self, engine: Engine, photo: Picture, stripes: Picture) -> None:
-        steps = list(engine.paint(photo(height=160), [(stripes(), 1.0)], optimize(steps=400, stop_when=0.9)))
-        assert [step.size_px for step in steps] == [80] * Standstill.WINDOW + [160] * Standstill.WINDOW
+        steps = list(engine.paint(photo("chelsea", 240, 128), [(stripes(), 1.0)], optimize(steps=400, stop_when=0.9)))
+        assert [step.size_px for step in steps] == [120] * Standstill.WINDOW + [240] * Standstill.WINDOW
         assert steps[-1].cut == "stop_when"
 
     def test_going_on_behind_the_last_step_gives_it_again(

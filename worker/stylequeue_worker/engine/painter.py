@@ -29,8 +29,9 @@ from .safety import Clock, Standstill, lenient, rolled_back, sound, strict
 from .swift import swift
 from .tiling import spans
 
-_MIN_SCALED_SIDE_PX = 80
-"""Of the shorter side: coarser stages hold too little of the content to be worth a step."""
+_MIN_SCALED_SIDES_PX = 64, 120
+"""Of the shorter and the longer side: coarser stages lose faces, and hold too little of the content to be worth a step.
+"""
 
 
 @dataclass(frozen=True)
@@ -46,12 +47,13 @@ class Stage:
         return self.steps * self.scale**2
 
 
-def schedule(preset: Preset, short_side_px: int, steps: int) -> list[Stage]:
+def schedule(preset: Preset, sides_px: Sequence[int], steps: int) -> list[Stage]:
     """`steps` shared out among the preset's scales, coarse to fine; the last has the output's size.
 
-    Scales whose shorter side would be too small are left out, and the coarsest where there are fewer steps than scales.
+    Scales with too small a side are left out, and the coarsest where there are fewer steps than scales.
     """
-    scales = [s for s in preset.scales if s.size == 1 or short_side_px * s.size >= _MIN_SCALED_SIDE_PX][-steps:]
+    least = max(least_px / side_px for least_px, side_px in zip(_MIN_SCALED_SIDES_PX, sorted(sides_px), strict=True))
+    scales = [scale for scale in preset.scales if scale.size == 1 or scale.size >= least][-steps:]
     whole = sum(scale.steps for scale in scales)
     stages = [Stage(scale.size, max(1, int(steps * scale.steps / whole))) for scale in scales[:-1]]
     return [*stages, Stage(scales[-1].size, steps - sum(stage.steps for stage in stages))]
@@ -159,7 +161,7 @@ class Painter:
             number=0, taken=0, done=0, picture=None, moments=None, spent_s=0, best=math.inf, cut=None
         )
         clock = Clock(recipe.time_budget_s, at.spent_s)
-        stages = schedule(preset, min(content.shape[1:3]), recipe.steps)
+        stages = schedule(preset, content.shape[1:3], recipe.steps)
         work = sum(stage.work for stage in stages)
         for number, stage in enumerate(stages):
             before = at.taken if number == at.number else 0
