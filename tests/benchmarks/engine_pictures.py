@@ -10,6 +10,7 @@ from PIL import Image
 from skimage import data
 
 import stylequeue.local
+from stylequeue_worker.images import fit, to_array
 
 SAMPLES = Path(stylequeue.local.__file__).parent / "samples"
 PAINTINGS = Path(os.environ.get("PAINTINGS", "../shared/images"))
@@ -38,6 +39,4 @@ def style(name: str, size_px: int | None = None) -> np.ndarray:
 
 
 def _fit(image: Image.Image, size_px: int) -> np.ndarray:
-    scale = size_px / max(image.size)
-    size = (round(image.width * scale), round(image.height * scale))
-    return np.asarray(image.convert("RGB").resize(size, Image.Resampling.LANCZOS), np.float32)[None] / 255
+    return to_array(fit(image.convert("RGB"), size_px))

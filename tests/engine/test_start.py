@@ -49,8 +49,9 @@ def test_the_first_step_is_near_what_was_started_from(engine: Engine, photo: Pic
     for init, picture in by_init.items():
         distances = {name: float(np.abs(picture - other).mean()) for name, other in wanted.items()}
         assert min(distances, key=distances.__getitem__) == init
-    noise = painted(engine, content, style, init="noise")
-    assert np.abs(noise - np.random.default_rng(0).uniform(size=noise.shape)).mean() < 0.06
+    # This preset shows its picture as it is, not sharpened.
+    noise = painted(engine, content, style, init="noise", preset="tf-tutorial")
+    assert np.abs(noise - np.random.default_rng(0).uniform(size=noise.shape)).mean() < 0.05
 
 
 def test_the_seed_is_that_of_the_noise(engine: Engine, photo: Picture, stripes: Picture) -> None:

@@ -317,9 +317,8 @@ def _descend(
     probe = None
     if on_gpu() and recipe.stop_when is None and not objective.preset.best_kept:
         # Where memory does not suffice, the objective falls back to tiles here, which are no compiled function.
-        probe = turns[0](start)
-        if objective.tile_px is not None:
-            probe = None
+        evaluation = turns[0](start)
+        probe = evaluation if objective.tile_px is None else None
 
     def descend(moments: Moments | None, rate: float) -> Iterator[Iterate]:
         slower = replace(rule, learning_rate=rate * rule.learning_rate)

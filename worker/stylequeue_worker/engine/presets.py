@@ -26,7 +26,7 @@ from .losses import (
 
 @dataclass(frozen=True)
 class Scale:
-    """A stage of coarse-to-fine painting: size relative to the output's, and its part of all steps."""
+    """A stage of coarse-to-fine painting: size relative to the output's, and its part of the steps beside others'."""
 
     size: float
     steps: float
