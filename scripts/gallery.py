@@ -14,11 +14,11 @@ import numpy as np
 from PIL import Image
 from pydantic import TypeAdapter
 
-from stylequeue.job import Recipe, resolve
+from stylequeue.contract.recipe import Recipe, resolve
 from stylequeue.settings import Settings
-from stylequeue_worker import images
 from stylequeue_worker.engine import Engine
-from stylequeue_worker.making import style_size_px
+from stylequeue_worker.pictures import images
+from stylequeue_worker.work.maker import style_size_px
 
 ROOT = Path(__file__).parents[1]
 SAMPLES = ROOT / "producer" / "stylequeue" / "local" / "samples"

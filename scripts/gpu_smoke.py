@@ -22,14 +22,15 @@ from pathlib import Path
 import numpy as np
 import tensorflow as tf
 
-from stylequeue.errors import StyleQueueError
-from stylequeue.job import OptimizeRecipe, PresetName, ResolvedOptimizeRecipe, resolve
+from stylequeue.contract.errors import StyleQueueError
+from stylequeue.contract.recipe import OptimizeRecipe, PresetName, ResolvedOptimizeRecipe, resolve
 from stylequeue.settings import Settings
-from stylequeue_worker import images, models
+from stylequeue_worker import models
 from stylequeue_worker.engine import Engine, Step
 from stylequeue_worker.engine.networks import fast_dtype, load
 from stylequeue_worker.engine.objective import TERMS, Objective
 from stylequeue_worker.engine.presets import PRESETS
+from stylequeue_worker.pictures import images
 
 SAMPLES = Path(__file__).parents[1] / "producer" / "stylequeue" / "local" / "samples"
 LOSS_TOLERANCE, GRADIENT_TOLERANCE = 1e-3, 1e-2

@@ -12,40 +12,40 @@ from ._version import __version__
 
 if TYPE_CHECKING:
     from .client import StyleQueue as StyleQueue
-    from .errors import EventsLost as EventsLost
-    from .errors import InvalidJob as InvalidJob
-    from .errors import JobCancelled as JobCancelled
-    from .errors import JobConflict as JobConflict
-    from .errors import JobEnded as JobEnded
-    from .errors import JobExpired as JobExpired
-    from .errors import JobFailed as JobFailed
-    from .errors import JobNotFound as JobNotFound
-    from .errors import JobOpen as JobOpen
-    from .errors import QueueFull as QueueFull
-    from .errors import StyleQueueError as StyleQueueError
-    from .errors import Unavailable as Unavailable
-    from .events import Accepted as Accepted
-    from .events import Cancelled as Cancelled
-    from .events import Expired as Expired
-    from .events import Failed as Failed
-    from .events import Progress as Progress
-    from .events import Started as Started
-    from .events import StoredPicture as StoredPicture
-    from .events import Succeeded as Succeeded
-    from .events import SucceededData as SucceededData
-    from .job import FastRecipe as FastRecipe
-    from .job import ImageRef as ImageRef
-    from .job import Job as Job
-    from .job import OptimizeRecipe as OptimizeRecipe
-    from .job import Output as Output
-    from .job import Style as Style
+    from .contract.errors import EventsLost as EventsLost
+    from .contract.errors import InvalidJob as InvalidJob
+    from .contract.errors import JobCancelled as JobCancelled
+    from .contract.errors import JobConflict as JobConflict
+    from .contract.errors import JobEnded as JobEnded
+    from .contract.errors import JobExpired as JobExpired
+    from .contract.errors import JobFailed as JobFailed
+    from .contract.errors import JobNotFound as JobNotFound
+    from .contract.errors import JobOpen as JobOpen
+    from .contract.errors import QueueFull as QueueFull
+    from .contract.errors import StyleQueueError as StyleQueueError
+    from .contract.errors import Unavailable as Unavailable
+    from .contract.events import Accepted as Accepted
+    from .contract.events import Cancelled as Cancelled
+    from .contract.events import Expired as Expired
+    from .contract.events import Failed as Failed
+    from .contract.events import Progress as Progress
+    from .contract.events import Started as Started
+    from .contract.events import StoredPicture as StoredPicture
+    from .contract.events import Succeeded as Succeeded
+    from .contract.events import SucceededData as SucceededData
+    from .contract.job import Job as Job
+    from .contract.job import Output as Output
+    from .contract.job import Style as Style
+    from .contract.objects import ImageRef as ImageRef
+    from .contract.recipe import FastRecipe as FastRecipe
+    from .contract.recipe import OptimizeRecipe as OptimizeRecipe
     from .ledger import DeadLetter as DeadLetter
     from .ledger import Record as Record
     from .settings import Settings as Settings
 
 _HOMES = {
     "client": ["StyleQueue"],
-    "errors": [
+    "contract.errors": [
         "EventsLost",
         "InvalidJob",
         "JobCancelled",
@@ -59,7 +59,7 @@ _HOMES = {
         "StyleQueueError",
         "Unavailable",
     ],
-    "events": [
+    "contract.events": [
         "Accepted",
         "Cancelled",
         "Expired",
@@ -70,7 +70,9 @@ _HOMES = {
         "Succeeded",
         "SucceededData",
     ],
-    "job": ["FastRecipe", "ImageRef", "Job", "OptimizeRecipe", "Output", "Style"],
+    "contract.objects": ["ImageRef"],
+    "contract.recipe": ["FastRecipe", "OptimizeRecipe"],
+    "contract.job": ["Job", "Output", "Style"],
     "ledger": ["DeadLetter", "Record"],
     "settings": ["Settings"],
 }

@@ -12,11 +12,24 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
-from .broker import make_app, outcome, send, send_due, store_result
-from .errors import Code, InvalidJob, JobConflict, JobNotFound, JobOpen, QueueFull, StyleQueueError, Unavailable
-from .events import AnyEvent, StoredPicture, Succeeded, SucceededData, TerminalEvent
-from .job import QUEUES, TASK_NAME, Job, work_keys
+from .broker.app import make_app
+from .broker.messages import send, send_due
+from .contract.base import QUEUES
+from .contract.errors import (
+    Code,
+    InvalidJob,
+    JobConflict,
+    JobNotFound,
+    JobOpen,
+    QueueFull,
+    StyleQueueError,
+    Unavailable,
+)
+from .contract.events import AnyEvent, StoredPicture, Succeeded, SucceededData, TerminalEvent
+from .contract.job import TASK_NAME, Job
+from .contract.objects import event_key, work_keys
 from .settings import MAX_DEADLINE_S, Settings
+from .telling import outcome, store_result
 
 if TYPE_CHECKING:
     from celery import Celery
@@ -206,7 +219,7 @@ class StyleQueue:
             data = record.outcome.data
             there = self.store.find(data.output.bucket, data.output.key)
             if there and there.etag == data.output.etag:
-                beside = [f"{data.output.key}.json", *([data.report_key] if data.report_key else [])]
+                beside = [event_key(data.output.key), *([data.report_key] if data.report_key else [])]
                 # The picture last: it is how a second try knows that the others are this job's.
                 self.store.delete(data.output.bucket, [*beside, data.output.key])
         self.store.delete_work(work_keys(job_id))

@@ -10,8 +10,7 @@ from dataclasses import asdict, dataclass
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
-from .console import BAD_INPUT, DONE, NOT_REACHABLE
-from .errors import StyleQueueError, Unavailable
+from .contract.errors import ExitCode, StyleQueueError, Unavailable
 
 if TYPE_CHECKING:
     from .client import StyleQueue
@@ -32,7 +31,7 @@ class Finding:
     ok: bool
     found: str
     hint: str = ""
-    exit_code: int = DONE
+    exit_code: int = ExitCode.DONE
 
     def __str__(self) -> str:
         line = f"{'ok ' if self.ok else 'BAD'}  {self.what:18} {self.found}"
@@ -98,7 +97,7 @@ def conditional_writes(store: Store) -> Finding:
 
 def _node() -> Iterator[Finding]:
     """This machine's models and devices, asked in a process of its own: it loads TensorFlow."""
-    command = [sys.executable, "-m", "stylequeue_worker.node"]
+    command = [sys.executable, "-m", "stylequeue_worker.probe"]
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=_NODE_S, check=True)  # noqa: S603
         for finding in json.loads(done.stdout):
@@ -108,9 +107,9 @@ def _node() -> Iterator[Finding]:
 
 
 def _finding(what: str, ok: bool, found: str, hint: str) -> Finding:
-    return Finding(what, ok, found, hint, DONE if ok else BAD_INPUT)
+    return Finding(what, ok, found, hint, ExitCode.DONE if ok else ExitCode.BAD_INPUT)
 
 
 def _trouble(what: str, error: StyleQueueError) -> Finding:
-    exit_code = NOT_REACHABLE if isinstance(error, Unavailable) else BAD_INPUT
+    exit_code = ExitCode.NOT_REACHABLE if isinstance(error, Unavailable) else ExitCode.BAD_INPUT
     return Finding(what, False, error.message, error.hint, exit_code)

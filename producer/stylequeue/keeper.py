@@ -15,12 +15,14 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from .broker import make_app, send_due, store_result, tell
-from .errors import Code, JobNotFound, Permanent, StyleQueueError, Unavailable
-from .job import QUEUES
+from .broker.app import make_app
+from .broker.messages import send_due
+from .contract.base import QUEUES
+from .contract.errors import Code, JobNotFound, Permanent, StyleQueueError, Unavailable
 from .ledger import Ledger, Overdue
 from .settings import Settings
 from .store import Store
+from .telling import store_result, tell
 
 if TYPE_CHECKING:
     from celery import Celery

@@ -8,7 +8,7 @@ from typing import Literal, Self
 from pydantic import Field, SecretStr, ValidationError, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
 
-from .errors import InvalidSettings
+from .contract.errors import InvalidSettings
 
 _DAY_S = 24 * 3600
 MAX_DEADLINE_S = 30 * _DAY_S

@@ -21,7 +21,7 @@ import tensorflow as tf
 from rich.console import Console
 from rich.table import Table
 
-from stylequeue.job import FastRecipe, OptimizeRecipe, OptimizerName, resolve
+from stylequeue.contract.recipe import FastRecipe, OptimizeRecipe, OptimizerName, resolve
 from stylequeue.settings import Settings
 from stylequeue_worker import models
 from stylequeue_worker.engine import Engine

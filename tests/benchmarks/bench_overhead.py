@@ -27,14 +27,14 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 from rich.console import Console
 from rich.table import Table
 
-from stylequeue.job import OptimizeRecipe, resolve
+from stylequeue.contract.recipe import OptimizeRecipe, resolve
 from stylequeue.ledger import Ledger, Record
 from stylequeue.local import Stack
 from stylequeue.settings import Settings
 from stylequeue.store import Store
 from stylequeue_worker.engine import Engine, Step
-from stylequeue_worker.holder import Holder
-from stylequeue_worker.workbench import Workbench
+from stylequeue_worker.work.lease import Holder
+from stylequeue_worker.work.workbench import Workbench
 from tests.benchmarks import engine_pictures
 from tests.support.jobs import make_job
 

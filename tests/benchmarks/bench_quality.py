@@ -23,10 +23,10 @@ from PIL import Image
 from rich.console import Console
 from rich.table import Table
 
-from stylequeue.job import FastRecipe, OptimizeRecipe, ResolvedRecipe, resolve
+from stylequeue.contract.recipe import FastRecipe, OptimizeRecipe, ResolvedRecipe, resolve
 from stylequeue.settings import Settings
 from stylequeue_worker.engine import Engine
-from stylequeue_worker.images import fit, to_array, to_picture
+from stylequeue_worker.pictures.images import fit, to_array, to_picture
 from tests.benchmarks.engine_pictures import PAINTINGS, content, pairs, style
 from tests.support.judge import alien_colour, ssim, style_distance
 

@@ -19,10 +19,10 @@ from celery import Celery
 from rich.console import Console
 from rich.table import Table
 
-from stylequeue.broker import READY_FOR_JOBS, make_app
+from stylequeue.broker.app import READY_FOR_JOBS, make_app
 from stylequeue.client import StyleQueue
-from stylequeue.events import Started
-from stylequeue.job import Job
+from stylequeue.contract.events import Started
+from stylequeue.contract.job import Job
 from stylequeue.local import Stack
 from tests.support.fake_worker import command
 from tests.support.jobs import make_job

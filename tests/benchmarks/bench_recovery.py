@@ -19,9 +19,10 @@ from statistics import median
 from rich.console import Console
 from rich.table import Table
 
-from stylequeue.broker import READY_FOR_JOBS
-from stylequeue.events import AnyEvent, Progress, Started
-from stylequeue.job import Job, checkpoint_key
+from stylequeue.broker.app import READY_FOR_JOBS
+from stylequeue.contract.events import AnyEvent, Progress, Started
+from stylequeue.contract.job import Job
+from stylequeue.contract.objects import checkpoint_key
 from stylequeue.local import Process, Stack
 from stylequeue.settings import Settings
 from tests.support.deployment import WAIT_S, Deployment

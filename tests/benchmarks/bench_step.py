@@ -12,7 +12,7 @@ import time
 import numpy as np
 import tensorflow as tf
 
-from stylequeue.job import PresetName
+from stylequeue.contract.recipe import PresetName
 from stylequeue.settings import Settings
 from stylequeue_worker import models
 from stylequeue_worker.engine.networks import load

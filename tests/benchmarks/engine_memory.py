@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from stylequeue.job import OptimizeRecipe, resolve
+from stylequeue.contract.recipe import OptimizeRecipe, resolve
 from stylequeue.settings import Settings
 from stylequeue_worker.engine import Engine
 

@@ -10,7 +10,7 @@ from PIL import Image
 from skimage import data
 
 import stylequeue.local
-from stylequeue_worker.images import fit, to_array
+from stylequeue_worker.pictures.images import fit, to_array
 
 SAMPLES = Path(stylequeue.local.__file__).parent / "samples"
 PAINTINGS = Path(os.environ.get("PAINTINGS", "../shared/images"))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from stylequeue.job import FastRecipe, OptimizeRecipe, resolve
+from stylequeue.contract.recipe import FastRecipe, OptimizeRecipe, resolve
 from stylequeue_worker.engine import Engine
 from stylequeue_worker.engine.pictures import in_colours_of, with_chroma_of
 from tests.engine.conftest import Picture

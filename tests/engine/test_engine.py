@@ -12,8 +12,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from stylequeue.errors import Code, Permanent
-from stylequeue.job import FastRecipe, OptimizeRecipe, resolve
+from stylequeue.contract.errors import Code, Permanent
+from stylequeue.contract.recipe import FastRecipe, OptimizeRecipe, resolve
 from stylequeue_worker import models
 from stylequeue_worker.engine import Engine, Network
 from tests.engine.conftest import Picture

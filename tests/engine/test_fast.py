@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from stylequeue.errors import Code, Permanent
-from stylequeue.job import FastRecipe, resolve
+from stylequeue.contract.errors import Code, Permanent
+from stylequeue.contract.recipe import FastRecipe, resolve
 from stylequeue_worker.engine import Engine
 from tests.engine.conftest import Picture
 from tests.support.judge import style_distance

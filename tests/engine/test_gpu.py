@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from stylequeue.job import OptimizeRecipe, PresetName, resolve
+from stylequeue.contract.recipe import OptimizeRecipe, PresetName, resolve
 from stylequeue_worker import models
 from stylequeue_worker.engine import Engine, Step, objective, painter
 from stylequeue_worker.engine.networks import load

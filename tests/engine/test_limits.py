@@ -22,8 +22,10 @@ from hypothesis import strategies as st
 from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
 
-from stylequeue.errors import Code, Permanent
-from stylequeue.job import FastRecipe, ImageRef, OptimizeRecipe, Style, resolve
+from stylequeue.contract.errors import Code, Permanent
+from stylequeue.contract.job import Style
+from stylequeue.contract.objects import ImageRef
+from stylequeue.contract.recipe import FastRecipe, OptimizeRecipe, resolve
 from stylequeue_worker.engine import Engine
 from tests.engine.conftest import Picture
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from stylequeue.job import FastRecipe, OptimizeRecipe, ResolvedRecipe, resolve
+from stylequeue.contract.recipe import FastRecipe, OptimizeRecipe, ResolvedRecipe, resolve
 from stylequeue_worker.engine import Engine, losses
 from stylequeue_worker.engine.regions import coverage, regions
 from tests.engine.conftest import Picture

@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from stylequeue.job import OptimizeRecipe, ResolvedOptimizeRecipe, resolve
+from stylequeue.contract.recipe import OptimizeRecipe, ResolvedOptimizeRecipe, resolve
 from stylequeue_worker import models
 from stylequeue_worker.engine import Engine, networks, painter
 from stylequeue_worker.engine.networks import Vgg

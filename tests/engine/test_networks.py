@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from stylequeue.errors import Code, Permanent
+from stylequeue.contract.errors import Code, Permanent
 from stylequeue_worker import models
 from stylequeue_worker.engine.networks import Vgg, fast_dtype, load
 from tests.engine.conftest import Picture

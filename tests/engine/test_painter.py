@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from stylequeue.errors import Code, Permanent
-from stylequeue.job import OptimizeRecipe, ResolvedOptimizeRecipe, resolve
+from stylequeue.contract.errors import Code, Permanent
+from stylequeue.contract.recipe import OptimizeRecipe, ResolvedOptimizeRecipe, resolve
 from stylequeue_worker import models
 from stylequeue_worker.engine import Engine, Step
 from stylequeue_worker.engine.networks import load

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from stylequeue.job import OptimizeRecipe, PresetName, ResolvedOptimizeRecipe, resolve
+from stylequeue.contract.recipe import OptimizeRecipe, PresetName, ResolvedOptimizeRecipe, resolve
 from stylequeue_worker import models
 from stylequeue_worker.engine.descent import Evaluation
 from stylequeue_worker.engine.networks import Vgg, load, sample_pictures

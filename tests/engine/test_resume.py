@@ -7,7 +7,7 @@ import itertools
 import numpy as np
 import pytest
 
-from stylequeue.job import OptimizeRecipe, resolve
+from stylequeue.contract.recipe import OptimizeRecipe, resolve
 from stylequeue_worker.engine import Engine
 from tests.engine.conftest import Picture
 

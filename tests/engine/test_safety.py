@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from stylequeue.errors import Code, Permanent
-from stylequeue.job import OptimizeRecipe, ResolvedOptimizeRecipe, resolve
+from stylequeue.contract.errors import Code, Permanent
+from stylequeue.contract.recipe import OptimizeRecipe, ResolvedOptimizeRecipe, resolve
 from stylequeue_worker.engine import Engine
 from stylequeue_worker.engine.descent import AdamRule, Evaluation, Iterate, Moments, adam, lbfgs
-from stylequeue_worker.engine.safety import Clock, Standstill, lenient, rolled_back, strict
+from stylequeue_worker.engine.safety import TimeBudget, Standstill, lenient, rolled_back, strict
 from tests.engine.conftest import Picture
 
 RULE = AdamRule(learning_rate=0.1, beta1=0.9, beta2=0.999, epsilon=1e-8)
@@ -104,9 +104,9 @@ class TestStandstill:
 
 
 def test_without_a_budget_the_clock_never_runs_out() -> None:
-    assert not Clock(None, 1e9).is_past(0)
-    assert Clock(5, spent_s=4).is_past(0.5)
-    assert not Clock(500, spent_s=4).is_past(0.5)
+    assert not TimeBudget(None, 1e9).is_past(0)
+    assert TimeBudget(5, spent_s=4).is_past(0.5)
+    assert not TimeBudget(500, spent_s=4).is_past(0.5)
 
 
 def optimize(**given: object) -> ResolvedOptimizeRecipe:

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from stylequeue.job import OptimizeRecipe, resolve
+from stylequeue.contract.recipe import OptimizeRecipe, resolve
 from stylequeue_worker.engine import Engine
 from tests.engine.conftest import Picture
 
@@ -19,7 +19,7 @@ PAINTED = """
 import hashlib, sys
 import numpy as np
 from pathlib import Path
-from stylequeue.job import OptimizeRecipe, resolve
+from stylequeue.contract.recipe import OptimizeRecipe, resolve
 from stylequeue_worker.engine import Engine
 
 inputs = np.load(sys.argv[2])

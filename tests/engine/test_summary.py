@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from skimage.metrics import structural_similarity
 
-from stylequeue.job import FastRecipe, OptimizeRecipe, ResolvedOptimizeRecipe, resolve
+from stylequeue.contract.recipe import FastRecipe, OptimizeRecipe, ResolvedOptimizeRecipe, resolve
 from stylequeue_worker.engine import Engine
 from stylequeue_worker.engine.pictures import ssim
 from tests.engine.conftest import Picture

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from stylequeue.job import PresetName
+from stylequeue.contract.recipe import PresetName
 from stylequeue_worker import models
 from stylequeue_worker.engine.networks import Vgg, load
 from stylequeue_worker.engine.objective import TERMS, Objective

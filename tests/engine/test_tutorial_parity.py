@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from stylequeue.job import OptimizeRecipe, ResolvedOptimizeRecipe, resolve
+from stylequeue.contract.recipe import OptimizeRecipe, ResolvedOptimizeRecipe, resolve
 from stylequeue_worker import models
 from stylequeue_worker.engine.networks import load
 from stylequeue_worker.engine.objective import Objective

@@ -11,10 +11,9 @@ from pathlib import Path
 import pytest
 from pydantic import SecretStr
 
-from stylequeue.broker import READY_FOR_JOBS
-from stylequeue.console import BAD_INPUT
-from stylequeue.errors import Code, JobNotFound, Unavailable
-from stylequeue.job import Job
+from stylequeue.broker.app import READY_FOR_JOBS
+from stylequeue.contract.errors import Code, ExitCode, JobNotFound, Unavailable
+from stylequeue.contract.job import Job
 from stylequeue.local import Stack
 from stylequeue.local.server import HOST
 from stylequeue.settings import Settings
@@ -249,7 +248,7 @@ def test_20_redis_out_of_memory(own: Own) -> None:
 def test_21_visibility_timeout_too_short(stack: Stack) -> None:
     wrong = {"STYLEQUEUE_VISIBILITY_TIMEOUT_S": "60", "STYLEQUEUE_JOB_TIME_LIMIT_S": "60"}
     worker = stack.process("hasty", [sys.executable, "-m", "stylequeue_worker"], env=wrong)
-    assert worker.wait(START_TIMEOUT_S) == BAD_INPUT
+    assert worker.wait(START_TIMEOUT_S) == ExitCode.BAD_INPUT
     assert "STYLEQUEUE_VISIBILITY_TIMEOUT_S must be at least twice STYLEQUEUE_JOB_TIME_LIMIT_S" in worker.log_text()
     worker.stop()
 
@@ -277,7 +276,7 @@ def test_22_unsafe_redis_that_comes_late(own: Own) -> None:
         worker = own.deployment.start("early", redis=proxy)
         worker.wait_for_line("Trying again in", WAIT_S)
         proxy.heal()
-        assert worker.wait(WAIT_S) == BAD_INPUT
+        assert worker.wait(WAIT_S) == ExitCode.BAD_INPUT
     assert "set maxmemory-policy noeviction" in worker.log_text()
     assert own.deployment.queue.status(job.id).state == "queued"
 

@@ -9,9 +9,10 @@ from typing import Any
 
 import pytest
 
-from stylequeue.errors import Code, JobCancelled, JobFailed, JobNotFound
-from stylequeue.events import Progress, Started
-from stylequeue.job import Job, checkpoint_key
+from stylequeue.contract.errors import Code, JobCancelled, JobFailed, JobNotFound
+from stylequeue.contract.events import Progress, Started
+from stylequeue.contract.job import Job
+from stylequeue.contract.objects import checkpoint_key
 from tests.faults.conftest import CREW
 from tests.support.deployment import ENDLESS, WAIT_S, Deployment
 from tests.support.invariants import check

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from stylequeue.errors import JobCancelled
+from stylequeue.contract.errors import JobCancelled
 from tests.support.deployment import WAIT_S, Deployment
 from tests.support.invariants import check
 from tests.support.processes import child_of, kill, living_group, pause, resume, wait_gone

@@ -9,10 +9,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from stylequeue.errors import Retryable
-from stylequeue.events import Progress, SucceededData
-from stylequeue.job import Job, ResolvedOptimizeRecipe, checkpoint_key
-from stylequeue_worker.workbench import MAX_CHECKPOINT_BYTES
+from stylequeue.contract.errors import Retryable
+from stylequeue.contract.events import Progress, SucceededData
+from stylequeue.contract.job import Job
+from stylequeue.contract.objects import checkpoint_key
+from stylequeue.contract.recipe import ResolvedOptimizeRecipe
+from stylequeue_worker.work.workbench import MAX_CHECKPOINT_BYTES
 from tests.support.deployment import WAIT_S, Deployment
 from tests.support.processes import kill, wait_for
 

@@ -9,11 +9,11 @@ from typing import Any
 
 import pytest
 
-from stylequeue.broker import send
+from stylequeue.broker.messages import send
 from stylequeue.client import StyleQueue
-from stylequeue.errors import Code, JobCancelled, JobConflict, JobExpired, JobFailed, Permanent
-from stylequeue.events import Started
-from stylequeue.job import SCHEMA_VERSION, TASK_NAME, Job
+from stylequeue.contract.errors import Code, JobCancelled, JobConflict, JobExpired, JobFailed, Permanent
+from stylequeue.contract.events import Started
+from stylequeue.contract.job import SCHEMA_VERSION, TASK_NAME, Job
 from stylequeue.ledger import DeadLetter
 from stylequeue.local import Stack, environment
 from tests.faults.conftest import CREW

@@ -11,13 +11,13 @@ from typing import Any
 import pytest
 from redis import Redis
 
-from stylequeue.broker import make_app
-from stylequeue.errors import Code
-from stylequeue.job import TASK_NAME
+from stylequeue.broker.app import make_app
+from stylequeue.contract.errors import Code
+from stylequeue.contract.job import TASK_NAME
 from stylequeue.ledger import DeadLetter, Ledger
 from stylequeue.local import Process, Stack
 from stylequeue.settings import Settings
-from stylequeue_worker.guard import MAX_BURIED_BYTES
+from stylequeue_worker.process.inspection import MAX_BURIED_BYTES
 from tests.support.deployment import Deployment
 from tests.support.fake_worker import start_fake_worker
 from tests.support.messages import BAD_MESSAGES, NOTHING_TASK, encoded, message

@@ -18,9 +18,10 @@ import pytest
 from PIL import Image
 
 from stylequeue.client import StyleQueue
-from stylequeue.errors import Code, InvalidJob, JobFailed, Unavailable
-from stylequeue.events import SucceededData
-from stylequeue.job import TASK_NAME, ImageRef, Job
+from stylequeue.contract.errors import Code, InvalidJob, JobFailed, Unavailable
+from stylequeue.contract.events import SucceededData
+from stylequeue.contract.job import TASK_NAME, Job
+from stylequeue.contract.objects import ImageRef
 from stylequeue.local import Process, Stack
 from stylequeue.local.server import HOST
 from stylequeue.settings import Settings

@@ -15,13 +15,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from stylequeue.broker import READY_FOR_JOBS
-from stylequeue.errors import Code, JobFailed
-from stylequeue.events import Progress
-from stylequeue.job import Job, checkpoint_key, work_keys
+from stylequeue.broker.app import READY_FOR_JOBS
+from stylequeue.contract.errors import Code, JobFailed
+from stylequeue.contract.events import Progress
+from stylequeue.contract.job import Job
+from stylequeue.contract.objects import checkpoint_key, work_keys
 from stylequeue.local import Process, Stack
 from stylequeue.settings import Settings
-from stylequeue_worker.workbench import MAX_CHECKPOINT_BYTES
+from stylequeue_worker.work.workbench import MAX_CHECKPOINT_BYTES
 from tests.support import odd_worker
 from tests.support.deployment import ENDLESS, HURRIED, ODD_WORKER, WAIT_S, Deployment
 from tests.support.fake_worker import START_TIMEOUT_S
@@ -338,10 +339,10 @@ def test_06_told_to_stop_while_warming_up(deployment: Deployment, tmp_path: Path
         "from stylequeue.settings import Settings\n"
         "from stylequeue_worker.app import make_worker_app\n"
         "from tests.support.fake_painter import FakePainter\n"
-        "def load_painter(settings):\n"
+        "def load_engine(settings):\n"
         f"    while not pathlib.Path({str(go_on)!r}).exists(): time.sleep(0.02)\n"
         "    return FakePainter()\n"
-        "app = make_worker_app(Settings.load(), module=__name__, load_painter=load_painter)\n"
+        "app = make_worker_app(Settings.load(), module=__name__, load_engine=load_engine)\n"
     )
     job = submit(deployment)
     worker = deployment.start("slow", app="slow_to_warm_up", python_path=tmp_path)

@@ -17,10 +17,11 @@ from urllib.parse import urlsplit
 
 from pydantic import SecretStr
 
-from stylequeue.broker import READY_FOR_JOBS
+from stylequeue.broker.app import READY_FOR_JOBS
 from stylequeue.client import StyleQueue
-from stylequeue.events import Progress
-from stylequeue.job import ImageRef, Job
+from stylequeue.contract.events import Progress
+from stylequeue.contract.job import Job
+from stylequeue.contract.objects import ImageRef
 from stylequeue.ledger.moves import script
 from stylequeue.local import Process, Stack, environment
 from stylequeue.settings import Settings

@@ -5,15 +5,15 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from stylequeue.settings import Settings
-from stylequeue_worker.app import make_worker_app
+from stylequeue_worker.process.app import make_worker_app
 
 if TYPE_CHECKING:
     from stylequeue_worker.engine import Engine
 
 
-def load_painter(settings: Settings) -> Engine:
-    from stylequeue_worker import workbench
+def load_engine(settings: Settings) -> Engine:
     from stylequeue_worker.engine import Engine
+    from stylequeue_worker.work import workbench
 
     workbench.MAX_SHARE = 1.0
     engine = Engine(settings.models)
@@ -21,4 +21,4 @@ def load_painter(settings: Settings) -> Engine:
     return engine
 
 
-app = make_worker_app(Settings.load(), module=__name__, load_painter=load_painter)
+app = make_worker_app(Settings.load(), module=__name__, load_engine=load_engine)

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from functools import partial
 from typing import Any
 
-from stylequeue.job import ResolvedOptimizeRecipe
+from stylequeue.contract.recipe import ResolvedOptimizeRecipe
 
 STEP_S = 0.01
 

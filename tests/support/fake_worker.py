@@ -6,10 +6,10 @@ import sys
 import time
 from pathlib import Path
 
-from stylequeue.broker import READY_FOR_JOBS
+from stylequeue.broker.app import READY_FOR_JOBS
 from stylequeue.local import Process, Stack
 from stylequeue.settings import Settings
-from stylequeue_worker.app import make_worker_app
+from stylequeue_worker.process.app import make_worker_app
 from tests.support.fake_painter import FakePainter
 from tests.support.messages import NOTHING_TASK
 
@@ -29,11 +29,11 @@ def start_fake_worker(stack: Stack, name: str, **env: str) -> Process:
     return process
 
 
-def load_painter(settings: Settings) -> FakePainter:
+def load_engine(settings: Settings) -> FakePainter:
     return FakePainter()
 
 
-app = make_worker_app(Settings.load(), module="tests.support.fake_worker", load_painter=load_painter)
+app = make_worker_app(Settings.load(), module="tests.support.fake_worker", load_engine=load_engine)
 
 
 @app.task(name=NOTHING_TASK, shared=False)

@@ -20,8 +20,8 @@ from pathlib import Path
 from typing import Any
 
 from stylequeue.client import StyleQueue
-from stylequeue.errors import StyleQueueError
-from stylequeue.job import QUEUES
+from stylequeue.contract.base import QUEUES
+from stylequeue.contract.errors import StyleQueueError
 from tests.support.processes import wait_for
 
 ENDS = frozenset({"succeeded", "failed", "cancelled", "expired"})

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from stylequeue.events import Report
-from stylequeue.job import Job, parse
+from stylequeue.contract.base import parse
+from stylequeue.contract.events import PaintingReport
+from stylequeue.contract.job import Job
 
-NO_REPORT = Report(
+NO_REPORT = PaintingReport(
     network="fake",
     network_digest="0",
     precision="float32",

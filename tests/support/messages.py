@@ -9,7 +9,7 @@ import uuid
 from collections.abc import Mapping
 from typing import Any
 
-from stylequeue.errors import Code
+from stylequeue.contract.errors import Code
 
 NOTHING_TASK = "tests.nothing"
 """A task of the tests' own worker."""

@@ -6,8 +6,9 @@ import sys
 from collections.abc import Mapping
 from typing import Any, Literal
 
-from stylequeue.job import Job, parse, parse_job
-from stylequeue_worker import task
+from stylequeue.contract.base import parse
+from stylequeue.contract.job import Job, parse_job
+from stylequeue_worker.work import stylist as task
 from tests.support.fake_worker import app
 
 NEWER_VERSION = 2

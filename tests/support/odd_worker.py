@@ -10,10 +10,10 @@ from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
-from stylequeue.errors import Code, Permanent
-from stylequeue.job import ResolvedOptimizeRecipe
+from stylequeue.contract.errors import Code, Permanent
+from stylequeue.contract.recipe import ResolvedOptimizeRecipe
 from stylequeue.settings import Settings
-from stylequeue_worker.app import make_worker_app
+from stylequeue_worker.process.app import make_worker_app
 from tests.support.fake_painter import FakePainter
 
 HANGS = 9001
@@ -70,8 +70,8 @@ class OddPainter(FakePainter):
                 return
 
 
-def load_painter(settings: Settings) -> OddPainter:
+def load_engine(settings: Settings) -> OddPainter:
     return OddPainter()
 
 
-app = make_worker_app(Settings.load(), module=__name__, load_painter=load_painter)
+app = make_worker_app(Settings.load(), module=__name__, load_engine=load_engine)

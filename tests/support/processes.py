@@ -10,7 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
 
-from stylequeue.broker import READY_FOR_JOBS
+from stylequeue.broker.app import READY_FOR_JOBS
 from stylequeue.local import Process
 
 _T = TypeVar("_T")

@@ -19,10 +19,11 @@ from typing import Any, Literal, Self, get_args
 
 from pydantic import SecretStr
 
-from stylequeue.broker import READY_FOR_JOBS
-from stylequeue.errors import Code, Unavailable
-from stylequeue.events import Started, TerminalEvent
-from stylequeue.job import QUEUES, Job
+from stylequeue.broker.app import READY_FOR_JOBS
+from stylequeue.contract.base import QUEUES
+from stylequeue.contract.errors import Code, Unavailable
+from stylequeue.contract.events import Started, TerminalEvent
+from stylequeue.contract.job import Job
 from stylequeue.ledger import Record
 from stylequeue.local import Process, Stack, environment
 from stylequeue.local.server import HOST

@@ -14,9 +14,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from stylequeue.errors import Code, Permanent
-from stylequeue.job import MIN_SIDE_PX, ImageFormat
-from stylequeue_worker import images
+from stylequeue.contract.errors import Code, Permanent
+from stylequeue.contract.objects import ImageFormat
+from stylequeue.contract.recipe import MIN_SIDE_PX
+from stylequeue_worker.pictures import images
 from tests.support import pictures
 
 MAX_PIXELS = 75_000_000
@@ -194,8 +195,8 @@ def measured(path: Path) -> tuple[float, str]:
     # Not by getrusage, whose peak a process takes over from the one that started it.
     program = """
 import pathlib, re, sys
-from stylequeue.errors import Permanent
-from stylequeue_worker import images
+from stylequeue.contract.errors import Permanent
+from stylequeue_worker.pictures import images
 
 def peak_kb():
     return int(re.search(r"VmHWM:\\s*(\\d+) kB", pathlib.Path("/proc/self/status").read_text())[1])

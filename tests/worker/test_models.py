@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from stylequeue.errors import Code, Permanent, Unavailable
+from stylequeue.contract.errors import Code, Permanent, Unavailable
 from stylequeue_worker import models
 from stylequeue_worker.models import packages, vgg16
 from tests.support.onnx_float import float_session, package_path

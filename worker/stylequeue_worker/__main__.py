@@ -7,8 +7,8 @@ from typing import Annotated
 
 import typer
 
-from stylequeue import console
-from stylequeue.job import QUEUES
+from stylequeue.cli import console
+from stylequeue.contract.base import QUEUES
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from stylequeue.settings import Settings
 
-from .app import make_worker_app
+from .process.app import make_worker_app
 
 if TYPE_CHECKING:
     from .engine import Engine
@@ -21,4 +21,4 @@ def load_engine(settings: Settings) -> Engine:
     return engine
 
 
-app = make_worker_app(Settings.load(), module=__name__, load_painter=load_engine)
+app = make_worker_app(Settings.load(), module=__name__, load_engine=load_engine)

@@ -2,6 +2,6 @@
 
 from .ledger import Ledger
 from .moves import ClaimAnswer, Overdue, TerminalData
-from .record import TERMINAL_STATES, DeadLetter, Record, State
+from .record import TERMINAL_STATES, DeadLetter, JobState, Record
 
-__all__ = ["TERMINAL_STATES", "ClaimAnswer", "DeadLetter", "Ledger", "Overdue", "Record", "State", "TerminalData"]
+__all__ = ["TERMINAL_STATES", "ClaimAnswer", "DeadLetter", "JobState", "Ledger", "Overdue", "Record", "TerminalData"]

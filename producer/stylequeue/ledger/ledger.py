@@ -9,9 +9,9 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import urlsplit
 
-from ..errors import Code, EventsLost, JobNotFound, JobOpen, LeaseLost, Unavailable
-from ..events import EVENT, AnyEvent, FailedData, ProgressData
-from ..job import Job
+from ..contract.errors import Code, EventsLost, JobNotFound, JobOpen, LeaseLost, Unavailable
+from ..contract.events import EVENT, AnyEvent, FailedData, ProgressData
+from ..contract.job import Job
 from ..settings import Settings
 from .moves import (
     AcceptAnswer,
@@ -27,7 +27,7 @@ from .moves import (
     TerminalData,
     script,
 )
-from .record import DeadLetter, Record, State
+from .record import DeadLetter, JobState, Record
 
 if TYPE_CHECKING:
     from redis import Redis
@@ -218,7 +218,7 @@ class Ledger:
         with self._reachable():
             self.redis.zrem(_UNTOLD_KEY, job_id)
 
-    def count(self, state: State) -> int:
+    def count(self, state: JobState) -> int:
         """How many jobs are in this state."""
         with self._reachable():
             return int(self.redis.zcard(f"stylequeue:state:{state}"))

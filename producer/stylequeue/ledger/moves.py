@@ -10,14 +10,14 @@ from functools import cache
 from importlib.resources import files
 from typing import Any, Generic, Literal, TypeVar
 
-from ..errors import Code
-from ..events import (
+from ..contract.base import QUEUES
+from ..contract.errors import Code
+from ..contract.events import (
     NAMESPACE,
     Accepted,
     AcceptedData,
     Cancelled,
     CancelledData,
-    Draft,
     Expired,
     ExpiredData,
     Failed,
@@ -30,9 +30,10 @@ from ..events import (
     SucceededData,
     TerminalEvent,
 )
-from ..job import QUEUES, Job
+from ..contract.job import Job
 from ..settings import MAX_DEADLINE_S, Settings
-from .record import Record, State
+from .draft import Draft
+from .record import JobState, Record
 
 _T = TypeVar("_T")
 
@@ -122,7 +123,7 @@ PutBackAnswer = Literal["queued", "cancelled", "failed", "lost"]
 ReplayAnswer = Literal["queued", "open", "succeeded", "unknown"]
 DeleteAnswer = Literal["deleted", "open", "unknown"]
 
-_ENDS: dict[type, tuple[type[TerminalEvent], State]] = {
+_ENDS: dict[type, tuple[type[TerminalEvent], JobState]] = {
     SucceededData: (Succeeded, "succeeded"),
     FailedData: (Failed, "failed"),
     CancelledData: (Cancelled, "cancelled"),

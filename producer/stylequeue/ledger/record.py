@@ -9,10 +9,10 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from ..events import EVENT, Progress, TerminalEvent
+from ..contract.events import EVENT, Progress, TerminalEvent
 
-State = Literal["queued", "running", "succeeded", "failed", "cancelled", "expired"]
-TERMINAL_STATES: frozenset[State] = frozenset({"succeeded", "failed", "cancelled", "expired"})
+JobState = Literal["queued", "running", "succeeded", "failed", "cancelled", "expired"]
+TERMINAL_STATES: frozenset[JobState] = frozenset({"succeeded", "failed", "cancelled", "expired"})
 
 
 class Record(BaseModel):
@@ -21,7 +21,7 @@ class Record(BaseModel):
     model_config = ConfigDict(frozen=True)
 
     id: str
-    state: State
+    state: JobState
     run: int
     attempt: int
     spared: int = Field(0, description="Attempts of this run that were not charged to it.")

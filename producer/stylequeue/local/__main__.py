@@ -10,7 +10,8 @@ from typing import Annotated
 
 import typer
 
-from .. import console
+from ..cli import console
+from ..contract.errors import ExitCode
 from ..settings import Settings
 from .demo import PAINTED, make_models, run_demo
 from .stack import Stack
@@ -40,7 +41,7 @@ def up(
         while not stop.wait(1):
             if not worker.running:
                 console.tell(f"# the worker ended by itself; the end of its log:\n{worker.log_tail()}")
-                sys.exit(console.JOB_FAILED)
+                sys.exit(ExitCode.JOB_FAILED)
         console.tell("# stopping")
 
 

@@ -12,10 +12,11 @@ from contextlib import contextmanager
 from importlib.resources import as_file, files
 from pathlib import Path
 
-from .. import console
+from ..cli import console
 from ..client import StyleQueue
-from ..events import AnyEvent
-from ..job import FastRecipe, Job, OptimizeRecipe, Output, Recipe, Style
+from ..contract.events import AnyEvent
+from ..contract.job import Job, Output, Style
+from ..contract.recipe import FastRecipe, OptimizeRecipe, Recipe
 from ..settings import Settings
 from .stack import Stack
 

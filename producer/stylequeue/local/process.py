@@ -12,9 +12,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, cast
 
-from ..errors import Code, Unavailable
+from ..contract.errors import Code, Unavailable
 
-_GUARD = Path(__file__).with_name("guard.py")
+_GUARD = Path(__file__).with_name("supervise.py")
 _POLL_S = 0.02
 _KILL_GRACE_S = 10
 _LOG_TAIL_LINES = 15

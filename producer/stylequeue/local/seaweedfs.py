@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import ClassVar
 
-from ..errors import Code, Unavailable
+from ..contract.errors import Code, Unavailable
 from .server import GRPC_OFFSET, HOST, Server, free_ports, new_secret, write_private
 
 _SOCKETS = Path("/tmp")  # noqa: S108 - its own fixed choice, see below

@@ -13,7 +13,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import ClassVar
 
-from ..errors import Code, Unavailable
+from ..contract.errors import Code, Unavailable
 from .process import Process, directory_for
 
 HOST = "127.0.0.1"

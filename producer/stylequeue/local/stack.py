@@ -13,8 +13,8 @@ from typing import Self
 
 from pydantic import SecretStr
 
-from ..broker import READY_FOR_JOBS
-from ..job import QUEUES
+from ..broker.app import READY_FOR_JOBS
+from ..contract.base import QUEUES
 from ..settings import Settings
 from .process import Process, directory_for
 from .seaweedfs import SeaweedFS

@@ -7,7 +7,7 @@ import shutil
 from pathlib import Path
 from typing import ClassVar
 
-from ..errors import Code, Unavailable
+from ..contract.errors import Code, Unavailable
 from .server import HOST, Server, free_ports, new_secret, write_private
 
 _CONFIGURATION = """\

@@ -9,15 +9,15 @@ from itertools import compress
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from stylequeue.errors import Code, Permanent
-from stylequeue.job import ResolvedFastRecipe, ResolvedOptimizeRecipe
+from stylequeue.contract.errors import Code, Permanent
+from stylequeue.contract.recipe import ResolvedFastRecipe, ResolvedOptimizeRecipe
 
 from .. import models
 
 if TYPE_CHECKING:
     import numpy as np
 
-    from .fast import FastNetwork
+    from .feedforward import FastNetwork
     from .memory import Plan
     from .painter import Painter
 
@@ -28,7 +28,7 @@ _PREFERENCE = ("vgg19", "vgg16")
 """What `auto` takes: the first that is on disk."""
 
 
-State = Mapping[str, "np.ndarray"]
+Checkpoint = Mapping[str, "np.ndarray"]
 """A half-painted picture by the names of its parts; all plain numbers, so that it can be stored."""
 
 
@@ -78,7 +78,7 @@ class Step:
     """float32 [1, height, width, 3] in [0, 1], finite."""
     summarise: Callable[[], Summary]
     """Looks closely at the picture, which takes about as long as two steps."""
-    save: Callable[[], State] | None = None
+    save: Callable[[], Checkpoint] | None = None
     """Gives the state to go on from; None: there is nothing to go on with."""
     plan: Plan | None = None
     """Whether the picture is painted whole or in tiles, and the memory predicted for it; None for `fast`."""
@@ -86,7 +86,7 @@ class Step:
     """What ended this scale or one before it early, if anything did."""
 
     @property
-    def state(self) -> State | None:
+    def state(self) -> Checkpoint | None:
         """What `Engine.paint` needs to go on from here, on this machine or another."""
         return self.save() if self.save else None
 
@@ -135,7 +135,7 @@ class Engine:
         content: np.ndarray,
         styles: Sequence[tuple[np.ndarray, float]],
         recipe: ResolvedOptimizeRecipe | ResolvedFastRecipe,
-        resume: State | None = None,
+        resume: Checkpoint | None = None,
         start: np.ndarray | None = None,
         masks: Sequence[np.ndarray | None] | None = None,
     ) -> Iterator[Step]:
@@ -178,7 +178,7 @@ class Engine:
         shares: Sequence[tuple[np.ndarray, float]],
         masks: Sequence[np.ndarray | None] | None,
         recipe: ResolvedOptimizeRecipe | ResolvedFastRecipe,
-        resume: State | None,
+        resume: Checkpoint | None,
         start: np.ndarray | None,
     ) -> Iterator[Step]:
         """As `paint`, of checked pictures, and in the styles' colours."""
@@ -220,12 +220,12 @@ class Engine:
     def _fast_directory(self) -> Path:
         if not self._hub_handle:
             return self._path("fast")
-        from .fast import resolve
+        from .feedforward import resolve
 
         return resolve(self._hub_handle)
 
     def _fast_network(self) -> FastNetwork:
-        from .fast import FastNetwork
+        from .feedforward import FastNetwork
 
         directory = str(self._fast_directory())
         if directory not in self._fast:

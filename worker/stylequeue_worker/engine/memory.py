@@ -12,7 +12,7 @@ from typing import Any
 
 import tensorflow as tf
 
-from stylequeue.errors import Code, Permanent
+from stylequeue.contract.errors import Code, Permanent
 
 from .descent import Evaluation
 from .device import on_gpu

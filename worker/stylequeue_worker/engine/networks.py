@@ -15,8 +15,8 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from stylequeue.errors import Code, Permanent
-from stylequeue.job import PoolingName
+from stylequeue.contract.errors import Code, Permanent
+from stylequeue.contract.recipe import PoolingName
 
 from .pictures import scaled
 

@@ -13,19 +13,19 @@ from typing import cast
 import numpy as np
 import tensorflow as tf
 
-from stylequeue.errors import Code, Permanent
-from stylequeue.job import ResolvedOptimizeRecipe
+from stylequeue.contract.errors import Code, Permanent
+from stylequeue.contract.recipe import ResolvedOptimizeRecipe
 
 from .descent import Evaluate, Iterate, Moments, adam, adam_in_calls, lbfgs
 from .device import on_gpu
-from .engine import Cut, State, Step, Summary
+from .engine import Checkpoint, Cut, Step, Summary
 from .memory import FittingObjective, available_bytes, plan
 from .networks import Vgg, fast_dtype, sample_pictures
 from .objective import TERMS, View, Wanted
 from .pictures import resize, scaled, ssim
 from .presets import Preset, preset_of
 from .regions import Masks
-from .safety import Clock, Standstill, lenient, rolled_back, sound, strict
+from .safety import Standstill, TimeBudget, lenient, rolled_back, sound, strict
 from .swift import swift
 from .tiling import spans
 
@@ -92,7 +92,7 @@ class Position:
             summarise=partial(summarise, shown),
         )
 
-    def state(self) -> State:
+    def state(self) -> Checkpoint:
         """As plain arrays."""
         plain = {name: getattr(self, name) for name in ("number", "taken", "done", "spent_s", "best")}
         parts = {name: np.array(value) for name, value in plain.items()}
@@ -102,7 +102,7 @@ class Position:
         return parts
 
     @classmethod
-    def read(cls, state: State, dtype: tf.DType) -> Position:
+    def read(cls, state: Checkpoint, dtype: tf.DType) -> Position:
         """From `state`."""
         moments = None
         if "adam_step" in state:
@@ -135,7 +135,7 @@ class Painter:
         styles: Sequence[tuple[np.ndarray, float]],
         recipe: ResolvedOptimizeRecipe,
         dtype: tf.DType = tf.float32,
-        resume: State | None = None,
+        resume: Checkpoint | None = None,
         start: np.ndarray | None = None,
         masks: Masks | None = None,
     ) -> Iterator[Step]:
@@ -160,7 +160,7 @@ class Painter:
         at = left_off or Position(
             number=0, taken=0, done=0, picture=None, moments=None, spent_s=0, best=math.inf, cut=None
         )
-        clock = Clock(recipe.time_budget_s, at.spent_s)
+        budget = TimeBudget(recipe.time_budget_s, at.spent_s)
         stages = schedule(preset, content.shape[1:3], recipe.steps)
         work = sum(stage.work for stage in stages)
         for number, stage in enumerate(stages):
@@ -193,7 +193,7 @@ class Painter:
                 if preset.best_kept:
                     picture, best = (picture, total) if total < best else (at.picture, best)
                 cut: Cut | None = None
-                if clock.is_past(time_share):
+                if budget.is_past(time_share):
                     cut = "time_budget"
                 elif standstill.reached(total):
                     cut = "stop_when"
@@ -204,7 +204,7 @@ class Painter:
                     picture=picture,
                     best=best,
                     moments=iterate.moments,
-                    spent_s=clock.spent_s,
+                    spent_s=budget.spent_s,
                     cut=cut or at.cut,
                 )
                 losses = {term: float(iterate.evaluation.terms[term]) for term in TERMS}

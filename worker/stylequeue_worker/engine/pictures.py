@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import tensorflow as tf
 
-from stylequeue.job import MIN_SIDE_PX
+from stylequeue.contract.recipe import MIN_SIDE_PX
 
 
 def look(picture: np.ndarray) -> np.ndarray:

@@ -7,8 +7,8 @@ from dataclasses import dataclass, field, replace
 
 import tensorflow as tf
 
-from stylequeue.job import PRESETS as RECIPES
-from stylequeue.job import PoolingName, PresetName, ResolvedOptimizeRecipe
+from stylequeue.contract.recipe import PRESETS as RECIPES
+from stylequeue.contract.recipe import PoolingName, PresetName, ResolvedOptimizeRecipe
 
 from .descent import AdamRule
 from .losses import (

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Iterator
 
 import tensorflow as tf
 
-from stylequeue.errors import Code, Permanent
+from stylequeue.contract.errors import Code, Permanent
 
 from .descent import Evaluate, Evaluation, Iterate, Moments
 
@@ -122,7 +122,7 @@ class Standstill:
         return newer > older * (1 - self._threshold)
 
 
-class Clock:
+class TimeBudget:
     """The time a painting may take. `spent_s` was spent already, by an attempt before this one."""
 
     def __init__(self, budget_s: float | None, spent_s: float = 0) -> None:

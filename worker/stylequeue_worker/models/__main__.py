@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from stylequeue import console
+from stylequeue.cli import console
 from stylequeue.settings import Settings
 
 from .catalogue import MODELS, Entry, listing

@@ -5,7 +5,7 @@ from __future__ import annotations
 from importlib.util import find_spec
 from pathlib import Path
 
-from stylequeue.errors import Code, Permanent
+from stylequeue.contract.errors import Code, Permanent
 
 from .catalogue import digest
 

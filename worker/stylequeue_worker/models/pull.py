@@ -6,7 +6,7 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
-from stylequeue.errors import Code, Permanent
+from stylequeue.contract.errors import Code, Permanent
 
 from .catalogue import MODELS, find
 
@@ -33,7 +33,7 @@ def _maker(name: str) -> Callable[[Path], None]:
             from . import vgg16
 
             return vgg16.make
-        from . import fast
+        from . import magenta as fast
 
         return fast.make
     except ModuleNotFoundError as error:

@@ -6,7 +6,7 @@ import contextlib
 import sys
 from pathlib import Path
 
-from stylequeue.errors import Code, Unavailable
+from stylequeue.contract.errors import Code, Unavailable
 
 ORIGIN = (
     "https://storage.googleapis.com/tensorflow/keras-applications/vgg19/"

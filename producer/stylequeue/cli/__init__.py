@@ -1,0 +1,5 @@
+"""The command `stylequeue`."""
+
+from .submit import app, main
+
+__all__ = ["app", "main"]

@@ -1,0 +1,5 @@
+"""`python -m stylequeue.cli`."""
+
+from . import main
+
+main()

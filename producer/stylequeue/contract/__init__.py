@@ -1,0 +1,1 @@
+"""What travels: jobs, recipes, events, errors. Nothing here knows how it travels."""

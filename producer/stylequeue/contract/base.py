@@ -1,0 +1,59 @@
+"""What all of the contract is made of: frozen models, ids, queues, JSON, errors that name every wrong field."""
+
+from __future__ import annotations
+
+import json
+import re
+from textwrap import shorten
+from typing import Literal, TypeVar
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from .errors import InvalidJob
+
+ID_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._-]*$"
+"""Of a job's id: safe as part of a key in Redis and in the store."""
+MAX_ID_CHARS = 128
+
+QueueName = Literal["fast", "paint", "bulk"]
+"""`fast`: seconds a job. `paint`: minutes. `bulk`: whenever there is time."""
+QUEUES: tuple[QueueName, ...] = ("fast", "paint", "bulk")
+DEFAULT_QUEUE: QueueName = "paint"
+"""Of a job that names none and is not of the fast method."""
+
+
+class Contract(BaseModel):
+    """Frozen; unknown fields are errors; numbers are finite."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, str_strip_whitespace=False)
+
+
+def canonical_json(value: object) -> str:
+    """JSON with sorted keys and no spaces: equal values, equal text."""
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+
+
+_FAULTS = 8
+"""Named in one message."""
+_FAULT_CHARS = 200
+"""Of each: some repeat the input."""
+_M = TypeVar("_M", bound=BaseModel)
+
+
+def parse(model: type[_M], data: object) -> _M:
+    """`data` as a `model`, or InvalidJob with one line that names every wrong field and never repeats long input."""
+    try:
+        return model.model_validate(data)
+    except ValidationError as error:
+        raise InvalidJob(
+            "; ".join(
+                shorten(f"{'.'.join(map(str, e['loc'])) or 'job'}: {e['msg']}", _FAULT_CHARS)
+                for e in error.errors()[:_FAULTS]
+            ),
+            "see `stylequeue schema job` for the contract",
+        ) from None
+
+
+def is_job_id(text: str) -> bool:
+    """Whether `text` can be a job's id."""
+    return len(text) <= MAX_ID_CHARS and re.fullmatch(ID_PATTERN, text) is not None

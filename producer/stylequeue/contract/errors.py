@@ -1,0 +1,276 @@
+"""Everything that can go wrong, as one tree.
+
+    StyleQueueError
+    ├── Permanent            the job, as it stands, can never succeed: it ends `failed`
+    │   └── InvalidJob       it breaks the contract
+    ├── Retryable            the same job may succeed later
+    │   ├── Unavailable      Redis or the store does not answer
+    │   └── QueueFull        the queue holds as many open jobs as it may
+    ├── InvalidSettings      this process cannot run as it is set up
+    ├── DeadlinePassed       the job ran out of time: it ends `expired`
+    ├── Cancelled            somebody no longer wants it: it ends `cancelled`
+    ├── Preempted            the worker has to stop: the job goes back to the queue, uncharged
+    ├── LeaseLost            another attempt owns the job now: this one stops and writes nothing
+    ├── JobNotFound          the ledger knows no such job (any more)
+    ├── JobConflict          the id belongs to a job with other content
+    ├── JobOpen              the job is in no state for what was asked
+    ├── EventsLost           a reader of the deployment's events fell behind what is kept
+    └── JobEnded             `wait()` and `AsyncResult.get()`: the job ended without a picture
+        ├── JobFailed
+        ├── JobCancelled
+        └── JobExpired
+
+Each error has a `code` that stays the same for ever (programs compare it), a `message` (what happened) and a
+`hint` (what to do). None of them ever holds a secret: they travel in events and results.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from enum import IntEnum, StrEnum
+from typing import ClassVar
+
+
+class Code(StrEnum):
+    """Stable error codes, as they appear in events, results and `--json` output."""
+
+    INVALID_JOB = "invalid_job"
+    """The message does not fit the job schema."""
+    SCHEMA_TOO_NEW = "schema_too_new"
+    """The job was written by a newer producer than this worker understands."""
+    MESSAGE_MALFORMED = "message_malformed"
+    """What lay on the queue is no message of Celery's."""
+    MESSAGE_TOO_LARGE = "message_too_large"
+    UNKNOWN_TASK = "unknown_task"
+    """A message for a task that the worker does not have."""
+    JOB_NOT_FOUND = "job_not_found"
+    JOB_CONFLICT = "job_conflict"
+    JOB_OPEN = "job_open"
+    """The job has not ended, or ended well, so that this cannot be done with it."""
+    QUEUE_FULL = "queue_full"
+
+    BUCKET_NOT_ALLOWED = "bucket_not_allowed"
+    """The bucket is not on the worker's allow-list."""
+    ACCESS_DENIED = "access_denied"
+    """The store refused the worker's credentials for this object."""
+    OBJECT_NOT_FOUND = "object_not_found"
+    OBJECT_CHANGED = "object_changed"
+    """The object was replaced between looking at it and reading it."""
+    OUTPUT_EXISTS = "output_exists"
+    """Another picture already lies under the output key."""
+
+    IMAGE_EMPTY = "image_empty"
+    IMAGE_NOT_RECOGNISED = "image_not_recognised"
+    """The bytes are no picture at all (an HTML error page saved as .jpg, say)."""
+    IMAGE_FORMAT_UNSUPPORTED = "image_format_unsupported"
+    """A picture, but not JPEG, PNG or WebP."""
+    IMAGE_TRUNCATED = "image_truncated"
+    IMAGE_CORRUPT = "image_corrupt"
+    IMAGE_TOO_MANY_BYTES = "image_too_many_bytes"
+    IMAGE_TOO_MANY_PIXELS = "image_too_many_pixels"
+    IMAGE_TOO_SMALL = "image_too_small"
+    IMAGE_TOO_NARROW = "image_too_narrow"
+    """At the size asked for, the shorter side would fall under the limit."""
+
+    NETWORK_UNAVAILABLE = "network_unavailable"
+    """The network the recipe names is not on this worker's disk."""
+    RECIPE_UNSUPPORTED = "recipe_unsupported"
+    """A valid recipe that the model at hand cannot honour."""
+    NOT_FINITE = "not_finite"
+    """The optimisation ran into NaN or infinity."""
+    OUT_OF_MEMORY = "out_of_memory"
+    """The painting took more memory than the worker has."""
+
+    DEADLINE_PASSED = "deadline_passed"
+    CANCELLED = "cancelled"
+    PREEMPTED = "preempted"
+    """The worker had to stop."""
+    ATTEMPTS_EXHAUSTED = "attempts_exhausted"
+    """Every attempt the job had came to harm; the hint has the last error. A dead letter."""
+    LEASE_RAN_OUT = "lease_ran_out"
+    """The worker was not heard of any more."""
+    TIME_LIMIT = "time_limit"
+    """The attempt ran into the worker's hard time limit."""
+    WORKER_LOST = "worker_lost"
+    """The process that painted was killed from outside."""
+    LEASE_LOST = "lease_lost"
+    EVENTS_LOST = "events_lost"
+    BROKER_UNAVAILABLE = "broker_unavailable"
+    STORE_UNAVAILABLE = "store_unavailable"
+    STORE_REFUSED = "store_refused"
+    """The store understood the request and will not serve it, for a reason that has no code of its own here."""
+    LOCAL_STACK_FAILED = "local_stack_failed"
+    """A part of the embedded stack is not installed or did not start."""
+    INVALID_SETTINGS = "invalid_settings"
+    INTERNAL_ERROR = "internal_error"
+    """A fault of ours; the worker's log has the traceback under the job's id."""
+
+
+class ExitCode(IntEnum):
+    """What the command, and a worker, end with."""
+
+    DONE = 0
+    JOB_FAILED = 1
+    """The job ended without a picture; or something went wrong that has no code of its own here."""
+    BAD_INPUT = 2
+    """Settings, options or a job that cannot be used as they are."""
+    NOT_REACHABLE = 3
+    """Redis, the store or a worker does not answer: the same command may work later."""
+    CANNOT_SERVE = 4
+    """This machine lacks what it should paint with: a device, a network, memory."""
+
+
+class StyleQueueError(Exception):
+    """Root of the tree. `str()` gives code, message and hint in one line."""
+
+    exit_code: ClassVar[ExitCode] = ExitCode.JOB_FAILED
+
+    def __init__(self, code: str, message: str, hint: str = "") -> None:
+        super().__init__(code, message, hint)
+        self.code = str(code)
+        self.message = message
+        self.hint = hint
+        self.refused: Mapping[str, StyleQueueError] = {}
+        """As `submit_many` raises it: the errors of all jobs that were refused, by their ids."""
+
+    def __str__(self) -> str:
+        return f"[{self.code}] {self.message}" + (f" ({self.hint})" if self.hint else "")
+
+
+class Permanent(StyleQueueError):
+    """The job, as it stands, can never succeed."""
+
+
+class InvalidJob(Permanent):
+    """The job breaks the contract; the message names each wrong field."""
+
+    exit_code = ExitCode.BAD_INPUT
+
+    def __init__(self, message: str, hint: str = "", code: str = Code.INVALID_JOB) -> None:
+        super().__init__(code, message, hint)
+
+
+class Retryable(StyleQueueError):
+    """The same job may succeed later."""
+
+
+class Unavailable(Retryable):
+    """Redis or the store does not answer in time."""
+
+    exit_code = ExitCode.NOT_REACHABLE
+
+
+class QueueFull(Retryable):
+    """The queue holds as many open jobs as it may."""
+
+    exit_code = ExitCode.NOT_REACHABLE
+
+    def __init__(self, queue: str, limit: int) -> None:
+        super().__init__(
+            Code.QUEUE_FULL,
+            f"queue {queue!r} holds {limit} open jobs, as many as it may",
+            "submit again later; more workers empty it faster, STYLEQUEUE_MAX_OPEN_JOBS lets it grow",
+        )
+
+
+class InvalidSettings(StyleQueueError):
+    """This process cannot run as it is set up."""
+
+    exit_code = ExitCode.BAD_INPUT
+
+    def __init__(self, message: str, hint: str = "") -> None:
+        super().__init__(Code.INVALID_SETTINGS, message, hint)
+
+
+class DeadlinePassed(StyleQueueError):
+    """The job's deadline passed before its picture was done."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(Code.DEADLINE_PASSED, message, "submit it again with a later deadline")
+
+
+class Cancelled(StyleQueueError):
+    """Somebody no longer wants the picture."""
+
+    def __init__(self) -> None:
+        super().__init__(Code.CANCELLED, "the job was cancelled", "`stylequeue retry` runs it again")
+
+
+class Preempted(StyleQueueError):
+    """The worker has to stop before the picture is done."""
+
+    def __init__(self) -> None:
+        super().__init__(Code.PREEMPTED, "the worker was told to stop", "another worker goes on with the job")
+
+
+class LeaseLost(StyleQueueError):
+    """The fence of this attempt is stale."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(Code.LEASE_LOST, message, "another worker has the job; nothing is to be done")
+
+
+class JobNotFound(StyleQueueError):
+    """The ledger knows no such job."""
+
+    exit_code = ExitCode.BAD_INPUT
+
+    def __init__(self, job_id: str) -> None:
+        super().__init__(
+            Code.JOB_NOT_FOUND,
+            f"no job {job_id!r} in the ledger",
+            "check the id; records of ended jobs are kept for a limited time (STYLEQUEUE_RECORD_TTL_S)",
+        )
+
+
+class JobConflict(StyleQueueError):
+    """The id belongs to another job."""
+
+    exit_code = ExitCode.BAD_INPUT
+
+    def __init__(self, job_id: str) -> None:
+        super().__init__(
+            Code.JOB_CONFLICT,
+            f"id {job_id!r} already belongs to a job with other content",
+            "an id names one job for ever: send the same content again, or take a new id",
+        )
+
+
+class JobOpen(StyleQueueError):
+    """The job is in no state for what was asked."""
+
+    exit_code = ExitCode.BAD_INPUT
+
+    def __init__(self, job_id: str, state: str, wanted: str) -> None:
+        now, hint = f"is {state}", "see `stylequeue status`"
+        if state == "succeeded":
+            now, hint = "has succeeded", "see `stylequeue status`; to paint it again, submit it under a new id"
+        super().__init__(Code.JOB_OPEN, f"job {job_id!r} {now}: it cannot be {wanted}", hint)
+
+
+class EventsLost(StyleQueueError):
+    """Events behind the reader's position are no longer kept."""
+
+    def __init__(self, position: str) -> None:
+        super().__init__(
+            Code.EVENTS_LOST,
+            f"events right behind position {position} may have been trimmed away",
+            "read on from position '0', and ask the ledger for jobs you wait for; "
+            "STYLEQUEUE_DEPLOYMENT_EVENTS keeps more",
+        )
+
+
+class JobEnded(StyleQueueError):
+    """The job ended without a picture."""
+
+
+class JobFailed(JobEnded):
+    """The job ended `failed`; code, message and hint are those of its `failed` event."""
+
+
+class JobCancelled(JobEnded):
+    """The job ended `cancelled`."""
+
+
+class JobExpired(JobEnded):
+    """The job ended `expired`."""

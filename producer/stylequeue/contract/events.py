@@ -1,0 +1,224 @@
+"""What is told about a job: CloudEvents 1.0 in JSON.
+
+A job's life is `accepted`, `started` (once an attempt), `progress` (many), then exactly one of `succeeded`, `failed`,
+`cancelled`, `expired`; a replayed job begins a new run with `accepted`. `source` names the deployment, `subject` is the
+job's id. `id` is derived from what happened, so that a copy of an event carries the id of the event; `sequence` (the
+CloudEvents extension of that name) grows with every event of a job, so that a consumer can drop what is older than what
+it has.
+
+Readers ignore fields they do not know: a newer worker may tell more.
+"""
+
+from __future__ import annotations
+
+import uuid
+from typing import Annotated, Literal
+
+from pydantic import AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field, TypeAdapter
+
+from .errors import Cancelled as CancelledError
+from .errors import DeadlinePassed
+from .recipe import ResolvedRecipe
+
+NAMESPACE = uuid.UUID("6d1f2f0e-3c35-5c0c-9d1e-0f6a3f1f7f5b")
+
+
+_RECIPE: TypeAdapter[ResolvedRecipe] = TypeAdapter(ResolvedRecipe)
+
+
+def _as_far_as_known(recipe: object) -> object:
+    """A recipe that was told of, without what this version does not know. In jobs, that would be an error."""
+    return recipe if isinstance(recipe, BaseModel) else _RECIPE.validate_python(recipe, extra="ignore")
+
+
+class _Told(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+
+class EventData(_Told):
+    """What all events tell."""
+
+    labels: dict[str, str] = Field(default_factory=dict, description="The job's own.")
+    run: int = Field(0, description="Which life of the job, from 1; set by the ledger.")
+    attempt: int = Field(0, description="Which try within the run, from 1; 0: no worker has it; set by the ledger.")
+
+
+class AcceptedData(EventData):
+    """Of `Accepted`."""
+
+    queue: str
+
+
+class StartedData(EventData):
+    """Of `Started`."""
+
+    worker: str = Field(description="Name of the worker that took the job.")
+
+
+class ProgressData(EventData):
+    """Of `Progress`."""
+
+    number: int = Field(description="Counts the progress events of an attempt, from 1.")
+    stage: Literal["fetching", "painting", "storing"]
+    step: int = Field(0, description="Gradient evaluations done, over all scales.")
+    steps: int = Field(0, description="Gradient evaluations there will be.")
+    size_px: int = Field(0, description="Longest side being painted now.")
+    losses: dict[str, float] = Field(default_factory=dict, description="Un-weighted, by term.")
+    left_s: float | None = Field(None, description="Estimated seconds of painting left.")
+    preview: str | None = Field(None, description="Where the newest preview lies: s3://bucket/key.")
+
+
+class StoredPicture(_Told):
+    """A picture as it lies in the store."""
+
+    bucket: str
+    key: str
+    etag: str
+    sha256: str
+    width_px: int
+    height_px: int
+    size_bytes: int
+    content_type: str
+
+
+class PaintingReport(_Told):
+    """How a picture came about, and what can be said of it."""
+
+    network: str = Field(description="Which network painted.")
+    network_digest: str = Field(description="SHA-256 of its weights.")
+    precision: str = Field(description="Of the network's arithmetic: float32 or bfloat16.")
+    tiles: int = Field(description="Into how many tiles the picture was cut to fit into memory; 1: painted whole.")
+    steps: int = Field(description="Gradient evaluations done; 0 for the fast method.")
+    ended_by: Literal["steps", "time_budget", "stop_when", "minimum", "request"] = Field(
+        description="Why there were no more: all done; the recipe's time_budget_s or stop_when; L-BFGS found no way "
+        "down any more; somebody asked for the picture as it was."
+    )
+    losses: dict[str, float] = Field(description="Of the picture, un-weighted, by term; none for the fast method.")
+    style_distances: dict[str, float] = Field(
+        description="Un-weighted, by layer; their weighted sum is the style loss."
+    )
+    ssim: float = Field(description="Structural similarity of the lightness to the content's; 1: the content itself.")
+    timings_s: dict[str, float] = Field(description="Seconds by stage: fetch, paint, store; none for a reused picture.")
+    peak_memory_bytes: int = Field(description="Most that the painting process held at once, resident.")
+
+
+class SucceededData(EventData):
+    """Of `Succeeded`."""
+
+    output: StoredPicture
+    report_key: str | None = Field(None, description="Key of the contact sheet, in the output's bucket.")
+    fingerprint: str = Field(description="SHA-256 of all that determined the output's bytes.")
+    recipe: Annotated[ResolvedRecipe, BeforeValidator(_as_far_as_known)] = Field(
+        description="As run, every field filled."
+    )
+    engine_version: str
+    report: PaintingReport
+    reused: bool = Field(False, description="The picture was painted for another job of the same fingerprint.")
+    partial: bool = Field(False, description="Painting was stopped early and what there was kept.")
+
+
+class FailedData(EventData):
+    """Of `Failed`."""
+
+    code: str = Field(description="Stable; see the table of error codes.")
+    message: str
+    hint: str = ""
+
+
+class ExpiredData(FailedData):
+    """Code, message and hint as of an error."""
+
+    @classmethod
+    def late(cls, labels: dict[str, str]) -> ExpiredData:
+        """A deadline that passed."""
+        error = DeadlinePassed("the deadline passed before the picture was done")
+        return cls(labels=labels, code=error.code, message=error.message, hint=error.hint)
+
+
+class CancelledData(FailedData):
+    """Code, message and hint as of an error."""
+
+    @classmethod
+    def of(cls, labels: dict[str, str]) -> CancelledData:
+        """A job that is no longer wanted."""
+        error = CancelledError()
+        return cls(labels=labels, code=error.code, message=error.message, hint=error.hint)
+
+
+class _Event(_Told):
+    specversion: Literal["1.0"] = "1.0"
+    id: str
+    source: str
+    subject: str = Field(description="The job's id.")
+    time: AwareDatetime
+    datacontenttype: Literal["application/json"] = "application/json"
+    sequence: str = Field("", description="Ten digits; grows with every event of the job; set by the ledger.")
+
+
+class Accepted(_Event):
+    """The ledger has the job; nothing is lost from here on."""
+
+    type: Literal["io.stylequeue.job.accepted.v1"] = "io.stylequeue.job.accepted.v1"
+    data: AcceptedData
+
+
+class Started(_Event):
+    """A worker began an attempt."""
+
+    type: Literal["io.stylequeue.job.started.v1"] = "io.stylequeue.job.started.v1"
+    data: StartedData
+
+
+class Progress(_Event):
+    """How far the attempt is. On the job's own stream only."""
+
+    type: Literal["io.stylequeue.job.progress.v1"] = "io.stylequeue.job.progress.v1"
+    data: ProgressData
+
+
+class Succeeded(_Event):
+    """The picture lies in the store."""
+
+    type: Literal["io.stylequeue.job.succeeded.v1"] = "io.stylequeue.job.succeeded.v1"
+    data: SucceededData
+
+
+class Failed(_Event):
+    """The job ended without a picture."""
+
+    type: Literal["io.stylequeue.job.failed.v1"] = "io.stylequeue.job.failed.v1"
+    data: FailedData
+
+
+class Expired(_Event):
+    """The deadline passed before the picture was done."""
+
+    type: Literal["io.stylequeue.job.expired.v1"] = "io.stylequeue.job.expired.v1"
+    data: ExpiredData
+
+
+class Cancelled(_Event):
+    """Somebody no longer wanted the picture."""
+
+    type: Literal["io.stylequeue.job.cancelled.v1"] = "io.stylequeue.job.cancelled.v1"
+    data: CancelledData
+
+
+TerminalEvent = Succeeded | Failed | Cancelled | Expired
+AnyEvent = Accepted | Started | Progress | TerminalEvent
+EVENT: TypeAdapter[AnyEvent] = TypeAdapter(Annotated[AnyEvent, Field(discriminator="type")])
+"""Reads and describes any event."""
+
+
+def source_of(deployment: str) -> str:
+    """The CloudEvents `source` of a deployment."""
+    return f"/stylequeue/{deployment}"
+
+
+def event_id(*, job_id: str, run: int, event_type: str, attempt: int | None = None, number: str = "") -> str:
+    """The id of an event: uuid5 of what happened. Terminal events leave `attempt` out: a run ends once.
+
+    The ledger's scripts derive the same id (`ledger/common.lua`); this is for consumers who want to check.
+    """
+    what = "" if attempt is None else f"{attempt}/{number}"
+    return str(uuid.uuid5(NAMESPACE, f"{job_id}/{run}/{event_type}/{what}"))

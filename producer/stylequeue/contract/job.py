@@ -1,0 +1,176 @@
+"""What a job is, what its fields mean, how far they may go.
+
+`Job` is all that travels from a producer to a worker, as JSON: see `stylequeue schema job`. All models are frozen,
+and unknown fields are errors, so a misspelt option never passes silently.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from typing import Annotated, Final, Literal, Self
+
+import uuid_utils
+from pydantic import AwareDatetime, Field, field_validator, model_validator
+
+from .base import DEFAULT_QUEUE, ID_PATTERN, MAX_ID_CHARS, Contract, QueueName, canonical_json, parse
+from .errors import Code, InvalidJob
+from .objects import SIDE_SUFFIXES, SUFFIXES, Bucket, ImageFormat, ImageRef, check_output_key
+from .recipe import FastRecipe, OptimizeRecipe, Recipe, ResolvedFastRecipe, ResolvedOptimizeRecipe
+
+SCHEMA_VERSION: Final = 1
+"""Grows when a worker of the version before would misread a job. Workers are upgraded before producers."""
+
+TASK_NAME = "stylequeue.stylize"
+"""The Celery task that paints; a plain `send_task` names it."""
+
+MAX_JOB_BYTES = 32 * 1024
+"""Of a job as JSON. The broker is no place for data: pictures travel by S3 key."""
+MAX_STYLES = 8
+MAX_LABELS = 16
+MAX_LABEL_KEY_CHARS = 64
+MAX_LABEL_VALUE_CHARS = 256
+MIN_STYLE_WEIGHT, MAX_STYLE_WEIGHT = 0.001, 1000.0
+"""Of one style among several."""
+
+
+class Style(Contract):
+    """A style picture, how much it counts among several, and where."""
+
+    image: ImageRef
+    weight: float = Field(
+        1.0, ge=MIN_STYLE_WEIGHT, le=MAX_STYLE_WEIGHT, description="Relative to the other styles' weights."
+    )
+    mask: ImageRef | None = Field(
+        None,
+        description="A grey picture, white where the style applies, squeezed to the content's shape; left out: "
+        "everywhere. What no style applies to keeps the content's pixels.",
+    )
+
+
+class Output(Contract):
+    """Where the painted picture goes, and as what."""
+
+    bucket: Bucket = Field(description="Bucket; the worker must be allowed to write it.")
+    key: str | None = Field(
+        None,
+        description=f"Object key, ending neither in {' nor in '.join(SIDE_SUFFIXES)}; "
+        "left out: the job's id with the format's suffix.",
+    )
+    format: ImageFormat = "jpeg"
+    quality: int = Field(92, ge=1, le=100, description="Of JPEG and WebP; PNG has none.")
+    overwrite: bool = Field(False, description="Replace what lies under the key; else that is the error output_exists.")
+    report: bool = Field(False, description="Also store a contact sheet as <key>.report.png.")
+
+    @field_validator("key")
+    @classmethod
+    def _key(cls, key: str | None) -> str | None:
+        return key if key is None else check_output_key(key)
+
+
+def _new_id() -> str:
+    return str(uuid_utils.uuid7())
+
+
+class Job(Contract):
+    """One request: paint this content in these styles by this recipe, and put the picture there. Immutable."""
+
+    id: str = Field(
+        default_factory=_new_id,
+        pattern=ID_PATTERN,
+        max_length=MAX_ID_CHARS,
+        description="Names this job for ever; the same id with the same content is the same job. Left out: a UUIDv7.",
+    )
+    schema_version: Literal[1] = SCHEMA_VERSION
+    content: ImageRef
+    styles: tuple[Style, ...] = Field(min_length=1, max_length=MAX_STYLES)
+    output: Output
+    recipe: Recipe = Field(default_factory=OptimizeRecipe)
+    queue: QueueName | None = Field(None, description="Left out: fast for the fast method, else paint.")
+    deadline: AwareDatetime | None = Field(
+        None,
+        description="No picture is wanted after it: the job expires. At most 30 days ahead: the client refuses one "
+        "further off, the ledger brings it to that.",
+    )
+    labels: dict[
+        Annotated[str, Field(min_length=1, max_length=MAX_LABEL_KEY_CHARS)],
+        Annotated[str, Field(max_length=MAX_LABEL_VALUE_CHARS)],
+    ] = Field(default_factory=dict, max_length=MAX_LABELS, description="Passed through to every event.")
+
+    @model_validator(mode="after")
+    def _fits_a_message(self) -> Self:
+        if (size_bytes := len(self.canonical_json().encode())) > MAX_JOB_BYTES:
+            raise ValueError(f"the job takes {size_bytes} bytes as JSON, at most {MAX_JOB_BYTES} are allowed")
+        return self
+
+    @model_validator(mode="after")
+    def _lies_beside_no_other(self) -> Self:
+        check_output_key(self.output_key)
+        return self
+
+    def canonical_json(self) -> str:
+        """The job as JSON, the same text for the same job."""
+        return canonical_json(self.model_dump(mode="json", exclude_none=True))
+
+    @property
+    def queue_name(self) -> QueueName:
+        """The queue the job is sent to."""
+        return self.queue or ("fast" if isinstance(self.recipe, FastRecipe) else DEFAULT_QUEUE)
+
+    @property
+    def init_image(self) -> ImageRef | None:
+        """What is painted over, where that is a picture of its own."""
+        return getattr(self.recipe, "init_image", None)
+
+    @property
+    def output_key(self) -> str:
+        """The key the picture is stored under."""
+        return self.output.key or self.id + SUFFIXES[self.output.format]
+
+
+def parse_job(data: object, *, default_id: str) -> Job:
+    """A job as it came off the queue. One without an id, or with null for one, takes `default_id` (its task id).
+
+    Raises InvalidJob with code `invalid_job`, or `schema_too_new` where a newer producer wrote it.
+    """
+    if not isinstance(data, Mapping):
+        raise InvalidJob("job: not a JSON object", "send kwargs={'job': {...}}")
+    version = data.get("schema_version", SCHEMA_VERSION)
+    if isinstance(version, int) and version > SCHEMA_VERSION:
+        raise InvalidJob(
+            f"schema_version {version} is newer than this worker's {SCHEMA_VERSION}",
+            "upgrade the workers before the producers",
+            Code.SCHEMA_TOO_NEW,
+        )
+    return parse(Job, {**data, "id": default_id if data.get("id") is None else data["id"]})
+
+
+def fingerprint(
+    *,
+    content_version: str,
+    init_version: str | None = None,
+    style_versions: tuple[str, ...],
+    style_weights: tuple[float, ...],
+    mask_versions: tuple[str | None, ...] = (),
+    recipe: ResolvedOptimizeRecipe | ResolvedFastRecipe,
+    output: Output,
+    network_digest: str,
+    engine_version: str,
+) -> str:
+    """SHA-256 (hex) of everything that determines the output's bytes.
+
+    Versions are ETags or version ids of the pictures, `init_version` that of the recipe's `init_image`,
+    `mask_versions` those of the styles' masks, if any has one; weights are taken relative to their sum.
+    """
+    total = sum(style_weights)
+    parts = {
+        "content": content_version,
+        "styles": [[v, round(w / total, 9)] for v, w in zip(style_versions, style_weights, strict=True)],
+        "masks": list(mask_versions),
+        "init": init_version,
+        "recipe": recipe.model_dump(mode="json", exclude={"init_image"}),
+        "output": output.model_dump(mode="json", include={"format", "quality"}),
+        "network": network_digest,
+        "engine": engine_version,
+    }
+    return hashlib.sha256(canonical_json(parts).encode()).hexdigest()

@@ -1,0 +1,277 @@
+"""How to paint: recipes, presets, and what a field left out comes to.
+
+A recipe field left out is `None`; `resolve()` fills it from the preset, and the resolved recipe is what is hashed, run
+and reported.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, model_validator
+
+from .base import Contract
+from .objects import ImageRef
+
+MIN_SIDE_PX = 16
+"""Of any picture, in or out: the deepest style layer sees a sixteenth of a side."""
+MAX_SIZE_PX = 4096
+"""Of the longest output side: even in tiles, a painting of this size needs some 7 GB."""
+MAX_STEPS = 10_000
+"""Gradient evaluations of one job."""
+MAX_WEIGHT = 1e9
+"""Of a loss term; far beyond what any published recipe uses."""
+MAX_LAYER_WEIGHT = 1000.0
+"""Of one layer among several."""
+MAX_TIME_BUDGET_S = 7 * 24 * 3600.0
+
+NetworkName = Literal["auto", "vgg19", "vgg16"]
+OptimizerName = Literal["adam", "lbfgs", "swift"]
+"""`swift`: Adam by the frequency, its rate falling to the end: the fewest steps to the same loss."""
+PresetName = Literal["painterly", "tf-tutorial", "tf-keras-2018", "gatys-2016"]
+InitName = Literal["content", "noise", "style", "image"]
+PoolingName = Literal["max", "average"]
+ColoursName = Literal["style", "luminance", "match"]
+
+SizePx = Annotated[
+    int,
+    Field(ge=MIN_SIDE_PX, le=MAX_SIZE_PX, description="Longest side of the output in pixels; the content is scaled."),
+]
+Strength = Annotated[
+    float, Field(ge=0, le=1, description="0: the content; 1: almost only style; the same at any size.")
+]
+Colours = Annotated[
+    ColoursName,
+    Field(
+        description="style: whatever the styles bring; luminance: the content's own, only lightness is painted; "
+        "match: the styles' colours are moved to the content's before painting."
+    ),
+]
+Weight = Annotated[float, Field(ge=0, le=MAX_WEIGHT)]
+Layer = Annotated[str, Field(pattern=r"^block([12]_conv[12]|[345]_conv[1-4])$")]
+Layers = Annotated[
+    dict[Layer, Annotated[float, Field(gt=0, le=MAX_LAYER_WEIGHT)]],
+    Field(min_length=1, max_length=16, description="Convolutions by their Keras names, each with its weight."),
+]
+StyleScale = Annotated[
+    float,
+    Field(
+        ge=0.25,
+        le=4,
+        description=f"Longest side of the style picture over the output's, up to {MAX_SIZE_PX} px: stroke size.",
+    ),
+]
+TimeBudget = Annotated[float, Field(gt=0, le=MAX_TIME_BUDGET_S)]
+StopWhen = Annotated[float, Field(gt=0, lt=1)]
+
+
+class FastRecipe(Contract):
+    """One pass of a feed-forward network: seconds, any style, less depth than `optimize`."""
+
+    method: Literal["fast"] = "fast"
+    size: SizePx | None = None
+    strength: Strength | None = None
+    colours: Colours | None = None
+
+
+class OptimizeRecipe(Contract):
+    """Gradient descent on the picture itself: minutes, the best pictures."""
+
+    method: Literal["optimize"] = "optimize"
+    preset: PresetName = Field("painterly", description="Where every field left out comes from.")
+    size: SizePx | None = None
+    strength: Strength | None = None
+    colours: Colours | None = None
+    init: InitName | None = Field(None, description="What is painted over; style: the first one.")
+    init_image: ImageRef | None = Field(None, description="With init 'image': squeezed to the content's shape.")
+    seed: int | None = Field(None, ge=0, lt=2**32, description="Of the noise. Same seed, same machine: same bytes.")
+    network: NetworkName | None = Field(None, description="auto: vgg19 if the worker has it, else vgg16.")
+    pooling: PoolingName | None = None
+    content_layers: Layers | None = None
+    style_layers: Layers | None = None
+    style_scale: StyleScale | None = None
+    optimizer: OptimizerName | None = None
+    steps: int | None = Field(None, ge=1, le=MAX_STEPS, description="Gradient evaluations, over all scales together.")
+    content_weight: Weight | None = Field(None, description="Set by strength unless given.")
+    style_weight: Weight | None = None
+    variation_weight: Weight | None = None
+    time_budget_s: TimeBudget | None = Field(
+        None, description="Seconds of painting after which the picture is taken as it is; not a failure, not partial."
+    )
+    stop_when: StopWhen | None = Field(
+        None, description="A scale ends once the loss fell by less than this share over its last 24 evaluations."
+    )
+
+    @model_validator(mode="after")
+    def _one_start(self) -> Self:
+        if (self.init == "image") != (self.init_image is not None):
+            raise ValueError("init 'image' and init_image belong together: give both or neither")
+        return self
+
+    @model_validator(mode="after")
+    def _layers_of_the_network(self) -> Self:
+        if self.network == "vgg16":
+            layers = {**(self.content_layers or {}), **(self.style_layers or {})}
+            if missing := sorted(layer for layer in layers if layer.endswith("conv4")):
+                raise ValueError(f"vgg16 has no {', '.join(missing)}: vgg19 does")
+        return self
+
+    @model_validator(mode="after")
+    def _one_balance(self) -> Self:
+        if self.strength is None:
+            return self
+        if PRESETS[self.preset].strength is None:
+            raise ValueError(f"preset {self.preset!r} reproduces a published recipe and takes no strength")
+        if self.content_weight is not None:
+            raise ValueError("strength and content_weight set the same thing: give one of them")
+        return self
+
+
+Recipe = Annotated[OptimizeRecipe | FastRecipe, Field(discriminator="method")]
+
+
+class ResolvedFastRecipe(FastRecipe):
+    """A `FastRecipe` with every field filled."""
+
+    size: SizePx
+    strength: Strength
+    colours: Colours
+
+
+class ResolvedOptimizeRecipe(OptimizeRecipe):
+    """An `OptimizeRecipe` with every field filled.
+
+    `strength` is None where the weights were given instead, `time_budget_s` and `stop_when` where there is none.
+    """
+
+    size: SizePx
+    colours: Colours
+    init: InitName
+    seed: int = Field(ge=0, lt=2**32)
+    network: NetworkName
+    pooling: PoolingName
+    content_layers: Layers
+    style_layers: Layers
+    style_scale: StyleScale
+    optimizer: OptimizerName
+    steps: int = Field(ge=0, le=MAX_STEPS)
+    content_weight: Weight
+    style_weight: Weight
+    variation_weight: Weight
+
+    @model_validator(mode="after")
+    def _one_balance(self) -> Self:
+        return self
+
+
+ResolvedRecipe = Annotated[ResolvedOptimizeRecipe | ResolvedFastRecipe, Field(discriminator="method")]
+
+FAST_DEFAULTS = ResolvedFastRecipe(size=512, strength=1.0, colours="style")
+
+
+def content_weight_of(strength: float) -> float:
+    """Content weight of the `painterly` preset for a strength in (0, 1]: falls monotonically, 0.16 at 0.5.
+
+    From 15 on, a picture is hardly changed; at 0.01 only its large shapes are left.
+    """
+    return 0.15 * (1 - strength) / strength + 0.01
+
+
+_STYLE_LAYERS = [f"block{block}_conv1" for block in range(1, 6)]
+_ALIKE = dict.fromkeys(_STYLE_LAYERS, 1 / len(_STYLE_LAYERS))
+
+PRESETS: dict[PresetName, ResolvedOptimizeRecipe] = {
+    "painterly": ResolvedOptimizeRecipe(
+        preset="painterly",
+        size=512,
+        strength=0.5,
+        colours="style",
+        init="content",
+        seed=0,
+        network="auto",
+        content_layers={"block4_conv2": 1.0},
+        style_layers=dict(zip(_STYLE_LAYERS, (0.3, 0.25, 0.2, 0.15, 0.1), strict=True)),
+        pooling="max",
+        style_scale=1.0,
+        optimizer="adam",
+        steps=140,
+        content_weight=content_weight_of(0.5),
+        style_weight=1.0,
+        variation_weight=0.5,
+    ),
+    # TensorFlow documentation, "Neural style transfer" (2019).
+    "tf-tutorial": ResolvedOptimizeRecipe(
+        preset="tf-tutorial",
+        size=512,
+        strength=None,
+        colours="style",
+        init="content",
+        seed=0,
+        network="auto",
+        content_layers={"block5_conv2": 1.0},
+        style_layers=_ALIKE,
+        pooling="max",
+        style_scale=1.0,
+        optimizer="adam",
+        steps=1000,
+        content_weight=1e4,
+        style_weight=1e-2,
+        variation_weight=30.0,
+    ),
+    # Raymond Yuan, "Neural style transfer: creating art with deep learning using tf.keras and eager execution" (2018).
+    "tf-keras-2018": ResolvedOptimizeRecipe(
+        preset="tf-keras-2018",
+        size=512,
+        strength=None,
+        colours="style",
+        init="content",
+        seed=0,
+        network="auto",
+        content_layers={"block5_conv2": 1.0},
+        style_layers=_ALIKE,
+        pooling="max",
+        style_scale=1.0,
+        optimizer="adam",
+        steps=1000,
+        content_weight=1e3,
+        style_weight=1e-2,
+        variation_weight=0.0,
+    ),
+    # Gatys, Ecker and Bethge, "Image style transfer using convolutional neural networks" (CVPR 2016).
+    "gatys-2016": ResolvedOptimizeRecipe(
+        preset="gatys-2016",
+        size=512,
+        strength=None,
+        colours="style",
+        init="noise",
+        seed=0,
+        network="auto",
+        content_layers={"block4_conv2": 1.0},
+        style_layers=_ALIKE,
+        pooling="average",
+        style_scale=1.0,
+        optimizer="lbfgs",
+        steps=500,
+        content_weight=1e-3,
+        style_weight=1.0,
+        variation_weight=0.0,
+    ),
+}
+
+
+def resolve(recipe: OptimizeRecipe | FastRecipe) -> ResolvedOptimizeRecipe | ResolvedFastRecipe:
+    """`recipe` with every field that was left out filled from its preset.
+
+    Strength becomes a content weight here; strength 0 is the content itself and takes no steps.
+    """
+    given = {name: value for name in recipe.model_fields_set if (value := getattr(recipe, name)) is not None}
+    if isinstance(recipe, FastRecipe):
+        return FAST_DEFAULTS.model_copy(update=given)
+    preset = PRESETS[recipe.preset]
+    strength = None if recipe.content_weight is not None else given.get("strength", preset.strength)
+    filled = {**given, "strength": strength}
+    if strength == 0:
+        filled["steps"] = 0
+    elif strength is not None:
+        filled["content_weight"] = content_weight_of(strength)
+    return preset.model_copy(update=filled)

@@ -1,0 +1,394 @@
+"""The client where no worker is: what it promises, also while Redis or the store fails."""
+
+from __future__ import annotations
+
+import json
+import socket
+import threading
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import stylequeue
+from stylequeue.client import StyleQueue
+from stylequeue.contract.errors import (
+    Code,
+    InvalidJob,
+    JobCancelled,
+    JobConflict,
+    JobNotFound,
+    JobOpen,
+    QueueFull,
+    StyleQueueError,
+    Unavailable,
+)
+from stylequeue.contract.events import FailedData, StoredPicture, SucceededData
+from stylequeue.contract.job import TASK_NAME, Job
+from stylequeue.contract.recipe import resolve
+from stylequeue.ledger.moves import script
+from stylequeue.local import Stack
+from stylequeue.local.server import HOST
+from stylequeue.settings import Settings
+from tests.support.jobs import NO_REPORT, make_job
+from tests.support.proxy import Proxy
+
+# Celery's own way to store results.
+pytestmark = pytest.mark.filterwarnings("ignore:Call to deprecated setex:DeprecationWarning")
+
+REFUSAL = b"-OOM command not allowed when used memory > 'maxmemory'.\r\n"
+OFTEN = 20
+"""More often than anybody tries."""
+FAR = timedelta(days=31)
+
+
+@pytest.fixture
+def queue(settings: Settings) -> Iterator[StyleQueue]:
+    with StyleQueue(settings) as queue:
+        yield queue
+
+
+@pytest.fixture
+def proxy(stack: Stack) -> Iterator[Proxy]:
+    with Proxy(HOST, stack.valkey.port) as proxy:
+        yield proxy
+
+
+@pytest.fixture
+def redis_timeout_s() -> float:
+    return 1
+
+
+@pytest.fixture
+def behind(stack: Stack, settings: Settings, proxy: Proxy, redis_timeout_s: float) -> Iterator[StyleQueue]:
+    """A client that meets what the proxy does."""
+    url = settings.redis_url.get_secret_value().replace(f":{stack.valkey.port}/", f":{proxy.port}/")
+    there = {"redis_url": url, "redis_timeout_s": redis_timeout_s}
+    with StyleQueue(Settings(**{**settings.model_dump(), **there})) as queue:
+        yield queue
+
+
+def tasks(queue: StyleQueue, name: str = "paint") -> list[str]:
+    """Task ids of the messages on a list."""
+    messages: Any = queue.ledger.redis.lrange(name, 0, -1)
+    return [json.loads(message)["headers"]["id"] for message in messages]
+
+
+def refuse(queue: StyleQueue, task_id: str, *, came_from: str = "paint") -> None:
+    """As a worker does with a message that holds no job."""
+    data = FailedData(code=Code.INVALID_JOB, message="no job")
+    message = json.dumps({"args": [], "kwargs": {"job": {"brush": "new"}}})
+    queue.ledger.refuse(task_id, queue=came_from, message=message, data=data)
+
+
+def paint(queue: StyleQueue, job: Job, body: bytes = b"picture") -> SucceededData:
+    """As a worker does with a job, without painting."""
+    queue.ledger.accept([job])
+    claim = queue.ledger.claim(job, task_id=job.id, worker="tester")
+    bucket, key = job.output.bucket, job.output_key
+    written = queue.store.write(bucket, key, body, content_type="image/jpeg", overwrite=True)
+    for side in (".json", ".report.png"):
+        queue.store.write(bucket, key + side, b"beside", content_type="text/plain", overwrite=True)
+    data = SucceededData(
+        output=StoredPicture(
+            bucket=bucket,
+            key=key,
+            etag=written.etag,
+            sha256="",
+            width_px=1,
+            height_px=1,
+            size_bytes=len(body),
+            content_type="image/jpeg",
+        ),
+        report_key=f"{key}.report.png",
+        fingerprint="f",
+        recipe=resolve(job.recipe),
+        engine_version="1",
+        report=NO_REPORT,
+    )
+    queue.ledger.finish(job.id, fence=claim.record.fence, data=data)
+    return data
+
+
+def lying_there(queue: StyleQueue, job: Job) -> list[bool]:
+    sides = ("", ".json", ".report.png")
+    return [queue.store.exists(job.output.bucket, job.output_key + side) for side in sides]
+
+
+# What is refused
+
+
+def test_each_refused_job_has_its_error(settings: Settings) -> None:
+    with StyleQueue(settings.model_copy(update={"max_open_jobs": 2})) as queue:
+        known, late, new, too_many = make_job(), make_job(deadline=datetime.now(UTC) + FAR), make_job(), make_job()
+        queue.submit(known)
+        other = make_job(id=known.id, labels={"other": "content"})
+        with pytest.raises(InvalidJob) as caught:
+            queue.submit_many([late, other, new, too_many])
+        assert {job_id: type(error) for job_id, error in caught.value.refused.items()} == {
+            late.id: InvalidJob,
+            other.id: JobConflict,
+            too_many.id: QueueFull,
+        }
+        assert set(tasks(queue)) == {known.id, new.id}
+        assert queue.status(new.id).state == "queued"
+        with pytest.raises(JobNotFound):
+            queue.status(late.id)
+
+
+def test_a_deadline_too_far_ahead_is_refused(queue: StyleQueue) -> None:
+    with pytest.raises(InvalidJob, match="deadline: more than 30 days ahead"):
+        queue.submit(make_job(deadline=datetime.now(UTC) + FAR))
+    at_most = make_job(deadline=datetime.now(UTC) + timedelta(days=30))
+    assert queue.submit(at_most) == at_most.id
+
+
+def test_a_job_that_succeeded_is_not_run_again(queue: StyleQueue) -> None:
+    job = make_job()
+    paint(queue, job)
+    queue._app.backend.mark_as_done(job.id, "result")
+    with pytest.raises(JobOpen, match="has succeeded"):
+        queue.retry(job.id)
+    assert queue._app.AsyncResult(job.id).get(timeout=1) == "result"
+
+
+# Pictures
+
+
+def test_a_picture_comes_by_what_wait_returns_or_by_the_job(queue: StyleQueue, tmp_path: Path) -> None:
+    job = make_job()
+    paint(queue, job)
+    queue.download(queue.wait(job.id, timeout_s=1).output, tmp_path / "waited")
+    queue.download(job.id, str(tmp_path / "asked"))
+    assert (tmp_path / "waited").read_bytes() == (tmp_path / "asked").read_bytes() == b"picture"
+
+
+def test_a_job_without_a_picture_says_why(queue: StyleQueue, tmp_path: Path) -> None:
+    job = make_job()
+    queue.submit(job)
+    with pytest.raises(JobOpen, match="it cannot be downloaded"):
+        queue.download(job.id, tmp_path / "picture")
+    queue.cancel(job.id)
+    with pytest.raises(JobCancelled):
+        queue.download(job.id, tmp_path / "picture")
+    assert not list(tmp_path.iterdir())
+
+
+def test_deleting_takes_the_picture_and_what_lies_beside_it(queue: StyleQueue) -> None:
+    job = make_job()
+    paint(queue, job)
+    assert all(lying_there(queue, job))
+    queue.delete(job.id)
+    assert not any(lying_there(queue, job))
+
+
+def test_deleting_leaves_what_another_job_put_in_its_place(queue: StyleQueue, tmp_path: Path) -> None:
+    first = make_job()
+    where = {"bucket": "results", "key": first.output_key, "overwrite": True}
+    second = make_job(output=where)
+    paint(queue, first)
+    paint(queue, second, b"another")
+    queue.delete(first.id)
+    assert all(lying_there(queue, first))
+    queue.download(second.id, tmp_path / "picture")
+    assert (tmp_path / "picture").read_bytes() == b"another"
+    with pytest.raises(JobNotFound):
+        queue.status(first.id)
+
+
+def test_deleting_a_job_whose_picture_is_gone(queue: StyleQueue) -> None:
+    job = make_job()
+    paint(queue, job)
+    queue.store.delete("results", [job.output_key])
+    queue.delete(job.id)
+    with pytest.raises(JobNotFound):
+        queue.status(job.id)
+
+
+# Cancelling
+
+
+@pytest.mark.parametrize("attempts", [0, 1])
+def test_cancelling_needs_no_store(settings: Settings, attempts: int) -> None:
+    with socket.create_server((HOST, 0)) as silent:
+        address = f"http://{HOST}:{silent.getsockname()[1]}"
+        slow = {"s3_endpoint_url": address, "s3_read_timeout_s": 0.2, "s3_attempts": 1}
+        with StyleQueue(settings.model_copy(update=slow)) as queue:
+            job = make_job()
+            queue.submit(job)
+            if attempts:
+                record = queue.ledger.claim(job, task_id=job.id, worker="tester").record
+                queue.ledger.put_back(record, error="came to harm")
+            assert queue.cancel(job.id) == "cancelled"
+            with pytest.raises(JobCancelled):
+                queue._app.AsyncResult(job.id).get(timeout=1)
+            # A keeper has yet to take away what an attempt left.
+            assert queue.ledger.redis.zcard("stylequeue:untold") == attempts
+        silent.setblocking(False)
+        with pytest.raises(BlockingIOError):
+            silent.accept()
+
+
+def test_a_producer_listens_to_nothing_that_it_sends(settings: Settings) -> None:
+    """Else it would hold more and more, as long as it runs."""
+    with StyleQueue(settings) as queue:
+
+        def listeners() -> int:
+            return len(queue.ledger.redis.client_list(_type="pubsub"))
+
+        before = listeners()
+        queue.submit_many([make_job(), make_job()])
+        assert listeners() == before
+
+
+# Dead letters
+
+
+@pytest.mark.parametrize("came_from", ["bulk", "somewhere"])
+def test_a_refused_message_is_sent_again_and_stays_a_letter_until_a_worker_has_it(
+    queue: StyleQueue, came_from: str
+) -> None:
+    refuse(queue, "sent-by-celery", came_from=came_from)
+    queue.replay("sent-by-celery")
+    assert tasks(queue, "bulk" if came_from == "bulk" else "paint") == ["sent-by-celery"]
+    # The worker is as old as before.
+    refuse(queue, "sent-by-celery", came_from=came_from)
+    [letter] = queue.dead_letters()
+    assert letter.id == "sent-by-celery"
+    # Now it is one that knows the message as a job.
+    queue.replay("sent-by-celery")
+    job = make_job(id="sent-by-celery")
+    assert queue.ledger.claim(job, task_id=job.id, worker="tester").verdict == "yours"
+    assert queue.dead_letters() == []
+
+
+@pytest.mark.parametrize("trouble", [REFUSAL, b""], ids=["refused", "cut off"])
+@pytest.mark.parametrize("task", [True, False])
+def test_a_letter_that_redis_does_not_take_stays_a_letter(
+    queue: StyleQueue, behind: StyleQueue, proxy: Proxy, trouble: bytes, task: bool
+) -> None:
+    if task:
+        letter_id = "sent-by-celery"
+        refuse(queue, letter_id)
+    else:
+        letter_id = queue.ledger.bury(queue="somewhere", raw="{torn", code="message_malformed", reason="not JSON")
+    for _ in range(OFTEN):
+        proxy.answer_once(b"lpush", trouble)
+    with pytest.raises(Unavailable):
+        behind.replay(letter_id)
+    assert [letter.id for letter in queue.dead_letters()] == [letter_id]
+    proxy.heal()
+    behind.replay(letter_id)
+    messages: Any = queue.ledger.redis.lrange("paint", 0, -1)
+    [message] = messages
+    assert (TASK_NAME in message) if task else (message == "{torn")
+
+
+# Running again
+
+
+@pytest.mark.parametrize("trouble", [REFUSAL, b""], ids=["refused", "cut off"])
+@pytest.mark.parametrize("command", [b"celery-task-meta", b"lpush"])
+def test_a_retry_that_broke_off_can_be_tried_again(
+    queue: StyleQueue, behind: StyleQueue, proxy: Proxy, command: bytes, trouble: bytes
+) -> None:
+    job = make_job()
+    queue.submit(job)
+    queue.cancel(job.id)
+    queue.ledger.redis.delete("paint")
+    for _ in range(OFTEN):
+        proxy.answer_once(command, trouble)
+    with pytest.raises(Unavailable):
+        behind.retry(job.id)
+    proxy.heal()
+    behind.retry(job.id)
+    record = queue.status(job.id)
+    assert (record.state, record.run) == ("queued", 2)
+    assert set(tasks(queue)) == {job.id}
+    assert queue._app.AsyncResult(job.id).state == "PENDING"
+
+
+def test_a_retry_whose_answer_was_lost_has_happened(queue: StyleQueue, behind: StyleQueue, proxy: Proxy) -> None:
+    job = make_job()
+    queue.submit(job)
+    queue.cancel(job.id)
+    sha = str(queue.ledger.redis.script_load(script("replay"))).encode()
+    held = proxy.hold_answer(sha)
+    thread = threading.Thread(target=behind.retry, args=(job.id,))
+    thread.start()
+    held.wait(5)
+    held.drop()
+    thread.join(10)
+    assert queue.status(job.id).run == 2
+    assert set(tasks(queue)) == {job.id}
+
+
+# Where Redis does not answer
+
+CALLS: dict[str, Callable[[StyleQueue], object]] = {
+    "submit": lambda queue: queue.submit(make_job()),
+    "status": lambda queue: queue.status("j"),
+    "watch": lambda queue: next(queue.watch("j")),
+    "wait": lambda queue: queue.wait("j"),
+    "download": lambda queue: queue.download("j", "nowhere"),
+    "cancel": lambda queue: queue.cancel("j"),
+    "retry": lambda queue: queue.retry("j"),
+    "delete": lambda queue: queue.delete("j"),
+    "dead_letters": lambda queue: queue.dead_letters(),
+    "replay": lambda queue: queue.replay("j"),
+    "drop": lambda queue: queue.drop("j"),
+    "events": lambda queue: next(queue.events()),
+    "workers": lambda queue: queue.workers(wait_s=0.1),
+}
+
+
+def test_every_method_is_among_the_calls() -> None:
+    methods = {name for name, value in vars(StyleQueue).items() if callable(value) and not name.startswith("_")}
+    assert methods - {"close", "submit_many"} == set(CALLS)
+
+
+@pytest.mark.parametrize("name", CALLS)
+def test_every_method_says_so_where_redis_is_away(behind: StyleQueue, proxy: Proxy, name: str) -> None:
+    proxy.refuse()
+    with pytest.raises(Unavailable) as caught:
+        CALLS[name](behind)
+    assert caught.value.code == Code.BROKER_UNAVAILABLE
+
+
+@pytest.mark.parametrize("redis_timeout_s", [0.2])
+@pytest.mark.parametrize("name", ["submit", "cancel", "workers"])
+def test_every_method_gives_up_where_redis_is_silent(behind: StyleQueue, proxy: Proxy, name: str) -> None:
+    proxy.half_open()
+    with pytest.raises(Unavailable):
+        CALLS[name](behind)
+
+
+@pytest.mark.parametrize(("name", "command"), [("submit", b"lpush"), ("workers", b"pidbox")])
+@pytest.mark.parametrize("trouble", [REFUSAL, b""], ids=["refused", "cut off"])
+def test_what_celery_raises_is_translated(
+    behind: StyleQueue, proxy: Proxy, name: str, command: bytes, trouble: bytes
+) -> None:
+    for _ in range(OFTEN):
+        proxy.answer_once(command, trouble)
+    with pytest.raises(Unavailable) as caught:
+        CALLS[name](behind)
+    assert caught.value.hint
+
+
+# Names
+
+
+def test_what_users_match_on_has_a_public_name(queue: StyleQueue) -> None:
+    job = make_job()
+    queue.submit(job)
+    queue.cancel(job.id)
+    assert isinstance(queue.status(job.id), stylequeue.Record)
+    first, last = queue.watch(job.id, timeout_s=1)
+    assert isinstance(first, stylequeue.Accepted)
+    assert isinstance(last, stylequeue.Cancelled)
+    refuse(queue, "letter")
+    assert [type(letter) for letter in queue.dead_letters()] == [stylequeue.DeadLetter]
+    for name in ("JobOpen", "EventsLost", "InvalidJob"):
+        assert issubclass(getattr(stylequeue, name), StyleQueueError)

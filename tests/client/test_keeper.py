@@ -1,0 +1,150 @@
+"""The keeper's comparison of ledger and broker."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from stylequeue.broker.messages import send
+from stylequeue.client import StyleQueue
+from stylequeue.contract.errors import Unavailable
+from stylequeue.contract.job import Job
+from stylequeue.keeper import Keeper
+from stylequeue.local import Stack
+from stylequeue.local.server import HOST
+from stylequeue.settings import Settings
+from tests.support.jobs import make_job
+from tests.support.processes import wait_for
+from tests.support.proxy import Proxy
+
+WAIT_S = 20
+
+
+@pytest.fixture
+def queue(settings: Settings) -> Iterator[StyleQueue]:
+    with StyleQueue(settings) as queue:
+        yield queue
+
+
+@pytest.fixture
+def keeper(queue: StyleQueue) -> Keeper:
+    return Keeper(queue.settings)
+
+
+def waiting(queue: StyleQueue) -> list[str]:
+    """Task ids of the messages that wait for a worker."""
+    messages: Any = queue.ledger.redis.lrange("paint", 0, -1)
+    return sorted(json.loads(message)["headers"]["id"] for message in messages)
+
+
+def deliver(queue: StyleQueue, *, delivered_s_ago: float = 0) -> None:
+    """A worker takes the next message, as kombu does."""
+    redis: Any = queue.ledger.redis
+    raw = redis.rpop("paint")
+    tag = json.loads(raw)["properties"]["delivery_tag"]
+    redis.hset("unacked", tag, json.dumps([json.loads(raw), "paint", "paint"]))
+    redis.zadd("unacked_index", {tag: time.time() - delivered_s_ago})
+
+
+def submitted(queue: StyleQueue) -> Job:
+    job = make_job()
+    queue.submit(job)
+    return job
+
+
+def look_twice(keeper: Keeper, *, thoroughly: bool) -> None:
+    """What is absent once may be on its way."""
+    for _ in range(2):
+        keeper.reconcile(thoroughly=thoroughly)
+
+
+@pytest.mark.parametrize("thoroughly", [False, True])
+def test_nothing_is_sent_twice(queue: StyleQueue, keeper: Keeper, thoroughly: bool) -> None:
+    jobs = [submitted(queue) for _ in range(3)]
+    deliver(queue)
+    look_twice(keeper, thoroughly=thoroughly)
+    assert waiting(queue) == sorted(job.id for job in jobs[1:])
+
+
+@pytest.mark.parametrize("thoroughly", [False, True])
+def test_a_lost_message_is_sent_again(queue: StyleQueue, keeper: Keeper, thoroughly: bool) -> None:
+    lost, other = submitted(queue), submitted(queue)
+    queue.ledger.redis.rpop("paint")
+    keeper.reconcile(thoroughly=thoroughly)
+    assert waiting(queue) == [other.id]
+    keeper.reconcile(thoroughly=thoroughly)
+    assert waiting(queue) == sorted([lost.id, other.id])
+
+
+def test_what_dead_workers_had_makes_up_for_nothing(queue: StyleQueue, keeper: Keeper) -> None:
+    """Their messages lie with the broker for hours."""
+    for _ in range(3):
+        job = submitted(queue)
+        deliver(queue)
+        queue.ledger.claim(job, task_id=job.id, worker="dead")
+    lost = submitted(queue)
+    queue.ledger.redis.rpop("paint")
+    look_twice(keeper, thoroughly=False)
+    assert waiting(queue) == [lost.id]
+
+
+@pytest.mark.parametrize(("delivered_s_ago", "sent_again"), [(10, False), (1000, True)])
+def test_a_worker_that_died_before_it_claimed_the_job(
+    queue: StyleQueue, keeper: Keeper, delivered_s_ago: float, sent_again: bool
+) -> None:
+    job = submitted(queue)
+    deliver(queue, delivered_s_ago=delivered_s_ago)
+    look_twice(keeper, thoroughly=False)
+    assert waiting(queue) == ([job.id] if sent_again else [])
+
+
+def test_an_earlier_delivery_of_a_job_that_was_put_back(queue: StyleQueue, keeper: Keeper) -> None:
+    job = submitted(queue)
+    deliver(queue, delivered_s_ago=1000)
+    record = queue.ledger.claim(job, task_id=job.id, worker="dead").record
+    queue.ledger.put_back(record, error="came to harm")
+    keeper.round()
+    assert waiting(queue) == [job.id]
+    queue.ledger.redis.rpop("paint")
+    look_twice(keeper, thoroughly=False)
+    assert waiting(queue) == [job.id]
+
+
+def test_a_message_more_than_jobs_hides_a_lost_one_from_a_glance_only(queue: StyleQueue, keeper: Keeper) -> None:
+    lost, other = submitted(queue), submitted(queue)
+    queue.ledger.redis.rpop("paint")
+    send(queue._app, other)
+    look_twice(keeper, thoroughly=False)
+    assert lost.id not in waiting(queue)
+    look_twice(keeper, thoroughly=True)
+    assert lost.id in waiting(queue)
+
+
+def test_who_could_not_be_heard_of_has_another_lease(stack: Stack, settings: Settings) -> None:
+    """Redis was away, and with it every heartbeat: their jobs are not taken from workers that live."""
+    url = settings.redis_url.get_secret_value()
+    with Proxy(HOST, stack.valkey.port) as proxy, StyleQueue(settings) as queue:
+        through = url.replace(f":{stack.valkey.port}/", f":{proxy.port}/")
+        own = {"redis_url": through, "lease_s": 0.6, "heartbeat_s": 0.1, "redis_timeout_s": 0.2}
+        keeper = Keeper(Settings(**{**settings.model_dump(), **own}))
+        job = submitted(queue)
+        queue.ledger.claim(job, task_id=job.id, worker="somebody")
+        proxy.refuse()
+        with pytest.raises(Unavailable):
+            keeper.round()
+        redis: Any = queue.ledger.redis
+        redis.hset(f"stylequeue:job:{job.id}", "lease_until_ms", 1)
+        redis.zadd("stylequeue:leases", {job.id: 1})
+        proxy.heal()
+        keeper.round()
+        assert queue.status(job.id).state == "running"
+
+        def put_back() -> bool:
+            keeper.round()
+            return queue.status(job.id).state == "queued"
+
+        wait_for(put_back, WAIT_S, "the job of one that did not say that it lives")

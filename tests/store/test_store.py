@@ -1,0 +1,536 @@
+"""The store against SeaweedFS, and against servers that misbehave."""
+
+from __future__ import annotations
+
+import hashlib
+import multiprocessing
+import os
+import socket
+import subprocess
+import sys
+import threading
+import uuid
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import pytest
+from botocore.exceptions import ResponseStreamingError
+from pydantic import SecretStr
+
+from stylequeue.contract.errors import Code, Permanent, Retryable, StyleQueueError, Unavailable
+from stylequeue.contract.objects import ImageRef
+from stylequeue.local import Stack
+from stylequeue.settings import Settings
+from stylequeue.store import FINGERPRINT_METADATA, ObjectInfo, Store
+
+PNG = "image/png"
+
+
+@pytest.fixture
+def store(stack: Stack) -> Iterator[Store]:
+    """May read what it writes."""
+    store = Store(stack.settings.model_copy(update={"read_buckets": ("uploads", "styles", "results")}))
+    yield store
+    store.close()
+
+
+@pytest.fixture
+def key() -> str:
+    return f"{uuid.uuid4().hex}.png"
+
+
+def put(store: Store, key: str, body: bytes, fingerprint: str | None = None, *, overwrite: bool = False) -> Any:
+    metadata = {FINGERPRINT_METADATA: fingerprint} if fingerprint else {}
+    return store.write("results", key, body, content_type=PNG, metadata=metadata, overwrite=overwrite)
+
+
+def look(store: Store, key: str, bucket: str = "results") -> ObjectInfo:
+    return store.look(ImageRef(bucket=bucket, key=key))
+
+
+class TestRoundTrip:
+    def test_bytes_size_and_metadata_come_back(self, store: Store, key: str) -> None:
+        body = os.urandom(3 * 1024 * 1024 + 1)
+        written = store.write(
+            "results", key, body, content_type=PNG, metadata={"sha256": "abc", "width-px": "7"}, overwrite=False
+        )
+        assert written.created
+        info = look(store, key)
+        assert info.size_bytes == written.size_bytes == len(body)
+        assert info.etag == written.etag
+        assert info.metadata == written.metadata == {"sha256": "abc", "width-px": "7"}
+        assert store.read(info, max_bytes=len(body)) == body
+
+    @pytest.mark.parametrize(
+        "name",
+        [
+            "plus+and %2B and space.png",
+            "größe/筆/🎨.png",
+            "?query&amp;=#fragment;:@$,'\"<>|\\^`{}[]~*()!.png",
+            "%C3%BC%",
+            "ends with a space ",
+            "...dots..",
+            "k" * 200 + "/" + "l" * 200,
+        ],
+    )
+    def test_odd_keys_name_what_they_say(self, store: Store, name: str) -> None:
+        key = f"{uuid.uuid4().hex}/{name}"
+        put(store, key, name.encode())
+        assert store.read(look(store, key), max_bytes=1000) == name.encode()
+        with pytest.raises(Permanent):
+            look(store, key.replace("+", " ").replace("%2B", "+").replace("%C3%BC", "ü") + "x")
+
+    def test_a_key_of_1024_bytes(self, store: Store) -> None:
+        key = "/".join(
+            [uuid.uuid4().hex, "é" * 120, "k" * 249, "l" * 249, "m" * 250]
+        )  # SeaweedFS takes 255 between slashes
+        assert len(key.encode()) == 1024
+        put(store, key, b"long")
+        assert store.read(look(store, key), max_bytes=4) == b"long"
+
+    def test_an_empty_object(self, store: Store, key: str) -> None:
+        put(store, key, b"")
+        assert store.read(look(store, key), max_bytes=10) == b""
+
+
+class TestReading:
+    def test_buckets_off_the_list_are_refused_before_any_request(self) -> None:
+        nowhere = Store(Settings(s3_endpoint_url="http://127.0.0.1:9"))
+        with pytest.raises(Permanent) as raised:
+            look(nowhere, "a", bucket="private")
+        assert raised.value.code == Code.BUCKET_NOT_ALLOWED
+        with pytest.raises(Permanent) as raised:
+            nowhere.write("uploads", "a", b"", content_type=PNG, overwrite=True)
+        assert raised.value.code == Code.BUCKET_NOT_ALLOWED
+
+    def test_a_missing_object(self, store: Store, key: str) -> None:
+        with pytest.raises(Permanent, match=f"no object s3://results/{key}") as raised:
+            look(store, key)
+        assert raised.value.code == Code.OBJECT_NOT_FOUND
+
+    def test_a_missing_bucket_says_so(self, stack: Stack) -> None:
+        store = Store(stack.settings.model_copy(update={"read_buckets": ("misspelt",)}))
+        with pytest.raises(Permanent, match="no bucket") as raised:
+            look(store, "a", bucket="misspelt")
+        assert raised.value.code == Code.OBJECT_NOT_FOUND
+        with pytest.raises(Permanent, match="no bucket"):
+            store.check_bucket("misspelt")
+        store.check_bucket("results")
+        store.close()
+
+    def test_wrong_keys_are_the_workers_trouble_and_stay_secret(self, stack: Stack) -> None:
+        wrong = "wrong-secret-that-nobody-sees"
+        settings = stack.settings.model_copy(update={"s3_secret_key": SecretStr(wrong)})
+        store = Store(settings)
+        assert settings.s3_access_key
+        for attempt in (
+            lambda: look(store, "a", bucket="uploads"),
+            lambda: put(store, "a", b""),
+            lambda: store.check_bucket("uploads"),
+        ):
+            with pytest.raises(Unavailable, match="STYLEQUEUE_S3_SECRET_KEY") as raised:
+                attempt()
+            assert wrong not in str(raised.value)
+            assert settings.s3_access_key.get_secret_value() not in str(raised.value)
+        store.close()
+
+    def test_too_many_bytes_are_refused_unread(self, store: Store, key: str) -> None:
+        put(store, key, b"x" * 101)
+        with pytest.raises(Permanent, match="101 bytes, at most 100") as raised:
+            store.read(look(store, key), max_bytes=100)
+        assert raised.value.code == Code.IMAGE_TOO_MANY_BYTES
+
+    def test_an_object_replaced_after_the_look(self, store: Store, key: str) -> None:
+        put(store, key, b"before")
+        seen = look(store, key)
+        put(store, key, b"after!", overwrite=True)
+        with pytest.raises(Retryable) as raised:
+            store.read(seen, max_bytes=100)
+        assert raised.value.code == Code.OBJECT_CHANGED
+
+    def test_an_object_deleted_after_the_look(self, store: Store, key: str) -> None:
+        put(store, key, b"before")
+        seen = look(store, key)
+        store._client.delete_object(Bucket="results", Key=key)
+        with pytest.raises(Permanent) as raised:
+            store.read(seen, max_bytes=100)
+        assert raised.value.code == Code.OBJECT_NOT_FOUND
+
+    def test_versions_are_read_by_their_id(self, stack: Stack) -> None:
+        store = Store(stack.settings)
+        bucket = f"versioned-{uuid.uuid4().hex}"
+        store._client.create_bucket(Bucket=bucket)
+        store._client.put_bucket_versioning(Bucket=bucket, VersioningConfiguration={"Status": "Enabled"})
+        ours = Store(stack.settings.model_copy(update={"read_buckets": (bucket,), "write_buckets": (bucket,)}))
+        first = ours.write(bucket, "a", b"first", content_type=PNG, overwrite=False)
+        ours.write(bucket, "a", b"second", content_type=PNG, overwrite=True)
+        old = ours.look(ImageRef(bucket=bucket, key="a", version_id=first.version_id))
+        assert old.version == first.version_id is not None
+        assert ours.read(old, max_bytes=100) == b"first"
+        newest = ours.look(ImageRef(bucket=bucket, key="a"))
+        assert ours.read(newest, max_bytes=100) == b"second"
+        assert newest.version != old.version
+        with pytest.raises(Permanent) as raised:
+            ours.look(ImageRef(bucket=bucket, key="a", version_id="no-such-version"))
+        assert raised.value.code == Code.OBJECT_NOT_FOUND
+        store.close()
+        ours.close()
+
+
+class TestWriting:
+    def test_the_same_picture_twice_is_the_first_ones(self, store: Store, key: str) -> None:
+        first = put(store, key, b"first bytes", "f1")
+        second = put(store, key, b"other bytes, same picture", "f1")
+        assert first.created
+        assert not second.created
+        assert (second.etag, second.size_bytes) == (first.etag, len(b"first bytes"))
+
+    @pytest.mark.parametrize(("there", "ours"), [("f1", "f2"), (None, "f2"), ("f1", None), (None, None)])
+    def test_another_object_is_never_replaced(
+        self, store: Store, key: str, there: str | None, ours: str | None
+    ) -> None:
+        put(store, key, b"there", there)
+        with pytest.raises(Permanent) as raised:
+            put(store, key, b"ours", ours)
+        assert raised.value.code == Code.OUTPUT_EXISTS
+        assert store.read(look(store, key), max_bytes=100) == b"there"
+
+    def test_overwrite_replaces_it(self, store: Store, key: str) -> None:
+        put(store, key, b"there", "f1")
+        assert put(store, key, b"ours", "f2", overwrite=True).created
+        assert store.read(look(store, key), max_bytes=100) == b"ours"
+
+    def test_of_many_at_once_one_wins(self, store: Store, key: str) -> None:
+        def attempt(number: int) -> bool:
+            return bool(put(store, key, f"bytes of {number}".encode(), "same").created)
+
+        with ThreadPoolExecutor(8) as pool:
+            created = list(pool.map(attempt, range(16)))
+        assert created.count(True) == 1
+        assert store.read(look(store, key), max_bytes=100) == f"bytes of {created.index(True)}".encode()
+
+
+class TestCopying:
+    def copy(self, store: Store, source: Any, key: str, **changes: Any) -> Any:
+        given = {"etag": source.etag, "fingerprint": "f1", "overwrite": False, **changes}
+        return store.copy(("results", source.key), ("results", key), **given)
+
+    def test_bytes_and_metadata(self, store: Store, key: str) -> None:
+        source = put(store, key, b"picture", "f1")
+        written = self.copy(store, source, f"copy-of-{key}")
+        assert written.created
+        assert written.metadata == {FINGERPRINT_METADATA: "f1"}
+        assert store.read(look(store, f"copy-of-{key}"), max_bytes=100) == b"picture"
+        assert not self.copy(store, source, key).created, "onto itself"
+
+    def test_what_is_another_object_now_is_not_copied(self, store: Store, key: str) -> None:
+        source = put(store, key, b"picture", "f1")
+        put(store, key, b"replaced", overwrite=True)
+        with pytest.raises(Permanent, match="another object now") as raised:
+            self.copy(store, source, f"copy-of-{key}")
+        assert raised.value.code == Code.OBJECT_NOT_FOUND
+        assert not store.exists("results", f"copy-of-{key}")
+
+    @pytest.mark.parametrize("overwrite", [False, True])
+    def test_the_same_picture_at_the_target_is_enough(self, store: Store, key: str, overwrite: bool) -> None:
+        source = put(store, key, b"picture", "f1")
+        there = put(store, f"copy-of-{key}", b"the same, painted elsewhere", "f1")
+        store.delete("results", [key])
+        written = self.copy(store, source, f"copy-of-{key}", overwrite=overwrite)
+        assert (written.created, written.etag) == (False, there.etag)
+
+    def test_another_object_at_the_target(self, store: Store, key: str) -> None:
+        source = put(store, key, b"picture", "f1")
+        put(store, f"copy-of-{key}", b"in the way", "f2")
+        with pytest.raises(Permanent) as raised:
+            self.copy(store, source, f"copy-of-{key}")
+        assert raised.value.code == Code.OUTPUT_EXISTS
+        assert self.copy(store, source, f"copy-of-{key}", overwrite=True).created
+        assert store.read(look(store, f"copy-of-{key}"), max_bytes=100) == b"picture"
+
+
+class TestClientSide:
+    def test_uploads_are_named_by_content_and_stored_once(self, store: Store, tmp_path: Path) -> None:
+        content = os.urandom(1000)
+        one, two = tmp_path / "photo.JPG", tmp_path / "copy of it.jpg"
+        one.write_bytes(content)
+        two.write_bytes(content)
+        image = store.upload_file(one)
+        assert image == ImageRef(bucket="uploads", key=hashlib.sha256(content).hexdigest() + ".jpg")
+        stored_at = store._client.head_object(Bucket="uploads", Key=image.key)
+        assert store.upload_file(two) == image
+        again = store._client.head_object(Bucket="uploads", Key=image.key)
+        assert again["LastModified"] == stored_at["LastModified"]
+        assert again["ContentType"] == "image/jpeg"
+        assert store.read(store.look(image), max_bytes=1000) == content
+
+    def test_an_upload_workers_would_refuse_is_not_sent(self, stack: Stack, tmp_path: Path) -> None:
+        store = Store(stack.settings.model_copy(update={"max_image_bytes": 10}))
+        photo = tmp_path / "photo.jpg"
+        photo.write_bytes(b"x" * 11)
+        with pytest.raises(Permanent) as raised:
+            store.upload_file(photo)
+        assert raised.value.code == Code.IMAGE_TOO_MANY_BYTES
+
+    def test_a_download_is_complete_or_absent(self, store: Store, key: str, tmp_path: Path) -> None:
+        put(store, key, b"picture")
+        target = tmp_path / "out.png"
+        target.write_bytes(b"an older and longer file")
+        store.download("results", key, target)
+        assert target.read_bytes() == b"picture"
+        with pytest.raises(Permanent, match="no object"):
+            store.download("results", key + "x", tmp_path / "absent.png")
+        assert list(tmp_path.iterdir()) == [target]
+
+    def test_a_download_of_what_it_was(self, store: Store, key: str, tmp_path: Path) -> None:
+        written = put(store, key, b"picture")
+        store.download("results", key, tmp_path / "out.png", etag=written.etag)
+        assert (tmp_path / "out.png").read_bytes() == b"picture"
+        put(store, key, b"replaced", overwrite=True)
+        with pytest.raises(Permanent, match="another object now") as raised:
+            store.download("results", key, tmp_path / "other.png", etag=written.etag)
+        assert raised.value.code == Code.OBJECT_CHANGED
+        assert not (tmp_path / "other.png").exists()
+
+    def test_the_workers_lists_do_not_bind_it(self, stack: Stack, key: str, tmp_path: Path) -> None:
+        store = Store(stack.settings.model_copy(update={"read_buckets": (), "write_buckets": ()}))
+        photo = tmp_path / "photo.png"
+        photo.write_bytes(key.encode())
+        image = store.upload_file(photo)
+        store.download(image.bucket, image.key, tmp_path / "back.png")
+        assert (tmp_path / "back.png").read_bytes() == key.encode()
+        store.close()
+
+
+def _read_in_child(store: Store, info: ObjectInfo, answers: Any) -> None:
+    answers.put(store.read(info, max_bytes=100))
+
+
+class TestProcess:
+    def test_a_fork_gets_a_client_of_its_own(self, store: Store, key: str) -> None:
+        put(store, key, b"shared")
+        info = look(store, key)
+        fork = multiprocessing.get_context("fork")
+        answers = fork.Queue()
+        child = fork.Process(target=_read_in_child, args=(store, info, answers))
+        child.start()
+        assert answers.get(timeout=30) == b"shared"
+        child.join()
+        assert store.read(info, max_bytes=100) == b"shared"
+
+    def test_threads_share_one_client(self, stack: Stack) -> None:
+        store = Store(stack.settings)
+        with ThreadPoolExecutor(8) as pool:
+            clients = list(pool.map(lambda _: store._client, range(32)))
+        assert len(set(map(id, clients))) == 1
+        store.close()
+
+    def test_importing_and_making_it_is_light(self) -> None:
+        program = (
+            "import sys, stylequeue.store, stylequeue.settings\n"
+            "stylequeue.store.Store(stylequeue.settings.Settings())\n"
+            "print([m for m in ('boto3', 'botocore') if m in sys.modules])"
+        )
+        result = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+        assert result.stdout == "[]\n"
+
+
+# Misbehaving servers. Timeouts and tries are small, so that a test that waits for them waits not long.
+
+
+def impatient(endpoint_url: str, **changes: object) -> Store:
+    return Store(
+        Settings(
+            s3_endpoint_url=endpoint_url,
+            s3_access_key=SecretStr("access"),
+            s3_secret_key=SecretStr("secret"),
+            s3_addressing="path",
+            s3_connect_timeout_s=1,
+            s3_read_timeout_s=0.2,
+            s3_attempts=2,
+        ).model_copy(update=changes)
+    )
+
+
+@contextmanager
+def http_server(answer: Callable[[BaseHTTPRequestHandler, int], None]) -> Iterator[tuple[str, list[str]]]:
+    """A server whose n-th request is answered by `answer(handler, n)`; its address, and the requests' methods."""
+    seen: list[str] = []
+
+    class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def _any(self) -> None:
+            self.rfile.read(int(self.headers.get("Content-Length") or 0))
+            seen.append(self.command)
+            answer(self, len(seen))
+
+        do_GET = do_HEAD = do_PUT = do_DELETE = _any  # noqa: N815
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        server.daemon_threads = True
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+        thread.start()
+        try:
+            yield f"http://127.0.0.1:{server.server_address[1]}", seen
+        finally:
+            server.shutdown()
+            thread.join()
+
+
+def reply(
+    handler: BaseHTTPRequestHandler, status: int, body: bytes = b"", *, claim: int | None = None, etag: str = '"e"'
+) -> None:
+    handler.send_response(status)
+    handler.send_header("ETag", etag)
+    handler.send_header("Connection", "close")
+    handler.send_header("Content-Length", str(len(body) if claim is None else claim))
+    handler.end_headers()
+    handler.wfile.write(body)
+    handler.close_connection = True
+
+
+def refusal(code: str) -> bytes:
+    return f"<Error><Code>{code}</Code><Message>signed with AWS-secret-in-body</Message></Error>".encode()
+
+
+SEEN = ObjectInfo("uploads", "a", None, '"e"', 7)
+
+
+class TestConditionalWrites:
+    @pytest.mark.parametrize("ignored_in", [(), ("two",), ("one", "two")])
+    def test_each_bucket_that_workers_write_is_tried(self, ignored_in: tuple[str, ...]) -> None:
+        tried: list[str] = []
+
+        def answer(handler: BaseHTTPRequestHandler, _: int) -> None:
+            bucket = handler.path.split("/")[1]
+            second = bucket in tried
+            tried.append(bucket)
+            if second and bucket not in ignored_in:
+                reply(handler, 412, refusal("PreconditionFailed"))
+            else:
+                reply(handler, 200)
+
+        with http_server(answer) as (url, _):
+            store = impatient(url, write_buckets=("one", "two"))
+            assert store.honours_conditional_writes() is not bool(ignored_in)
+        assert "results" not in tried
+
+    def test_what_cannot_be_deleted_stays_behind_with_a_warning(self, caplog: pytest.LogCaptureFixture) -> None:
+        def answer(handler: BaseHTTPRequestHandler, number: int) -> None:
+            if handler.command == "DELETE":
+                reply(handler, 403, refusal("AccessDenied"))
+            elif number == 1:
+                reply(handler, 200)
+            else:
+                reply(handler, 412, refusal("PreconditionFailed"))
+
+        with http_server(answer) as (url, seen):
+            assert impatient(url).honours_conditional_writes()
+        assert seen == ["PUT", "PUT", "DELETE"]
+        [record] = caplog.records
+        assert record.levelname == "WARNING"
+        assert ".stylequeue-probe-" in record.message
+
+
+class TestTrouble:
+    def test_a_silent_server_is_given_up(self) -> None:
+        with socket.create_server(("127.0.0.1", 0)) as silent:
+            store = impatient(f"http://127.0.0.1:{silent.getsockname()[1]}")
+            with pytest.raises(Unavailable, match="did not answer for s3://uploads/a") as raised:
+                look(store, "a", bucket="uploads")
+            store.close()
+        assert raised.value.code == Code.STORE_UNAVAILABLE
+
+    def test_nobody_there(self) -> None:
+        with socket.create_server(("127.0.0.1", 0)) as gone:
+            port = gone.getsockname()[1]
+        store = impatient(f"http://user:pass-in-address@127.0.0.1:{port}")
+        with pytest.raises(Unavailable) as raised:
+            look(store, "a", bucket="uploads")
+        assert "pass-in-address" not in str(raised.value)
+
+    def test_no_keys_at_all(self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+        for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_PROFILE"):
+            monkeypatch.delenv(name, raising=False)
+        monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+        monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(tmp_path / "none"))
+        monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "none"))
+        store = impatient("http://127.0.0.1:9", s3_access_key=None, s3_secret_key=None)
+        with pytest.raises(Unavailable, match="no S3 keys"):
+            look(store, "a", bucket="uploads")
+
+    def test_503_then_fine(self) -> None:
+        def answer(handler: BaseHTTPRequestHandler, n: int) -> None:
+            reply(handler, 503) if n == 1 else reply(handler, 200, b"picture")
+
+        with http_server(answer) as (url, seen):
+            store = impatient(url)
+            assert store.read(SEEN, max_bytes=100) == b"picture"
+            assert seen == ["GET", "GET"]
+
+    def test_503_for_ever(self) -> None:
+        with http_server(lambda handler, _: reply(handler, 503, refusal("SlowDown"))) as (url, seen):
+            with pytest.raises(Unavailable) as raised:
+                impatient(url).read(SEEN, max_bytes=100)
+            assert seen == ["GET"] * 2  # s3_attempts
+        assert "AWS-secret-in-body" not in str(raised.value)
+
+    def test_a_body_that_breaks_off_is_read_again(self) -> None:
+        def answer(handler: BaseHTTPRequestHandler, n: int) -> None:
+            reply(handler, 200, b"pic" if n == 1 else b"picture", claim=7)
+
+        with http_server(answer) as (url, seen):
+            assert impatient(url).read(SEEN, max_bytes=100) == b"picture"
+            assert seen == ["GET", "GET"]
+
+    def test_a_body_that_always_breaks_off(self) -> None:
+        with (
+            http_server(lambda handler, _: reply(handler, 200, b"pic", claim=7)) as (url, _),
+            pytest.raises(Unavailable, match=ResponseStreamingError.__name__ + "|IncompleteReadError"),
+        ):
+            impatient(url).read(SEEN, max_bytes=100)
+
+    def test_a_store_that_ignores_the_pin_is_noticed(self) -> None:
+        with (
+            http_server(lambda handler, _: reply(handler, 200, b"another", etag='"other"')) as (url, _),
+            pytest.raises(Retryable) as raised,
+        ):
+            impatient(url).read(SEEN, max_bytes=100)
+        assert raised.value.code == Code.OBJECT_CHANGED
+
+    def test_a_conflicting_write_is_tried_again(self) -> None:
+        def answer(handler: BaseHTTPRequestHandler, n: int) -> None:
+            reply(handler, 409, refusal("ConditionalRequestConflict")) if n == 1 else reply(handler, 200)
+
+        with http_server(answer) as (url, seen):
+            assert put(impatient(url), "a", b"picture").created
+            assert seen == ["PUT", "PUT"]
+
+    @pytest.mark.parametrize(
+        ("status", "code", "kind", "expected"),
+        [
+            (403, "AccessDenied", Permanent, Code.ACCESS_DENIED),
+            (403, "ExpiredToken", Unavailable, Code.STORE_UNAVAILABLE),
+            (404, "NoSuchKey", Permanent, Code.OBJECT_NOT_FOUND),
+            (405, "MethodNotAllowed", Permanent, Code.OBJECT_NOT_FOUND),
+            (400, "KeyTooLongError", Permanent, Code.STORE_REFUSED),
+            (429, "TooManyRequests", Unavailable, Code.STORE_UNAVAILABLE),
+        ],
+    )
+    def test_refusals_have_codes(self, status: int, code: str, kind: type[StyleQueueError], expected: Code) -> None:
+        def answer(handler: BaseHTTPRequestHandler, _: int) -> None:
+            body = b"" if handler.command == "HEAD" else refusal(code)
+            reply(handler, status, body)
+
+        with http_server(answer) as (url, _), pytest.raises(kind) as raised:
+            look(impatient(url), "a", bucket="uploads")
+        assert raised.value.code == expected
+        assert "AWS-secret-in-body" not in str(raised.value)

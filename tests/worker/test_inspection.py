@@ -1,0 +1,242 @@
+"""What becomes of a bad message when things go wrong while it is put away."""
+
+from __future__ import annotations
+
+import inspect
+import json
+from collections.abc import Iterator
+from queue import Empty
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from kombu.transport.redis import Channel
+from redis import Redis
+
+from stylequeue.broker.app import make_app
+from stylequeue.contract.errors import Code
+from stylequeue.settings import Settings
+from stylequeue_worker.process.inspection import MAX_BURIED_BYTES, guard
+from tests.support.messages import BAD_MESSAGES, NOTHING_TASK, message
+from tests.support.processes import wait_for
+
+QUEUE = "paint"
+WAIT_S = 30
+READ_S = 0.2
+"""How long a reader without messages waits before it says so."""
+BAD = b'{"half": "\xff\\ud800 a mess\xc3\xa4ge'
+BAD_AS_TEXT = '{"half": "\\xff\\ud800 a messäge'
+
+
+class Graveyard:
+    """Takes bad messages, or fails to."""
+
+    def __init__(self) -> None:
+        self.letters: list[dict[str, str]] = []
+        self.failure: BaseException | None = None
+
+    def __call__(self, *, queue: str, raw: str, code: str, reason: str) -> None:
+        if self.failure:
+            raise self.failure
+        self.letters.append({"queue": queue, "raw": raw, "code": code, "reason": reason})
+
+
+class Reader:
+    """A guarded app that reads its broker as a worker does, step by step, in this process."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.graveyard = Graveyard()
+        self.passed: list[Any] = []
+        self.redis = Redis.from_url(settings.redis_url.get_secret_value())
+        self._app = make_app(settings)
+        self.learn(NOTHING_TASK)
+        guard(self._app, self.graveyard)
+        guard(self._app, self.graveyard)
+        self.connect()
+
+    def learn(self, name: str) -> None:
+        @self._app.task(name=name, shared=False)
+        def task() -> None:
+            """Never runs here."""
+
+    def connect(self) -> None:
+        """What Celery's worker does when it starts and after each loss of the connection."""
+        self._connection: Any = self._app.connection_for_read()
+        consumer = self._app.amqp.TaskConsumer(self._connection.default_channel, on_message=self._take)
+        for step in self._app.steps["consumer"]:
+            step(None).start(SimpleNamespace(task_consumer=consumer))
+        consumer.consume()
+        self.channel: Any = consumer.channel
+
+    def _take(self, taken: Any) -> None:
+        self.passed.append(taken.headers["id"])
+        taken.ack()
+
+    def push(self, item: bytes) -> None:
+        self.redis.lpush(QUEUE, item)
+
+    def read(self) -> Reader:
+        """Read until nothing comes any more."""
+        try:
+            while True:
+                self._connection.drain_events(timeout=READ_S)
+        except TimeoutError:
+            return self
+
+    def unacknowledged(self) -> list[Any]:
+        assert self.redis.hlen("unacked") == self.redis.zcard("unacked_index")
+        return [json.loads(value) for value in self.redis.hvals("unacked")]
+
+    def put_back(self) -> None:
+        """As if the visibility timeout had passed."""
+        tags: list[Any] = self.redis.zrange("unacked_index", 0, -1)
+        self.redis.zadd("unacked_index", dict.fromkeys(tags, 1))
+        self.channel.qos.restore_visible(interval=1)
+
+    def disconnect(self) -> None:
+        database = self.redis.connection_pool.connection_kwargs["db"]
+        for client in self.redis.client_list():
+            if client["cmd"] == "brpop" and int(client["db"]) == database:
+                self.redis.client_unblock(int(client["id"]))  # else it waits for its turn to end
+        self._connection.release()
+
+    def close(self) -> None:
+        self.disconnect()
+        self._app.close()
+        self.redis.close()
+
+
+@pytest.fixture
+def reader(settings: Settings) -> Iterator[Reader]:
+    reader = Reader(settings)
+    yield reader
+    reader.close()
+
+
+def test_buried_once_and_gone(reader: Reader) -> None:
+    good = message()
+    reader.push(BAD)
+    reader.push(json.dumps(good).encode())
+    reader.read()
+    [letter] = reader.graveyard.letters
+    assert letter["raw"] == BAD_AS_TEXT
+    assert (letter["queue"], letter["code"]) == (QUEUE, Code.MESSAGE_MALFORMED)
+    assert reader.passed == [good["headers"]["id"]]
+    assert reader.unacknowledged() == []
+    assert not reader.redis.exists(QUEUE)
+
+
+def test_a_good_message_passes_byte_for_byte(reader: Reader) -> None:
+    replies: list[Any] = []
+    parse_response = reader.channel.client.parse_response
+
+    def noting(*args: Any, **options: Any) -> Any:
+        replies.append(parse_response(*args, **options))
+        return replies[-1]
+
+    reader.channel.client.parse_response = noting
+    item = json.dumps(message(), indent=3).encode()
+    reader.push(item)
+    reader.read()
+    assert [reply[1] for reply in replies if reply] == [item]
+
+
+def test_a_long_message_is_cut(reader: Reader) -> None:
+    item, code = BAD_MESSAGES["one_megabyte_of_noise"]
+    reader.push(item)
+    reader.read()
+    [letter] = reader.graveyard.letters
+    assert letter["code"] == code
+    text, cut = letter["raw"].split("\n")
+    assert text == "\\x80" * MAX_BURIED_BYTES
+    assert str(len(item)) in cut
+
+
+@pytest.mark.parametrize("item", [BAD, b"", b"[]", BAD_MESSAGES["one_megabyte_of_noise"][0]])
+def test_what_cannot_be_buried_comes_again(reader: Reader, item: bytes) -> None:
+    reader.graveyard.failure = RuntimeError("no room")
+    reader.push(item)
+    reader.push(json.dumps(message()).encode())
+    reader.read()
+    assert reader.graveyard.letters == []
+    assert len(reader.passed) == 1, "it holds nobody up"
+    assert len(reader.unacknowledged()) == 1
+    reader.put_back()
+    reader.read()
+    assert len(reader.unacknowledged()) == 1, "still no room"
+    reader.graveyard.failure = None
+    reader.put_back()
+    reader.read()
+    [letter] = reader.graveyard.letters
+    assert letter["raw"].startswith(item[:MAX_BURIED_BYTES].decode(errors="backslashreplace"))
+    assert reader.unacknowledged() == []
+
+
+def test_killed_while_burying(reader: Reader) -> None:
+    reader.graveyard.failure = KeyboardInterrupt()
+    reader.push(BAD)
+    with pytest.raises(KeyboardInterrupt):
+        reader.read()
+    reader.disconnect()
+    reader.graveyard.failure = None
+    reader.connect()
+    reader.put_back()
+    reader.read()
+    assert [letter["raw"] for letter in reader.graveyard.letters] == [BAD_AS_TEXT]
+    assert reader.unacknowledged() == []
+
+
+def test_while_redis_takes_nothing_it_waits_in_memory(reader: Reader) -> None:
+    reader.redis.set("unacked", "of another type, so that writing fails")
+    reader.push(BAD)
+    reader.push(BAD_MESSAGES["null"][0])
+    reader.read()
+    assert reader.graveyard.letters == []
+    reader.disconnect()
+    reader.connect()
+    reader.read()
+    assert reader.graveyard.letters == []
+    reader.redis.delete("unacked")
+    # The next try comes with the next answer of Redis, one that says that there is nothing included.
+    wait_for(lambda: reader.read().graveyard.letters, WAIT_S, "burials")
+    assert [letter["raw"] for letter in reader.graveyard.letters] == [BAD_AS_TEXT, "null"]
+    assert reader.unacknowledged() == []
+
+
+def test_an_unknown_task_that_became_known_runs(reader: Reader) -> None:
+    later = message(task="tests.later")
+    reader.graveyard.failure = RuntimeError("no room")
+    reader.push(json.dumps(later).encode())
+    reader.read()
+    reader.learn("tests.later")
+    reader.put_back()
+    reader.read()
+    assert reader.passed == [later["headers"]["id"]]
+    assert reader.unacknowledged() == []
+
+
+def test_other_lists_are_not_looked_at(reader: Reader) -> None:
+    """Replies of remote control come by a list of their own."""
+    reader.push(BAD)
+    reader._app.amqp.queues.pop(QUEUE)
+    with pytest.raises(json.JSONDecodeError):
+        reader.read()
+    assert reader.graveyard.letters == []
+
+
+def test_kombu_still_reads_as_the_guard_expects() -> None:
+    """The names that are wrapped or borrowed, none of them promised."""
+    connection, asked = object(), []
+
+    def parse_response(*args: object, **options: object) -> None:
+        asked.append((args, options))
+
+    channel: Any = Channel.__new__(Channel)
+    channel.__dict__["client"] = SimpleNamespace(connection=connection, parse_response=parse_response)
+    with pytest.raises(Empty):
+        channel._brpop_read()
+    assert asked == [((connection, "BRPOP"), {})]
+    assert list(inspect.signature(Redis.parse_response).parameters)[1:3] == ["connection", "command_name"]
+    assert (Channel.unacked_key, Channel.unacked_index_key) == ("unacked", "unacked_index")
+    assert "client" in inspect.signature(Channel.conn_or_acquire).parameters
+    assert Channel.sep == "\x06\x16"

@@ -1,0 +1,101 @@
+"""Fast stylisation: one pass of a feed-forward network through TensorFlow Hub.
+
+Ghiasi et al., "Exploring the structure of a real-time, arbitrary neural artistic stylization network" (2017).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import tensorflow as tf
+import tensorflow_hub as hub
+
+from stylequeue.contract.errors import Code, Permanent
+
+from .pictures import resize
+from .regions import Masks, regions
+
+_FOREIGN_STYLE_SIDE_PX = 256
+"""What modules without a style vector of their own were trained on: the Hub's advice for Magenta's."""
+
+
+def resolve(handle: str) -> Path:
+    """The directory of a Hub module: a directory itself, or a URL, which is downloaded unless it is in Hub's cache.
+
+    Raises Permanent(NETWORK_UNAVAILABLE) where there is none.
+    """
+    try:
+        return Path(hub.resolve(handle))
+    except (OSError, ValueError, RuntimeError) as error:
+        raise _unavailable(handle, error) from error
+
+
+class FastNetwork:
+    """A Hub module called as `module(content, style)[0]`.
+
+    Where it also has `style_vector(style)` and `paint_with_vector(content, vector)`, as ours does, several styles are
+    blended and any strength is possible, by interpolating the vectors. Raises Permanent(NETWORK_UNAVAILABLE) where
+    `directory` holds no such module.
+    """
+
+    def __init__(self, directory: str) -> None:
+        try:
+            self._module = hub.load(directory)
+        except (OSError, ValueError, RuntimeError) as error:
+            raise _unavailable(directory, error) from error
+        self._knows_vectors = hasattr(self._module, "style_vector") and hasattr(self._module, "paint_with_vector")
+
+    def paint(
+        self,
+        content: np.ndarray,
+        styles: Sequence[tuple[np.ndarray, float]],
+        strength: float,
+        masks: Masks | None = None,
+    ) -> np.ndarray:
+        """`content` in `styles`, each where its mask says, float32 [1, H, W, 3] in [0, 1], of the content's size.
+
+        A pass for each region; raises as `_pass` does.
+        """
+        painted = content
+        for region in regions(styles, masks):
+            picture = self._pass(content, region.styles, strength)
+            painted = picture if region.mask is None else painted + region.mask * (picture - content)
+        return np.asarray(np.clip(painted, 0, 1))
+
+    def _pass(self, content: np.ndarray, styles: Sequence[tuple[np.ndarray, float]], strength: float) -> np.ndarray:
+        """`content` in a blend of `styles`.
+
+        Strength moves from the content's own style vector (0, where the content itself is returned) to that of the
+        styles (1), whose shares sum to 1. Raises Permanent(RECIPE_UNSUPPORTED) where the module knows only one style
+        at strength 1, Permanent(NOT_FINITE) where it returns nonsense.
+        """
+        if strength == 0:
+            return content
+        if self._knows_vectors:
+            vector = tf.add_n([share * self._module.style_vector(tf.constant(style)) for style, share in styles])
+            if strength < 1:
+                vector = (1 - strength) * self._module.style_vector(tf.constant(content)) + strength * vector
+            painted = self._module.paint_with_vector(tf.constant(content), vector)
+        elif len(styles) > 1 or strength != 1:
+            raise Permanent(
+                Code.RECIPE_UNSUPPORTED,
+                "the fast network of this worker knows only one style at strength 1",
+                "send one style and strength 1, or unset STYLEQUEUE_HUB_HANDLE to use the built-in network",
+            )
+        else:
+            square = resize(tf.constant(styles[0][0]), _FOREIGN_STYLE_SIDE_PX, _FOREIGN_STYLE_SIDE_PX)
+            painted = self._module(tf.constant(content), square)[0]
+        picture = np.asarray(resize(tf.clip_by_value(painted, 0, 1), *content.shape[1:3]))
+        if not np.isfinite(picture).all():
+            raise Permanent(Code.NOT_FINITE, "the fast network returned NaN", "its weights are damaged: pull it again")
+        return picture
+
+
+def _unavailable(handle: str, error: Exception) -> Permanent:
+    return Permanent(
+        Code.NETWORK_UNAVAILABLE,
+        f"no TensorFlow Hub module at {handle!r}: {type(error).__name__}",
+        "check STYLEQUEUE_HUB_HANDLE and the network, or unset it and run `stylequeue models pull fast`",
+    )

@@ -1,0 +1,1 @@
+"""One job: from the message to the event. Knows nothing of Celery."""

@@ -1,0 +1,172 @@
+"""Holding a job: the lease, renewed from claim to commit, and word of how far its painting is."""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from stylequeue.contract.errors import Cancelled, DeadlinePassed, LeaseLost, Preempted, StyleQueueError
+from stylequeue.contract.events import ProgressData
+from stylequeue.ledger import Ledger, Record
+from stylequeue.logs import about, current_job_id
+from stylequeue.settings import Settings
+
+from ..engine import Step
+
+log = logging.getLogger(__name__)
+
+STOP_FILE_VARIABLE = "STYLEQUEUE_WORKER_STOP_FILE"
+"""Environment variable: the file that the parent process makes when the worker has to stop."""
+
+
+def stop_requested() -> bool:
+    """Whether this worker was told to stop."""
+    return Path(os.environ.get(STOP_FILE_VARIABLE, "/nonexistent")).exists()
+
+
+class Holder:
+    """Keeps one job ours while the `with` block runs, in a thread that does nothing else.
+
+    The thread renews the lease every `heartbeat_s` and publishes the newest progress every `progress_interval_s`;
+    trouble with Redis is logged and tried again, the painting goes on. What the ledger answers is seen by `check`.
+    """
+
+    def __init__(self, ledger: Ledger, settings: Settings, record: Record) -> None:
+        self.record = record
+        self.preview: str | None = None
+        """Where the newest preview lies, for the next progress event."""
+        self.left_work = False
+        """Whether something of this job lies in the work bucket."""
+        self._ledger = ledger
+        self._heartbeat_s = settings.heartbeat_s
+        self._interval_s = min(settings.progress_interval_s, settings.heartbeat_s)
+        self._verdict = "go_on"
+        self._number = 0
+        self._began_at: float | None = None
+        self._newest: dict[str, Any] | None = None
+        self._beat_at = time.monotonic()
+        self._speaking = threading.Lock()
+        self._done = threading.Event()
+        self._thread = threading.Thread(target=self._keep_alive, name="heartbeat", daemon=True)
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self._done.set()
+        self._thread.join()
+
+    @property
+    def keep(self) -> bool:
+        """Whether somebody wants the picture as it is now."""
+        return self._verdict == "keep"
+
+    def check(self) -> None:
+        """Return if the attempt should go on. Raises LeaseLost, Cancelled, DeadlinePassed or Preempted."""
+        match self._verdict:
+            case "lost":
+                raise LeaseLost(f"fence {self.record.fence} of job {self.record.id} is stale")
+            case "cancel":
+                raise Cancelled
+            case "overdue":
+                raise DeadlinePassed("the deadline passed before the picture was done")
+        if stop_requested():
+            raise Preempted
+
+    def stage(self, stage: str) -> None:
+        """A stage begins: told at once."""
+        self.flush()
+        self._newest = {"stage": stage}
+        self.flush()
+        self.check()
+
+    def step(self, step: Step) -> None:
+        """A step is done: told when it is time. Raises as `check` does."""
+        now = time.monotonic()
+        if self._began_at is None:
+            self._began_at = now
+        left_s = (now - self._began_at) * (1 - step.done) / step.done if step.done else None
+        self._newest = {
+            "stage": "painting",
+            "step": step.step,
+            "steps": step.steps,
+            "size_px": step.size_px,
+            "losses": dict(step.losses),
+            "left_s": left_s,
+        }
+        self.check()
+
+    def flush(self) -> None:
+        """Tell what is new now."""
+        try:
+            self._beat()
+        except Exception as error:  # whatever it is, the next beat may go better
+            log.warning("heartbeat failed: %s", error)
+
+    def _beat(self) -> None:
+        with self._speaking:
+            newest, self._newest = self._newest, None
+            data = None
+            if newest is not None:
+                self._number += 1
+                labels = self.record.labels
+                data = ProgressData(labels=labels, number=self._number, preview=self.preview, **newest)
+            try:
+                self._verdict = self._ledger.heartbeat(self.record.id, fence=self.record.fence, data=data)
+            except StyleQueueError:
+                # Nothing newer may come for a while.
+                self._newest = self._newest or newest
+                raise
+            self._beat_at = time.monotonic()
+
+    def _keep_alive(self) -> None:
+        with about(self.record.id):
+            while not self._done.wait(self._interval_s or 0.001):
+                if self._newest is not None or time.monotonic() - self._beat_at >= self._heartbeat_s:
+                    self.flush()
+
+
+class Every:
+    """Calls `work` now and then in a thread of its own while the `with` block runs.
+
+    The next call comes `interval_s` after the last one, and never so soon that the calls take more than `share` of the
+    time. Trouble is logged: what is saved now and then may fail now and then.
+    """
+
+    def __init__(self, interval_s: float, work: Callable[[], None], *, name: str, share: float = 1.0) -> None:
+        self._interval_s = interval_s
+        self._work = work
+        self._share = share
+        self._name = name
+        self._done = threading.Event()
+        self._job_id = current_job_id()
+        self._thread = threading.Thread(target=self._run, name=name, daemon=True)
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self._done.set()
+        self._thread.join()
+
+    def _run(self) -> None:
+        pause_s = self._interval_s
+        with about(self._job_id):
+            while not self._done.wait(pause_s):
+                began_at = time.monotonic()
+                try:
+                    self._work()
+                except StyleQueueError as error:
+                    log.warning("%s failed: %s", self._name, error)
+                except Exception:
+                    log.exception("%s failed", self._name)
+                took_s = time.monotonic() - began_at
+                pause_s = max(self._interval_s, took_s / self._share - took_s)

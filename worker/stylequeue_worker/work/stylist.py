@@ -1,0 +1,252 @@
+"""The way of a job, from the message to the event: `Stylist.stylize`, top to bottom."""
+
+from __future__ import annotations
+
+import json
+import logging
+import random
+import time
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from kombu.utils.json import dumps
+
+from stylequeue.broker.messages import send_due
+from stylequeue.contract.base import QUEUES, canonical_json, is_job_id
+from stylequeue.contract.errors import (
+    Cancelled,
+    Code,
+    DeadlinePassed,
+    InvalidJob,
+    JobConflict,
+    JobFailed,
+    LeaseLost,
+    Permanent,
+    Preempted,
+    StyleQueueError,
+    Unavailable,
+)
+from stylequeue.contract.events import EVENT, CancelledData, ExpiredData, FailedData, SucceededData
+from stylequeue.contract.job import Job, parse_job
+from stylequeue.ledger import Ledger, Record, TerminalData
+from stylequeue.logs import about
+from stylequeue.settings import Settings
+from stylequeue.store import Store
+from stylequeue.telling import outcome, tell
+
+from .lease import Holder, stop_requested
+from .maker import Maker, PaintingEngine, Waiting
+
+if TYPE_CHECKING:
+    from celery import Celery
+
+log = logging.getLogger(__name__)
+
+_PAUSE_S = 0.5
+"""Between two tries while Redis does not answer."""
+
+
+@dataclass(frozen=True)
+class Delivery:
+    """How a message came."""
+
+    task_id: str
+    worker: str
+    queue: str
+    recorded: bool = False
+    """Whether the job had a record when the message was sent."""
+
+
+class NotOurs(Exception):
+    """There is nothing that this worker should say of the message's outcome: acknowledge it in silence."""
+
+
+class NotNow(Exception):
+    """The job could not be claimed, and its message may be all there is of it: it must go back to the list."""
+
+
+class Stylist:
+    """Takes jobs from message to event. One per worker process."""
+
+    def __init__(self, settings: Settings, engine: PaintingEngine, app: Celery) -> None:
+        self.settings = settings
+        self.ledger = Ledger(settings)
+        self.store = Store(settings)
+        self.maker = Maker(settings, self.ledger, self.store, engine)
+        self.app = app
+
+    def stylize(self, args: Sequence[object], kwargs: Mapping[str, object], delivery: Delivery) -> dict[str, Any]:
+        """Do one job and return its outcome: the data of its `succeeded` event.
+
+        Raises JobFailed, JobCancelled or JobExpired, which is what the sender's `AsyncResult.get()` will raise; or
+        NotOurs where the job goes on elsewhere or later.
+        """
+        try:
+            job = parse_job(None if args else kwargs.get("job"), default_id=delivery.task_id)
+        except InvalidJob as error:
+            with about(delivery.task_id):
+                raise self._refuse(error, args, kwargs, delivery) from None
+
+        with about(job.id):
+            try:
+                return self._stylize(job, delivery)
+            except Unavailable as error:
+                # Of the ledger's moves: nobody can say what became of the job, so nothing is said.
+                log.warning("left to the keepers: %s", error)
+                raise NotOurs from None
+
+    def _stylize(self, job: Job, delivery: Delivery) -> dict[str, Any]:
+        try:
+            claim = self.ledger.claim(
+                job,
+                task_id=delivery.task_id,
+                worker=delivery.worker,
+                queue=delivery.queue,
+                recorded=delivery.recorded,
+            )
+        except Unavailable as error:
+            log.warning("not claimed, the message goes back: %s", error)
+            time.sleep(_PAUSE_S)
+            raise NotNow from None
+        match claim.verdict:
+            case "conflict":
+                if delivery.task_id == claim.record.task_id:
+                    # Its result is the other job's.
+                    log.error("a message under the task id of another job, dropped")
+                    raise NotOurs
+                conflict = JobConflict(job.id)
+                raise JobFailed(conflict.code, conflict.message, conflict.hint)
+            case "gone":
+                log.info("the job was deleted, message dropped")
+                raise NotOurs
+            case "held":
+                log.info("another attempt has the job, message dropped")
+                raise NotOurs
+            case "early":
+                log.info("the job's next attempt is not due yet, message dropped")
+                raise NotOurs
+            case "ended":
+                log.info("the job is %s already, message dropped", claim.record.state)
+                return outcome(claim.record.outcome)
+            case "yours":
+                return self._attempt(job, claim.record)
+
+    def _refuse(
+        self, error: InvalidJob, args: Sequence[object], kwargs: Mapping[str, object], delivery: Delivery
+    ) -> JobFailed:
+        log.warning("refused: %s", error)
+        data = FailedData(code=error.code, message=error.message, hint=error.hint)
+        # Celery's own writer: its reader makes dates and numbers of its own out of tagged JSON.
+        message = dumps({"args": args, "kwargs": kwargs})
+        queue = delivery.queue if delivery.queue in QUEUES else "paint"
+        job = ""
+        with suppress(ValueError, TypeError, KeyError):  # NaN, infinity and dates are no JSON, but Celery reads them
+            job = canonical_json(kwargs["job"])
+        try:
+            if is_job_id(delivery.task_id):
+                self.ledger.refuse(delivery.task_id, queue=queue, message=message, data=data, job=job)
+            else:
+                # Such a name could be part of another job's keys.
+                self.ledger.bury(queue=queue, raw=message, code=error.code, reason=error.message)
+        except Unavailable as unreachable:
+            log.warning("not put on record, the message goes back: %s", unreachable)
+            time.sleep(_PAUSE_S)
+            raise NotNow from None
+        return JobFailed(error.code, error.message, error.hint)
+
+    def _attempt(self, job: Job, record: Record) -> dict[str, Any]:
+        log.info("run %d, attempt %d: %s", record.run, record.attempt, job.recipe.method)
+        data: TerminalData
+        with Holder(self.ledger, self.settings, record) as holder:
+            try:
+                data = self.maker.make(job, holder)
+            except LeaseLost as error:
+                log.warning("stopped: %s", error)
+                raise NotOurs from None
+            except Preempted as error:
+                return self._put_back(record, str(error), charged=False)
+            except Cancelled:
+                data = CancelledData.of(job.labels)
+            except DeadlinePassed as error:
+                data = ExpiredData(labels=job.labels, code=error.code, message=error.message, hint=error.hint)
+            except Permanent as error:
+                data = FailedData(labels=job.labels, code=error.code, message=error.message, hint=error.hint)
+            except StyleQueueError as error:
+                log.warning("came to harm: %s", error)
+                return self._put_back(record, str(error), charged=True)
+            except Waiting:
+                log.info("another job paints this picture, waiting for it")
+                raise NotOurs from None
+            except MemoryError:
+                log.exception("out of memory")
+                code, hint = Code.OUT_OF_MEMORY, "ask for a smaller size, or give the worker more memory"
+                message = "the painting took more memory than the worker has"
+                data = FailedData(labels=job.labels, code=code, message=message, hint=hint)
+            except Exception as error:
+                log.exception("came to harm")
+                return self._put_back(record, f"[{Code.INTERNAL_ERROR}] {type(error).__name__}: {error}", charged=True)
+            return self._commit(job, holder, data)
+
+    def _put_back(self, record: Record, error: str, *, charged: bool) -> NoReturn:
+        """The job goes back to the queue, or ends: cancelled, or as a dead letter."""
+        delay_s = retry_delay_s(self.settings, record.attempt - record.spared) if charged else 0
+        verdict = self.ledger.put_back(record, error=error, delay_s=delay_s, charged=charged)
+        log.warning("put back: %s", verdict)
+        self._send_due()
+        if verdict in ("cancelled", "failed"):
+            event = self.ledger.outcome(record.id)
+            self._tell(record, event, left_work=True)
+            outcome(EVENT.validate_json(event))
+        raise NotOurs
+
+    def _commit(self, job: Job, holder: Holder, data: TerminalData) -> dict[str, Any]:
+        """One atomic move ends the job; what depends on its end follows."""
+        record = holder.record
+        painted = ""
+        if isinstance(data, SucceededData) and not data.partial:
+            painted = json.dumps({"job_id": job.id, "data": data.model_dump(mode="json")})
+        try:
+            event = self._finish(record, data, painted)
+        except LeaseLost as error:
+            log.warning("stopped at the end: %s", error)
+            raise NotOurs from None
+        if isinstance(data, SucceededData):
+            log.info("succeeded: %s", data.output.key)
+        else:
+            log.warning("ended: [%s] %s", data.code, data.message)
+        self._tell(record, event, left_work=holder.left_work or record.attempt > 1)
+        # Those that waited for this picture, if any.
+        self._send_due()
+        return outcome(EVENT.validate_json(event))
+
+    def _finish(self, record: Record, data: TerminalData, painted: str) -> str:
+        """End the job, however long Redis takes to hear of it: a picture that lies in the store is worth the wait."""
+        while True:
+            try:
+                return self.ledger.finish(record.id, fence=record.fence, data=data, painted=painted)
+            except Unavailable as error:
+                if stop_requested():
+                    raise
+                log.warning("the job is not ended yet: %s", error)
+            time.sleep(_PAUSE_S)
+
+    def _send_due(self) -> None:
+        try:
+            send_due(self.app, self.ledger)
+        except Exception as error:  # as Celery raises it
+            log.warning("a keeper will send what is due: %s", error)
+
+    def _tell(self, record: Record, event: str, *, left_work: bool) -> None:
+        try:
+            tell(self.app, self.ledger, self.store, record, event, left_work=left_work)
+        except Exception as error:  # Celery's result backend raises whatever its Redis client does
+            log.warning("a keeper will tell of the job's end: %s", error)
+
+
+def retry_delay_s(settings: Settings, attempt: int) -> float:
+    """How long to wait after so many charged attempts: doubling, with jitter, lest all come back at once."""
+    doublings = min(max(attempt, 1) - 1, 30)
+    longest_s: float = min(settings.retry_delay_s * 2.0**doublings, settings.retry_delay_max_s)
+    return longest_s * random.uniform(0.5, 1)

@@ -1,0 +1,126 @@
+"""What lies in the work bucket while a picture is painted: a small preview, and a checkpoint to go on from."""
+
+from __future__ import annotations
+
+import io
+import logging
+import threading
+from collections.abc import Mapping
+from contextlib import ExitStack
+from types import TracebackType
+from typing import Self
+from zipfile import BadZipFile
+
+import numpy as np
+
+from stylequeue.contract.errors import Code, Permanent
+from stylequeue.contract.objects import checkpoint_key, preview_key
+from stylequeue.settings import Settings
+from stylequeue.store import Store
+
+from ..engine import Checkpoint, Step
+from ..pictures import images
+from .lease import Every, Holder
+
+log = logging.getLogger(__name__)
+
+PREVIEW_PX = 256
+"""Longest side."""
+PREVIEW_QUALITY = 70
+MAX_SHARE = 0.02
+"""Of the wall time, for checkpoints and for previews."""
+MAX_CHECKPOINT_BYTES = 1024**3
+"""Four arrays of the picture's size as float32: 805 MB at 4096 px."""
+
+
+class Workbench:
+    """Keeps preview and checkpoint of one job up to date, each in a thread of its own, while the `with` block runs.
+
+    `fingerprint` says what is painted: a checkpoint of anything else is not resumed.
+    """
+
+    def __init__(self, store: Store, settings: Settings, holder: Holder, fingerprint: str) -> None:
+        self.newest: Step | None = None
+        self._shown: Step | None = None
+        self._saved: Step | None = None
+        self._store = store
+        self._bucket = settings.work_bucket
+        self._holder = holder
+        self._fingerprint = fingerprint
+        self._threads = ExitStack()
+        self._saving = threading.Lock()
+        self._every = (
+            Every(settings.preview_interval_s, self._show, name="preview", share=MAX_SHARE),
+            Every(settings.checkpoint_interval_s, self.save, name="checkpoint", share=MAX_SHARE),
+        )
+
+    def __enter__(self) -> Self:
+        for every in self._every:
+            self._threads.enter_context(every)
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self._threads.close()
+
+    def resume(self) -> Checkpoint | None:
+        """Where an attempt before this one left off; None: nowhere, or at something else."""
+        key = checkpoint_key(self._holder.record.id)
+        try:
+            data = self._store.read_work(key, max_bytes=MAX_CHECKPOINT_BYTES)
+        except Permanent as error:
+            if error.code != Code.OBJECT_NOT_FOUND:
+                log.warning("no checkpoint: %s", error)
+            return None
+        try:
+            with np.load(io.BytesIO(data), allow_pickle=False) as saved:
+                state = {name: saved[name] for name in saved.files}
+        except (ValueError, OSError, EOFError, BadZipFile, KeyError):
+            log.warning("the checkpoint is damaged, starting anew")
+            return None
+        if str(state.pop("fingerprint", "")) != self._fingerprint:
+            log.info("the checkpoint is of another picture, starting anew")
+            return None
+        return state
+
+    def save_if_possible(self) -> None:
+        """As `save`, but trouble is only logged: the job goes on from an older checkpoint, or from none."""
+        try:
+            self.save()
+        except Exception as error:  # the store's, or the machine's
+            log.warning("no checkpoint at the end: %s", error)
+
+    def save(self) -> None:
+        """Save the newest step's state now."""
+        # One at a time: an older state that arrives last would stand.
+        with self._saving:
+            self._save()
+
+    def _save(self) -> None:
+        step = self.newest
+        if step is None or step is self._saved or step.state is None:
+            return
+        self._holder.left_work = True
+        self._store.put_work(
+            checkpoint_key(self._holder.record.id),
+            _packed(self._fingerprint, step.state),
+            content_type="application/octet-stream",
+        )
+        self._saved = step
+
+    def _show(self) -> None:
+        step = self.newest
+        if step is None or step is self._shown:
+            return
+        picture = images.to_picture(step.picture)
+        picture.thumbnail((PREVIEW_PX, PREVIEW_PX))
+        key = preview_key(self._holder.record.id)
+        self._holder.left_work = True
+        self._store.put_work(key, images.encode(picture, "webp", PREVIEW_QUALITY), content_type="image/webp")
+        self._holder.preview = f"s3://{self._bucket}/{key}"
+        self._shown = step
+
+
+def _packed(fingerprint: str, state: Mapping[str, np.ndarray]) -> bytes:
+    file = io.BytesIO()
+    np.savez(file, fingerprint=np.array(fingerprint), **state)  # type: ignore[arg-type]
+    return file.getvalue()
