@@ -13,7 +13,7 @@ from stylequeue.contract.errors import Code, Permanent
 from stylequeue.contract.recipe import OptimizeRecipe, ResolvedOptimizeRecipe, resolve
 from stylequeue_worker.engine import Engine
 from stylequeue_worker.engine.descent import AdamRule, Evaluation, Iterate, Moments, adam, lbfgs
-from stylequeue_worker.engine.safety import TimeBudget, Standstill, lenient, rolled_back, strict
+from stylequeue_worker.engine.safety import Standstill, TimeBudget, lenient, rolled_back, strict
 from tests.engine.conftest import Picture
 
 RULE = AdamRule(learning_rate=0.1, beta1=0.9, beta2=0.999, epsilon=1e-8)
