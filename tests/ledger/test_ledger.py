@@ -148,7 +148,7 @@ def test_a_deadline_that_passes_while_painting_is_told(settings: Settings) -> No
     fence = claim(ledger, job).record.fence
     ledger.redis.hset(f"stylequeue:job:{job.id}", "deadline_ms", 1)
     assert ledger.heartbeat(job.id, fence=fence, data=ProgressData(number=1, stage="painting")) == "overdue"
-    ledger.finish(job.id, fence=fence, data=ExpiredData.late({}))
+    ledger.finish(job.id, fence=fence, data=ExpiredData.late())
     assert ledger.record(job.id).state == "expired"
 
 

@@ -327,7 +327,7 @@ class LedgerMachine(RuleBasedStateMachine):
     def finish(self, claim: Claim, cancelled: bool, sure: bool) -> None:
         if not sure:
             return
-        job_id, data = claim.job.id, CancelledData.of({}) if cancelled else FAILED
+        job_id, data = claim.job.id, CancelledData.by_request() if cancelled else FAILED
         state: State = "cancelled" if cancelled else "failed"
         painted = "" if cancelled else json.dumps({"job_id": job_id})
         if not self.model.holds(claim):

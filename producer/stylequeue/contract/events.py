@@ -38,7 +38,7 @@ class _Told(BaseModel):
 class EventData(_Told):
     """What all events tell."""
 
-    labels: dict[str, str] = Field(default_factory=dict, description="The job's own.")
+    labels: dict[str, str] = Field(default_factory=dict, description="The job's own; set by the ledger.")
     run: int = Field(0, description="Which life of the job, from 1; set by the ledger.")
     attempt: int = Field(0, description="Which try within the run, from 1; 0: no worker has it; set by the ledger.")
 
@@ -129,20 +129,20 @@ class ExpiredData(FailedData):
     """Code, message and hint as of an error."""
 
     @classmethod
-    def late(cls, labels: dict[str, str]) -> ExpiredData:
+    def late(cls) -> ExpiredData:
         """A deadline that passed."""
         error = DeadlinePassed("the deadline passed before the picture was done")
-        return cls(labels=labels, code=error.code, message=error.message, hint=error.hint)
+        return cls(code=error.code, message=error.message, hint=error.hint)
 
 
 class CancelledData(FailedData):
     """Code, message and hint as of an error."""
 
     @classmethod
-    def of(cls, labels: dict[str, str]) -> CancelledData:
+    def by_request(cls) -> CancelledData:
         """A job that is no longer wanted."""
         error = CancelledError()
-        return cls(labels=labels, code=error.code, message=error.message, hint=error.hint)
+        return cls(code=error.code, message=error.message, hint=error.hint)
 
 
 class _Event(_Told):

@@ -1,8 +1,8 @@
 -- A worker takes a job off the queue: the next fence, the next attempt, a lease.
 -- A job that came by plain Celery has no record yet and gets it here.
--- ARGV: limits, id, job, accepted draft, claim {token, worker, lease_ms, recorded}, started draft, expired draft,
--- exhausted draft, cancelled draft. Returns {verdict, record fields ...}: yours | held | early | ended | conflict | gone.
-local id, job, claim = ARGV[2], cjson.decode(ARGV[3]), cjson.decode(ARGV[5])
+-- `recorded`: it had a record when its message was sent. `token`: tells one claim from another.
+-- Returns {verdict, record fields ...}: yours | held | early | ended | conflict | gone.
+local id, job = arg.id, arg.job
 local key = record_key(id)
 
 -- What was refused under this id before, and is a job now, was replayed to a newer worker.
@@ -12,15 +12,15 @@ if redis.call('HGET', key, 'job') == '' then
   redis.call('ZREM', UNTOLD_KEY, id)
   remember(id)
   redis.call('DEL', key, events_key(id))
-  accept(id, job, ARGV[4])
+  accept(id, job, arg.accepted)
 elseif redis.call('EXISTS', key) == 0 then
   -- It was deleted, or ended so long ago that its record has expired: its message must not bring it back.
-  if claim.recorded or redis.call('EXISTS', gone_key(id)) == 1 then return {'gone', {}} end
-  accept(id, job, ARGV[4])
+  if arg.recorded or redis.call('EXISTS', gone_key(id)) == 1 then return {'gone', {}} end
+  accept(id, job, arg.accepted)
 end
 local record = redis.call('HMGET', key, 'digest', 'state', 'token', 'lease_until_ms', 'deadline_ms', 'not_before_ms',
   'wanted', 'worker')
-local digest, state, token = record[1], record[2], record[3]
+local digest, state = record[1], record[2]
 local lease_until_ms, deadline_ms, not_before_ms = tonumber(record[4] or 0), tonumber(record[5]), tonumber(record[6] or 0)
 
 local function answer(verdict)
@@ -36,17 +36,17 @@ end
 if digest ~= job.digest then return answer('conflict') end
 if TERMINAL[state] then return answer('ended') end
 -- The same claim sent again because its answer was lost.
-if state == 'running' and token == claim.token then return answer('yours') end
+if state == 'running' and record[3] == arg.token then return answer('yours') end
 -- The lease says whether the holder lives, however this message came.
 if state == 'running' and lease_until_ms > now_ms then return answer('held') end
 if deadline_ms <= now_ms then
-  finish(id, 'expired', ARGV[7])
+  finish(id, 'expired', arg.expired)
   return answer('ended')
 end
 if state == 'running' then
   -- Its holder is gone.
   if record[7] == 'cancel' then
-    finish(id, 'cancelled', ARGV[9])
+    finish(id, 'cancelled', arg.cancelled)
     return answer('ended')
   end
   redis.call('HSET', key, 'last_error', '[lease_ran_out] worker ' .. record[8] .. ' was not heard of any more')
@@ -54,7 +54,7 @@ end
 -- A fresh message is due at that moment.
 if state == 'queued' and not_before_ms > now_ms then return answer('early') end
 if exhausted(id) then
-  give_up(id, ARGV[8])
+  give_up(id, arg.exhausted)
   return answer('ended')
 end
 
@@ -63,8 +63,8 @@ redis.call('HINCRBY', key, 'attempt', 1)
 redis.call('ZREM', DUE_KEY, id)
 stop_waiting(id)
 if state == 'running' then release_fingerprint(id) else enter(id, 'running') end
-redis.call('HSET', key, 'token', claim.token, 'worker', claim.worker, 'lease_until_ms', now_ms + claim.lease_ms)
+redis.call('HSET', key, 'token', arg.token, 'worker', arg.worker, 'lease_until_ms', now_ms + arg.lease_ms)
 redis.call('HDEL', key, 'progress', 'progress_number', 'fingerprint', 'not_before_ms')
-redis.call('ZADD', LEASES_KEY, now_ms + claim.lease_ms, id)
-tell(id, ARGV[6])
+redis.call('ZADD', LEASES_KEY, now_ms + arg.lease_ms, id)
+tell(id, arg.started)
 return answer('yours')

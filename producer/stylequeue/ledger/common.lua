@@ -1,4 +1,4 @@
--- What every move shares. Prepended to each script.
+-- What every move shares. The names of keys stand in front of it (names.py), the move itself behind it.
 -- Keys are derived here, not passed: Redis Cluster is out anyway (the broker's transport cannot use it).
 -- Time is Redis's own, so that no machine's clock matters.
 
@@ -7,30 +7,8 @@ local now_ms = time[1] * 1000 + math.floor(time[2] / 1000)
 
 local TERMINAL = {succeeded = true, failed = true, cancelled = true, expired = true}
 
-local function record_key(id) return 'stylequeue:job:' .. id end
-local function events_key(id) return 'stylequeue:job:' .. id .. ':events' end
-local function tasks_key(id) return 'stylequeue:job:' .. id .. ':tasks' end
-local function state_key(state) return 'stylequeue:state:' .. state end
-local function queue_key(queue) return 'stylequeue:queue:' .. queue end
-local EVENTS_KEY = 'stylequeue:events'
-local CREATED_KEY = 'stylequeue:created'
-local COUNTERS_KEY = 'stylequeue:counters'
--- Job ids by the moment something is to be done about them.
-local LEASES_KEY = 'stylequeue:leases'        -- running: the lease runs out
-local DEADLINES_KEY = 'stylequeue:deadlines'  -- open: the job expires
-local DUE_KEY = 'stylequeue:due'              -- queued: a fresh message is to be sent
-local WAITING_KEY = 'stylequeue:waiting'      -- queued without a message, since when: another job paints its picture
-local UNTOLD_KEY = 'stylequeue:untold'        -- ended, since when: the store or the sender may not know of it yet
-local DEAD_KEY = 'stylequeue:dead'            -- dead letters, since when
-local function dead_key(id) return 'stylequeue:dead:' .. id end
--- A deleted job whose message may still be about.
-local function gone_key(id) return 'stylequeue:gone:' .. id end
-local function painting_key(fingerprint) return 'stylequeue:painting:' .. fingerprint end
-local function waiters_key(fingerprint) return 'stylequeue:waiters:' .. fingerprint end
-local function painted_key(fingerprint) return 'stylequeue:painted:' .. fingerprint end
-
--- Limits, the same for every move: see moves.py.
-local limits = cjson.decode(ARGV[1])
+-- Limits, the same for every move, and the move's arguments by their names: see moves.py.
+local limits, arg = cjson.decode(ARGV[1]), cjson.decode(ARGV[2])
 
 -- uuid5, as in events.event_id().
 local function uuid5(name)
@@ -39,6 +17,14 @@ local function uuid5(name)
   local variant = string.format('%x', 8 + tonumber(string.sub(hex, 17, 17), 16) % 4)
   return string.sub(hex, 1, 8) .. '-' .. string.sub(hex, 9, 12) .. '-5' .. string.sub(hex, 14, 16)
     .. '-' .. variant .. string.sub(hex, 18, 20) .. '-' .. string.sub(hex, 21, 32)
+end
+
+-- The job's labels as JSON. A record of before they were a field of it has them in the job alone.
+local function labels_of(id)
+  local record = redis.call('HMGET', record_key(id), 'labels', 'job')
+  if record[1] then return record[1] end
+  local known, job = pcall(cjson.decode, record[2] or '')
+  return known and job.labels and cjson.encode(job.labels) or '{}'
 end
 
 -- Completes an event draft, appends it to the job's stream and, unless it is progress, to the deployment's.
@@ -52,7 +38,8 @@ local function tell(id, draft_json)
   local what = draft.terminal and '' or (attempt .. '/' .. draft.number)
   local event = '{"id":"' .. uuid5(id .. '/' .. run .. '/' .. draft.event_type .. '/' .. what)
     .. '","sequence":"' .. string.format('%010d', sequence) .. '",' .. string.sub(draft.envelope, 2, -2)
-    .. ',"data":{"run":' .. run .. ',"attempt":' .. attempt .. ',' .. string.sub(draft.data, 2) .. '}'
+    .. ',"data":{"labels":' .. labels_of(id) .. ',"run":' .. run .. ',"attempt":' .. attempt
+    .. (draft.data == '{}' and '' or ',') .. string.sub(draft.data, 2) .. '}'
   redis.call('XADD', events_key(id), 'MAXLEN', '~', limits.job_events, sequence .. '-1', 'event', event)
   if draft.lifecycle then
     redis.call('XADD', EVENTS_KEY, 'MAXLEN', '~', limits.deployment_events, '*', 'event', event)
@@ -155,7 +142,7 @@ local function create(id, job)
   redis.call('DEL', gone_key(id))
   local deadline_ms = math.min(job.deadline_ms or (now_ms + limits.job_deadline_ms), now_ms + limits.max_deadline_ms)
   redis.call('HSET', record_key(id),
-    'id', id, 'job', job.job, 'digest', job.digest, 'queue', job.queue, 'task_id', job.task_id,
+    'id', id, 'job', job.job, 'digest', job.digest, 'queue', job.queue, 'task_id', job.task_id, 'labels', job.labels,
     'run', (last[2] or 0) + 1, 'attempt', 0, 'spared', 0, 'fence', last[1] or 0, 'sequence', last[3] or 0,
     'created_ms', now_ms, 'deadline_ms', deadline_ms)
   redis.call('ZADD', DEADLINES_KEY, deadline_ms, id)

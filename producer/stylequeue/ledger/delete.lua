@@ -1,5 +1,5 @@
--- Forgets an ended job. ARGV: limits, id. Returns deleted | open | unknown.
-local id = ARGV[2]
+-- Forgets an ended job. Returns deleted | open | unknown.
+local id = arg.id
 local key = record_key(id)
 local record = redis.call('HMGET', key, 'state', 'fingerprint')
 local state = record[1]

@@ -11,13 +11,13 @@ from ..contract.events import AnyEvent, EventData, Progress, TerminalEvent, sour
 
 @dataclass(frozen=True)
 class Draft:
-    """An event on its way into the ledger, which alone knows its id, sequence, run and attempt and fills them in."""
+    """An event on its way into the ledger, which alone knows its id, sequence, labels, run and attempt."""
 
     event_type: str
     envelope: str
     """JSON object: all but id, sequence and data."""
     data: str
-    """JSON object: all but run and attempt."""
+    """JSON object: all but labels, run and attempt."""
     number: str = ""
     """What tells repeated events of one attempt apart."""
     terminal: bool = False
@@ -40,7 +40,7 @@ class Draft:
         return cls(
             event_type=event_type,
             envelope=json.dumps(envelope, separators=(",", ":")),
-            data=data.model_dump_json(exclude={"run", "attempt"}),
+            data=data.model_dump_json(exclude={"labels", "run", "attempt"}),
             number=str(getattr(data, "number", "")),
             terminal=issubclass(kind, TerminalEvent),
             lifecycle=kind is not Progress,

@@ -1,15 +1,15 @@
 -- The holder lives: its lease is renewed. It may tell how far it is, and hears whether to go on.
--- ARGV: limits, id, fence, lease_ms, number, progress draft (number 0: nothing to tell).
+-- `number` 0: there is nothing to tell.
 -- Returns go_on | cancel | keep | overdue | lost.
-local id, fence, lease_ms, number = ARGV[2], ARGV[3], tonumber(ARGV[4]), tonumber(ARGV[5])
+local id, lease_ms, number = arg.id, arg.lease_ms, arg.number
 local key = record_key(id)
 local record = redis.call('HMGET', key, 'state', 'fence', 'deadline_ms', 'progress_number', 'wanted')
-if record[1] ~= 'running' or record[2] ~= fence then return 'lost' end
+if record[1] ~= 'running' or record[2] ~= arg.fence then return 'lost' end
 redis.call('HSET', key, 'lease_until_ms', now_ms + lease_ms)
 redis.call('ZADD', LEASES_KEY, now_ms + lease_ms, id)
 -- A number that was seen is the same call sent again because its answer was lost.
 if number > tonumber(record[4] or 0) then
-  redis.call('HSET', key, 'progress_number', number, 'progress', tell(id, ARGV[6]))
+  redis.call('HSET', key, 'progress_number', number, 'progress', tell(id, arg.progress))
 end
 if tonumber(record[3]) <= now_ms then return 'overdue' end
 return record[5] or 'go_on'

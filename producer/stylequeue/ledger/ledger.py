@@ -13,6 +13,7 @@ from ..contract.errors import Code, EventsLost, JobNotFound, JobOpen, LeaseLost,
 from ..contract.events import EVENT, AnyEvent, FailedData, ProgressData
 from ..contract.job import Job
 from ..settings import Settings
+from . import names
 from .moves import (
     AcceptAnswer,
     ClaimAnswer,
@@ -39,12 +40,6 @@ _BLOCK_SHARE = 0.5
 """Of the socket timeout, for one blocking read: the answer must come before the socket gives up."""
 _PAGE = 100
 """Events read at once."""
-_EVENTS_KEY = "stylequeue:events"
-_QUEUED_KEY = "stylequeue:state:queued"
-_DUE_KEY = "stylequeue:due"
-_WAITING_KEY = "stylequeue:waiting"
-_UNTOLD_KEY = "stylequeue:untold"
-_DEAD_KEY = "stylequeue:dead"
 
 
 class Ledger:
@@ -106,7 +101,7 @@ class Ledger:
 
         Raises JobNotFound.
         """
-        answer = self._run([self._moves.cancel(job_id, labels=self._labels(job_id), keep=keep)])[0]
+        answer = self._run([self._moves.cancel(job_id, keep=keep)])[0]
         if answer.verdict == "unknown":
             raise JobNotFound(job_id)
         return answer
@@ -114,7 +109,7 @@ class Ledger:
     def replay(self, job_id: str) -> None:
         """Begin another run of a job that ended without a picture. Raises JobNotFound, JobOpen."""
         record = self.record(job_id)
-        verdict = self._run([self._moves.replay(job_id, queue=record.queue, labels=record.labels)])[0]
+        verdict = self._run([self._moves.replay(job_id, queue=record.queue)])[0]
         if verdict == "unknown":
             raise JobNotFound(job_id)
         if verdict != "queued":
@@ -162,7 +157,6 @@ class Ledger:
         move = self._moves.put_back(
             record.id,
             fence=record.fence,
-            labels=record.labels,
             error=error,
             delay_s=delay_s,
             charged=charged,
@@ -201,7 +195,7 @@ class Ledger:
 
     def expire(self, job_id: str) -> EndAnswer:
         """End an open job whose deadline has passed."""
-        return self._run([self._moves.expire(job_id, labels=self._labels(job_id))])[0]
+        return self._run([self._moves.expire(job_id)])[0]
 
     def take_due(self) -> list[DueMessage]:
         """Take jobs for which a fresh message is due; the taker sends it."""
@@ -211,23 +205,23 @@ class Ledger:
         """Have a fresh message sent for these queued jobs at once."""
         if job_ids:
             with self._reachable():
-                self.redis.zadd(_DUE_KEY, dict.fromkeys(job_ids, 0))
+                self.redis.zadd(names.DUE_KEY, dict.fromkeys(job_ids, 0))
 
     def told(self, job_id: str) -> None:
         """Store and sender know that this job has ended: nobody needs to see to that any more."""
         with self._reachable():
-            self.redis.zrem(_UNTOLD_KEY, job_id)
+            self.redis.zrem(names.UNTOLD_KEY, job_id)
 
     def count(self, state: JobState) -> int:
         """How many jobs are in this state."""
         with self._reachable():
-            return int(self.redis.zcard(f"stylequeue:state:{state}"))
+            return int(self.redis.zcard(names.state_key(state)))
 
     def messages_expected(self) -> int:
         """How many messages should lie on the broker's lists: one for each queued job that has one."""
         with self._reachable():
             pipeline = self.redis.pipeline(transaction=True)
-            for key in (_QUEUED_KEY, _DUE_KEY, _WAITING_KEY):
+            for key in (names.state_key("queued"), names.DUE_KEY, names.WAITING_KEY):
                 pipeline.zcard(key)
             queued, due, waiting = pipeline.execute()
         return int(queued - due - waiting)
@@ -236,14 +230,14 @@ class Ledger:
         """Celery task ids, by job id, of the queued jobs that should have a message on the broker."""
         with self._reachable():
             pipeline = self.redis.pipeline(transaction=True)
-            pipeline.zrange(_QUEUED_KEY, 0, -1)
-            pipeline.zrange(_DUE_KEY, 0, -1)
-            pipeline.zrange(_WAITING_KEY, 0, -1)
+            pipeline.zrange(names.state_key("queued"), 0, -1)
+            pipeline.zrange(names.DUE_KEY, 0, -1)
+            pipeline.zrange(names.WAITING_KEY, 0, -1)
             queued, due, waiting = pipeline.execute()
             job_ids = set(queued) - set(due) - set(waiting)
             pipeline = self.redis.pipeline(transaction=False)
             for job_id in job_ids:
-                pipeline.hget(f"stylequeue:job:{job_id}", "task_id")
+                pipeline.hget(names.record_key(job_id), "task_id")
             return {job_id: task_id for job_id, task_id in zip(job_ids, pipeline.execute(), strict=True) if task_id}
 
     # Reading
@@ -251,7 +245,7 @@ class Ledger:
     def record(self, job_id: str) -> Record:
         """What is known of a job. Raises JobNotFound."""
         with self._reachable():
-            fields: dict[str, str] = self.redis.hgetall(f"stylequeue:job:{job_id}")  # type: ignore[assignment]
+            fields: dict[str, str] = self.redis.hgetall(names.record_key(job_id))  # type: ignore[assignment]
         if not fields:
             raise JobNotFound(job_id)
         return Record.from_redis(fields)
@@ -259,46 +253,46 @@ class Ledger:
     def outcome(self, job_id: str) -> str:
         """The terminal event exactly as stored; "" where there is none."""
         with self._reachable():
-            event: Any = self.redis.hget(f"stylequeue:job:{job_id}", "outcome")
+            event: Any = self.redis.hget(names.record_key(job_id), "outcome")
         return event or ""
 
     def task_ids(self, record: Record) -> list[str]:
         """Celery's ids of all messages of the job whose senders wait for its end."""
         with self._reachable():
-            others: Any = self.redis.smembers(f"stylequeue:job:{record.id}:tasks")
+            others: Any = self.redis.smembers(names.tasks_key(record.id))
         return sorted({record.task_id, *others})
 
     def dead_letters(self) -> list[DeadLetter]:
         """The dead letters, the newest first."""
         with self._reachable():
-            ids: Any = self.redis.zrange(_DEAD_KEY, 0, -1, desc=True)
+            ids: Any = self.redis.zrange(names.DEAD_KEY, 0, -1, desc=True)
             pipeline = self.redis.pipeline(transaction=False)
             for letter_id in ids:
-                pipeline.hgetall(_dead_key(letter_id))
+                pipeline.hgetall(names.dead_key(letter_id))
             return [DeadLetter.model_validate(fields) for fields in pipeline.execute() if fields]
 
     def dead_letter(self, letter_id: str) -> DeadLetter:
         """One dead letter. Raises JobNotFound."""
         with self._reachable():
-            fields: Any = self.redis.hgetall(_dead_key(letter_id))
+            fields: Any = self.redis.hgetall(names.dead_key(letter_id))
         if not fields:
             raise JobNotFound(letter_id)
         return DeadLetter.model_validate(fields)
 
     def job_events(self, job_id: str, *, after: int = 0, wait_s: float = 0) -> list[AnyEvent]:
         """Events of a job with a sequence over `after`; waits up to `wait_s` for the first."""
-        return [event for _, event in self._read(f"stylequeue:job:{job_id}:events", f"{after}-1", wait_s)]
+        return [event for _, event in self._read(names.events_key(job_id), f"{after}-1", wait_s)]
 
     def deployment_events(self, *, after: str, wait_s: float = 0) -> list[tuple[str, AnyEvent]]:
         """Lifecycle events of all jobs behind position `after` ("0": from the oldest kept), with their positions.
 
         Raises EventsLost where events behind `after` have been trimmed away already.
         """
-        found = self._read(_EVENTS_KEY, after, wait_s)
+        found = self._read(names.EVENTS_KEY, after, wait_s)
         # Read first, checked after: what is trimmed in between cannot hide.
         if after not in ("0", "0-0"):
             with self._reachable():
-                oldest: list[tuple[str, object]] = self.redis.xrange(_EVENTS_KEY, count=1)  # type: ignore[assignment]
+                oldest: list[tuple[str, object]] = self.redis.xrange(names.EVENTS_KEY, count=1)  # type: ignore[assignment]
             if oldest and _position(oldest[0][0]) > _position(after):
                 raise EventsLost(after)
         return found
@@ -306,14 +300,8 @@ class Ledger:
     def newest_position(self) -> str:
         """The position of the deployment's newest event: what is read behind it is still to come."""
         with self._reachable():
-            newest: list[tuple[str, object]] = self.redis.xrevrange(_EVENTS_KEY, count=1)  # type: ignore[assignment]
+            newest: list[tuple[str, object]] = self.redis.xrevrange(names.EVENTS_KEY, count=1)  # type: ignore[assignment]
         return newest[0][0] if newest else "0"
-
-    def _labels(self, job_id: str) -> dict[str, str]:
-        try:
-            return self.record(job_id).labels
-        except JobNotFound:
-            return {}
 
     def _read(self, stream: str, after: str, wait_s: float) -> list[tuple[str, AnyEvent]]:
         longest_s = self._settings.redis_timeout_s * _BLOCK_SHARE
@@ -365,10 +353,6 @@ def unreachable(settings: Settings, error: Exception) -> Unavailable:
 
 def _stale(job_id: str, fence: int) -> LeaseLost:
     return LeaseLost(f"fence {fence} of job {job_id} is stale")
-
-
-def _dead_key(letter_id: str) -> str:
-    return f"stylequeue:dead:{letter_id}"
 
 
 def _position(entry_id: str) -> tuple[int, int]:

@@ -1,4 +1,8 @@
-"""The moves a job can make, each one Lua script: its arguments and what its answer means. No input or output here."""
+"""The moves a job can make, each one Lua script: its arguments and what its answer means. No input or output here.
+
+A script finds its arguments by their names here in the table `arg`. Event drafts are text in it: most moves tell only
+one of those they bring, and scripts splice the text.
+"""
 
 from __future__ import annotations
 
@@ -16,8 +20,10 @@ from ..contract.events import (
     NAMESPACE,
     Accepted,
     AcceptedData,
+    AnyEvent,
     Cancelled,
     CancelledData,
+    EventData,
     Expired,
     ExpiredData,
     Failed,
@@ -32,6 +38,7 @@ from ..contract.events import (
 )
 from ..contract.job import Job
 from ..settings import MAX_DEADLINE_S, Settings
+from . import names
 from .draft import Draft
 from .record import JobState, Record
 
@@ -42,9 +49,9 @@ TerminalData = SucceededData | FailedData | CancelledData | ExpiredData
 
 @cache
 def script(name: str) -> str:
-    """The Lua text of a move, with what all moves share in front."""
+    """The Lua text of a move, with the keys' names and what all moves share in front."""
     here = files(__package__)
-    return "\n".join((here / f"{part}.lua").read_text() for part in ("common", name))
+    return "\n".join((names.lua(), *((here / f"{part}.lua").read_text() for part in ("common", name))))
 
 
 @dataclass(frozen=True)
@@ -52,7 +59,8 @@ class Move(Generic[_T]):
     """One atomic change of the ledger."""
 
     name: str
-    args: tuple[str | int, ...]
+    args: tuple[str, str]
+    """The deployment's limits and the script's arguments, each a JSON object."""
     parse: Callable[[Any], _T]
 
 
@@ -153,7 +161,11 @@ class Moves:
     def accept(self, job: Job, *, task_id: str) -> Move[AcceptAnswer]:
         """Record a job as `queued`."""
         return self._move(
-            "accept", job.id, _fields(job, task_id), self._accepted(job), parse=lambda a: AcceptAnswer(a[0], a[1])
+            "accept",
+            id=job.id,
+            job=_fields(job, task_id),
+            accepted=self._accepted(job.id, job.queue_name),
+            parse=lambda a: AcceptAnswer(a[0], a[1]),
         )
 
     def claim(
@@ -162,116 +174,145 @@ class Moves:
         """Take a job for painting; `token` tells one claim from another."""
         return self._move(
             "claim",
-            job.id,
-            _fields(job, task_id, queue),
-            self._accepted(job),
-            json.dumps({"token": token, "worker": worker, "lease_ms": self._lease_ms, "recorded": recorded}),
-            self._draft(Started, job.id, StartedData(labels=job.labels, worker=worker)),
-            self._draft(Expired, job.id, ExpiredData.late(job.labels)),
-            self._exhausted(job.id, job.labels, "the worker that had it was not heard of any more"),
-            self._draft(Cancelled, job.id, CancelledData.of(job.labels)),
+            id=job.id,
+            job=_fields(job, task_id, queue),
+            token=token,
+            worker=worker,
+            lease_ms=self._lease_ms,
+            recorded=recorded,
+            accepted=self._accepted(job.id, job.queue_name),
+            started=self._draft(Started, job.id, StartedData(worker=worker)),
+            expired=self._draft(Expired, job.id, ExpiredData.late()),
+            exhausted=self._exhausted(job.id, "the worker that had it was not heard of any more"),
+            cancelled=self._draft(Cancelled, job.id, CancelledData.by_request()),
             parse=lambda a: ClaimAnswer(a[0], Record.from_redis(_pairs(a[1])) if a[1] else None),
         )
 
     def heartbeat(self, job_id: str, *, fence: int, data: ProgressData | None) -> Move[HeartbeatAnswer]:
         """Renew the lease, tell how far the holder is if that is news, and hear whether to go on."""
-        number = data.number if data else 0
-        draft = self._draft(Progress, job_id, data) if data else ""
-        return self._move("heartbeat", job_id, fence, self._lease_ms, number, draft, parse=lambda a: a)
+        return self._move(
+            "heartbeat",
+            id=job_id,
+            fence=str(fence),
+            lease_ms=self._lease_ms,
+            number=data.number if data else 0,
+            progress=self._draft(Progress, job_id, data) if data else "",
+        )
 
     def reserve(self, job_id: str, *, fence: int, fingerprint: str, forget: bool) -> Move[ReserveAnswer]:
         """Ask whether to paint the picture named by `fingerprint`; `forget` what was painted, the store lost it."""
-        return self._move("reserve", job_id, fence, fingerprint, int(forget), parse=lambda a: ReserveAnswer(a[0], a[1]))
+        return self._move(
+            "reserve",
+            id=job_id,
+            fence=str(fence),
+            fingerprint=fingerprint,
+            forget=forget,
+            parse=lambda a: ReserveAnswer(a[0], a[1]),
+        )
 
     def put_back(
-        self, job_id: str, *, fence: int, labels: dict[str, str], error: str, delay_s: float, charged: bool, late: bool
+        self, job_id: str, *, fence: int, error: str, delay_s: float, charged: bool, late: bool
     ) -> Move[PutBackAnswer]:
         """Give the job back to the queue; `late`: only if its lease ran out."""
-        how = {"error": error, "delay_ms": int(delay_s * 1000), "charged": charged, "if_lease_ran_out": late}
-        exhausted = self._exhausted(job_id, labels, error)
-        cancelled = self._draft(Cancelled, job_id, CancelledData.of(labels))
-        return self._move("put_back", job_id, fence, json.dumps(how), exhausted, cancelled, parse=lambda a: a)
+        return self._move(
+            "put_back",
+            id=job_id,
+            fence=str(fence),
+            error=error,
+            delay_ms=int(delay_s * 1000),
+            charged=charged,
+            if_lease_ran_out=late,
+            exhausted=self._exhausted(job_id, error),
+            cancelled=self._draft(Cancelled, job_id, CancelledData.by_request()),
+        )
 
     def finish(self, job_id: str, *, fence: int, data: TerminalData, painted: str) -> Move[EndAnswer]:
         """End the job, with its picture or without; `painted`: what others may reuse, as JSON, or ""."""
         kind, state = _ENDS[type(data)]
-        draft = self._draft(kind, job_id, data)
-        return self._move("finish", job_id, fence, state, draft, painted, parse=_end)
+        return self._move(
+            "finish",
+            id=job_id,
+            fence=str(fence),
+            state=state,
+            terminal=self._draft(kind, job_id, data),
+            painted=painted,
+            parse=_end,
+        )
 
-    def cancel(self, job_id: str, *, labels: dict[str, str], keep: bool) -> Move[EndAnswer]:
+    def cancel(self, job_id: str, *, keep: bool) -> Move[EndAnswer]:
         """End a queued job; ask the holder of a running one to end it, keeping the picture so far if `keep`."""
-        draft = self._draft(Cancelled, job_id, CancelledData.of(labels))
-        return self._move("cancel", job_id, "keep" if keep else "cancel", draft, parse=_end)
+        return self._move(
+            "cancel",
+            id=job_id,
+            wanted="keep" if keep else "cancel",
+            cancelled=self._draft(Cancelled, job_id, CancelledData.by_request()),
+            parse=_end,
+        )
 
-    def expire(self, job_id: str, *, labels: dict[str, str]) -> Move[EndAnswer]:
+    def expire(self, job_id: str) -> Move[EndAnswer]:
         """End an open job whose deadline has passed."""
-        return self._move("expire", job_id, self._draft(Expired, job_id, ExpiredData.late(labels)), parse=_end)
+        return self._move("expire", id=job_id, expired=self._draft(Expired, job_id, ExpiredData.late()), parse=_end)
 
-    def replay(self, job_id: str, *, queue: str, labels: dict[str, str]) -> Move[ReplayAnswer]:
+    def replay(self, job_id: str, *, queue: str) -> Move[ReplayAnswer]:
         """Begin another run of a job that ended without a picture."""
-        draft = self._draft(Accepted, job_id, AcceptedData(labels=labels, queue=queue))
-        return self._move("replay", job_id, draft, parse=lambda a: a)
+        return self._move("replay", id=job_id, accepted=self._accepted(job_id, queue))
 
     def delete(self, job_id: str) -> Move[DeleteAnswer]:
         """Forget an ended job, or a dead letter."""
-        return self._move("delete", job_id, parse=lambda a: a)
+        return self._move("delete", id=job_id)
 
     def refuse(self, task_id: str, *, queue: str, message: str, data: FailedData, job: str) -> Move[str]:
         """Put a message that holds no valid job on record, failed, and among the dead letters, under its task id.
 
         `job`: what it holds in place of one, as canonical JSON.
         """
-        fields = {"job": "", "digest": _digest(job), "queue": queue, "task_id": task_id}
         return self._move(
             "refuse",
-            task_id,
-            json.dumps(fields),
-            self._draft(Failed, task_id, data),
-            _entry(queue=queue, code=data.code, reason=data.message, message=message),
+            id=task_id,
+            job={"job": "", "digest": _digest(job), "queue": queue, "task_id": task_id, "labels": "{}"},
+            failed=self._draft(Failed, task_id, data),
+            letter={"queue": queue, "code": data.code, "reason": data.message, "message": message},
             parse=lambda a: str(a[1]),
         )
 
     def bury(self, letter_id: str, *, queue: str, code: str, reason: str, message: str) -> Move[str]:
         """Put a message that is no task at all among the dead letters."""
-        entry = _entry(queue=queue, code=code, reason=reason, message=message)
-        return self._move("bury", letter_id, entry, parse=str)
+        letter = {"queue": queue, "code": code, "reason": reason, "message": message}
+        return self._move("bury", id=letter_id, letter=letter)
 
     def take_due(self, count: int) -> Move[list[DueMessage]]:
         """Take jobs for which a fresh message is due; the taker sends it."""
-        return self._move("take_due", count, parse=lambda a: [DueMessage(*a[n : n + 4]) for n in range(0, len(a), 4)])
+        return self._move(
+            "take_due", count=count, parse=lambda a: [DueMessage(*a[n : n + 4]) for n in range(0, len(a), 4)]
+        )
 
     def overdue(self, count: int) -> Move[Overdue]:
         """Ids of jobs with which something should have happened by now."""
-        return self._move("overdue", count, self._lease_ms, parse=lambda a: Overdue(*a))
+        return self._move("overdue", count=count, told_within_ms=self._lease_ms, parse=lambda a: Overdue(*a))
 
-    def _accepted(self, job: Job) -> str:
-        return self._draft(Accepted, job.id, AcceptedData(labels=job.labels, queue=job.queue_name))
+    def _accepted(self, job_id: str, queue: str) -> str:
+        return self._draft(Accepted, job_id, AcceptedData(queue=queue))
 
-    def _exhausted(self, job_id: str, labels: dict[str, str], error: str) -> str:
+    def _exhausted(self, job_id: str, error: str) -> str:
         data = FailedData(
-            labels=labels,
             code=Code.ATTEMPTS_EXHAUSTED,
             message="every attempt the job had came to harm",
             hint=f"the last one: {error}; `stylequeue dead replay` runs it again",
         )
         return self._draft(Failed, job_id, data)
 
-    def _draft(self, kind: Any, job_id: str, data: Any) -> str:
+    def _draft(self, kind: type[AnyEvent], job_id: str, data: EventData) -> str:
         return Draft.of(kind, deployment=self._deployment, job_id=job_id, data=data).to_json()
 
-    def _move(self, name: str, *args: str | int, parse: Callable[[Any], _T]) -> Move[_T]:
-        return Move(name, (self._limits, *args), parse)
+    def _move(self, name: str, *, parse: Callable[[Any], _T] = lambda answer: answer, **arguments: object) -> Move[_T]:
+        return Move(name, (self._limits, json.dumps(arguments)), parse)
 
 
 def _end(answer: Sequence[Any]) -> EndAnswer:
     return EndAnswer(answer[0], answer[1])
 
 
-def _entry(**fields: str) -> str:
-    return json.dumps(fields)
-
-
-def _fields(job: Job, task_id: str, queue: str = "") -> str:
+def _fields(job: Job, task_id: str, queue: str = "") -> dict[str, str | int]:
     """A job as the scripts take it; `queue` is where its message was found, for jobs that name none."""
     text = job.canonical_json()
     fields: dict[str, str | int] = {
@@ -279,10 +320,11 @@ def _fields(job: Job, task_id: str, queue: str = "") -> str:
         "digest": _digest(text),
         "queue": queue if queue in QUEUES and job.queue is None else job.queue_name,
         "task_id": task_id,
+        "labels": json.dumps(job.labels),
     }
     if job.deadline is not None:
         fields["deadline_ms"] = int(job.deadline.timestamp() * 1000)
-    return json.dumps(fields)
+    return fields
 
 
 def _digest(text: str) -> str:

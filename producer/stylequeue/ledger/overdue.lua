@@ -1,6 +1,6 @@
 -- What the keeper has to look at: running jobs whose lease ran out, open jobs whose deadline passed, ended jobs of which
 -- whoever ended them has not told for so long that they may be gone.
--- ARGV: limits, how many of each at most, told within (ms). Returns {{ids}, {ids}, {ids}}.
+-- Returns {{ids}, {ids}, {ids}}.
 for state in pairs(TERMINAL) do trim(state) end
-local function passed(index, by_ms) return redis.call('ZRANGEBYSCORE', index, '-inf', by_ms, 'LIMIT', 0, ARGV[2]) end
-return {passed(LEASES_KEY, now_ms), passed(DEADLINES_KEY, now_ms), passed(UNTOLD_KEY, now_ms - ARGV[3])}
+local function passed(index, by_ms) return redis.call('ZRANGEBYSCORE', index, '-inf', by_ms, 'LIMIT', 0, arg.count) end
+return {passed(LEASES_KEY, now_ms), passed(DEADLINES_KEY, now_ms), passed(UNTOLD_KEY, now_ms - arg.told_within_ms)}

@@ -30,6 +30,7 @@ class Record(BaseModel):
     queue: str
     task_id: str = Field(description="Celery's id, under which the result is stored.")
     job: str = Field(description="The job as JSON; empty where the message was no job.")
+    labels: dict[str, str] = Field(default_factory=dict, description="The job's own.")
     created_at: datetime
     updated_at: datetime
     deadline_at: datetime
@@ -47,6 +48,7 @@ class Record(BaseModel):
             {
                 **{name: fields[name] for name in ("id", "state", "run", "attempt", "sequence", "fence")},
                 **{name: fields[name] for name in ("queue", "task_id", "job")},
+                "labels": _labels(fields),
                 "created_at": _moment(fields["created_ms"]),
                 "updated_at": _moment(fields["updated_ms"]),
                 "deadline_at": _moment(fields["deadline_ms"]),
@@ -59,11 +61,6 @@ class Record(BaseModel):
                 "outcome": EVENT.validate_json(fields["outcome"]) if "outcome" in fields else None,
             }
         )
-
-    @property
-    def labels(self) -> dict[str, str]:
-        """The job's own labels."""
-        return dict(json.loads(self.job).get("labels", {})) if self.job else {}
 
     @property
     def ended(self) -> bool:
@@ -83,6 +80,13 @@ class DeadLetter(BaseModel):
     attempts: int
     message: str = Field(description="The exact message; of a job, the job as JSON.")
     buried_at: datetime = Field(validation_alias="buried_ms")
+
+
+def _labels(fields: Mapping[str, str]) -> dict[str, str]:
+    if "labels" in fields:
+        return dict(json.loads(fields["labels"]))
+    # A record of before labels were a field of it.
+    return dict(json.loads(fields["job"]).get("labels", {})) if fields["job"] else {}
 
 
 def _moment(ms: str) -> datetime:

@@ -1,6 +1,6 @@
 -- A job that ended without a picture lives again: the next run, its attempts counted anew.
--- ARGV: limits, id, accepted draft. Returns queued | open | succeeded | unknown.
-local id = ARGV[2]
+-- Returns queued | open | succeeded | unknown.
+local id = arg.id
 local key = record_key(id)
 local record = redis.call('HMGET', key, 'state', 'queue', 'deadline_ms', 'job', 'run', 'attempt')
 local state = record[1]
@@ -22,6 +22,6 @@ redis.call('HSET', key, 'deadline_ms', deadline_ms)
 redis.call('ZADD', DEADLINES_KEY, deadline_ms, id)
 redis.call('ZADD', queue_key(record[2]), now_ms, id)
 enter(id, 'queued')
-tell(id, ARGV[3])
+tell(id, arg.accepted)
 redis.call('ZADD', DUE_KEY, now_ms, id)
 return 'queued'

@@ -1,12 +1,12 @@
 -- The holder of a job is about to paint a picture, named by its fingerprint. Nobody paints the same twice:
 -- what is painted is reused, what is being painted is waited for.
--- ARGV: limits, id, fence, fingerprint, forget ('1': what was painted is gone from the store).
+-- `forget`: what was painted is gone from the store.
 -- Returns {paint | reuse | wait | lost, JSON of what was painted}.
-local id, fence, fingerprint = ARGV[2], ARGV[3], ARGV[4]
+local id, fingerprint = arg.id, arg.fingerprint
 local key = record_key(id)
 local record = redis.call('HMGET', key, 'state', 'fence')
-if record[1] ~= 'running' or record[2] ~= fence then return {'lost', ''} end
-if ARGV[5] == '1' then redis.call('DEL', painted_key(fingerprint)) end
+if record[1] ~= 'running' or record[2] ~= arg.fence then return {'lost', ''} end
+if arg.forget then redis.call('DEL', painted_key(fingerprint)) end
 
 local painted = redis.call('GET', painted_key(fingerprint))
 if painted then return {'reuse', painted} end

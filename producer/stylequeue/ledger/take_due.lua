@@ -1,7 +1,7 @@
 -- Takes the jobs for which a fresh message is due. Whoever takes them sends it.
--- ARGV: limits, how many at most. Returns {id, job, queue, task id, ...}.
+-- Returns {id, job, queue, task id, ...}.
 local found = {}
-for _, id in ipairs(redis.call('ZRANGEBYSCORE', DUE_KEY, '-inf', now_ms, 'LIMIT', 0, ARGV[2])) do
+for _, id in ipairs(redis.call('ZRANGEBYSCORE', DUE_KEY, '-inf', now_ms, 'LIMIT', 0, arg.count)) do
   redis.call('ZREM', DUE_KEY, id)
   local record = redis.call('HMGET', record_key(id), 'state', 'job', 'queue', 'task_id')
   if record[1] == 'queued' then

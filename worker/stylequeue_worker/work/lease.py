@@ -116,8 +116,7 @@ class Holder:
             data = None
             if newest is not None:
                 self._number += 1
-                labels = self.record.labels
-                data = ProgressData(labels=labels, number=self._number, preview=self.preview, **newest)
+                data = ProgressData(number=self._number, preview=self.preview, **newest)
             try:
                 self._verdict = self._ledger.heartbeat(self.record.id, fence=self.record.fence, data=data)
             except StyleQueueError:

@@ -168,11 +168,11 @@ class Stylist:
             except Preempted as error:
                 return self._put_back(record, str(error), charged=False)
             except Cancelled:
-                data = CancelledData.of(job.labels)
+                data = CancelledData.by_request()
             except DeadlinePassed as error:
-                data = ExpiredData(labels=job.labels, code=error.code, message=error.message, hint=error.hint)
+                data = ExpiredData(code=error.code, message=error.message, hint=error.hint)
             except Permanent as error:
-                data = FailedData(labels=job.labels, code=error.code, message=error.message, hint=error.hint)
+                data = FailedData(code=error.code, message=error.message, hint=error.hint)
             except StyleQueueError as error:
                 log.warning("came to harm: %s", error)
                 return self._put_back(record, str(error), charged=True)
@@ -183,7 +183,7 @@ class Stylist:
                 log.exception("out of memory")
                 code, hint = Code.OUT_OF_MEMORY, "ask for a smaller size, or give the worker more memory"
                 message = "the painting took more memory than the worker has"
-                data = FailedData(labels=job.labels, code=code, message=message, hint=hint)
+                data = FailedData(code=code, message=message, hint=hint)
             except Exception as error:
                 log.exception("came to harm")
                 return self._put_back(record, f"[{Code.INTERNAL_ERROR}] {type(error).__name__}: {error}", charged=True)

@@ -1,0 +1,74 @@
+"""The names of the ledger's keys in Redis: for Python as they stand here, for the scripts as `lua()` writes them.
+
+`job_id`, `state` and the like are parts of a name as they are: `contract.base.ID_PATTERN` keeps them harmless.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class KeyOfEach:
+    """Names a key for each of many things."""
+
+    before: str
+    after: str = ""
+
+    def __call__(self, which: str) -> str:
+        """The key of one of them."""
+        return f"{self.before}{which}{self.after}"
+
+
+record_key = KeyOfEach("stylequeue:job:")
+"""Of a job: what is known of it (hash)."""
+events_key = KeyOfEach("stylequeue:job:", ":events")
+"""Of a job: its newest events (stream)."""
+tasks_key = KeyOfEach("stylequeue:job:", ":tasks")
+"""Of a job: Celery's ids of the messages whose senders wait, but for the first (set)."""
+gone_key = KeyOfEach("stylequeue:gone:")
+"""Of a job that was deleted while its message may still be about: what goes on should its id come again (hash)."""
+state_key = KeyOfEach("stylequeue:state:")
+"""Of a state: its jobs, since when (sorted set)."""
+queue_key = KeyOfEach("stylequeue:queue:")
+"""Of a queue: its open jobs, since when they were created (sorted set)."""
+dead_key = KeyOfEach("stylequeue:dead:")
+"""Of a dead letter: what it holds (hash)."""
+painting_key = KeyOfEach("stylequeue:painting:")
+"""Of a fingerprint: the job that paints it now."""
+waiters_key = KeyOfEach("stylequeue:waiters:")
+"""Of a fingerprint: the jobs that wait for it (set)."""
+painted_key = KeyOfEach("stylequeue:painted:")
+"""Of a fingerprint: what was painted, for others to reuse (JSON)."""
+
+EVENTS_KEY = "stylequeue:events"
+"""The deployment's newest lifecycle events (stream)."""
+CREATED_KEY = "stylequeue:created"
+"""All jobs, since when (sorted set)."""
+COUNTERS_KEY = "stylequeue:counters"
+"""How often a job entered each state (hash)."""
+DEAD_KEY = "stylequeue:dead"
+"""Dead letters, since when (sorted set)."""
+
+# Sorted sets of job ids by the moment something is to be done about them.
+LEASES_KEY = "stylequeue:leases"
+"""Running: the lease runs out."""
+DEADLINES_KEY = "stylequeue:deadlines"
+"""Open: the job expires."""
+DUE_KEY = "stylequeue:due"
+"""Queued: a fresh message is to be sent."""
+WAITING_KEY = "stylequeue:waiting"
+"""Queued without a message, since when: another job paints the same picture."""
+UNTOLD_KEY = "stylequeue:untold"
+"""Ended, since when: the store or the sender may not know of it yet."""
+
+
+def lua() -> str:
+    """These names as the scripts see them: constants, and functions of one string."""
+    lines = []
+    for name, value in globals().items():
+        if isinstance(value, KeyOfEach):
+            lines.append(f"local function {name}(which) return '{value.before}' .. which .. '{value.after}' end")
+        elif name.endswith("_KEY"):
+            lines.append(f"local {name} = '{value}'")
+    return "\n".join(lines)
