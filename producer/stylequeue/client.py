@@ -13,7 +13,8 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
 from .broker.app import make_app
-from .broker.messages import send, send_due
+from .broker.lists import Lists
+from .broker.messages import Message, Messages
 from .contract.base import QUEUES
 from .contract.errors import (
     Code,
@@ -26,10 +27,10 @@ from .contract.errors import (
     Unavailable,
 )
 from .contract.events import AnyEvent, StoredPicture, Succeeded, SucceededData, TerminalEvent
-from .contract.job import TASK_NAME, Job
+from .contract.job import Job
 from .contract.objects import event_key, work_keys
 from .settings import MAX_DEADLINE_S, Settings
-from .telling import outcome, store_result
+from .telling import Teller, result_of
 
 if TYPE_CHECKING:
     from celery import Celery
@@ -75,6 +76,14 @@ class StyleQueue:
     def _app(self) -> Celery:
         return make_app(self.settings)
 
+    @cached_property
+    def _messages(self) -> Messages:
+        return Messages(self._app, self.ledger)
+
+    @cached_property
+    def _teller(self) -> Teller:
+        return Teller(self._app, self.ledger, self.store)
+
     def submit(self, job: Job) -> str:
         """Hand a job in and return its id.
 
@@ -105,9 +114,8 @@ class StyleQueue:
                 # One that waits already is sent again: its first message may never have left. Workers drop doubles.
                 unsent.append(job)
         if unsent:
-            with self._redis(recorded=True), self._app.connection_for_write() as connection:
-                for job in unsent:
-                    send(self._app, job, connection=connection)
+            with self._redis(recorded=True):
+                self._messages.send([Message.of(job) for job in unsent])
         for job in jobs:
             if job.id in refused:
                 error = refused[job.id]
@@ -152,7 +160,7 @@ class StyleQueue:
             if isinstance(event, Succeeded):
                 return event.data
             if isinstance(event, TerminalEvent):
-                outcome(event)
+                result_of(event)
         raise AssertionError("watch() ends with a terminal event")
 
     def download(self, picture: StoredPicture | str, path: str | Path) -> None:
@@ -166,7 +174,7 @@ class StyleQueue:
             record = self.status(picture)
             if not record.ended:
                 raise JobOpen(picture, record.state, "downloaded")
-            picture = StoredPicture.model_validate(outcome(record.outcome)["output"])
+            picture = StoredPicture.model_validate(result_of(record.outcome)["output"])
         self.store.download(picture.bucket, picture.key, Path(path), etag=picture.etag)
 
     def cancel(self, job_id: str, *, keep: bool = False) -> str:
@@ -180,8 +188,7 @@ class StyleQueue:
         record = self.status(job_id)
         if answer.verdict == "cancelled":
             with suppress(Unavailable), self._redis():
-                for task_id in self.ledger.task_ids(record):
-                    store_result(self._app, task_id, answer.event)
+                self._teller.tell_senders(record, answer.event)
                 # What attempts left in the store a keeper takes away.
                 if not record.attempt:
                     self.ledger.told(job_id)
@@ -196,14 +203,13 @@ class StyleQueue:
         if record.job and record.ended and record.state != "succeeded":
             # The old result first: later, it could be the new one.
             with self._redis():
-                for task_id in self.ledger.task_ids(record):
-                    self._app.backend.forget(task_id)
+                self._teller.forget_results(record)
         self.ledger.replay(job_id)
         if not record.ended:
             # It waits for its next run already, as a retry leaves it that broke off: its message may never have left.
             self.ledger.make_due([job_id])
         with self._redis(recorded=True):
-            send_due(self._app, self.ledger)
+            self._messages.send_due()
 
     def delete(self, job_id: str) -> None:
         """Forget an ended job: its record and events, and its objects in the store.
@@ -251,8 +257,7 @@ class StyleQueue:
                 if record:
                     self._app.backend.forget(record.task_id)
                 # Under a task id that could not name a job it would be refused for ever: such a one gets another.
-                self._app.send_task(
-                    TASK_NAME,
+                self._messages.replay(
                     args=message["args"],
                     kwargs=message["kwargs"],
                     queue=queue,
@@ -260,7 +265,7 @@ class StyleQueue:
                 )
             else:
                 # A message that was no task: exactly as it came.
-                self.ledger.redis.lpush(queue, letter.message)
+                Lists(self.ledger.redis).put(queue, letter.message)
         # Sent first, forgotten second: nothing is lost in between. One that is on record stays a letter until a worker
         # has the message: it then is a job, or a letter again.
         if not record:
@@ -291,6 +296,8 @@ class StyleQueue:
 
     def close(self) -> None:
         """Give all connections back."""
+        for name in ("_messages", "_teller"):
+            self.__dict__.pop(name, None)
         for name in ("ledger", "store", "_app"):
             if name in self.__dict__:
                 self.__dict__.pop(name).close()

@@ -6,23 +6,22 @@ workers are down. Many at once do no harm: every move is one script, and what tw
 
 from __future__ import annotations
 
-import json
 import logging
 import random
 import signal
 import threading
 import time
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from .broker.app import make_app
-from .broker.messages import send_due
-from .contract.base import QUEUES
+from .broker.lists import Lists
+from .broker.messages import Messages
 from .contract.errors import Code, JobNotFound, Permanent, StyleQueueError, Unavailable
 from .ledger import Ledger, Overdue
 from .settings import Settings
 from .store import Store
-from .telling import store_result, tell
+from .telling import Teller
 
 if TYPE_CHECKING:
     from celery import Celery
@@ -37,8 +36,6 @@ _COMPARE_EVERY = 150
 """Rounds between two comparisons of every single message: about 5 minutes."""
 _TELL_AT_ONCE = 20
 """Jobs of a round."""
-_ON_ITS_WAY_S = 180
-"""From a message's delivery to the claim of its job, at most: a child may have to load its models first."""
 
 
 class Keeper:
@@ -46,9 +43,11 @@ class Keeper:
 
     def __init__(self, settings: Settings, app: Celery | None = None, ledger: Ledger | None = None) -> None:
         self._settings = settings
-        self._app = app or make_app(settings)
+        app = app or make_app(settings)
         self._ledger = ledger or Ledger(settings)
-        self._store = Store(settings)
+        self._messages = Messages(app, self._ledger)
+        self._teller = Teller(app, self._ledger, Store(settings))
+        self._lists = Lists(self._ledger.redis)
         self._rounds = 0
         self._missing: set[str] = set()
         self._redis_was_away = False
@@ -73,7 +72,7 @@ class Keeper:
                 self._see_to(self._reap, job_id)
         for job_id in overdue.deadline_passed:
             self._see_to(self._expire, job_id)
-        if sent := send_due(self._app, self._ledger):
+        if sent := self._messages.send_due():
             log.info("%d messages that were due are sent", sent)
         self._rounds += 1
         if self._rounds % _RECONCILE_EVERY == 0:
@@ -88,16 +87,16 @@ class Keeper:
         Unless `thoroughly`, only where fewer messages lie on the broker's lists than there are queued jobs. That is
         cheap and nearly always enough: but messages of jobs that have ended since may make up for one that is lost.
         """
-        if not thoroughly and not self._missing and self._ledger.messages_expected() <= self._messages():
+        if not thoroughly and not self._missing and self._ledger.messages_expected() <= self._lists.waiting():
             return
         queued = self._ledger.queued_task_ids()
-        present = self._task_ids()
+        present = self._lists.task_ids()
         absent = {job_id for job_id, task_id in queued.items() if task_id not in present}
         for job_id in sorted(absent & self._missing):
             log.warning("job=%s its message is lost, a fresh one is due", job_id)
         self._ledger.make_due(sorted(absent & self._missing))
         self._missing = absent - self._missing
-        send_due(self._app, self._ledger)
+        self._messages.send_due()
 
     def _overdue(self) -> Overdue:
         try:
@@ -136,10 +135,7 @@ class Keeper:
             self._tell_senders(job_id)
 
     def _tell_senders(self, job_id: str) -> None:
-        """At once, for they wait; the rest of the telling needs the store and has time."""
-        event = self._ledger.outcome(job_id)
-        for task_id in self._ledger.task_ids(self._ledger.record(job_id)):
-            store_result(self._app, task_id, event)
+        self._teller.tell_senders(self._ledger.record(job_id), self._ledger.outcome(job_id))
 
     def _tell(self, job_id: str) -> None:
         try:
@@ -148,31 +144,11 @@ class Keeper:
             self._ledger.told(job_id)
             return
         try:
-            tell(self._app, self._ledger, self._store, record, event)
+            self._teller.tell(record, event)
         except Permanent as error:
             # Nobody ever will.
             log.error("job=%s the event beside its picture cannot be stored: %s", job_id, error)
             self._ledger.told(job_id)
-
-    def _messages(self) -> int:
-        """Messages that wait for a worker."""
-        return sum(self._ledger.redis.llen(queue) for queue in QUEUES)
-
-    def _task_ids(self) -> set[str]:
-        """Task ids of all messages that wait for a worker, or that one has taken just now."""
-        redis: Any = self._ledger.redis
-        found = set()
-        for queue in QUEUES:
-            for start in range(0, redis.llen(queue), _PAGE):
-                found |= {_task_id(raw) for raw in redis.lrange(queue, start, start + _PAGE - 1)}
-        # What was delivered longer ago, and whose job is queued still or again, was delivered to one that is gone. By
-        # clocks that may be wrong: then the job has a message more, or waits for the broker's own timeout.
-        now_s, _ = redis.time()
-        tags = redis.zrangebyscore("unacked_index", now_s - _ON_ITS_WAY_S, "+inf")
-        for raw in redis.hmget("unacked", tags) if tags else ():
-            # As kombu keeps it: message, exchange, routing key.
-            found.add(_task_id(json.dumps(json.loads(raw)[0])) if raw else "")
-        return found
 
 
 def main(settings: Settings) -> None:
@@ -183,14 +159,3 @@ def main(settings: Settings) -> None:
         signal.signal(number, lambda *_: stop.set())
     log.info("keeping house of deployment %s", settings.deployment)
     Keeper(settings).run(stop)
-
-
-_PAGE = 500
-"""Messages read at once."""
-
-
-def _task_id(raw: str | bytes) -> str:
-    try:
-        return str(json.loads(raw)["headers"]["id"])
-    except (ValueError, KeyError, TypeError):
-        return ""

@@ -15,36 +15,51 @@ if TYPE_CHECKING:
     from .store import Store
 
 
-def tell(app: Celery, ledger: Ledger, store: Store, record: Record, event: str, *, left_work: bool = True) -> None:
-    """Tell those who look elsewhere than in the ledger of a job's terminal `event` (JSON). Any number may do so.
+class Teller:
+    """Tells those who look elsewhere than in the ledger. Safe to share between threads; telling twice does no harm."""
 
-    The event is put beside the picture, if there is one, byte for byte as in the ledger; `AsyncResult.get()` returns or
-    raises what it says; and what attempts left in the work bucket, if they did, goes. Whoever ends a job does this
-    next; where they die, or this raises, a keeper does it.
-    """
-    ended = EVENT.validate_json(event)
-    # Its sender waits; whatever happens to the rest, it need not.
-    for task_id in ledger.task_ids(record):
-        store_result(app, task_id, event)
-    if isinstance(ended, Succeeded):
-        output = ended.data.output
-        store.write(
-            output.bucket, event_key(output.key), event.encode(), content_type="application/json", overwrite=True
-        )
-    if left_work:
-        store.delete_work(work_keys(record.id))
-    ledger.told(record.id)
+    def __init__(self, app: Celery, ledger: Ledger, store: Store) -> None:
+        self._app = app
+        self._ledger = ledger
+        self._store = store
+
+    def tell(self, record: Record, event: str, *, left_work: bool = True) -> None:
+        """Tell all of a job's terminal `event` (JSON). Raises what Celery, the ledger or the store does.
+
+        `AsyncResult.get()` returns or raises what it says; the event is put beside the picture, if there is one, byte
+        for byte as in the ledger; and what attempts left in the work bucket, if they did, goes. Whoever ends a job does
+        this next; where they die, or this raises, a keeper does it.
+        """
+        # Its senders wait; whatever happens to the rest, they need not.
+        self.tell_senders(record, event)
+        ended = EVENT.validate_json(event)
+        if isinstance(ended, Succeeded):
+            output = ended.data.output
+            self._store.write(
+                output.bucket, event_key(output.key), event.encode(), content_type="application/json", overwrite=True
+            )
+        if left_work:
+            self._store.delete_work(work_keys(record.id))
+        self._ledger.told(record.id)
+
+    def tell_senders(self, record: Record, event: str) -> None:
+        """Let `AsyncResult.get()` of everyone who sent the job return or raise what its terminal `event` (JSON) says.
+
+        At once, for they wait; the rest of the telling needs the store and has time.
+        """
+        for task_id in self._ledger.task_ids(record):
+            try:
+                self._app.backend.mark_as_done(task_id, result_of(EVENT.validate_json(event)))
+            except JobEnded as error:
+                self._app.backend.mark_as_failure(task_id, error)
+
+    def forget_results(self, record: Record) -> None:
+        """Let everyone who sent the job wait for its next end."""
+        for task_id in self._ledger.task_ids(record):
+            self._app.backend.forget(task_id)
 
 
-def store_result(app: Celery, task_id: str, event: str) -> None:
-    """Let `AsyncResult.get()` return or raise what the terminal `event` (JSON) says. Raises what Celery does."""
-    try:
-        app.backend.mark_as_done(task_id, outcome(EVENT.validate_json(event)))
-    except JobEnded as error:
-        app.backend.mark_as_failure(task_id, error)
-
-
-def outcome(event: AnyEvent | None) -> dict[str, Any]:
+def result_of(event: AnyEvent | None) -> dict[str, Any]:
     """What a sender gets for a terminal event: the data of `succeeded`, or one of the JobEnded errors raised."""
     match event:
         case Succeeded(data=data):

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from stylequeue.broker.messages import send
+from stylequeue.broker.messages import Message
 from stylequeue.client import StyleQueue
 from stylequeue.contract.errors import Unavailable
 from stylequeue.contract.job import Job
@@ -117,7 +117,7 @@ def test_an_earlier_delivery_of_a_job_that_was_put_back(queue: StyleQueue, keepe
 def test_a_message_more_than_jobs_hides_a_lost_one_from_a_glance_only(queue: StyleQueue, keeper: Keeper) -> None:
     lost, other = submitted(queue), submitted(queue)
     queue.ledger.redis.rpop("paint")
-    send(queue._app, other)
+    queue._messages.send([Message.of(other)])
     look_twice(keeper, thoroughly=False)
     assert lost.id not in waiting(queue)
     look_twice(keeper, thoroughly=True)

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from stylequeue.broker.messages import send
+from stylequeue.broker.messages import Message
 from stylequeue.client import StyleQueue
 from stylequeue.contract.errors import Code, JobCancelled, JobConflict, JobExpired, JobFailed, Permanent
 from stylequeue.contract.events import Started
@@ -45,7 +45,7 @@ def test_25_a_hundred_copies_of_one_message(crew: Deployment, queue: StyleQueue)
     queue.ledger.accept([job])
     for number in range(100):
         # As sent again by a producer, and as sent by a hundred plain senders.
-        send(queue._app, job, task_id=job.id if number % 2 else f"{job.id}-{number}")
+        queue._messages.send([Message.of(job, task_id=job.id if number % 2 else f"{job.id}-{number}")])
     done = queue.wait(job.id, timeout_s=WAIT_S)
     checked(queue, job)
     assert attempts(queue, job) == 1
@@ -112,7 +112,7 @@ def test_27_an_id_that_belongs_to_another_job(crew: Deployment, queue: StyleQueu
     with pytest.raises(JobConflict):
         queue.submit(other)
     # Past the client as well.
-    send(queue._app, other, task_id="another-sender")
+    queue._messages.send([Message.of(other, task_id="another-sender")])
     with pytest.raises(JobFailed, match=Code.JOB_CONFLICT):
         queue._app.AsyncResult("another-sender").get(timeout=WAIT_S)
     assert queue.wait(job.id, timeout_s=WAIT_S).labels == {}

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from ..contract.job import TASK_NAME, Job
@@ -14,46 +16,91 @@ if TYPE_CHECKING:
 
 RECORDED_HEADER = "stylequeue_recorded"
 """Of a message whose job had a record when it was sent: without one, the job was deleted since."""
+_TRIES = 2
+"""A connection of the pool may have died since it was used last; what is sent twice does no harm."""
 
 
-def send(app: Celery, job: Job, *, task_id: str | None = None, connection: Any = None) -> None:
-    """Put the wake-up message for `job` on its queue; its Celery task id is the job's id unless given."""
-    fields = job.model_dump(mode="json", exclude_none=True)
-    _send(app, fields, queue=job.queue_name, task_id=task_id or job.id, connection=connection)
+@dataclass(frozen=True)
+class Message:
+    """A job's message on its way."""
+
+    job: dict[str, Any]
+    """As JSON; not looked at: a newer producer may have written it, for newer workers."""
+    queue: str
+    task_id: str
+
+    @classmethod
+    def of(cls, job: Job, *, task_id: str | None = None) -> Message:
+        """The message of a job; its Celery task id is the job's id unless given."""
+        return cls(job.model_dump(mode="json", exclude_none=True), job.queue_name, task_id or job.id)
 
 
-def _send(app: Celery, fields: dict[str, Any], *, queue: str, task_id: str, connection: Any) -> None:
-    app.send_task(
-        TASK_NAME,
-        kwargs={"job": fields},
-        queue=queue,
-        task_id=task_id,
-        connection=connection,
-        # Celery would copy the arguments in clear into a header otherwise: twice the bytes for nothing.
-        argsrepr="()",
-        kwargsrepr="{}",
-        headers={RECORDED_HEADER: True},
-    )
+class Messages:
+    """Puts messages on the queues. Safe to share between threads. Every method raises what Celery does."""
+
+    def __init__(self, app: Celery, ledger: Ledger) -> None:
+        self._app = app
+        self._ledger = ledger
+
+    def send(self, messages: Sequence[Message]) -> None:
+        """Send them all, in few round trips. Where this raises, any number of them may have left."""
+        from kombu.exceptions import BatchPublishError  # type: ignore[attr-defined]  # its stubs are older
+
+        tries_left = _TRIES
+        while True:
+            tries_left -= 1
+            try:
+                producer: Any
+                with self._app.producer_pool.acquire(block=True) as producer, producer.batch():
+                    for message in messages:
+                        self._send(message, producer)
+                return
+            except BatchPublishError:
+                if not tries_left:
+                    raise
+
+    def send_due(self) -> int:
+        """Send the fresh messages that are due now, and say how many. Any number of processes may do this at once.
+
+        Where Redis fails in between they are due again; where this process dies, the keeper misses the messages and
+        sends them.
+        """
+        sent = 0
+        while due := self._ledger.take_due():
+            try:
+                self.send([Message(json.loads(one.job), one.queue, one.task_id) for one in due])
+            except BaseException:
+                self._ledger.make_due([one.job_id for one in due])
+                raise
+            sent += len(due)
+        return sent
+
+    def replay(self, *, args: Sequence[Any], kwargs: dict[str, Any], queue: str, task_id: str | None) -> None:
+        """Send a refused task once more: under its own id or, where that could name no job, under a new one."""
+        self._app.send_task(TASK_NAME, args=args, kwargs=kwargs, queue=queue, task_id=task_id)
+
+    def _send(self, message: Message, producer: Any) -> None:
+        self._app.send_task(
+            TASK_NAME,
+            kwargs={"job": message.job},
+            task_id=message.task_id,
+            producer=producer,
+            # The default exchange, where a routing key is a queue's name: it needs no look at bindings.
+            exchange="",
+            routing_key=message.queue,
+            declare=(),
+            # Celery would copy the arguments in clear into a header otherwise: twice the bytes for nothing.
+            argsrepr="()",
+            kwargsrepr="{}",
+            headers={RECORDED_HEADER: True},
+        )
 
 
-def send_due(app: Celery, ledger: Ledger) -> int:
-    """Send the fresh messages that are due now, and say how many. Any number of processes may do this at once.
+def call_as_text(args: Sequence[Any], kwargs: Mapping[str, Any]) -> str:
+    """What a task was called with, as JSON that `replay` can send again once it is read.
 
-    Where Redis fails in between they are due again; where this process dies, the keeper misses the messages and sends
-    them. Raises what Celery does where Redis fails.
+    By Celery's own writer: its reader makes dates and numbers of its own out of marked JSON.
     """
-    sent = 0
-    while due := ledger.take_due():
-        unsent = {message.job_id for message in due}
-        try:
-            with app.connection_for_write() as connection:
-                for message in due:
-                    # Not looked at: a newer producer may have written it, for newer workers.
-                    fields = json.loads(message.job)
-                    _send(app, fields, queue=message.queue, task_id=message.task_id, connection=connection)
-                    unsent.discard(message.job_id)
-                    sent += 1
-        finally:
-            if unsent:
-                ledger.make_due(sorted(unsent))
-    return sent
+    from kombu.utils.json import dumps
+
+    return str(dumps({"args": args, "kwargs": kwargs}))

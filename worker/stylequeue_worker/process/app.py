@@ -18,10 +18,13 @@ from celery.worker.request import Request
 
 from stylequeue import logs
 from stylequeue.broker.app import READY_FOR_JOBS, make_app
-from stylequeue.broker.messages import RECORDED_HEADER
+from stylequeue.broker.messages import RECORDED_HEADER, Messages
 from stylequeue.contract.errors import JobEnded
 from stylequeue.contract.job import TASK_NAME
+from stylequeue.ledger import Ledger
 from stylequeue.settings import Settings
+from stylequeue.store import Store
+from stylequeue.telling import Teller
 
 from .parent import Parent
 
@@ -62,7 +65,15 @@ def make_worker_app(settings: Settings, *, module: str, load_engine: Callable[[S
         try:
             from ..work.stylist import Stylist
 
-            stylist = Stylist(settings, load_engine(settings), app)
+            ledger, store = Ledger(settings), Store(settings)
+            stylist = Stylist(
+                settings,
+                load_engine(settings),
+                ledger=ledger,
+                store=store,
+                messages=Messages(app, ledger),
+                teller=Teller(app, ledger, store),
+            )
             log.info(READY_FOR_JOBS)
         except Exception:
             log.exception("warm-up failed, the worker stops")

@@ -19,7 +19,7 @@ from celery.signals import task_failure, task_revoked, worker_init, worker_ready
 from celery.worker import state
 
 from stylequeue import logs
-from stylequeue.broker.messages import send_due
+from stylequeue.broker.messages import Messages
 from stylequeue.contract.errors import Code, ExitCode, JobNotFound, Permanent, StyleQueueError, Unavailable
 from stylequeue.contract.job import TASK_NAME
 from stylequeue.doctor import conditional_writes, eviction
@@ -27,7 +27,7 @@ from stylequeue.keeper import Keeper
 from stylequeue.ledger import Ledger
 from stylequeue.settings import Settings
 from stylequeue.store import Store
-from stylequeue.telling import store_result
+from stylequeue.telling import Teller
 
 from ..work.lease import STOP_FILE_VARIABLE
 from .inspection import guard
@@ -160,8 +160,10 @@ class Parent:
                 log.error("%s: %s", error, verdict)
                 # The sender hears of an end at once; the rest of the telling may take a while and is the keeper's.
                 if verdict in ("cancelled", "failed"):
-                    store_result(self._app, record.task_id, self._ledger.outcome(job_id))
-                send_due(self._app, self._ledger)
+                    Teller(self._app, self._ledger, Store(self._settings)).tell_senders(
+                        record, self._ledger.outcome(job_id)
+                    )
+                Messages(self._app, self._ledger).send_due()
             except JobNotFound:
                 return
             except Exception as trouble:  # ours, or as Celery raises it

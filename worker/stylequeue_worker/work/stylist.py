@@ -9,11 +9,9 @@ import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import Any, NoReturn
 
-from kombu.utils.json import dumps
-
-from stylequeue.broker.messages import send_due
+from stylequeue.broker.messages import Messages, call_as_text
 from stylequeue.contract.base import QUEUES, canonical_json, is_job_id
 from stylequeue.contract.errors import (
     Cancelled,
@@ -34,13 +32,10 @@ from stylequeue.ledger import Ledger, Record, TerminalData
 from stylequeue.logs import about
 from stylequeue.settings import Settings
 from stylequeue.store import Store
-from stylequeue.telling import outcome, tell
+from stylequeue.telling import Teller, result_of
 
 from .lease import Holder, stop_requested
 from .maker import Maker, PaintingEngine, Waiting
-
-if TYPE_CHECKING:
-    from celery import Celery
 
 log = logging.getLogger(__name__)
 
@@ -70,12 +65,21 @@ class NotNow(Exception):
 class Stylist:
     """Takes jobs from message to event. One per worker process."""
 
-    def __init__(self, settings: Settings, engine: PaintingEngine, app: Celery) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        engine: PaintingEngine,
+        *,
+        ledger: Ledger,
+        store: Store,
+        messages: Messages,
+        teller: Teller,
+    ) -> None:
         self.settings = settings
-        self.ledger = Ledger(settings)
-        self.store = Store(settings)
-        self.maker = Maker(settings, self.ledger, self.store, engine)
-        self.app = app
+        self.ledger = ledger
+        self.messages = messages
+        self.teller = teller
+        self.maker = Maker(settings, ledger, store, engine)
 
     def stylize(self, args: Sequence[object], kwargs: Mapping[str, object], delivery: Delivery) -> dict[str, Any]:
         """Do one job and return its outcome: the data of its `succeeded` event.
@@ -129,7 +133,7 @@ class Stylist:
                 raise NotOurs
             case "ended":
                 log.info("the job is %s already, message dropped", claim.record.state)
-                return outcome(claim.record.outcome)
+                return result_of(claim.record.outcome)
             case "yours":
                 return self._attempt(job, claim.record)
 
@@ -138,8 +142,7 @@ class Stylist:
     ) -> JobFailed:
         log.warning("refused: %s", error)
         data = FailedData(code=error.code, message=error.message, hint=error.hint)
-        # Celery's own writer: its reader makes dates and numbers of its own out of tagged JSON.
-        message = dumps({"args": args, "kwargs": kwargs})
+        message = call_as_text(args, kwargs)
         queue = delivery.queue if delivery.queue in QUEUES else "paint"
         job = ""
         with suppress(ValueError, TypeError, KeyError):  # NaN, infinity and dates are no JSON, but Celery reads them
@@ -198,7 +201,7 @@ class Stylist:
         if verdict in ("cancelled", "failed"):
             event = self.ledger.outcome(record.id)
             self._tell(record, event, left_work=True)
-            outcome(EVENT.validate_json(event))
+            result_of(EVENT.validate_json(event))
         raise NotOurs
 
     def _commit(self, job: Job, holder: Holder, data: TerminalData) -> dict[str, Any]:
@@ -219,7 +222,7 @@ class Stylist:
         self._tell(record, event, left_work=holder.left_work or record.attempt > 1)
         # Those that waited for this picture, if any.
         self._send_due()
-        return outcome(EVENT.validate_json(event))
+        return result_of(EVENT.validate_json(event))
 
     def _finish(self, record: Record, data: TerminalData, painted: str) -> str:
         """End the job, however long Redis takes to hear of it: a picture that lies in the store is worth the wait."""
@@ -234,13 +237,13 @@ class Stylist:
 
     def _send_due(self) -> None:
         try:
-            send_due(self.app, self.ledger)
+            self.messages.send_due()
         except Exception as error:  # as Celery raises it
             log.warning("a keeper will send what is due: %s", error)
 
     def _tell(self, record: Record, event: str, *, left_work: bool) -> None:
         try:
-            tell(self.app, self.ledger, self.store, record, event, left_work=left_work)
+            self.teller.tell(record, event, left_work=left_work)
         except Exception as error:  # Celery's result backend raises whatever its Redis client does
             log.warning("a keeper will tell of the job's end: %s", error)
 

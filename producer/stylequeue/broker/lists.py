@@ -1,0 +1,59 @@
+"""What lies on the broker's lists, and how: the one place that knows what kombu makes of a Redis.
+
+A queue is a list of that name: messages come in at its head and are taken from its tail. One that was delivered and not
+acknowledged is kept in the hash `unacked` by its delivery tag, as JSON of [message, exchange, routing key], and in the
+sorted set `unacked_index` by the moment of its delivery, on that worker's clock.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+from ..contract.base import QUEUES
+
+if TYPE_CHECKING:
+    from redis import Redis
+
+UNACKED_KEY = "unacked"
+UNACKED_INDEX_KEY = "unacked_index"
+_PAGE = 500
+"""Messages read at once."""
+_ON_ITS_WAY_S = 180
+"""From a message's delivery to the claim of its job, at most: a child may have to load its models first."""
+
+
+class Lists:
+    """The broker's lists. Every method raises what redis-py does."""
+
+    def __init__(self, redis: Redis) -> None:
+        self._redis: Any = redis
+
+    def put(self, queue: str, raw: str) -> None:
+        """Put a message on a queue exactly as it came."""
+        self._redis.lpush(queue, raw)
+
+    def waiting(self) -> int:
+        """Messages that wait for a worker."""
+        return sum(self._redis.llen(queue) for queue in QUEUES)
+
+    def task_ids(self) -> set[str]:
+        """Task ids of all messages that wait for a worker, or that one has taken just now."""
+        found = set()
+        for queue in QUEUES:
+            for start in range(0, self._redis.llen(queue), _PAGE):
+                found |= {_task_id(raw) for raw in self._redis.lrange(queue, start, start + _PAGE - 1)}
+        # What was delivered longer ago, and whose job is queued still or again, was delivered to one that is gone. By
+        # clocks that may be wrong: then the job has a message more, or waits for the broker's own timeout.
+        now_s, _ = self._redis.time()
+        tags = self._redis.zrangebyscore(UNACKED_INDEX_KEY, now_s - _ON_ITS_WAY_S, "+inf")
+        for raw in self._redis.hmget(UNACKED_KEY, tags) if tags else ():
+            found.add(_task_id(json.dumps(json.loads(raw)[0])) if raw else "")
+        return found
+
+
+def _task_id(raw: str | bytes) -> str:
+    try:
+        return str(json.loads(raw)["headers"]["id"])
+    except (ValueError, KeyError, TypeError):
+        return ""
