@@ -273,16 +273,31 @@ BAD_PICTURES: dict[str, tuple[Callable[[], bytes], Code]] = {
 
 
 @pytest.mark.parametrize("fault", BAD_PICTURES)
-@pytest.mark.parametrize("role", ["content", "style"])
+@pytest.mark.parametrize("role", ["content", "style 1"])
 def test_a_bad_picture_fails_its_own_job_only(service: StyleQueue, photograph: ImageRef, fault: str, role: str) -> None:
     body, code = BAD_PICTURES[fault]
     bad = put(service, f"bad/{fault}.jpg", body())
     change: dict[str, Any] = {"content": bad} if role == "content" else {"styles": [{"image": bad}]}
-    assert_fails(service, make(photograph, **change), code)
+    message = assert_fails(service, make(photograph, **change), code)
+    assert message.startswith(f"{role} s3://{bad.bucket}/{bad.key}: ")
     assert paint(service, make(photograph)).output
 
 
-def assert_fails(service: StyleQueue, job: Job, code: Code) -> None:
+def test_errors_name_the_input_they_mean(service: StyleQueue, photograph: ImageRef) -> None:
+    html, gone = put(service, "bad/page.png", pictures.html_page()), ImageRef(bucket="uploads", key="gone.png")
+    masked = [{"image": photograph}, {"image": photograph, "mask": html}]
+    message = assert_fails(service, make(photograph, styles=masked), Code.IMAGE_NOT_RECOGNISED)
+    assert message.startswith("mask 2 s3://uploads/bad/page.png: ")
+    message = assert_fails(service, make(photograph, styles=[*masked, {"image": gone}]), Code.OBJECT_NOT_FOUND)
+    assert message.startswith("style 3: ")
+    assert "s3://uploads/gone.png" in message
+    over = {"method": "optimize", "size": 64, "init": "image", "init_image": html}
+    message = assert_fails(service, make(photograph, over), Code.IMAGE_NOT_RECOGNISED)
+    assert message.startswith("init image s3://uploads/bad/page.png: ")
+
+
+def assert_fails(service: StyleQueue, job: Job, code: Code) -> str:
+    """The message it failed with."""
     service.submit(job)
     with pytest.raises(JobFailed) as caught:
         service.wait(job.id, timeout_s=WAIT_S)
@@ -293,6 +308,7 @@ def assert_fails(service: StyleQueue, job: Job, code: Code) -> None:
     assert isinstance(outcome, Failed)
     assert outcome.data.code == code
     assert outcome in [event for _, event in service.events(follow=False)]
+    return caught.value.message
 
 
 def test_missing_keys_and_forbidden_buckets(service: StyleQueue, photograph: ImageRef) -> None:

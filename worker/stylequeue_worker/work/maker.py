@@ -26,6 +26,7 @@ from stylequeue.store import FINGERPRINT_METADATA, ObjectInfo, Store
 from ..engine import ENGINE_VERSION, Checkpoint, Network, Step
 from ..pictures import images
 from ..pictures.contact_sheet import Sample, contact_sheet
+from ..pictures.inputs import Input, Role
 from .lease import Holder
 from .memory import forget_peak, peak_bytes
 from .workbench import Workbench
@@ -57,13 +58,26 @@ class PaintingEngine(Protocol):
 
 @dataclass(frozen=True)
 class Found:
+    """One of a job's pictures, as it lies in the store."""
+
+    input: Input
+    info: ObjectInfo
+
+    @property
+    def version(self) -> str:
+        """Names these bytes."""
+        return self.info.version
+
+
+@dataclass(frozen=True)
+class FoundInputs:
     """A job's pictures, as they lie in the store."""
 
-    content: ObjectInfo
-    styles: Sequence[ObjectInfo]
-    masks: Sequence[ObjectInfo | None]
+    content: Found
+    styles: Sequence[Found]
+    masks: Sequence[Found | None]
     """One for each style."""
-    init: ObjectInfo | None
+    init: Found | None
 
 
 class Waiting(Exception):
@@ -112,18 +126,21 @@ class Maker:
         holder.stage("fetching")
         with stopwatch.stage("fetch"):
             # All looks before any read: a missing style should not cost the download of the content.
-            found = Found(
-                content=self.store.look(job.content),
-                styles=[self.store.look(style.image) for style in job.styles],
-                masks=[self.store.look(style.mask) if style.mask else None for style in job.styles],
-                init=self.store.look(job.init_image) if job.init_image else None,
+            found = FoundInputs(
+                content=self._look(Input(Role.CONTENT, job.content)),
+                styles=[self._look(Input(Role.STYLE, style.image, n)) for n, style in enumerate(job.styles, 1)],
+                masks=[
+                    self._look(Input(Role.MASK, style.mask, n)) if style.mask else None
+                    for n, style in enumerate(job.styles, 1)
+                ],
+                init=self._look(Input(Role.INIT, job.init_image)) if job.init_image else None,
             )
         mark = fingerprint(
             content_version=found.content.version,
             init_version=found.init.version if found.init else None,
-            style_versions=tuple(info.version for info in found.styles),
+            style_versions=tuple(style.version for style in found.styles),
             style_weights=tuple(style.weight for style in job.styles),
-            mask_versions=tuple(info.version if info else None for info in found.masks) if any(found.masks) else (),
+            mask_versions=tuple(mask.version if mask else None for mask in found.masks) if any(found.masks) else (),
             recipe=recipe,
             output=job.output,
             network_digest=network.digest,
@@ -152,18 +169,18 @@ class Maker:
         recipe: ResolvedRecipe,
         network: Network,
         mark: str,
-        found: Found,
+        found: FoundInputs,
         stopwatch: Stopwatch,
     ) -> Made:
         """Fetch the pictures that were found, paint, and store what came of it."""
         with stopwatch.stage("fetch"):
             content = self._picture(found.content, recipe.size)
-            styles = [self._picture(info, style_size_px(recipe)) for info in found.styles]
+            styles = [self._picture(style, style_size_px(recipe)) for style in found.styles]
             start = self._picture(found.init, recipe.size) if found.init else None
             # A mask may be smaller than the content: it is made to fit.
             masks = [
-                self._picture(info, recipe.size).convert("L").resize(content.size) if info else None
-                for info in found.masks
+                self._picture(mask, recipe.size).convert("L").resize(content.size) if mask else None
+                for mask in found.masks
             ]
 
         with stopwatch.stage("paint"):
@@ -205,9 +222,14 @@ class Maker:
         report = PaintingReport.model_validate_json(stored.metadata["painting"])
         return Made(_stored_picture(job, stored), report_key, report)
 
-    def _picture(self, info: ObjectInfo, size_px: int) -> Image:
-        data = self.store.read(info, max_bytes=self.settings.max_image_bytes)
-        return images.fit(images.decode(data, max_pixels=self.settings.max_image_pixels), size_px)
+    def _look(self, picture: Input) -> Found:
+        with picture.named_in_errors():
+            return Found(picture, self.store.look(picture.image))
+
+    def _picture(self, found: Found, size_px: int) -> Image:
+        with found.input.named_in_errors():
+            data = self.store.read(found.info, max_bytes=self.settings.max_image_bytes)
+            return images.fit(images.decode(data, max_pixels=self.settings.max_image_pixels), size_px)
 
     def _reuse(self, job: Job, holder: Holder, mark: str) -> SucceededData | None:
         """The picture as another job painted it, or None: paint it. Raises Waiting where another job paints it now."""

@@ -1,0 +1,47 @@
+"""What each of a job's pictures is for, and what errors call it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from enum import StrEnum
+
+from stylequeue.contract.errors import StyleQueueError
+from stylequeue.contract.objects import ImageRef
+
+
+class Role(StrEnum):
+    """What a picture is for: it decides what its transparent parts mean, and which sizes will do."""
+
+    CONTENT = "content"
+    STYLE = "style"
+    MASK = "mask"
+    INIT = "init image"
+
+
+@dataclass(frozen=True)
+class Input:
+    """One of a job's pictures."""
+
+    role: Role
+    image: ImageRef
+    number: int | None = None
+    """Of a style, from 1; of a mask, that of its style."""
+
+    @property
+    def name(self) -> str:
+        """`content`, `style 2`, `mask 2`, `init image`."""
+        return str(self.role) if self.number is None else f"{self.role} {self.number}"
+
+    @contextmanager
+    def named_in_errors(self) -> Iterator[None]:
+        """Whatever error of ours leaves the block, its message begins with this picture's name and address."""
+        try:
+            yield
+        except StyleQueueError as error:
+            address = f"s3://{self.image.bucket}/{self.image.key}"
+            # The store's messages have the address already.
+            subject = self.name if address in error.message else f"{self.name} {address}"
+            error.message = f"{subject}: {error.message}"
+            raise
