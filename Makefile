@@ -29,6 +29,7 @@ install: $(INSTALLED)  ## install into .venv what the other targets need
 docs: $(INSTALLED)  ## write anew what the documents take from the code: schemas, the table of settings
 	$(BIN)/stylequeue schema job > docs/schema/job.json
 	$(BIN)/stylequeue schema event > docs/schema/event.json
+	$(BIN)/stylequeue schema status > docs/schema/status.json
 	$(BIN)/python scripts/settings_table.py
 
 .PHONY: demo

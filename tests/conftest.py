@@ -93,7 +93,7 @@ def photograph(session_queue: StyleQueue, tmp_path_factory: pytest.TempPathFacto
     """A content picture in the store, 96 x 64 px."""
     path = tmp_path_factory.mktemp("content") / "photograph.jpg"
     path.write_bytes(pictures.jpeg())
-    return session_queue.store.upload_file(path)
+    return session_queue.upload(path)
 
 
 @pytest.fixture

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from .client import StyleQueue as StyleQueue
     from .contract.errors import EventsLost as EventsLost
     from .contract.errors import InvalidJob as InvalidJob
+    from .contract.errors import InvalidRequest as InvalidRequest
     from .contract.errors import JobCancelled as JobCancelled
     from .contract.errors import JobConflict as JobConflict
     from .contract.errors import JobEnded as JobEnded
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from .contract.errors import JobFailed as JobFailed
     from .contract.errors import JobNotFound as JobNotFound
     from .contract.errors import JobOpen as JobOpen
+    from .contract.errors import JobSucceeded as JobSucceeded
     from .contract.errors import QueueFull as QueueFull
     from .contract.errors import StyleQueueError as StyleQueueError
     from .contract.errors import Unavailable as Unavailable
@@ -39,8 +41,11 @@ if TYPE_CHECKING:
     from .contract.objects import ImageRef as ImageRef
     from .contract.recipe import FastRecipe as FastRecipe
     from .contract.recipe import OptimizeRecipe as OptimizeRecipe
-    from .ledger import DeadLetter as DeadLetter
-    from .ledger import Record as Record
+    from .contract.status import DeadLetter as DeadLetter
+    from .contract.status import JobPage as JobPage
+    from .contract.status import JobResult as JobResult
+    from .contract.status import JobState as JobState
+    from .contract.status import JobStatus as JobStatus
     from .settings import Settings as Settings
 
 _HOMES = {
@@ -48,6 +53,7 @@ _HOMES = {
     "contract.errors": [
         "EventsLost",
         "InvalidJob",
+        "InvalidRequest",
         "JobCancelled",
         "JobConflict",
         "JobEnded",
@@ -55,6 +61,7 @@ _HOMES = {
         "JobFailed",
         "JobNotFound",
         "JobOpen",
+        "JobSucceeded",
         "QueueFull",
         "StyleQueueError",
         "Unavailable",
@@ -73,7 +80,7 @@ _HOMES = {
     "contract.objects": ["ImageRef"],
     "contract.recipe": ["FastRecipe", "OptimizeRecipe"],
     "contract.job": ["Job", "Output", "Style"],
-    "ledger": ["DeadLetter", "Record"],
+    "contract.status": ["DeadLetter", "JobPage", "JobResult", "JobState", "JobStatus"],
     "settings": ["Settings"],
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
@@ -19,6 +19,7 @@ from .contract.base import QUEUES
 from .contract.errors import (
     Code,
     InvalidJob,
+    InvalidRequest,
     JobConflict,
     JobNotFound,
     JobOpen,
@@ -26,20 +27,23 @@ from .contract.errors import (
     StyleQueueError,
     Unavailable,
 )
-from .contract.events import AnyEvent, StoredPicture, Succeeded, SucceededData, TerminalEvent
+from .contract.events import AnyEvent, StoredPicture, Succeeded, TerminalEvent
 from .contract.job import Job
-from .contract.objects import event_key, work_keys
+from .contract.objects import ImageRef, event_key, work_keys
+from .contract.status import DeadLetter, JobPage, JobResult, JobState, JobStatus
 from .settings import MAX_DEADLINE_S, Settings
 from .telling import Teller, result_of
 
 if TYPE_CHECKING:
     from celery import Celery
 
-    from .ledger import DeadLetter, Ledger, Record
+    from .ledger import Ledger
     from .store import Store
 
 _NO_JOB = (Code.INVALID_JOB, Code.SCHEMA_TOO_NEW)
 """Why a worker refuses what a task holds."""
+MAX_LINK_S = 7 * 24 * 3600
+"""As S3 has it."""
 _WAIT_S = 2.0
 """For one look at the stream of events; longer waits are made of such looks."""
 
@@ -59,15 +63,13 @@ class StyleQueue:
         self.settings = settings or Settings.load()
 
     @cached_property
-    def ledger(self) -> Ledger:
-        """The record of jobs and events."""
+    def _ledger(self) -> Ledger:
         from .ledger import Ledger
 
         return Ledger(self.settings)
 
     @cached_property
-    def store(self) -> Store:
-        """The object store."""
+    def _store(self) -> Store:
         from .store import Store
 
         return Store(self.settings)
@@ -78,11 +80,11 @@ class StyleQueue:
 
     @cached_property
     def _messages(self) -> Messages:
-        return Messages(self._app, self.ledger)
+        return Messages(self._app, self._ledger)
 
     @cached_property
     def _teller(self) -> Teller:
-        return Teller(self._app, self.ledger, self.store)
+        return Teller(self._app, self._ledger, self._store)
 
     def submit(self, job: Job) -> str:
         """Hand a job in and return its id.
@@ -103,7 +105,7 @@ class StyleQueue:
         refused = _too_late(jobs)
         fit = [job for job in jobs if job.id not in refused]
         # Record first, message second: a message lost on the way is found by comparing the two.
-        answers = self.ledger.accept(fit) if fit else []
+        answers = self._ledger.accept(fit) if fit else []
         unsent = []
         for job, answer in zip(fit, answers, strict=True):
             if answer.verdict == "conflict":
@@ -123,9 +125,32 @@ class StyleQueue:
                 raise error
         return [job.id for job in jobs]
 
-    def status(self, job_id: str) -> Record:
+    def upload(self, path: str | Path) -> ImageRef:
+        """Put a local picture into the upload bucket, where a job may name it. The same picture is stored once.
+
+        Raises Permanent with `image_too_many_bytes` where workers would refuse it; OSError as reading does.
+        """
+        return self._store.upload_file(Path(path))
+
+    def status(self, job_id: str) -> JobStatus:
         """What is known of a job. Raises JobNotFound."""
-        return self.ledger.record(job_id)
+        return self._ledger.record(job_id).status
+
+    def jobs(
+        self,
+        *,
+        state: JobState | None = None,
+        label: Mapping[str, str] | None = None,
+        after: str | None = None,
+        limit: int = 100,
+    ) -> JobPage:
+        """Up to `limit` jobs (1 to 1000), the newest first: those in `state` that have all labels in `label`.
+
+        The page's own `after`, given here, brings the next one; it is None where there is no other. What is asked for
+        is looked for among all jobs on record: where few fit, that is some milliseconds for each thousand. Raises
+        InvalidRequest.
+        """
+        return self._ledger.jobs(state=state, label=label or {}, after=after, limit=limit)
 
     def watch(self, job_id: str, *, timeout_s: float | None = None) -> Iterator[AnyEvent]:
         """The events of the job's newest run from its first, each as it happens; ends after the terminal one.
@@ -133,10 +158,10 @@ class StyleQueue:
         Raises JobNotFound, and TimeoutError when the job has not ended after `timeout_s`.
         """
         ends_at = None if timeout_s is None else time.monotonic() + timeout_s
-        run, sequence = self.status(job_id).run, 0
+        run, sequence = self._ledger.record(job_id).run, 0
         while True:
             left_s = _WAIT_S if ends_at is None else ends_at - time.monotonic()
-            events = self.ledger.job_events(job_id, after=sequence, wait_s=max(0.001, min(_WAIT_S, left_s)))
+            events = self._ledger.job_events(job_id, after=sequence, wait_s=max(0.001, min(_WAIT_S, left_s)))
             for event in events:
                 sequence = int(event.sequence)
                 if event.data.run < run:
@@ -146,11 +171,11 @@ class StyleQueue:
                     return
             if not events:
                 # The stream may be gone with the record.
-                self.status(job_id)
+                self._ledger.record(job_id)
                 if left_s <= 0:
                     raise TimeoutError(f"job {job_id} has not ended after {timeout_s} s; it goes on all the same")
 
-    def wait(self, job_id: str, *, timeout_s: float | None = None) -> SucceededData:
+    def wait(self, job_id: str, *, timeout_s: float | None = None) -> JobResult:
         """Wait for the job's end and return what it made.
 
         Raises JobFailed, JobCancelled or JobExpired with the code, message and hint of the terminal event; JobNotFound;
@@ -158,24 +183,36 @@ class StyleQueue:
         """
         for event in self.watch(job_id, timeout_s=timeout_s):
             if isinstance(event, Succeeded):
-                return event.data
+                return JobResult(id=event.subject, **dict(event.data))
             if isinstance(event, TerminalEvent):
                 result_of(event)
         raise AssertionError("watch() ends with a terminal event")
 
-    def download(self, picture: StoredPicture | str, path: str | Path) -> None:
-        """Write a picture to a local file, which appears complete or not at all; a job's, where its id is given.
+    def download(self, picture: StoredPicture | ImageRef | str, path: str | Path) -> None:
+        """Write a picture to a local file, which appears complete or not at all: one that was made, any, or a job's by
+        its id.
 
         Raises JobNotFound; JobOpen where the job has not ended; JobFailed, JobCancelled or JobExpired where it made no
         picture; Permanent with `object_not_found` where the store has it no longer, with `object_changed` where
         something else lies in its place; OSError as writing does.
         """
         if isinstance(picture, str):
-            record = self.status(picture)
-            if not record.ended:
-                raise JobOpen(picture, record.state, "downloaded")
-            picture = StoredPicture.model_validate(result_of(record.outcome)["output"])
-        self.store.download(picture.bucket, picture.key, Path(path), etag=picture.etag)
+            picture = self._picture(picture, "downloaded")
+        etag = picture.etag if isinstance(picture, StoredPicture) else None
+        self._store.download(picture.bucket, picture.key, Path(path), etag=etag)
+
+    def link(self, picture: StoredPicture | ImageRef | str, *, valid_s: int = 3600) -> str:
+        """An address under which anybody may fetch a picture for `valid_s` seconds (at most 7 days), without keys.
+
+        It shows what lies under the picture's key when it is fetched. It is signed here: the store is not asked, and
+        keys that end sooner, such as a role's, end it. Raises InvalidRequest, and for a job's id as `download` does.
+        """
+        if not 1 <= valid_s <= MAX_LINK_S:
+            raise InvalidRequest(f"valid_s {valid_s} is out of range", f"S3 allows 1 to {MAX_LINK_S} seconds")
+        if isinstance(picture, str):
+            picture = self._picture(picture, "linked")
+        version_id = picture.version_id if isinstance(picture, ImageRef) else None
+        return self._store.link(picture.bucket, picture.key, version_id=version_id, valid_s=valid_s)
 
     def cancel(self, job_id: str, *, keep: bool = False) -> str:
         """Stop a job and return its state now: `cancelled`, or `running` until its worker hears of it (one heartbeat).
@@ -184,30 +221,30 @@ class StyleQueue:
         next attempt stays `queued` until a worker stores what the last one saved of it. Where nothing is painted or
         saved, the job is cancelled. One that has ended stays as it is. Raises JobNotFound.
         """
-        answer = self.ledger.cancel(job_id, keep=keep)
-        record = self.status(job_id)
+        answer = self._ledger.cancel(job_id, keep=keep)
+        record = self._ledger.record(job_id)
         if answer.verdict == "cancelled":
             with suppress(Unavailable), self._redis():
                 self._teller.tell_senders(record, answer.event)
                 # What attempts left in the store a keeper takes away.
                 if not record.attempt:
-                    self.ledger.told(job_id)
+                    self._ledger.told(job_id)
         return record.state
 
     def retry(self, job_id: str) -> None:
-        """Run a job again that ended without a picture, as its next run. Raises JobNotFound, JobOpen.
+        """Run a job again that ended without a picture, as its next run.
 
-        May be called again after an Unavailable.
+        May be called again after an Unavailable. Raises JobNotFound, JobOpen, JobSucceeded.
         """
-        record = self.status(job_id)
+        record = self._ledger.record(job_id)
         if record.job and record.ended and record.state != "succeeded":
             # The old result first: later, it could be the new one.
             with self._redis():
                 self._teller.forget_results(record)
-        self.ledger.replay(job_id)
+        self._ledger.replay(job_id)
         if not record.ended:
             # It waits for its next run already, as a retry leaves it that broke off: its message may never have left.
-            self.ledger.make_due([job_id])
+            self._ledger.make_due([job_id])
         with self._redis(recorded=True):
             self._messages.send_due()
 
@@ -217,34 +254,38 @@ class StyleQueue:
         What lies under the output key stays, with what lies beside it, where it is no longer this job's picture.
         Raises JobNotFound, JobOpen.
         """
-        record = self.status(job_id)
+        record = self._ledger.record(job_id)
         if not record.ended:
             raise JobOpen(job_id, record.state, "deleted")
         # Objects first: a record without objects can be deleted again, objects without a record cannot be found.
         if isinstance(record.outcome, Succeeded):
             data = record.outcome.data
-            there = self.store.find(data.output.bucket, data.output.key)
+            there = self._store.find(data.output.bucket, data.output.key)
             if there and there.etag == data.output.etag:
                 beside = [event_key(data.output.key), *([data.report_key] if data.report_key else [])]
                 # The picture last: it is how a second try knows that the others are this job's.
-                self.store.delete(data.output.bucket, [*beside, data.output.key])
-        self.store.delete_work(work_keys(job_id))
-        self.ledger.delete(job_id)
+                self._store.delete(data.output.bucket, [*beside, data.output.key])
+        self._store.delete_work(work_keys(job_id))
+        self._ledger.delete(job_id)
 
     def dead_letters(self) -> list[DeadLetter]:
         """Jobs whose attempts are used up, and messages that were no jobs; the newest first."""
-        return self.ledger.dead_letters()
+        return self._ledger.dead_letters()
+
+    def dead_letter(self, letter_id: str) -> DeadLetter:
+        """One of them, with its message. Raises JobNotFound."""
+        return self._ledger.dead_letter(letter_id)
 
     def replay(self, letter_id: str) -> None:
         """Give a dead letter another life: a job its next run, a message its place in the queue. Raises JobNotFound.
 
         May be called again after an Unavailable: a message that comes twice does no harm.
         """
-        letter = self.ledger.dead_letter(letter_id)
+        letter = self._ledger.dead_letter(letter_id)
         # A message can come from a list that only its sender knows.
         queue = letter.queue if letter.queue in QUEUES else "paint"
         try:
-            record = self.ledger.record(letter_id)
+            record = self._ledger.record(letter_id)
         except JobNotFound:
             record = None
         if record and record.job:
@@ -265,28 +306,33 @@ class StyleQueue:
                 )
             else:
                 # A message that was no task: exactly as it came.
-                Lists(self.ledger.redis).put(queue, letter.message)
+                Lists(self._ledger.redis).put(queue, letter.message)
         # Sent first, forgotten second: nothing is lost in between. One that is on record stays a letter until a worker
         # has the message: it then is a job, or a letter again.
         if not record:
-            self.ledger.delete(letter_id)
+            self._ledger.delete(letter_id)
 
     def drop(self, letter_id: str) -> None:
         """Forget a dead letter, with the record of the job it was. Raises JobNotFound."""
-        self.ledger.dead_letter(letter_id)
-        self.ledger.delete(letter_id)
+        self._ledger.dead_letter(letter_id)
+        self._ledger.delete(letter_id)
 
     def events(self, *, after: str = "0", follow: bool = True) -> Iterator[tuple[str, AnyEvent]]:
         """Lifecycle events of all jobs (no progress), each with its position, to be given as `after` next time.
 
-        Without `follow` it ends where the stream ends now. Raises EventsLost for a position that is kept no longer.
+        Without `follow` it ends where the stream ends now. Raises EventsLost for a position that is kept no longer,
+        InvalidRequest for what is none.
         """
         while True:
-            events = self.ledger.deployment_events(after=after, wait_s=_WAIT_S if follow else 0)
+            events = self._ledger.deployment_events(after=after, wait_s=_WAIT_S if follow else 0)
             for after, event in events:
                 yield after, event
             if not events and not follow:
                 return
+
+    def newest_position(self) -> str:
+        """The newest event's position: `events` behind it yields what happens from now on."""
+        return self._ledger.newest_position()
 
     def workers(self, *, wait_s: float) -> list[str]:
         """Names of the workers that answer within `wait_s`."""
@@ -294,11 +340,17 @@ class StyleQueue:
             answers = self._app.control.ping(timeout=wait_s) or []
         return sorted(name for answer in answers for name in answer)
 
+    def _picture(self, job_id: str, wanted: str) -> StoredPicture:
+        record = self._ledger.record(job_id)
+        if not record.ended:
+            raise JobOpen(job_id, record.state, wanted)
+        return StoredPicture.model_validate(result_of(record.outcome)["output"])
+
     def close(self) -> None:
         """Give all connections back."""
         for name in ("_messages", "_teller"):
             self.__dict__.pop(name, None)
-        for name in ("ledger", "store", "_app"):
+        for name in ("_ledger", "_store", "_app"):
             if name in self.__dict__:
                 self.__dict__.pop(name).close()
 

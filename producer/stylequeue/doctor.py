@@ -11,11 +11,11 @@ from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 from .contract.errors import ExitCode, StyleQueueError, Unavailable
+from .ledger import Ledger
+from .store import Store
 
 if TYPE_CHECKING:
     from .client import StyleQueue
-    from .ledger import Ledger
-    from .store import Store
 
 _PING_S = 2.0
 """How long workers may take to answer."""
@@ -45,10 +45,11 @@ class Finding:
 def examine(client: StyleQueue) -> Iterator[Finding]:
     """Look at Redis, the store, the workers and, where TensorFlow is installed, this machine as a node that paints."""
     settings = client.settings
+    ledger, store = Ledger(settings), Store(settings)
     try:
-        client.ledger.ping()
+        ledger.ping()
         yield Finding("redis", True, "answers")
-        yield eviction(client.ledger)
+        yield eviction(ledger)
         answers = client.workers(wait_s=_PING_S)
         yield _finding(
             "workers",
@@ -61,14 +62,17 @@ def examine(client: StyleQueue) -> Iterator[Finding]:
     buckets = {settings.upload_bucket, settings.output_bucket, settings.work_bucket, *settings.read_buckets}
     for bucket in sorted(buckets):
         try:
-            client.store.check_bucket(bucket)
+            store.check_bucket(bucket)
             yield Finding(f"bucket {bucket}", True, "there")
         except StyleQueueError as error:
             yield _trouble(f"bucket {bucket}", error)
     try:
-        yield conditional_writes(client.store)
+        yield conditional_writes(store)
     except StyleQueueError as error:
         yield _trouble("conditional writes", error)
+    finally:
+        ledger.close()
+        store.close()
     if find_spec("tensorflow") is not None:
         yield from _node()
 

@@ -96,7 +96,7 @@ def main() -> int:
         app = make_app(stack.settings)
         for bucket in ("uploads", "styles"):
             key = "content.jpg" if bucket == "uploads" else "style.jpg"
-            queue.store._client.put_object(Bucket=bucket, Key=key, Body=tiny_jpeg())
+            queue._store._client.put_object(Bucket=bucket, Key=key, Body=tiny_jpeg())
         for _ in range(5):
             one_job(queue)
             one_bare_task(app)

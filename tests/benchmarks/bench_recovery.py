@@ -44,7 +44,7 @@ def killed(deployment: Deployment, whole: bool) -> tuple[float, float, int]:
     queue, job = deployment.queue, deployment.job(STEPS)
     queue.submit(job)
     key, bucket = checkpoint_key(job.id), deployment.settings.work_bucket
-    wait_for(lambda: queue.store.exists(bucket, key), WAIT_S, "a checkpoint")
+    wait_for(lambda: queue._store.exists(bucket, key), WAIT_S, "a checkpoint")
     # Else every kill would come right behind a checkpoint.
     time.sleep(random.uniform(0, deployment.settings.checkpoint_interval_s))
     worker = workers[str(queue.status(job.id).worker).partition("@")[0]]
@@ -77,7 +77,7 @@ def stamp(line: str) -> float:
 def all_events(deployment: Deployment, job: Job) -> list[AnyEvent]:
     """Those that are there now."""
     events: list[AnyEvent] = []
-    while more := deployment.queue.ledger.job_events(job.id, after=int(events[-1].sequence) if events else 0):
+    while more := deployment.queue._ledger.job_events(job.id, after=int(events[-1].sequence) if events else 0):
         events += more
     return events
 

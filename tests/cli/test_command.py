@@ -155,6 +155,7 @@ def test_a_process_of_its_own(stack: Stack) -> None:
 def test_schema(stylequeue: Command) -> None:
     assert json.loads(stylequeue("schema", "job").stdout)["title"] == "Job"
     assert "oneOf" in json.loads(stylequeue("schema", "event").stdout)
+    assert json.loads(stylequeue("schema", "status").stdout)["title"] == "JobStatus"
 
 
 # Where no worker is
@@ -183,15 +184,15 @@ def test_cancel_retry_delete(unattended: Command) -> None:
 def test_dead_letters(unattended: Command, settings: Settings) -> None:
     assert "no dead letters" in unattended("dead", "list").stderr
     with StyleQueue(settings) as queue:
-        letter_id = queue.ledger.bury(queue="paint", raw="{torn", code="message_malformed", reason="not JSON")
+        letter_id = queue._ledger.bury(queue="paint", raw="{torn", code="message_malformed", reason="not JSON")
         assert letter_id in unattended("dead", "list").stdout
         assert json.loads(unattended("dead", "list", "--json").stdout)[0]["message"] == "{torn"
         shown = unattended("dead", "show", letter_id).stdout
         assert "{torn" in shown
         assert "not JSON" in shown
         unattended("dead", "replay", letter_id)
-        assert queue.ledger.redis.lrange("paint", 0, -1) == ["{torn"]
-        letter_id = queue.ledger.bury(queue="paint", raw="{torn", code="message_malformed", reason="not JSON")
+        assert queue._ledger.redis.lrange("paint", 0, -1) == ["{torn"]
+        letter_id = queue._ledger.bury(queue="paint", raw="{torn", code="message_malformed", reason="not JSON")
         unattended("dead", "drop", letter_id)
         assert json.loads(unattended("dead", "list", "--json").stdout) == []
         for command in ("show", "replay", "drop"):

@@ -5,6 +5,9 @@ from __future__ import annotations
 import json
 import socket
 import threading
+import time
+import urllib.error
+import urllib.request
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -17,22 +20,29 @@ from stylequeue.client import StyleQueue
 from stylequeue.contract.errors import (
     Code,
     InvalidJob,
+    InvalidRequest,
     JobCancelled,
     JobConflict,
     JobNotFound,
     JobOpen,
+    JobSucceeded,
     QueueFull,
     StyleQueueError,
     Unavailable,
 )
-from stylequeue.contract.events import FailedData, StoredPicture, SucceededData
+from stylequeue.contract.events import FailedData, ProgressData, StoredPicture, SucceededData
 from stylequeue.contract.job import TASK_NAME, Job
+from stylequeue.contract.objects import ImageRef
 from stylequeue.contract.recipe import resolve
+from stylequeue.contract.status import JobPage, JobStatus
+from stylequeue.ledger import names
 from stylequeue.ledger.moves import script
 from stylequeue.local import Stack
 from stylequeue.local.server import HOST
 from stylequeue.settings import Settings
+from tests.support import pictures
 from tests.support.jobs import NO_REPORT, make_job
+from tests.support.processes import wait_for
 from tests.support.proxy import Proxy
 
 # Celery's own way to store results.
@@ -72,7 +82,7 @@ def behind(stack: Stack, settings: Settings, proxy: Proxy, redis_timeout_s: floa
 
 def tasks(queue: StyleQueue, name: str = "paint") -> list[str]:
     """Task ids of the messages on a list."""
-    messages: Any = queue.ledger.redis.lrange(name, 0, -1)
+    messages: Any = queue._ledger.redis.lrange(name, 0, -1)
     return [json.loads(message)["headers"]["id"] for message in messages]
 
 
@@ -80,17 +90,17 @@ def refuse(queue: StyleQueue, task_id: str, *, came_from: str = "paint") -> None
     """As a worker does with a message that holds no job."""
     data = FailedData(code=Code.INVALID_JOB, message="no job")
     message = json.dumps({"args": [], "kwargs": {"job": {"brush": "new"}}})
-    queue.ledger.refuse(task_id, queue=came_from, message=message, data=data)
+    queue._ledger.refuse(task_id, queue=came_from, message=message, data=data)
 
 
 def paint(queue: StyleQueue, job: Job, body: bytes = b"picture") -> SucceededData:
     """As a worker does with a job, without painting."""
-    queue.ledger.accept([job])
-    claim = queue.ledger.claim(job, task_id=job.id, worker="tester")
+    queue._ledger.accept([job])
+    claim = queue._ledger.claim(job, task_id=job.id, worker="tester")
     bucket, key = job.output.bucket, job.output_key
-    written = queue.store.write(bucket, key, body, content_type="image/jpeg", overwrite=True)
+    written = queue._store.write(bucket, key, body, content_type="image/jpeg", overwrite=True)
     for side in (".json", ".report.png"):
-        queue.store.write(bucket, key + side, b"beside", content_type="text/plain", overwrite=True)
+        queue._store.write(bucket, key + side, b"beside", content_type="text/plain", overwrite=True)
     data = SucceededData(
         output=StoredPicture(
             bucket=bucket,
@@ -108,13 +118,13 @@ def paint(queue: StyleQueue, job: Job, body: bytes = b"picture") -> SucceededDat
         engine_version="1",
         report=NO_REPORT,
     )
-    queue.ledger.finish(job.id, fence=claim.record.fence, data=data)
+    queue._ledger.finish(job.id, fence=claim.record.fence, data=data)
     return data
 
 
 def lying_there(queue: StyleQueue, job: Job) -> list[bool]:
     sides = ("", ".json", ".report.png")
-    return [queue.store.exists(job.output.bucket, job.output_key + side) for side in sides]
+    return [queue._store.exists(job.output.bucket, job.output_key + side) for side in sides]
 
 
 # What is refused
@@ -149,8 +159,9 @@ def test_a_job_that_succeeded_is_not_run_again(queue: StyleQueue) -> None:
     job = make_job()
     paint(queue, job)
     queue._app.backend.mark_as_done(job.id, "result")
-    with pytest.raises(JobOpen, match="has succeeded"):
+    with pytest.raises(JobSucceeded, match="it cannot be run again") as caught:
         queue.retry(job.id)
+    assert caught.value.code == "job_succeeded"
     assert queue._app.AsyncResult(job.id).get(timeout=1) == "result"
 
 
@@ -201,10 +212,166 @@ def test_deleting_leaves_what_another_job_put_in_its_place(queue: StyleQueue, tm
 def test_deleting_a_job_whose_picture_is_gone(queue: StyleQueue) -> None:
     job = make_job()
     paint(queue, job)
-    queue.store.delete("results", [job.output_key])
+    queue._store.delete("results", [job.output_key])
     queue.delete(job.id)
     with pytest.raises(JobNotFound):
         queue.status(job.id)
+
+
+def test_any_picture_of_the_store_can_be_had(queue: StyleQueue, tmp_path: Path) -> None:
+    source = tmp_path / "source.jpg"
+    source.write_bytes(pictures.jpeg())
+    queue.download(queue.upload(source), tmp_path / "copy.jpg")
+    assert (tmp_path / "copy.jpg").read_bytes() == source.read_bytes()
+
+
+def fetched(address: str) -> bytes:
+    """As a browser does it, without keys."""
+    with urllib.request.urlopen(address, timeout=10) as answer:
+        return bytes(answer.read())
+
+
+def test_a_link_shows_a_picture_to_those_without_keys(queue: StyleQueue, tmp_path: Path) -> None:
+    job = make_job()
+    data = paint(queue, job)
+    ref = ImageRef(bucket=data.output.bucket, key=data.output.key)
+    for picture in (job.id, data.output, ref):
+        assert "X-Amz-Signature=" in queue.link(picture)
+        assert fetched(queue.link(picture)) == b"picture"
+    with pytest.raises(urllib.error.HTTPError, match="403"):
+        fetched(queue.link(job.id).partition("?")[0])
+    short = queue.link(job.id, valid_s=1)
+    wait_for(lambda: refuses(short), 10, "the link to end")
+
+
+def refuses(address: str) -> bool:
+    try:
+        fetched(address)
+    except urllib.error.HTTPError as error:
+        return error.code == 403
+    return False
+
+
+def test_a_job_without_a_picture_has_no_link(queue: StyleQueue) -> None:
+    job = make_job()
+    queue.submit(job)
+    with pytest.raises(JobOpen, match="it cannot be linked"):
+        queue.link(job.id)
+    for valid_s in (0, 7 * 24 * 3600 + 1):
+        with pytest.raises(InvalidRequest, match="valid_s"):
+            queue.link(ImageRef(bucket="results", key="a"), valid_s=valid_s)
+
+
+# What is known of jobs
+
+
+def test_status_says_what_others_may_know(queue: StyleQueue) -> None:
+    job = make_job(labels={"user": "42"})
+    queue.submit(job)
+    record = queue._ledger.claim(job, task_id=job.id, worker="tester").record
+    queue._ledger.heartbeat(job.id, fence=record.fence, data=ProgressData(number=1, stage="painting", step=3))
+    status = queue.status(job.id)
+    assert (status.state, status.run, status.attempt, status.worker) == ("running", 1, 1, "tester")
+    assert (status.queue, status.labels, status.ended) == ("paint", {"user": "42"}, False)
+    assert status.job == json.loads(job.canonical_json())
+    assert status.progress
+    assert status.progress.data.step == 3
+    assert not set(status.model_dump()) & {"fence", "token", "task_id", "lease_until", "sequence", "fingerprint"}
+    assert JobStatus.model_validate_json(status.model_dump_json()) == status
+
+
+def test_what_wait_returns_has_the_jobs_id(queue: StyleQueue) -> None:
+    job = make_job()
+    data = paint(queue, job)
+    done = queue.wait(job.id, timeout_s=1)
+    assert done.id == job.id
+    assert done.output == data.output
+
+
+def test_jobs_come_newest_first_in_pages(queue: StyleQueue) -> None:
+    jobs = [make_job(labels={"number": str(number)}) for number in range(7)]
+    assert queue.jobs() == []
+    queue.submit_many(jobs)
+    listed: list[str] = []
+    page = JobPage(after=None)
+    sizes: list[int] = []
+    while page.after or not sizes:
+        page = queue.jobs(after=page.after, limit=3)
+        sizes.append(len(page))
+        listed += [status.labels["number"] for status in page]
+    assert sizes == [3, 3, 1]
+    # Those made in the same millisecond come in an order of their own, but each once.
+    assert sorted(listed) == [str(number) for number in range(7)]
+    created = [status.created_at for status in queue.jobs()]
+    assert created == sorted(created, reverse=True)
+
+
+def test_jobs_are_found_by_state_and_labels(queue: StyleQueue) -> None:
+    def found(**asked: Any) -> list[str]:
+        return [status.id for status in queue.jobs(**asked)]
+
+    first, second, third = (make_job(labels={"user": user, "kind": "x"}) for user in ("a", "b", "a"))
+    for job in (first, second, third):
+        queue.submit(job)
+        time.sleep(0.002)  # each in a millisecond of its own
+    queue.cancel(first.id)
+    assert found() == [third.id, second.id, first.id]
+    assert found(state="queued") == [third.id, second.id]
+    assert found(state="cancelled") == [first.id]
+    assert found(state="failed") == []
+    assert found(label={"user": "a"}) == [third.id, first.id]
+    assert found(label={"user": "a", "kind": "x"}, state="queued") == [third.id]
+    assert found(label={"user": "a", "kind": "y"}) == []
+    page = queue.jobs(label={"user": "a"}, limit=1)
+    assert ([status.id for status in page], found(label={"user": "a"}, after=page.after)) == ([third.id], [first.id])
+    # What a page ended with may be deleted before the next one is asked for.
+    page = queue.jobs(state="cancelled", limit=1)
+    assert page.after is None
+    page = queue.jobs(limit=2)
+    queue.cancel(second.id)
+    queue.delete(second.id)
+    assert found(after=page.after) == [first.id]
+
+
+def test_a_job_whose_record_has_expired_is_not_listed(queue: StyleQueue) -> None:
+    gone, there = make_job(), make_job()
+    queue.submit_many([gone, there])
+    queue._ledger.redis.delete(names.record_key(gone.id))
+    assert [status.id for status in queue.jobs()] == [there.id]
+
+
+def test_more_jobs_than_are_read_at_once(queue: StyleQueue) -> None:
+    queue._ledger.accept([make_job(labels={"number": str(number)}) for number in range(1200)])
+    assert [status.labels["number"] for status in queue.jobs(label={"number": "0"})] == ["0"]
+    page = queue.jobs(limit=1000)
+    rest = queue.jobs(after=page.after, limit=1000)
+    numbers = {status.labels["number"] for status in [*page, *rest]}
+    assert (len(page), len(rest), len(numbers), rest.after) == (1000, 200, 1200, None)
+
+
+@pytest.mark.parametrize(
+    "asked", [{"limit": 0}, {"limit": 1001}, {"state": "lost"}, {"after": "x"}, {"after": ""}, {"after": "1-"}], ids=str
+)
+def test_what_cannot_be_listed_is_refused(queue: StyleQueue, asked: dict[str, Any]) -> None:
+    with pytest.raises(InvalidRequest) as caught:
+        queue.jobs(**asked)
+    assert caught.value.hint
+
+
+@pytest.mark.parametrize("after", ["$", "", "-", "+", "x", "1-x", "1-2-3", "9" * 30, "0; DROP", "²"])
+def test_what_is_no_position_is_refused(queue: StyleQueue, after: str) -> None:
+    with pytest.raises(InvalidRequest, match="is no position"):
+        next(queue.events(after=after))
+
+
+def test_events_from_now_on(queue: StyleQueue) -> None:
+    assert queue.newest_position() == "0"
+    before, since = make_job(), make_job()
+    queue.submit(before)
+    now = queue.newest_position()
+    queue.submit(since)
+    assert [event.subject for _, event in queue.events(after=now, follow=False)] == [since.id]
+    assert [event.subject for _, event in queue.events(follow=False)] == [before.id, since.id]
 
 
 # Cancelling
@@ -219,13 +386,13 @@ def test_cancelling_needs_no_store(settings: Settings, attempts: int) -> None:
             job = make_job()
             queue.submit(job)
             if attempts:
-                record = queue.ledger.claim(job, task_id=job.id, worker="tester").record
-                queue.ledger.put_back(record, error="came to harm")
+                record = queue._ledger.claim(job, task_id=job.id, worker="tester").record
+                queue._ledger.put_back(record, error="came to harm")
             assert queue.cancel(job.id) == "cancelled"
             with pytest.raises(JobCancelled):
                 queue._app.AsyncResult(job.id).get(timeout=1)
             # A keeper has yet to take away what an attempt left.
-            assert queue.ledger.redis.zcard("stylequeue:untold") == attempts
+            assert queue._ledger.redis.zcard("stylequeue:untold") == attempts
         silent.setblocking(False)
         with pytest.raises(BlockingIOError):
             silent.accept()
@@ -236,7 +403,7 @@ def test_a_producer_listens_to_nothing_that_it_sends(settings: Settings) -> None
     with StyleQueue(settings) as queue:
 
         def listeners() -> int:
-            return len(queue.ledger.redis.client_list(_type="pubsub"))
+            return len(queue._ledger.redis.client_list(_type="pubsub"))
 
         before = listeners()
         queue.submit_many([make_job(), make_job()])
@@ -260,7 +427,7 @@ def test_a_refused_message_is_sent_again_and_stays_a_letter_until_a_worker_has_i
     # Now it is one that knows the message as a job.
     queue.replay("sent-by-celery")
     job = make_job(id="sent-by-celery")
-    assert queue.ledger.claim(job, task_id=job.id, worker="tester").verdict == "yours"
+    assert queue._ledger.claim(job, task_id=job.id, worker="tester").verdict == "yours"
     assert queue.dead_letters() == []
 
 
@@ -273,7 +440,7 @@ def test_a_letter_that_redis_does_not_take_stays_a_letter(
         letter_id = "sent-by-celery"
         refuse(queue, letter_id)
     else:
-        letter_id = queue.ledger.bury(queue="somewhere", raw="{torn", code="message_malformed", reason="not JSON")
+        letter_id = queue._ledger.bury(queue="somewhere", raw="{torn", code="message_malformed", reason="not JSON")
     for _ in range(OFTEN):
         proxy.answer_once(b"lpush", trouble)
     with pytest.raises(Unavailable):
@@ -281,7 +448,7 @@ def test_a_letter_that_redis_does_not_take_stays_a_letter(
     assert [letter.id for letter in queue.dead_letters()] == [letter_id]
     proxy.heal()
     behind.replay(letter_id)
-    messages: Any = queue.ledger.redis.lrange("paint", 0, -1)
+    messages: Any = queue._ledger.redis.lrange("paint", 0, -1)
     [message] = messages
     assert (TASK_NAME in message) if task else (message == "{torn")
 
@@ -297,7 +464,7 @@ def test_a_retry_that_broke_off_can_be_tried_again(
     job = make_job()
     queue.submit(job)
     queue.cancel(job.id)
-    queue.ledger.redis.delete("paint")
+    queue._ledger.redis.delete("paint")
     for _ in range(OFTEN):
         proxy.answer_once(command, trouble)
     with pytest.raises(Unavailable):
@@ -314,7 +481,7 @@ def test_a_retry_whose_answer_was_lost_has_happened(queue: StyleQueue, behind: S
     job = make_job()
     queue.submit(job)
     queue.cancel(job.id)
-    sha = str(queue.ledger.redis.script_load(script("replay"))).encode()
+    sha = str(queue._ledger.redis.script_load(script("replay"))).encode()
     held = proxy.hold_answer(sha)
     thread = threading.Thread(target=behind.retry, args=(job.id,))
     thread.start()
@@ -329,6 +496,10 @@ def test_a_retry_whose_answer_was_lost_has_happened(queue: StyleQueue, behind: S
 
 CALLS: dict[str, Callable[[StyleQueue], object]] = {
     "submit": lambda queue: queue.submit(make_job()),
+    "jobs": lambda queue: queue.jobs(),
+    "link": lambda queue: queue.link("j"),
+    "newest_position": lambda queue: queue.newest_position(),
+    "dead_letter": lambda queue: queue.dead_letter("j"),
     "status": lambda queue: queue.status("j"),
     "watch": lambda queue: next(queue.watch("j")),
     "wait": lambda queue: queue.wait("j"),
@@ -346,7 +517,7 @@ CALLS: dict[str, Callable[[StyleQueue], object]] = {
 
 def test_every_method_is_among_the_calls() -> None:
     methods = {name for name, value in vars(StyleQueue).items() if callable(value) and not name.startswith("_")}
-    assert methods - {"close", "submit_many"} == set(CALLS)
+    assert methods - {"close", "submit_many", "upload"} == set(CALLS), "upload has nothing to do with Redis"
 
 
 @pytest.mark.parametrize("name", CALLS)
@@ -384,11 +555,12 @@ def test_what_users_match_on_has_a_public_name(queue: StyleQueue) -> None:
     job = make_job()
     queue.submit(job)
     queue.cancel(job.id)
-    assert isinstance(queue.status(job.id), stylequeue.Record)
+    assert isinstance(queue.status(job.id), stylequeue.JobStatus)
     first, last = queue.watch(job.id, timeout_s=1)
     assert isinstance(first, stylequeue.Accepted)
     assert isinstance(last, stylequeue.Cancelled)
     refuse(queue, "letter")
     assert [type(letter) for letter in queue.dead_letters()] == [stylequeue.DeadLetter]
+    assert queue.dead_letter("letter").code == Code.INVALID_JOB
     for name in ("JobOpen", "EventsLost", "InvalidJob"):
         assert issubclass(getattr(stylequeue, name), StyleQueueError)

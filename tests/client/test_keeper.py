@@ -37,13 +37,13 @@ def keeper(queue: StyleQueue) -> Keeper:
 
 def waiting(queue: StyleQueue) -> list[str]:
     """Task ids of the messages that wait for a worker."""
-    messages: Any = queue.ledger.redis.lrange("paint", 0, -1)
+    messages: Any = queue._ledger.redis.lrange("paint", 0, -1)
     return sorted(json.loads(message)["headers"]["id"] for message in messages)
 
 
 def deliver(queue: StyleQueue, *, delivered_s_ago: float = 0) -> None:
     """A worker takes the next message, as kombu does."""
-    redis: Any = queue.ledger.redis
+    redis: Any = queue._ledger.redis
     raw = redis.rpop("paint")
     tag = json.loads(raw)["properties"]["delivery_tag"]
     redis.hset("unacked", tag, json.dumps([json.loads(raw), "paint", "paint"]))
@@ -73,7 +73,7 @@ def test_nothing_is_sent_twice(queue: StyleQueue, keeper: Keeper, thoroughly: bo
 @pytest.mark.parametrize("thoroughly", [False, True])
 def test_a_lost_message_is_sent_again(queue: StyleQueue, keeper: Keeper, thoroughly: bool) -> None:
     lost, other = submitted(queue), submitted(queue)
-    queue.ledger.redis.rpop("paint")
+    queue._ledger.redis.rpop("paint")
     keeper.reconcile(thoroughly=thoroughly)
     assert waiting(queue) == [other.id]
     keeper.reconcile(thoroughly=thoroughly)
@@ -85,9 +85,9 @@ def test_what_dead_workers_had_makes_up_for_nothing(queue: StyleQueue, keeper: K
     for _ in range(3):
         job = submitted(queue)
         deliver(queue)
-        queue.ledger.claim(job, task_id=job.id, worker="dead")
+        queue._ledger.claim(job, task_id=job.id, worker="dead")
     lost = submitted(queue)
-    queue.ledger.redis.rpop("paint")
+    queue._ledger.redis.rpop("paint")
     look_twice(keeper, thoroughly=False)
     assert waiting(queue) == [lost.id]
 
@@ -105,18 +105,18 @@ def test_a_worker_that_died_before_it_claimed_the_job(
 def test_an_earlier_delivery_of_a_job_that_was_put_back(queue: StyleQueue, keeper: Keeper) -> None:
     job = submitted(queue)
     deliver(queue, delivered_s_ago=1000)
-    record = queue.ledger.claim(job, task_id=job.id, worker="dead").record
-    queue.ledger.put_back(record, error="came to harm")
+    record = queue._ledger.claim(job, task_id=job.id, worker="dead").record
+    queue._ledger.put_back(record, error="came to harm")
     keeper.round()
     assert waiting(queue) == [job.id]
-    queue.ledger.redis.rpop("paint")
+    queue._ledger.redis.rpop("paint")
     look_twice(keeper, thoroughly=False)
     assert waiting(queue) == [job.id]
 
 
 def test_a_message_more_than_jobs_hides_a_lost_one_from_a_glance_only(queue: StyleQueue, keeper: Keeper) -> None:
     lost, other = submitted(queue), submitted(queue)
-    queue.ledger.redis.rpop("paint")
+    queue._ledger.redis.rpop("paint")
     queue._messages.send([Message.of(other)])
     look_twice(keeper, thoroughly=False)
     assert lost.id not in waiting(queue)
@@ -132,11 +132,11 @@ def test_who_could_not_be_heard_of_has_another_lease(stack: Stack, settings: Set
         own = {"redis_url": through, "lease_s": 0.6, "heartbeat_s": 0.1, "redis_timeout_s": 0.2}
         keeper = Keeper(Settings(**{**settings.model_dump(), **own}))
         job = submitted(queue)
-        queue.ledger.claim(job, task_id=job.id, worker="somebody")
+        queue._ledger.claim(job, task_id=job.id, worker="somebody")
         proxy.refuse()
         with pytest.raises(Unavailable):
             keeper.round()
-        redis: Any = queue.ledger.redis
+        redis: Any = queue._ledger.redis
         redis.hset(f"stylequeue:job:{job.id}", "lease_until_ms", 1)
         redis.zadd("stylequeue:leases", {job.id: 1})
         proxy.heal()

@@ -134,15 +134,15 @@ def test_16_redis_forgets_everything(deployment: Deployment) -> None:
     done = works(deployment)
     output = queue.wait(done.id).output
     running, waiting = painting(deployment), submit(deployment, 5)
-    queue.ledger.redis.flushdb()
+    queue._ledger.redis.flushdb()
     for job in (done, running, waiting):
         with pytest.raises(JobNotFound):
             queue.status(job.id)
     with pytest.raises(JobNotFound):
         queue.wait(running.id, timeout_s=WAIT_S)
     worker.wait_for_line("is stale", WAIT_S)
-    assert queue.store.exists(output.bucket, output.key)
-    assert queue.store.exists(output.bucket, f"{output.key}.json")
+    assert queue._store.exists(output.bucket, output.key)
+    assert queue._store.exists(output.bucket, f"{output.key}.json")
     after = works(deployment)
     jobs = [done, running, waiting]
     queue.submit_many(jobs)
@@ -228,16 +228,16 @@ def test_20_redis_out_of_memory(own: Own) -> None:
     queue = own.deployment.queue
     worker = own.deployment.worker(job_time_limit_s=60, visibility_timeout_s=120)
     job = painting(own.deployment, STEPS)
-    queue.ledger.redis.config_set("maxmemory", 1)
+    queue._ledger.redis.config_set("maxmemory", 1)
     worker.wait_for_line("the job is not ended yet", WAIT_S)
-    assert queue.store.exists(job.output.bucket, job.output_key)
+    assert queue._store.exists(job.output.bucket, job.output_key)
     assert queue.status(job.id).state == "running"
-    assert not queue.store.exists(job.output.bucket, f"{job.output_key}.json")
+    assert not queue._store.exists(job.output.bucket, f"{job.output_key}.json")
     refused = own.deployment.job(4)
     with pytest.raises(Unavailable) as caught:
         queue.submit(refused)
     assert caught.value.code == Code.BROKER_UNAVAILABLE
-    queue.ledger.redis.config_set("maxmemory", 0)
+    queue._ledger.redis.config_set("maxmemory", 0)
     queue.wait(job.id, timeout_s=WAIT_S)
     queue.submit(refused)
     queue.wait(refused.id, timeout_s=WAIT_S)
@@ -269,7 +269,7 @@ def test_22_no_redis_at_start(deployment: Deployment, redis_proxy: Proxy) -> Non
 @pytest.mark.slow
 def test_22_unsafe_redis_that_comes_late(own: Own) -> None:
     """What could not be checked at the start is checked before the first job."""
-    own.deployment.queue.ledger.redis.config_set("maxmemory-policy", "allkeys-lru")
+    own.deployment.queue._ledger.redis.config_set("maxmemory-policy", "allkeys-lru")
     job = submit(own.deployment, 2)
     with Proxy(HOST, own.valkey.port) as proxy:
         proxy.refuse()
@@ -335,7 +335,7 @@ def test_23_answer_lost(deployment: Deployment, redis_proxy: Proxy) -> None:
         assert deployment.queue.status(job.id).state == "queued"
         held.drop()
         assert submitting.result(WAIT_S) == job.id
-    assert deployment.queue.ledger.redis.llen("paint") == 1
+    assert deployment.queue._ledger.redis.llen("paint") == 1
     deployment.worker()
     deployment.queue.wait(job.id, timeout_s=WAIT_S)
     deployment.check(job)

@@ -27,7 +27,7 @@ SHORT: dict[str, Any] = {"lease_s": 3, "heartbeat_s": 1, "keeper_interval_s": 0.
 
 
 def attempts(deployment: Deployment, job: Job) -> int:
-    return sum(isinstance(event, Started) for event in deployment.queue.ledger.job_events(job.id))
+    return sum(isinstance(event, Started) for event in deployment.queue._ledger.job_events(job.id))
 
 
 def checked(deployment: Deployment, *jobs: Job) -> None:
@@ -105,7 +105,7 @@ def test_30_a_job_that_waits_for_another_is_cancelled(crew: Deployment) -> None:
     queue.submit(first)
     crew.until_painting(first)
     queue.submit(second)
-    wait_for(lambda: queue.ledger.redis.zscore("stylequeue:waiting", second.id), WAIT_S, "the second to wait")
+    wait_for(lambda: queue._ledger.redis.zscore("stylequeue:waiting", second.id), WAIT_S, "the second to wait")
     assert queue.cancel(second.id) == "cancelled"
     assert queue.status(first.id).state == "running"
     queue.cancel(first.id)
@@ -122,7 +122,7 @@ def test_31_stopped_and_kept(crew: Deployment) -> None:
     done = queue.wait(job.id, timeout_s=WAIT_S)
     assert done.partial
     assert 0 < done.report.steps < 10_000
-    assert queue.store.exists(done.output.bucket, done.output.key)
+    assert queue._store.exists(done.output.bucket, done.output.key)
 
     # What is not finished is no picture for others.
     queue.submit(same)
@@ -156,7 +156,7 @@ def test_31_kept_though_its_worker_is_gone(deployment: Deployment, checkpoint_in
     deployment.until_painting(job)
     saved = checkpoint_interval_s < 1
     if saved:
-        there = partial(queue.store.exists, deployment.settings.work_bucket, checkpoint_key(job.id))
+        there = partial(queue._store.exists, deployment.settings.work_bucket, checkpoint_key(job.id))
         wait_for(there, WAIT_S, "a checkpoint")
     child = child_of(first)
     kill(first.pid)

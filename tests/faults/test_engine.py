@@ -37,7 +37,7 @@ def loss(done: SucceededData) -> float:
 
 def saved_steps(deployment: Deployment, job: Job) -> int:
     """How many its newest checkpoint holds."""
-    store, key = deployment.queue.store, checkpoint_key(job.id)
+    store, key = deployment.queue._store, checkpoint_key(job.id)
     if not store.exists(deployment.settings.work_bucket, key):
         return 0
     try:

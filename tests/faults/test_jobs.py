@@ -14,7 +14,7 @@ from stylequeue.client import StyleQueue
 from stylequeue.contract.errors import Code, JobCancelled, JobConflict, JobExpired, JobFailed, Permanent
 from stylequeue.contract.events import Started
 from stylequeue.contract.job import SCHEMA_VERSION, TASK_NAME, Job
-from stylequeue.ledger import DeadLetter
+from stylequeue.contract.status import DeadLetter
 from stylequeue.local import Stack, environment
 from tests.faults.conftest import CREW
 from tests.support import pictures
@@ -33,7 +33,7 @@ def queue(crew: Deployment) -> StyleQueue:
 
 
 def attempts(queue: StyleQueue, job: Job) -> int:
-    return sum(isinstance(event, Started) for event in queue.ledger.job_events(job.id))
+    return sum(isinstance(event, Started) for event in queue._ledger.job_events(job.id))
 
 
 def checked(queue: StyleQueue, *jobs: Job) -> None:
@@ -42,7 +42,7 @@ def checked(queue: StyleQueue, *jobs: Job) -> None:
 
 def test_25_a_hundred_copies_of_one_message(crew: Deployment, queue: StyleQueue) -> None:
     job = crew.job(steps=30)
-    queue.ledger.accept([job])
+    queue._ledger.accept([job])
     for number in range(100):
         # As sent again by a producer, and as sent by a hundred plain senders.
         queue._messages.send([Message.of(job, task_id=job.id if number % 2 else f"{job.id}-{number}")])
@@ -73,7 +73,7 @@ def test_26_the_one_that_paints_is_cancelled(crew: Deployment, queue: StyleQueue
     queue.submit(first)
     crew.until_painting(first)
     queue.submit(second)
-    wait_for(lambda: queue.ledger.redis.zscore("stylequeue:waiting", second.id), WAIT_S, "the second to wait")
+    wait_for(lambda: queue._ledger.redis.zscore("stylequeue:waiting", second.id), WAIT_S, "the second to wait")
     queue.cancel(first.id)
     with pytest.raises(JobCancelled):
         queue.wait(first.id, timeout_s=WAIT_S)
@@ -89,7 +89,7 @@ def test_26_the_painted_picture_was_replaced(crew: Deployment, queue: StyleQueue
     for job in (first, second):
         queue.submit(job)
         painted = queue.wait(job.id, timeout_s=WAIT_S)
-    client: Any = queue.store._client
+    client: Any = queue._store._client
     client.put_object(Bucket=first.output.bucket, Key=first.output_key, Body=b"something else")
     there = fourth.model_copy(update={"output": first.output.model_copy(update={"key": second.output_key})})
     queue.submit(there)
@@ -126,8 +126,8 @@ def test_28_the_deadline_passes_in_the_queue(crew: Deployment, queue: StyleQueue
         crew.until_painting(job)
     late = crew.job(steps=2)
     queue.submit(late)
-    queue.ledger.redis.hset(f"stylequeue:job:{late.id}", "deadline_ms", 1)
-    queue.ledger.redis.zadd("stylequeue:deadlines", {late.id: 1})
+    queue._ledger.redis.hset(f"stylequeue:job:{late.id}", "deadline_ms", 1)
+    queue._ledger.redis.zadd("stylequeue:deadlines", {late.id: 1})
     with pytest.raises(JobExpired) as caught:
         queue.wait(late.id, timeout_s=WAIT_S)
     assert caught.value.code == Code.DEADLINE_PASSED
@@ -153,7 +153,7 @@ def test_28_the_deadline_passes_while_it_is_painted(crew: Deployment, queue: Sty
     late = crew.job()
     queue.submit(late)
     crew.until_painting(late)
-    queue.ledger.redis.hset(f"stylequeue:job:{late.id}", "deadline_ms", 1)
+    queue._ledger.redis.hset(f"stylequeue:job:{late.id}", "deadline_ms", 1)
     with pytest.raises(JobExpired):
         queue.wait(late.id, timeout_s=WAIT_S)
     checked(queue, late)
@@ -204,7 +204,7 @@ def test_29_an_old_worker_and_a_newer_job(stack: Stack, deployment: Deployment, 
 def test_29_an_old_producer_and_a_newer_worker(crew: Deployment, queue: StyleQueue, version: int) -> None:
     fields: dict[str, Any] = json.loads((OLD_JOBS / f"schema-{version}.json").read_text())
     for image in (fields["content"], fields["styles"][0]["image"]):
-        queue.store._client.put_object(Bucket=image["bucket"], Key=image["key"], Body=pictures.jpeg())
+        queue._store._client.put_object(Bucket=image["bucket"], Key=image["key"], Body=pictures.jpeg())
     job = Job.model_validate(fields)
     queue._app.send_task(TASK_NAME, kwargs={"job": fields}, queue="paint", task_id="an-old-producer")
     done: Any = queue._app.AsyncResult("an-old-producer").get(timeout=WAIT_S)

@@ -14,7 +14,8 @@ from redis import Redis
 from stylequeue.broker.app import make_app
 from stylequeue.contract.errors import Code
 from stylequeue.contract.job import TASK_NAME
-from stylequeue.ledger import DeadLetter, Ledger
+from stylequeue.contract.status import DeadLetter
+from stylequeue.ledger import Ledger
 from stylequeue.local import Process, Stack
 from stylequeue.settings import Settings
 from stylequeue_worker.process.inspection import MAX_BURIED_BYTES

@@ -51,7 +51,7 @@ class Service:
     def put(self, body: bytes, name: str = "picture.jpg") -> ImageRef:
         """An object of this test's own."""
         ref = ImageRef(bucket="uploads", key=f"{uuid.uuid4().hex}/{name}")
-        self.queue.store._client.put_object(Bucket=ref.bucket, Key=ref.key, Body=body)
+        self.queue._store._client.put_object(Bucket=ref.bucket, Key=ref.key, Body=body)
         return ref
 
     def job(self, content: ImageRef | None = None, **fields: Any) -> Job:
@@ -169,7 +169,7 @@ def test_32_a_key_too_long_for_what_lies_beside_it(service: Service) -> None:
 
 
 def short_body(service: Service, content: ImageRef) -> bytes:
-    seen = service.queue.store.look(content)
+    seen = service.queue._store.look(content)
     head = f"HTTP/1.1 200 OK\r\nContent-Length: {seen.size_bytes}\r\nETag: {seen.etag}\r\nConnection: close\r\n\r\n"
     return head.encode() + pictures.jpeg()[:100]
 
@@ -219,7 +219,7 @@ def test_34_a_picture_replaced_between_look_and_read(service: Service) -> None:
     service.queue.submit(job)
     reading.wait(WAIT_S)
     upright = pictures.saved(pictures.quarters(32, 64), "PNG")
-    service.queue.store._client.put_object(Bucket=job.content.bucket, Key=job.content.key, Body=upright)
+    service.queue._store._client.put_object(Bucket=job.content.bucket, Key=job.content.key, Body=upright)
     reading.release()
     done = service.queue.wait(job.id, timeout_s=WAIT_S)
     assert (done.output.width_px, done.output.height_px) == (32, 64)
@@ -301,7 +301,7 @@ def test_35_an_odd_picture_that_is_right(service: Service, name: str) -> None:
     job = service.job(service.put(make()), recipe=recipe, output={"bucket": "results", "format": "png"})
     with memory_bounded(service):
         done = service.paint(job)
-    body = service.queue.store._client.get_object(Bucket=done.output.bucket, Key=done.output.key)["Body"].read()
+    body = service.queue._store._client.get_object(Bucket=done.output.bucket, Key=done.output.key)["Body"].read()
     picture = Image.open(io.BytesIO(body)).convert("RGB")
     middles = [(picture.width * x // 4, picture.height * y // 4) for y in (1, 3) for x in (1, 3)]
     found = np.array([picture.getpixel(middle) for middle in middles])
@@ -317,7 +317,7 @@ def test_36_an_answer_lost_after_the_picture_was_stored(service: Service) -> Non
     stored = service.proxy.hold_answer(to(job))
     service.queue.submit(job)
     stored.wait(WAIT_S)
-    lies_there = service.queue.store.look(ImageRef(bucket="uploads", key=job.content.key))
+    lies_there = service.queue._store.look(ImageRef(bucket="uploads", key=job.content.key))
     stored.drop()
     done = service.queue.wait(job.id, timeout_s=WAIT_S)
     assert lies_there.etag

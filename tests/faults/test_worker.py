@@ -84,7 +84,7 @@ def holder(deployment: Deployment, workers: dict[str, Process], job: Job) -> tup
 
 def wait_for_checkpoint(deployment: Deployment, job: Job) -> int:
     """The step that it was saved at."""
-    store, key = deployment.queue.store, checkpoint_key(job.id)
+    store, key = deployment.queue._store, checkpoint_key(job.id)
     wait_for(partial(store.exists, deployment.settings.work_bucket, key), WAIT_S, "a checkpoint")
     with np.load(io.BytesIO(store.read_work(key, max_bytes=MAX_CHECKPOINT_BYTES))) as saved:
         return int(saved["step"])
@@ -92,7 +92,7 @@ def wait_for_checkpoint(deployment: Deployment, job: Job) -> int:
 
 def is_gone(deployment: Deployment, key: str) -> bool:
     """Whether nothing lies under this key in the work bucket."""
-    return not deployment.queue.store.exists(deployment.settings.work_bucket, key)
+    return not deployment.queue._store.exists(deployment.settings.work_bucket, key)
 
 
 def steps_of(deployment: Deployment, job: Job, attempt: int) -> list[int]:
@@ -144,7 +144,7 @@ def test_02_killed_worker(deployment: Deployment, workers: dict[str, Process]) -
     kill(killed.pid)
     deployment.until_painting(job, attempt=2)
     assert time.monotonic() - killed_at < WORKER_BACK_S
-    assert deployment.queue.ledger.redis.hlen("unacked") == 2, "the dead worker's message is still where it was"
+    assert deployment.queue._ledger.redis.hlen("unacked") == 2, "the dead worker's message is still where it was"
     deployment.queue.wait(job.id, timeout_s=WAIT_S)
     assert steps_of(deployment, job, attempt=2)[0] > saved_step
     deployment.check(job)
@@ -175,7 +175,7 @@ def test_03_message_lost_on_its_way(deployment: Deployment, redis_proxy: Proxy) 
     held.wait(WAIT_S)
     kill(worker.pid)
     held.drop()
-    assert not deployment.queue.ledger.redis.exists("paint", "unacked"), "the broker knows nothing of it any more"
+    assert not deployment.queue._ledger.redis.exists("paint", "unacked"), "the broker knows nothing of it any more"
     deployment.worker("next")
     assert deployment.queue.wait(job.id, timeout_s=WAIT_S).report.steps == STEPS
     assert deployment.queue.status(job.id).attempt == 1
@@ -190,7 +190,7 @@ def test_04_killed_after_the_picture(deployment: Deployment, redis_proxy: Proxy,
     held = redis_proxy.hold(deployment.move("finish"))
     job = submit(deployment)
     held.wait(WAIT_S)
-    stored = deployment.queue.store._head(job.output.bucket, job.output_key)
+    stored = deployment.queue._store._head(job.output.bucket, job.output_key)
     assert deployment.queue.status(job.id).state == "running"
     kill_part(worker, part)
     held.drop()
@@ -199,7 +199,7 @@ def test_04_killed_after_the_picture(deployment: Deployment, redis_proxy: Proxy,
     done = deployment.queue.wait(job.id, timeout_s=WAIT_S)
     assert (done.output.etag, done.report.steps) == (stored.etag, STEPS)
     assert steps_of(deployment, job, attempt=2) == [], "no second painting"
-    assert deployment.queue.store._head(job.output.bucket, job.output_key) == stored
+    assert deployment.queue._store._head(job.output.bucket, job.output_key) == stored
     deployment.check(job)
 
 
@@ -218,7 +218,7 @@ def test_04_killed_after_the_record(deployment: Deployment, store_proxy: Proxy, 
     held.drop()
     if part == "worker":
         deployment.worker("next")
-    wait_for(partial(deployment.queue.store.exists, job.output.bucket, key), WAIT_S, "the event beside the picture")
+    wait_for(partial(deployment.queue._store.exists, job.output.bucket, key), WAIT_S, "the event beside the picture")
     result = deployment.queue._app.AsyncResult(job.id).get(timeout=WAIT_S)
     assert result["output"]["key"] == job.output_key
     deployment.check(job)
@@ -234,7 +234,7 @@ def test_04_killed_before_the_message_is_acknowledged(deployment: Deployment, re
     held.wait(WAIT_S)
     kill_part(worker, "worker")
     held.drop()
-    assert deployment.queue.ledger.redis.hlen("unacked") == 1
+    assert deployment.queue._ledger.redis.hlen("unacked") == 1
     following = deployment.worker("next")
     deployment.check(job)
     assert deployment.queue.status(job.id).attempt == 1
@@ -259,9 +259,9 @@ def test_05_told_to_stop_while_painting(deployment: Deployment, whom: str) -> No
     record = deployment.queue.status(job.id)
     assert (record.state, record.attempt) == ("queued", 1)
     assert Code.PREEMPTED in str(record.last_error)
-    assert [event.type for event in deployment.queue.ledger.job_events(job.id) if "failed" in event.type] == []
-    assert deployment.queue.ledger.redis.llen("paint") == 1, "another worker's message"
-    assert deployment.queue.ledger.redis.hlen("unacked") == 0
+    assert [event.type for event in deployment.queue._ledger.job_events(job.id) if "failed" in event.type] == []
+    assert deployment.queue._ledger.redis.llen("paint") == 1, "another worker's message"
+    assert deployment.queue._ledger.redis.hlen("unacked") == 0
     deployment.worker("next", max_attempts=1)
     assert deployment.queue.wait(job.id, timeout_s=WAIT_S).report.steps == STEPS
     assert steps_of(deployment, job, attempt=2)[0] > steps_of(deployment, job, attempt=1)[-1], "nothing twice"
@@ -346,7 +346,7 @@ def test_06_told_to_stop_while_warming_up(deployment: Deployment, tmp_path: Path
     )
     job = submit(deployment)
     worker = deployment.start("slow", app="slow_to_warm_up", python_path=tmp_path)
-    wait_for(lambda: deployment.queue.ledger.redis.hlen("unacked") == 1, WAIT_S, "the message to be taken")
+    wait_for(lambda: deployment.queue._ledger.redis.hlen("unacked") == 1, WAIT_S, "the message to be taken")
     os.kill(worker.pid, signal.SIGTERM)
     worker.wait_for_line("Warm shutdown", WAIT_S)
     go_on.touch()
@@ -394,12 +394,12 @@ def test_07_paused_on_the_way_to_the_store(deployment: Deployment, store_proxy: 
     pids = stand_still(paused)
     deployment.start("other", app=ODD_WORKER)
     done = deployment.queue.wait(job.id, timeout_s=WAIT_S)
-    stored = deployment.queue.store._head(job.output.bucket, job.output_key)
+    stored = deployment.queue._store._head(job.output.bucket, job.output_key)
     for pid in pids:
         resume(pid)
     held.release()
     paused.wait_for_line("stopped at the end", WAIT_S)
-    assert deployment.queue.store._head(job.output.bucket, job.output_key) == stored
+    assert deployment.queue._store._head(job.output.bucket, job.output_key) == stored
     assert stored.etag == done.output.etag
     assert deployment.queue.status(job.id).attempt == 2
     deployment.check(job)
@@ -489,7 +489,7 @@ def test_11_not_a_number(odd: Deployment) -> None:
     with pytest.raises(JobFailed) as caught:
         odd.queue.wait(job.id, timeout_s=WAIT_S)
     assert caught.value.code == Code.NOT_FINITE
-    assert not odd.queue.store.exists(job.output.bucket, job.output_key), "nothing is uploaded"
+    assert not odd.queue._store.exists(job.output.bucket, job.output_key), "nothing is uploaded"
     odd.check(job, works(odd))
 
 

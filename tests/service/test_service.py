@@ -43,11 +43,11 @@ def make(photograph: ImageRef, recipe: dict[str, Any] | None = None, **fields: A
 
 
 def stored(queue: StyleQueue, key: str) -> bytes:
-    return queue.store._client.get_object(Bucket="results", Key=key)["Body"].read()
+    return queue._store._client.get_object(Bucket="results", Key=key)["Body"].read()
 
 
 def put(queue: StyleQueue, key: str, body: bytes) -> ImageRef:
-    queue.store._client.put_object(Bucket="uploads", Key=key, Body=body)
+    queue._store._client.put_object(Bucket="uploads", Key=key, Body=body)
     return ImageRef(bucket="uploads", key=key)
 
 
@@ -77,14 +77,14 @@ def test_a_fast_job_from_submit_to_picture(service: StyleQueue, photograph: Imag
         assert image.format == "JPEG"
         assert image.size == (out.width_px, out.height_px) == (64, 43)
     # What lies beside the picture, a moment later, is the event itself, byte for byte.
-    wait_for(partial(service.store.exists, "results", out.key + ".json"), WAIT_S, "the event beside the picture")
-    entries: Any = service.ledger.redis.xrange(f"stylequeue:job:{job.id}:events")
+    wait_for(partial(service._store.exists, "results", out.key + ".json"), WAIT_S, "the event beside the picture")
+    entries: Any = service._ledger.redis.xrange(f"stylequeue:job:{job.id}:events")
     assert stored(service, out.key + ".json").decode() == entries[-1][1]["event"]
 
     record = service.status(job.id)
     assert (record.state, record.attempt) == ("succeeded", 1)
     assert record.outcome == last
-    service.store.download(out.bucket, out.key, tmp_path / "picture.jpg")
+    service._store.download(out.bucket, out.key, tmp_path / "picture.jpg")
     assert (tmp_path / "picture.jpg").read_bytes() == picture
 
 
@@ -133,7 +133,7 @@ def test_no_strength_is_the_content(service: StyleQueue, photograph: ImageRef) -
         done = paint(service, make(photograph, recipe, output={"bucket": "results", "format": "png"}))
         with Image.open(io.BytesIO(stored(service, done.output.key))) as image:
             got = image.tobytes()
-        original = service.store._client.get_object(Bucket=photograph.bucket, Key=photograph.key)["Body"].read()
+        original = service._store._client.get_object(Bucket=photograph.bucket, Key=photograph.key)["Body"].read()
         with Image.open(io.BytesIO(original)) as image:
             assert got == image.convert("RGB").tobytes()
 
@@ -239,7 +239,7 @@ def test_a_job_under_an_impossible_task_id_can_be_replayed(
         result.get(timeout=WAIT_S)
     [letter] = [letter for letter in service.dead_letters() if key in letter.message]
     service.replay(letter.id)
-    wait_for(partial(service.store.exists, "results", key), WAIT_S, "the picture")
+    wait_for(partial(service._store.exists, "results", key), WAIT_S, "the picture")
     assert letter not in service.dead_letters()
 
 
@@ -250,7 +250,7 @@ def test_what_json_cannot_write_is_a_dead_letter_too(service: StyleQueue, plain_
     with pytest.raises(JobFailed) as caught:
         result.get(timeout=WAIT_S)
     assert caught.value.code == Code.INVALID_JOB
-    assert job["id"].hex in service.ledger.dead_letter(result.id).message
+    assert job["id"].hex in service._ledger.dead_letter(result.id).message
 
 
 def test_a_newer_schema_is_said_to_be_newer(service: StyleQueue, plain_celery: Celery, photograph: ImageRef) -> None:

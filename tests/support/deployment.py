@@ -142,7 +142,7 @@ class Deployment:
         with tempfile.TemporaryDirectory() as directory:
             path = Path(directory) / "photograph.jpg"
             path.write_bytes(pictures.jpeg())
-            return self.queue.store.upload_file(path)
+            return self.queue.upload(path)
 
     def job(self, steps: int = ENDLESS, **fields: Any) -> Job:
         """A job for the fake painter, which takes 10 ms a step. Different steps are different pictures."""
@@ -170,7 +170,7 @@ class Deployment:
     def move(self, name: str) -> bytes:
         """What a move of the ledger (`claim`, `finish`, ...) looks like on its way to Redis: a pattern for a proxy."""
         text = script(name)
-        self.queue.ledger.redis.script_load(text)  # else its first call would only be told to send the text along
+        self.queue._ledger.redis.script_load(text)  # else its first call would only be told to send the text along
         return hashlib.sha1(text.encode()).hexdigest().encode()
 
 

@@ -137,7 +137,7 @@ class Evidence:
 
     @property
     def redis(self) -> Any:
-        return self.queue.ledger.redis
+        return self.queue._ledger.redis
 
     @classmethod
     def of(cls, queue: StyleQueue, jobs: Sequence[str]) -> Evidence:
@@ -235,7 +235,7 @@ def _pictures(evidence: Evidence) -> Iterator[str]:
 
 def _read(queue: StyleQueue, directory: Path, bucket: str, key: str) -> bytes:
     path = directory / "object"
-    queue.store.download(bucket, key, path)
+    queue._store.download(bucket, key, path)
     return path.read_bytes()
 
 
@@ -278,7 +278,7 @@ def _matches(key: str, patterns: Iterable[str]) -> bool:
 
 def _broker_left(queue: StyleQueue, timeout_s: float) -> Iterator[str]:
     """I5."""
-    redis: Any = queue.ledger.redis
+    redis: Any = queue._ledger.redis
     lists = [key for name in QUEUES for key in (name, *(f"{name}\x06\x16{priority}" for priority in range(10)))]
 
     def left() -> list[str]:

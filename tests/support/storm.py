@@ -24,7 +24,7 @@ from stylequeue.contract.base import QUEUES
 from stylequeue.contract.errors import Code, Unavailable
 from stylequeue.contract.events import Started, TerminalEvent
 from stylequeue.contract.job import Job
-from stylequeue.ledger import Record
+from stylequeue.contract.status import JobStatus
 from stylequeue.local import Process, Stack, environment
 from stylequeue.local.server import HOST
 from stylequeue.settings import Settings
@@ -172,7 +172,7 @@ class Storm:
             broken.append(str(error))
         records = {job.id: self._queue.status(job.id) for job in jobs}
         broken += [fault for job in jobs for fault in _wrong_end(job, records[job.id])]
-        redis: Any = self._queue.ledger.redis
+        redis: Any = self._queue._ledger.redis
         return Report(
             states=Counter(record.state for record in records.values()),
             attempts=sum(record.attempt for record in records.values()),
@@ -218,7 +218,7 @@ class Storm:
             self._restart_fallen()
             # As a producer does: what was not acknowledged is handed in again.
             with suppress(Unavailable):
-                open_jobs = self._queue.ledger.count("queued") + self._queue.ledger.count("running")
+                open_jobs = self._queue._ledger.count("queued") + self._queue._ledger.count("running")
                 if not waiting and not open_jobs:
                     return True
                 if open_jobs < BATCH:
@@ -316,7 +316,7 @@ class Storm:
                 yield f"a worker that saw the storm has {old} {what}, a fresh one {new}"
 
 
-def _wrong_end(job: Job, record: Record) -> Iterator[str]:
+def _wrong_end(job: Job, record: JobStatus) -> Iterator[str]:
     code = getattr(record.outcome.data, "code", None) if record.outcome else None
     if job.content.key == "nowhere.jpg":
         if code != Code.OBJECT_NOT_FOUND:

@@ -32,7 +32,7 @@ class Scene:
 
     @property
     def redis(self) -> Any:
-        return self.queue.ledger.redis
+        return self.queue._ledger.redis
 
     @property
     def painted(self) -> str:
@@ -43,7 +43,7 @@ class Scene:
         return event
 
     def store(self, key: str, body: bytes) -> None:
-        self.queue.store.write("results", key, body, content_type="image/jpeg", overwrite=True)
+        self.queue._store.write("results", key, body, content_type="image/jpeg", overwrite=True)
 
     def tell(self, key: str, event: dict[str, Any], *, position: str = "*", stream: str | None = None) -> None:
         self.redis.xadd(stream or f"{key}:events", {"event": json.dumps(event)}, position)
@@ -71,17 +71,17 @@ class Scene:
             **fields,
         )
         self.store(job.output_key, body)
-        event = self.queue.ledger.finish(job.id, fence=record.fence, data=data)
+        event = self.queue._ledger.finish(job.id, fence=record.fence, data=data)
         self.store(job.output_key + ".json", event.encode())
         return job.id
 
     def claim(self, job: Job) -> Any:
-        self.queue.ledger.accept([job])
-        return self.queue.ledger.claim(job, task_id=job.id, worker="tester").record
+        self.queue._ledger.accept([job])
+        return self.queue._ledger.claim(job, task_id=job.id, worker="tester").record
 
     def fail(self) -> str:
         job = make_job()
-        self.queue.ledger.finish(job.id, fence=self.claim(job).fence, data=FAILED)
+        self.queue._ledger.finish(job.id, fence=self.claim(job).fence, data=FAILED)
         return job.id
 
 
@@ -93,7 +93,7 @@ def queue(module_settings: Settings) -> Iterator[StyleQueue]:
 
 @pytest.fixture
 def scene(queue: StyleQueue) -> Scene:
-    queue.ledger.redis.flushdb()
+    queue._ledger.redis.flushdb()
     scene = Scene(queue, [])
     body, fingerprint = os.urandom(100), uuid.uuid4().hex
     scene.jobs.append(scene.succeed(body, fingerprint))
@@ -101,7 +101,7 @@ def scene(queue: StyleQueue) -> Scene:
     scene.jobs.append(scene.succeed(os.urandom(100), fingerprint, partial=True))
     scene.jobs.append(scene.fail())
     open_job = make_job()
-    queue.ledger.accept([open_job])  # not among those that should have ended
+    queue._ledger.accept([open_job])  # not among those that should have ended
     return scene
 
 
@@ -111,7 +111,7 @@ def never_ended(scene: Scene) -> None:
 
 def still_queued(scene: Scene) -> None:
     job = make_job()
-    scene.queue.ledger.accept([job])
+    scene.queue._ledger.accept([job])
     scene.jobs.append(job.id)
 
 
@@ -128,12 +128,12 @@ def other_bytes(scene: Scene) -> None:
 
 
 def no_picture(scene: Scene) -> None:
-    scene.queue.store._client.delete_object(Bucket="results", Key=scene.event(scene.painted)["data"]["output"]["key"])
+    scene.queue._store._client.delete_object(Bucket="results", Key=scene.event(scene.painted)["data"]["output"]["key"])
 
 
 def painted_twice(scene: Scene) -> None:
     event = scene.event(scene.painted)
-    body = scene.queue.store._client.get_object(Bucket="results", Key=event["data"]["output"]["key"])["Body"].read()
+    body = scene.queue._store._client.get_object(Bucket="results", Key=event["data"]["output"]["key"])["Body"].read()
     scene.jobs.append(scene.succeed(body, event["data"]["fingerprint"]))
 
 
@@ -163,7 +163,7 @@ def other_event_beside(scene: Scene) -> None:
 
 def no_event_beside(scene: Scene) -> None:
     key = scene.event(scene.painted)["data"]["output"]["key"] + ".json"
-    scene.queue.store._client.delete_object(Bucket="results", Key=key)
+    scene.queue._store._client.delete_object(Bucket="results", Key=key)
 
 
 def no_ttl(scene: Scene) -> None:
@@ -280,7 +280,7 @@ def test_nothing_is_broken(scene: Scene) -> None:
 
 
 def test_nothing_happened(queue: StyleQueue) -> None:
-    queue.ledger.redis.flushdb()
+    queue._ledger.redis.flushdb()
     check(queue, [], visibility_timeout_s=0)
 
 

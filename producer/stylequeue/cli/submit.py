@@ -212,9 +212,10 @@ def submit(
         if download is not None:
             client.download(done.output, download)
             if done.report_key:
-                client.store.download(done.output.bucket, done.report_key, download.with_suffix(".report.png"))
+                report_at = ImageRef(bucket=done.output.bucket, key=done.report_key)
+                client.download(report_at, download.with_suffix(".report.png"))
         if as_json:
-            console.show_json({"id": job.id, **done.model_dump(mode="json")})
+            console.show_json(done.model_dump(mode="json"))
         else:
             print(download or f"s3://{done.output.bucket}/{done.output.key}")
 
@@ -243,7 +244,7 @@ def watch(
     """Print a job's events as they happen, until its end; exit code 1 if it ends without a picture."""
     with console.errors_told(as_json=as_json), _queue() as client:
         if job_id is None:
-            newest = client.ledger.newest_position()
+            newest = client.newest_position()
             for _, event in client.events(after=newest):
                 print(event.model_dump_json() if as_json else f"{event.subject}  {console.describe(event)}", flush=True)
         for event in client.watch(job_id or ""):
@@ -305,7 +306,7 @@ def dead_list(as_json: JsonOption = False) -> None:
 def dead_show(letter_id: str, as_json: JsonOption = False) -> None:
     """Show a dead letter: why it is one, and its exact message."""
     with console.errors_told(as_json=as_json), _queue() as client:
-        letter = client.ledger.dead_letter(letter_id)
+        letter = client.dead_letter(letter_id)
         if as_json:
             console.show_json(letter.model_dump(mode="json"))
             return
@@ -343,8 +344,8 @@ def keeper() -> None:
 
 
 @app.command()
-def schema(what: Annotated[Literal["job", "event"], typer.Argument(help="job or event")]) -> None:
-    """Print the JSON Schema of a job or of events."""
+def schema(what: Annotated[Literal["job", "event", "status"], typer.Argument(help="job, event or status")]) -> None:
+    """Print the JSON Schema of a job, of events or of what `status` answers."""
     from ..contract.schema import text
 
     print(text(what), end="")
@@ -430,7 +431,7 @@ def _picture(client: StyleQueue, source: str) -> ImageRef:
     path = Path(source)
     if not path.is_file():
         raise InvalidJob(f"no such file: {source}", "give a picture file or an address s3://bucket/key")
-    return client.store.upload_file(path)
+    return client.upload(path)
 
 
 def _pair(option: str, text: str) -> tuple[str, str]:

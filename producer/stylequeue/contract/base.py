@@ -28,6 +28,12 @@ class Contract(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, str_strip_whitespace=False)
 
 
+class Told(BaseModel):
+    """What is read by those who asked or listen: frozen; unknown fields are passed over, a newer service tells more."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+
 def canonical_json(value: object) -> str:
     """JSON with sorted keys and no spaces: equal values, equal text."""
     return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)

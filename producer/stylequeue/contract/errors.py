@@ -13,7 +13,9 @@
     ├── LeaseLost            another attempt owns the job now: this one stops and writes nothing
     ├── JobNotFound          the ledger knows no such job (any more)
     ├── JobConflict          the id belongs to a job with other content
-    ├── JobOpen              the job is in no state for what was asked
+    ├── JobOpen              the job has not ended, so that this cannot be done with it
+    ├── JobSucceeded         the job has its picture, so that this cannot be done with it
+    ├── InvalidRequest       an argument of a call that cannot be used as it is
     ├── EventsLost           a reader of the deployment's events fell behind what is kept
     └── JobEnded             `wait()` and `AsyncResult.get()`: the job ended without a picture
         ├── JobFailed
@@ -46,7 +48,11 @@ class Code(StrEnum):
     JOB_NOT_FOUND = "job_not_found"
     JOB_CONFLICT = "job_conflict"
     JOB_OPEN = "job_open"
-    """The job has not ended, or ended well, so that this cannot be done with it."""
+    """The job has not ended, so that this cannot be done with it."""
+    JOB_SUCCEEDED = "job_succeeded"
+    """The job has its picture, so that this cannot be done with it."""
+    INVALID_REQUEST = "invalid_request"
+    """An argument of a call, or an option, that cannot be used as it is."""
     QUEUE_FULL = "queue_full"
 
     BUCKET_NOT_ALLOWED = "bucket_not_allowed"
@@ -237,15 +243,34 @@ class JobConflict(StyleQueueError):
 
 
 class JobOpen(StyleQueueError):
-    """The job is in no state for what was asked."""
+    """The job has not ended."""
 
     exit_code = ExitCode.BAD_INPUT
 
     def __init__(self, job_id: str, state: str, wanted: str) -> None:
-        now, hint = f"is {state}", "see `stylequeue status`"
-        if state == "succeeded":
-            now, hint = "has succeeded", "see `stylequeue status`; to paint it again, submit it under a new id"
-        super().__init__(Code.JOB_OPEN, f"job {job_id!r} {now}: it cannot be {wanted}", hint)
+        super().__init__(Code.JOB_OPEN, f"job {job_id!r} is {state}: it cannot be {wanted}", "see `stylequeue status`")
+
+
+class JobSucceeded(StyleQueueError):
+    """The job has its picture."""
+
+    exit_code = ExitCode.BAD_INPUT
+
+    def __init__(self, job_id: str, wanted: str) -> None:
+        super().__init__(
+            Code.JOB_SUCCEEDED,
+            f"job {job_id!r} has succeeded: it cannot be {wanted}",
+            "`stylequeue download` fetches its picture; to paint it again, submit it under a new id",
+        )
+
+
+class InvalidRequest(StyleQueueError, ValueError):
+    """An argument that cannot be used as it is."""
+
+    exit_code = ExitCode.BAD_INPUT
+
+    def __init__(self, message: str, hint: str = "") -> None:
+        super().__init__(Code.INVALID_REQUEST, message, hint)
 
 
 class EventsLost(StyleQueueError):

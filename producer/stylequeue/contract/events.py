@@ -14,8 +14,9 @@ from __future__ import annotations
 import uuid
 from typing import Annotated, Literal
 
-from pydantic import AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field, TypeAdapter
+from pydantic import AwareDatetime, BaseModel, BeforeValidator, Field, TypeAdapter
 
+from .base import Told
 from .errors import Cancelled as CancelledError
 from .errors import DeadlinePassed
 from .recipe import ResolvedRecipe
@@ -31,11 +32,7 @@ def _as_far_as_known(recipe: object) -> object:
     return recipe if isinstance(recipe, BaseModel) else _RECIPE.validate_python(recipe, extra="ignore")
 
 
-class _Told(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="ignore")
-
-
-class EventData(_Told):
+class EventData(Told):
     """What all events tell."""
 
     labels: dict[str, str] = Field(default_factory=dict, description="The job's own; set by the ledger.")
@@ -68,7 +65,7 @@ class ProgressData(EventData):
     preview: str | None = Field(None, description="Where the newest preview lies: s3://bucket/key.")
 
 
-class StoredPicture(_Told):
+class StoredPicture(Told):
     """A picture as it lies in the store."""
 
     bucket: str
@@ -81,7 +78,7 @@ class StoredPicture(_Told):
     content_type: str
 
 
-class PaintingReport(_Told):
+class PaintingReport(Told):
     """How a picture came about, and what can be said of it."""
 
     network: str = Field(description="Which network painted.")
@@ -145,7 +142,7 @@ class CancelledData(FailedData):
         return cls(code=error.code, message=error.message, hint=error.hint)
 
 
-class _Event(_Told):
+class _Event(Told):
     specversion: Literal["1.0"] = "1.0"
     id: str
     source: str

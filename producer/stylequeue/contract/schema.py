@@ -7,11 +7,18 @@ from typing import Any, Literal
 
 from .events import EVENT
 from .job import Job
+from .status import JobStatus
 
 
-def text(what: Literal["job", "event"]) -> str:
-    """The JSON Schema of jobs or of events, as indented JSON."""
-    schema = Job.model_json_schema() if what == "job" else _open(EVENT.json_schema())
+def text(what: Literal["job", "event", "status"]) -> str:
+    """The JSON Schema of jobs, of events or of what `status` answers, as indented JSON."""
+    match what:
+        case "job":
+            schema = Job.model_json_schema()
+        case "event":
+            schema = _open(EVENT.json_schema())
+        case "status":
+            schema = _open(JobStatus.model_json_schema(mode="serialization"))
     return json.dumps({"$schema": "https://json-schema.org/draft/2020-12/schema", **schema}, indent=2) + "\n"
 
 

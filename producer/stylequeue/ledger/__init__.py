@@ -2,6 +2,6 @@
 
 from .ledger import Ledger
 from .moves import ClaimAnswer, Overdue, TerminalData
-from .record import TERMINAL_STATES, DeadLetter, JobState, Record
+from .record import Record
 
-__all__ = ["TERMINAL_STATES", "ClaimAnswer", "DeadLetter", "JobState", "Ledger", "Overdue", "Record", "TerminalData"]
+__all__ = ["ClaimAnswer", "Ledger", "Overdue", "Record", "TerminalData"]

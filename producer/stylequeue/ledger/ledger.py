@@ -2,18 +2,29 @@
 
 from __future__ import annotations
 
+import re
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import urlsplit
 
-from ..contract.errors import Code, EventsLost, JobNotFound, JobOpen, LeaseLost, Unavailable
+from ..contract.errors import (
+    Code,
+    EventsLost,
+    InvalidRequest,
+    JobNotFound,
+    JobOpen,
+    JobSucceeded,
+    LeaseLost,
+    Unavailable,
+)
 from ..contract.events import EVENT, AnyEvent, FailedData, ProgressData
 from ..contract.job import Job
+from ..contract.status import DeadLetter, JobPage, JobState
 from ..settings import Settings
-from . import names
+from . import listing, names
 from .moves import (
     AcceptAnswer,
     ClaimAnswer,
@@ -28,7 +39,7 @@ from .moves import (
     TerminalData,
     script,
 )
-from .record import DeadLetter, JobState, Record
+from .record import Record, dead_letter_from_redis
 
 if TYPE_CHECKING:
     from redis import Redis
@@ -107,12 +118,14 @@ class Ledger:
         return answer
 
     def replay(self, job_id: str) -> None:
-        """Begin another run of a job that ended without a picture. Raises JobNotFound, JobOpen."""
+        """Begin another run of a job that ended without a picture. Raises JobNotFound, JobOpen, JobSucceeded."""
         record = self.record(job_id)
         verdict = self._run([self._moves.replay(job_id, queue=record.queue)])[0]
         if verdict == "unknown":
             raise JobNotFound(job_id)
-        if verdict != "queued":
+        if verdict == "succeeded":
+            raise JobSucceeded(job_id, "run again")
+        if verdict == "open":
             raise JobOpen(job_id, self.record(job_id).state, "run again")
 
     def delete(self, job_id: str) -> None:
@@ -250,6 +263,11 @@ class Ledger:
             raise JobNotFound(job_id)
         return Record.from_redis(fields)
 
+    def jobs(self, *, state: JobState | None, label: Mapping[str, str], after: str | None, limit: int) -> JobPage:
+        """Jobs that are in `state` and have all of these labels, the newest first. Raises InvalidRequest."""
+        with self._reachable():
+            return listing.page(self.redis, state=state, label=label, after=after, limit=limit)
+
     def outcome(self, job_id: str) -> str:
         """The terminal event exactly as stored; "" where there is none."""
         with self._reachable():
@@ -269,7 +287,7 @@ class Ledger:
             pipeline = self.redis.pipeline(transaction=False)
             for letter_id in ids:
                 pipeline.hgetall(names.dead_key(letter_id))
-            return [DeadLetter.model_validate(fields) for fields in pipeline.execute() if fields]
+            return [dead_letter_from_redis(fields) for fields in pipeline.execute() if fields]
 
     def dead_letter(self, letter_id: str) -> DeadLetter:
         """One dead letter. Raises JobNotFound."""
@@ -277,7 +295,7 @@ class Ledger:
             fields: Any = self.redis.hgetall(names.dead_key(letter_id))
         if not fields:
             raise JobNotFound(letter_id)
-        return DeadLetter.model_validate(fields)
+        return dead_letter_from_redis(fields)
 
     def job_events(self, job_id: str, *, after: int = 0, wait_s: float = 0) -> list[AnyEvent]:
         """Events of a job with a sequence over `after`; waits up to `wait_s` for the first."""
@@ -286,14 +304,15 @@ class Ledger:
     def deployment_events(self, *, after: str, wait_s: float = 0) -> list[tuple[str, AnyEvent]]:
         """Lifecycle events of all jobs behind position `after` ("0": from the oldest kept), with their positions.
 
-        Raises EventsLost where events behind `after` have been trimmed away already.
+        Raises EventsLost where events behind `after` have been trimmed away already, InvalidRequest for no position.
         """
+        behind = _position(after)
         found = self._read(names.EVENTS_KEY, after, wait_s)
         # Read first, checked after: what is trimmed in between cannot hide.
-        if after not in ("0", "0-0"):
+        if behind > (0, 0):
             with self._reachable():
                 oldest: list[tuple[str, object]] = self.redis.xrange(names.EVENTS_KEY, count=1)  # type: ignore[assignment]
-            if oldest and _position(oldest[0][0]) > _position(after):
+            if oldest and _position(oldest[0][0]) > behind:
                 raise EventsLost(after)
         return found
 
@@ -355,6 +374,8 @@ def _stale(job_id: str, fence: int) -> LeaseLost:
     return LeaseLost(f"fence {fence} of job {job_id} is stale")
 
 
-def _position(entry_id: str) -> tuple[int, int]:
-    ms, _, number = entry_id.partition("-")
-    return int(ms), int(number or 0)
+def _position(position: str) -> tuple[int, int]:
+    """A position in a stream, which is what Redis calls an entry id. Raises InvalidRequest."""
+    if not (parts := re.fullmatch(r"(\d{1,16})(?:-(\d{1,16}))?", position, re.ASCII)):
+        raise InvalidRequest(f"{position!r} is no position", "give '0' or what came with an event")
+    return int(parts[1]), int(parts[2] or 0)

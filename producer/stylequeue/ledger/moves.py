@@ -37,10 +37,11 @@ from ..contract.events import (
     TerminalEvent,
 )
 from ..contract.job import Job
+from ..contract.status import JobState
 from ..settings import MAX_DEADLINE_S, Settings
 from . import names
 from .draft import Draft
-from .record import JobState, Record
+from .record import Record
 
 _T = TypeVar("_T")
 

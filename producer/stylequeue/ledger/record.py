@@ -1,18 +1,16 @@
-"""What the ledger knows of a job, as the status call gives it."""
+"""What the ledger keeps of a job and of a dead letter. What others may know of them is in `contract.status`."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from typing import Literal
+from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from ..contract.events import EVENT, Progress, TerminalEvent
-
-JobState = Literal["queued", "running", "succeeded", "failed", "cancelled", "expired"]
-TERMINAL_STATES: frozenset[JobState] = frozenset({"succeeded", "failed", "cancelled", "expired"})
+from ..contract.status import TERMINAL_STATES, DeadLetter, JobState, JobStatus
 
 
 class Record(BaseModel):
@@ -21,7 +19,7 @@ class Record(BaseModel):
     model_config = ConfigDict(frozen=True)
 
     id: str
-    state: JobState
+    state: JobState | str
     run: int
     attempt: int
     spared: int = Field(0, description="Attempts of this run that were not charged to it.")
@@ -63,23 +61,24 @@ class Record(BaseModel):
         )
 
     @property
+    def fields(self) -> dict[str, Any] | None:
+        """The job as its producer wrote it, a newer one maybe; None where the message was no job."""
+        return dict(json.loads(self.job)) if self.job else None
+
+    @property
     def ended(self) -> bool:
         """Whether the job's life is over."""
         return self.state in TERMINAL_STATES
 
+    @property
+    def status(self) -> JobStatus:
+        """What others may know: neither fence nor task id."""
+        return JobStatus.model_validate({**dict(self), "job": self.fields})
 
-class DeadLetter(BaseModel):
-    """A job whose attempts are used up, or a message that was no job."""
 
-    model_config = ConfigDict(frozen=True)
-
-    id: str = Field(description="The job's id, the message's task id, or an id of the letter's own.")
-    queue: str = Field(description="The queue the message came from.")
-    code: str
-    reason: str = Field(description="What was wrong, or the last attempt's error.")
-    attempts: int
-    message: str = Field(description="The exact message; of a job, the job as JSON.")
-    buried_at: datetime = Field(validation_alias="buried_ms")
+def dead_letter_from_redis(fields: Mapping[str, str]) -> DeadLetter:
+    """A dead letter from its Redis hash."""
+    return DeadLetter.model_validate({**fields, "buried_at": _moment(fields["buried_ms"])})
 
 
 def _labels(fields: Mapping[str, str]) -> dict[str, str]:

@@ -16,6 +16,7 @@ from ..cli import console
 from ..client import StyleQueue
 from ..contract.events import AnyEvent
 from ..contract.job import Job, Output, Style
+from ..contract.objects import ImageRef
 from ..contract.recipe import FastRecipe, OptimizeRecipe, Recipe
 from ..settings import Settings
 from .stack import Stack
@@ -74,7 +75,7 @@ def make_models() -> None:
 def _paint(
     queue: StyleQueue, directory: Path, recipe: Recipe, name: str, *, label: str, report: str | None = None
 ) -> list[AnyEvent]:
-    content, style = (queue.store.upload_file(directory / picture) for picture in ("content.jpg", "style.jpg"))
+    content, style = (queue.upload(directory / picture) for picture in ("content.jpg", "style.jpg"))
     job = Job(
         content=content,
         styles=(Style(image=style),),
@@ -84,9 +85,9 @@ def _paint(
     queue.submit(job)
     events = list(console.follow(queue.watch(job.id), label=label, quiet=False))
     done = queue.wait(job.id)
-    queue.store.download(done.output.bucket, done.output.key, directory / name)
+    queue.download(done.output, directory / name)
     if report and done.report_key:
-        queue.store.download(done.output.bucket, done.report_key, directory / report)
+        queue.download(ImageRef(bucket=done.output.bucket, key=done.report_key), directory / report)
     return events
 
 

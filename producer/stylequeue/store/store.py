@@ -236,6 +236,12 @@ class Store:
         finally:
             part.unlink(missing_ok=True)
 
+    def link(self, bucket: str, key: str, *, version_id: str | None = None, valid_s: int) -> str:
+        """An address under which anybody may GET the object for `valid_s` seconds. Made here, without the store."""
+        wanted = {"Bucket": bucket, "Key": key, **({"VersionId": version_id} if version_id else {})}
+        with _translated(_name(bucket, key)):
+            return self._client.generate_presigned_url("get_object", Params=wanted, ExpiresIn=valid_s)
+
     def delete(self, bucket: str, keys: Sequence[str]) -> None:
         """Delete objects; those that are not there are no error."""
         for key in keys:
@@ -378,6 +384,8 @@ def _make_client(settings: Settings) -> S3Client:
         aws_access_key_id=access_key,
         aws_secret_access_key=secret_key,
         config=Config(
+            # Else botocore signs links to us-east-1 and to look-alikes in the way before, which many refuse by now.
+            signature_version="s3v4",
             retries={"mode": "standard", "total_max_attempts": settings.s3_attempts},
             connect_timeout=settings.s3_connect_timeout_s,
             read_timeout=settings.s3_read_timeout_s,

@@ -1,0 +1,65 @@
+"""What is known of a job, of many, and of what was buried: as the client answers when asked."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any, Literal
+
+from pydantic import AwareDatetime, Field
+
+from .base import Told
+from .events import Progress, SucceededData, TerminalEvent
+
+JobState = Literal["queued", "running", "succeeded", "failed", "cancelled", "expired"]
+TERMINAL_STATES: frozenset[str] = frozenset({"succeeded", "failed", "cancelled", "expired"})
+
+
+class JobStatus(Told):
+    """What is known of a job."""
+
+    id: str
+    state: JobState | str = Field(description="A newer service may know more states than these.")
+    run: int = Field(description="Which life of the job, from 1.")
+    attempt: int = Field(description="Which try within the run, from 1; 0: no worker has had it.")
+    queue: str
+    labels: dict[str, str] = Field(description="The job's own.")
+    job: dict[str, Any] | None = Field(description="The job as it was accepted; null: the message was no job.")
+    created_at: AwareDatetime
+    updated_at: AwareDatetime = Field(description="When it came into this state.")
+    deadline_at: AwareDatetime = Field(description="An open job expires then.")
+    worker: str | None = Field(default=None, description="The one that has it, or had it last.")
+    progress: Progress | None = Field(default=None, description="The newest of the attempt, while a worker has it.")
+    last_error: str | None = Field(default=None, description="Why the attempt before this one ended.")
+    outcome: TerminalEvent | None = Field(default=None, description="How it ended.")
+
+    @property
+    def ended(self) -> bool:
+        """Whether the job's life is over, unless somebody runs it again."""
+        return self.state in TERMINAL_STATES
+
+
+class JobPage(list[JobStatus]):
+    """Some of the jobs, the newest first, and where those that follow begin."""
+
+    def __init__(self, jobs: Iterable[JobStatus] = (), *, after: str | None = None) -> None:
+        super().__init__(jobs)
+        self.after = after
+        """To be given as `after` for the next page; None: there is none."""
+
+
+class JobResult(SucceededData):
+    """What a job made, and which one it was."""
+
+    id: str = Field(description="The job's.")
+
+
+class DeadLetter(Told):
+    """A job whose attempts are used up, or a message that was no job."""
+
+    id: str = Field(description="The job's id, the message's task id, or an id of the letter's own.")
+    queue: str = Field(description="The queue the message came from.")
+    code: str
+    reason: str = Field(description="What was wrong, or the last attempt's error.")
+    attempts: int
+    message: str = Field(description="The exact message; of a job, the job as JSON.")
+    buried_at: AwareDatetime
