@@ -1,7 +1,7 @@
 """The record of every job and its events, in Redis: the only truth about state."""
 
 from .ledger import Ledger
-from .moves import ClaimAnswer, Overdue, TerminalData
+from .moves import ClaimAnswer, Overdue, TerminalData, Timing
 from .record import Record
 
-__all__ = ["ClaimAnswer", "Ledger", "Overdue", "Record", "TerminalData"]
+__all__ = ["ClaimAnswer", "Ledger", "Overdue", "Record", "TerminalData", "Timing"]

@@ -4,6 +4,7 @@
 -- Returns {verdict, record fields ...}: yours | held | early | ended | conflict | gone.
 local id, job = arg.id, arg.job
 local key = record_key(id)
+local is_new = false
 
 -- What was refused under this id before, and is a job now, was replayed to a newer worker.
 if redis.call('HGET', key, 'job') == '' then
@@ -13,10 +14,12 @@ if redis.call('HGET', key, 'job') == '' then
   remember(id)
   redis.call('DEL', key, events_key(id))
   accept(id, job, arg.accepted)
+  is_new = true
 elseif redis.call('EXISTS', key) == 0 then
   -- It was deleted, or ended so long ago that its record has expired: its message must not bring it back.
   if arg.recorded or redis.call('EXISTS', gone_key(id)) == 1 then return {'gone', {}} end
   accept(id, job, arg.accepted)
+  is_new = true
 end
 local record = redis.call('HMGET', key, 'digest', 'state', 'token', 'lease_until_ms', 'deadline_ms', 'not_before_ms',
   'wanted', 'worker')
@@ -26,6 +29,9 @@ local lease_until_ms, deadline_ms, not_before_ms = tonumber(record[4] or 0), ton
 local function answer(verdict)
   -- A sender that sent the job once more, under another task id, waits for its end as well.
   local waits = verdict == 'held' or verdict == 'early' or verdict == 'yours'
+  if waits and job.task_id ~= id then
+    redis.call('SET', job_of_task_key(job.task_id), id, 'PX', limits.max_deadline_ms)
+  end
   if waits and job.task_id ~= redis.call('HGET', key, 'task_id') then
     redis.call('SADD', tasks_key(id), job.task_id)
     redis.call('PEXPIRE', tasks_key(id), limits.max_deadline_ms)
@@ -34,6 +40,10 @@ local function answer(verdict)
 end
 
 if digest ~= job.digest then return answer('conflict') end
+if is_new and redis.call('DEL', revoked_key(job.task_id)) == 1 then
+  finish(id, 'cancelled', arg.cancelled)
+  return answer('ended')
+end
 if TERMINAL[state] then return answer('ended') end
 -- The same claim sent again because its answer was lost.
 if state == 'running' and record[3] == arg.token then return answer('yours') end

@@ -140,11 +140,13 @@ end
 local function create(id, job)
   local last = redis.call('HMGET', gone_key(id), 'fence', 'run', 'sequence')
   redis.call('DEL', gone_key(id))
-  local deadline_ms = math.min(job.deadline_ms or (now_ms + limits.job_deadline_ms), now_ms + limits.max_deadline_ms)
+  local begins_ms = math.max(now_ms, job.not_before_ms or 0)
+  local deadline_ms = math.min(job.deadline_ms or (begins_ms + limits.job_deadline_ms), now_ms + limits.max_deadline_ms)
   redis.call('HSET', record_key(id),
     'id', id, 'job', job.job, 'digest', job.digest, 'queue', job.queue, 'task_id', job.task_id, 'labels', job.labels,
     'run', (last[2] or 0) + 1, 'attempt', 0, 'spared', 0, 'fence', last[1] or 0, 'sequence', last[3] or 0,
     'created_ms', now_ms, 'deadline_ms', deadline_ms)
+  if job.time_limit_s then redis.call('HSET', record_key(id), 'time_limit_s', job.time_limit_s) end
   redis.call('ZADD', DEADLINES_KEY, deadline_ms, id)
   redis.call('ZADD', CREATED_KEY, now_ms, id)
   redis.call('ZADD', queue_key(job.queue), now_ms, id)
@@ -178,5 +180,9 @@ end
 local function accept(id, job, accepted)
   create(id, job)
   enter(id, 'queued')
+  if (job.not_before_ms or 0) > now_ms then
+    redis.call('HSET', record_key(id), 'not_before_ms', job.not_before_ms)
+    redis.call('ZADD', DUE_KEY, job.not_before_ms, id)
+  end
   tell(id, accepted)
 end

@@ -26,6 +26,7 @@ from ..contract.status import DeadLetter, JobPage, JobState
 from ..settings import Settings
 from . import listing, names
 from .moves import (
+    ANY_TIME,
     AcceptAnswer,
     ClaimAnswer,
     DueMessage,
@@ -37,6 +38,7 @@ from .moves import (
     PutBackAnswer,
     ReserveAnswer,
     TerminalData,
+    Timing,
     script,
 )
 from .record import Record, dead_letter_from_redis
@@ -138,15 +140,40 @@ class Ledger:
 
     # What workers do
 
-    def claim(self, job: Job, *, task_id: str, worker: str, queue: str = "", recorded: bool = False) -> ClaimAnswer:
+    def claim(
+        self,
+        job: Job,
+        *,
+        task_id: str,
+        worker: str,
+        queue: str = "",
+        recorded: bool = False,
+        timing: Timing = ANY_TIME,
+    ) -> ClaimAnswer:
         """Take a job for painting, with the next fence and attempt and a lease.
 
-        A job that came by plain Celery gets its record here, with the `queue` it was found on; one that is `recorded`
-        had a record when its message was sent.
+        A job that came by plain Celery gets its record here, with the `queue` it was found on and the `timing` its
+        message named; one that is `recorded` had a record when its message was sent.
         """
-        token = uuid.uuid4().hex
-        move = self._moves.claim(job, task_id=task_id, worker=worker, token=token, queue=queue, recorded=recorded)
+        move = self._moves.claim(
+            job,
+            task_id=task_id,
+            worker=worker,
+            token=uuid.uuid4().hex,
+            queue=queue,
+            recorded=recorded,
+            timing=timing,
+        )
         return self._run([move])[0]
+
+    def revoke(self, task_id: str) -> tuple[str, EndAnswer]:
+        """Cancel the job of a Celery task, and return its id and what became of that.
+
+        A task that no worker has seen yet is noted, and its job cancelled when it comes.
+        """
+        with self._reachable():
+            job_id: Any = self.redis.get(names.job_of_task_key(task_id))
+        return job_id or task_id, self._run([self._moves.cancel(job_id or task_id, task_id=task_id)])[0]
 
     def heartbeat(self, job_id: str, *, fence: int, data: ProgressData | None = None) -> HeartbeatAnswer:
         """Renew the lease, tell how far the holder is if that is news, and hear whether to go on."""

@@ -10,6 +10,7 @@ import hashlib
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from functools import cache
 from importlib.resources import files
 from typing import Any, Generic, Literal, TypeVar
@@ -66,6 +67,21 @@ class Move(Generic[_T]):
 
 
 @dataclass(frozen=True)
+class Timing:
+    """What a sender says by Celery's own means of when it wants its job done; the first sender of a job counts."""
+
+    not_before: datetime | None = None
+    """Celery's `eta` or `countdown`."""
+    deadline: datetime | None = None
+    """Celery's `expires`. The job's own deadline holds as well."""
+    time_limit_s: float | None = None
+    """Of each attempt, shorter than the worker's own."""
+
+
+ANY_TIME = Timing()
+
+
+@dataclass(frozen=True)
 class AcceptAnswer:
     """`new`: recorded now. `known`: the same job was there. `conflict`: another job has the id. `full`: no room."""
 
@@ -103,7 +119,7 @@ class ReserveAnswer:
 class EndAnswer:
     """What became of the wish to end a job, and the terminal event if there is one."""
 
-    verdict: Literal["done", "lost", "cancelled", "asked", "ended", "unknown", "expired", "open"]
+    verdict: Literal["done", "lost", "cancelled", "asked", "ended", "unknown", "noted", "expired", "open"]
     event: str
 
 
@@ -170,13 +186,21 @@ class Moves:
         )
 
     def claim(
-        self, job: Job, *, task_id: str, worker: str, token: str, queue: str, recorded: bool
+        self,
+        job: Job,
+        *,
+        task_id: str,
+        worker: str,
+        token: str,
+        queue: str,
+        recorded: bool,
+        timing: Timing = ANY_TIME,
     ) -> Move[ClaimAnswer]:
         """Take a job for painting; `token` tells one claim from another."""
         return self._move(
             "claim",
             id=job.id,
-            job=_fields(job, task_id, queue),
+            job=_fields(job, task_id, queue, timing),
             token=token,
             worker=worker,
             lease_ms=self._lease_ms,
@@ -240,11 +264,15 @@ class Moves:
             parse=_end,
         )
 
-    def cancel(self, job_id: str, *, keep: bool) -> Move[EndAnswer]:
-        """End a queued job; ask the holder of a running one to end it, keeping the picture so far if `keep`."""
+    def cancel(self, job_id: str, *, keep: bool = False, task_id: str = "") -> Move[EndAnswer]:
+        """End a queued job; ask the holder of a running one to end it, keeping the picture so far if `keep`.
+
+        `task_id`: the Celery task that was revoked, if that is how; an unknown one is noted for when it comes.
+        """
         return self._move(
             "cancel",
             id=job_id,
+            task_id=task_id,
             wanted="keep" if keep else "cancel",
             cancelled=self._draft(Cancelled, job_id, CancelledData.by_request()),
             parse=_end,
@@ -313,19 +341,27 @@ def _end(answer: Sequence[Any]) -> EndAnswer:
     return EndAnswer(answer[0], answer[1])
 
 
-def _fields(job: Job, task_id: str, queue: str = "") -> dict[str, str | int]:
+def _fields(job: Job, task_id: str, queue: str = "", timing: Timing = ANY_TIME) -> dict[str, str | int | float]:
     """A job as the scripts take it; `queue` is where its message was found, for jobs that name none."""
     text = job.canonical_json()
-    fields: dict[str, str | int] = {
+    fields: dict[str, str | int | float] = {
         "job": text,
         "digest": _digest(text),
         "queue": queue if queue in QUEUES and job.queue is None else job.queue_name,
         "task_id": task_id,
         "labels": json.dumps(job.labels),
     }
-    if job.deadline is not None:
-        fields["deadline_ms"] = int(job.deadline.timestamp() * 1000)
+    if deadlines := [moment for moment in (job.deadline, timing.deadline) if moment is not None]:
+        fields["deadline_ms"] = _ms(min(deadlines))
+    if timing.not_before is not None:
+        fields["not_before_ms"] = _ms(timing.not_before)
+    if timing.time_limit_s is not None:
+        fields["time_limit_s"] = timing.time_limit_s
     return fields
+
+
+def _ms(moment: datetime) -> int:
+    return int(moment.timestamp() * 1000)
 
 
 def _digest(text: str) -> str:

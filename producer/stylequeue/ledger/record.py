@@ -32,6 +32,8 @@ class Record(BaseModel):
     created_at: datetime
     updated_at: datetime
     deadline_at: datetime
+    not_before: datetime | None = Field(None, description="When a queued job's next attempt is due.")
+    time_limit_s: float | None = Field(None, description="Of each attempt, as its sender asked by Celery's own means.")
     lease_until: datetime | None = None
     worker: str | None = None
     progress: Progress | None = None
@@ -50,6 +52,8 @@ class Record(BaseModel):
                 "created_at": _moment(fields["created_ms"]),
                 "updated_at": _moment(fields["updated_ms"]),
                 "deadline_at": _moment(fields["deadline_ms"]),
+                "not_before": _moment(fields["not_before_ms"]) if "not_before_ms" in fields else None,
+                "time_limit_s": fields.get("time_limit_s"),
                 "lease_until": _moment(fields["lease_until_ms"]) if "lease_until_ms" in fields else None,
                 "worker": fields.get("worker"),
                 "spared": fields.get("spared", 0),
