@@ -18,7 +18,7 @@ from stylequeue.contract.recipe import Recipe, resolve
 from stylequeue.settings import Settings
 from stylequeue_worker.engine import Engine
 from stylequeue_worker.pictures import images
-from stylequeue_worker.work.maker import style_size_px
+from stylequeue_worker.work.order import style_size_px
 
 ROOT = Path(__file__).parents[1]
 SAMPLES = ROOT / "producer" / "stylequeue" / "local" / "samples"

@@ -29,7 +29,7 @@ from stylequeue.telling import Teller
 from .parent import Parent
 
 if TYPE_CHECKING:
-    from ..work.maker import PaintingEngine
+    from ..work.painting import PaintingEngine
     from ..work.stylist import Stylist
 
 log = logging.getLogger(__name__)

@@ -35,7 +35,8 @@ from stylequeue.store import Store
 from stylequeue.telling import Teller, result_of
 
 from .lease import Holder, stop_requested
-from .maker import Maker, PaintingEngine, Waiting
+from .maker import Maker, Waiting
+from .painting import PaintingEngine
 
 log = logging.getLogger(__name__)
 

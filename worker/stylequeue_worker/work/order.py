@@ -1,0 +1,86 @@
+"""What is to be painted: a job, with all that is known of it before its pictures are read."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Self
+
+from stylequeue.contract.job import Job, fingerprint
+from stylequeue.contract.recipe import MAX_SIZE_PX, MIN_SIDE_PX, ResolvedOptimizeRecipe, ResolvedRecipe
+from stylequeue.store import ObjectInfo, Store
+
+from ..engine import ENGINE_VERSION, Network
+from ..pictures.inputs import Input, Role
+
+
+@dataclass(frozen=True)
+class Found:
+    """One of a job's pictures, as it lies in the store."""
+
+    input: Input
+    info: ObjectInfo
+
+    @property
+    def version(self) -> str:
+        """Names these bytes."""
+        return self.info.version
+
+
+@dataclass(frozen=True)
+class Order:
+    """A job's pictures as they lie in the store, its recipe with every field filled, and what they make together."""
+
+    job: Job
+    recipe: ResolvedRecipe
+    network: Network
+    content: Found
+    styles: tuple[Found, ...]
+    masks: tuple[Found | None, ...]
+    """One for each style."""
+    init: Found | None
+    fingerprint: str
+
+    @classmethod
+    def take(cls, job: Job, recipe: ResolvedRecipe, network: Network, store: Store) -> Self:
+        """Look at all of a job's pictures, and read none: a missing style should not cost the content's download."""
+        numbered = list(enumerate(job.styles, 1))
+        content = _look(store, Input(Role.CONTENT, job.content))
+        styles = tuple(_look(store, Input(Role.STYLE, style.image, n)) for n, style in numbered)
+        masks = tuple(_look(store, Input(Role.MASK, style.mask, n)) if style.mask else None for n, style in numbered)
+        init = _look(store, Input(Role.INIT, job.init_image)) if job.init_image else None
+        return cls(
+            job=job,
+            recipe=recipe,
+            network=network,
+            content=content,
+            styles=styles,
+            masks=masks,
+            init=init,
+            fingerprint=fingerprint(
+                content_version=content.version,
+                init_version=init.version if init else None,
+                style_versions=tuple(style.version for style in styles),
+                style_weights=tuple(style.weight for style in job.styles),
+                mask_versions=tuple(mask.version if mask else None for mask in masks) if any(masks) else (),
+                recipe=recipe,
+                output=job.output,
+                network_digest=network.digest,
+                engine_version=ENGINE_VERSION,
+            ),
+        )
+
+    @property
+    def style_size_px(self) -> int:
+        """Longest side at which the style pictures are looked at."""
+        return style_size_px(self.recipe)
+
+
+def _look(store: Store, picture: Input) -> Found:
+    with picture.named_in_errors():
+        return Found(picture, store.look(picture.image))
+
+
+def style_size_px(recipe: ResolvedRecipe) -> int:
+    """Longest side of the style pictures: a network knows strokes by their size in pixels."""
+    scale = recipe.style_scale if isinstance(recipe, ResolvedOptimizeRecipe) else 1
+    return min(max(round(scale * recipe.size), MIN_SIDE_PX), MAX_SIZE_PX)

@@ -1,0 +1,139 @@
+"""From pictures to a picture: the engine's steps, one after the other, for as long as the job is ours."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Literal, Protocol
+
+from PIL.Image import Resampling
+
+from stylequeue.contract.errors import Cancelled, Preempted
+from stylequeue.contract.events import PaintingReport
+from stylequeue.contract.recipe import ResolvedRecipe
+
+from ..engine import Checkpoint, Network, Step
+from ..pictures import images
+from ..pictures.contact_sheet import Sample
+from .lease import Holder
+from .memory import forget_peak, peak_bytes
+from .order import Order
+from .workbench import Workbench
+
+if TYPE_CHECKING:
+    import numpy as np
+    from PIL.Image import Image
+
+log = logging.getLogger(__name__)
+
+
+class PaintingEngine(Protocol):
+    """What paints: `engine.Engine`."""
+
+    def network(self, recipe: ResolvedRecipe) -> Network:
+        """Which network paints `recipe`."""
+
+    def paint(
+        self,
+        content: np.ndarray,
+        styles: Sequence[tuple[np.ndarray, float]],
+        recipe: ResolvedRecipe,
+        resume: Checkpoint | None = None,
+        start: np.ndarray | None = None,
+        masks: Sequence[np.ndarray | None] | None = None,
+    ) -> Iterator[Step]:
+        """Paint step by step over `start`, or on from the state of a step before; the last step is the result."""
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """An order's pictures, read and decoded."""
+
+    content: Image
+    styles: Sequence[Image]
+    masks: Sequence[Image | None]
+    """One for each style."""
+    start: Image | None
+
+
+@dataclass
+class Painting:
+    """What came of painting."""
+
+    picture: Image
+    report: PaintingReport
+    partial: bool = False
+    scales: list[tuple[int, Image]] = field(default_factory=list)
+    history: list[Sample] = field(default_factory=list)
+
+
+def paint(engine: PaintingEngine, order: Order, inputs: Inputs, workbench: Workbench, holder: Holder) -> Painting:
+    """Paint until the engine is done, or somebody wants the picture as it is. Raises as `holder.check` does."""
+    scales: list[tuple[int, Image]] = []
+    history: list[Sample] = []
+    partial = False
+    last: Step | None = None
+    state = workbench.resume() if holder.record.attempt > 1 else None
+    if state is not None:
+        log.info("going on from the checkpoint of an attempt before")
+    holder.check()
+    if holder.keep and state is None:
+        # Nothing was painted, or nothing of it is left.
+        raise Cancelled
+    forget_peak()
+    with workbench:
+        for step in _steps(engine, order, inputs, state):
+            if last is not None and step.size_px != last.size_px:
+                scales.append((last.size_px, images.to_picture(last.picture)))
+            history.append(Sample(step.step, step.size_px, step.losses))
+            last = workbench.newest = step
+            try:
+                holder.step(step)
+            except Preempted:
+                workbench.save_if_possible()
+                raise
+            if holder.keep:
+                partial = step.step < step.steps
+                break
+    if last is None:
+        raise RuntimeError("the engine yielded no step")
+    picture = images.to_picture(last.picture)
+    if partial:
+        picture = picture.resize(inputs.content.size, Resampling.LANCZOS)
+    scales.append((last.size_px, picture))
+    report = _report(order.network, last, "request" if partial else last.cut)
+    return Painting(picture, report, partial, scales, history)
+
+
+def _steps(engine: PaintingEngine, order: Order, inputs: Inputs, state: Checkpoint | None) -> Iterator[Step]:
+    weights = [style.weight for style in order.job.styles]
+    masks = [None if mask is None else images.to_array(mask) for mask in inputs.masks]
+    return engine.paint(
+        images.to_array(inputs.content),
+        [(images.to_array(style), weight) for style, weight in zip(inputs.styles, weights, strict=True)],
+        order.recipe,
+        resume=state,
+        start=None if inputs.start is None else images.to_array(inputs.start),
+        masks=masks if any(inputs.masks) else None,
+    )
+
+
+def _report(
+    network: Network, last: Step, ended_by: Literal["time_budget", "stop_when", "request"] | None
+) -> PaintingReport:
+    """How the picture of the last step came about; its timings are not known yet."""
+    summary = last.summarise()
+    return PaintingReport(
+        network=network.name,
+        network_digest=network.digest,
+        precision=summary.precision,
+        tiles=summary.tiles,
+        steps=last.step,
+        ended_by=ended_by or ("steps" if last.step == last.steps else "minimum"),
+        losses=dict(summary.losses),
+        style_distances=dict(summary.style_distances),
+        ssim=summary.ssim,
+        timings_s={},
+        peak_memory_bytes=peak_bytes(),
+    )
