@@ -42,10 +42,10 @@ if TYPE_CHECKING:
     from .contract.recipe import FastRecipe as FastRecipe
     from .contract.recipe import OptimizeRecipe as OptimizeRecipe
     from .contract.status import DeadLetter as DeadLetter
-    from .contract.status import JobPage as JobPage
     from .contract.status import JobResult as JobResult
     from .contract.status import JobState as JobState
     from .contract.status import JobStatus as JobStatus
+    from .contract.status import Page as Page
     from .settings import Settings as Settings
 
 _HOMES = {
@@ -80,7 +80,7 @@ _HOMES = {
     "contract.objects": ["ImageRef"],
     "contract.recipe": ["FastRecipe", "OptimizeRecipe"],
     "contract.job": ["Job", "Output", "Style"],
-    "contract.status": ["DeadLetter", "JobPage", "JobResult", "JobState", "JobStatus"],
+    "contract.status": ["DeadLetter", "JobResult", "JobState", "JobStatus", "Page"],
     "settings": ["Settings"],
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names}

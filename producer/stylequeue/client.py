@@ -30,7 +30,7 @@ from .contract.errors import (
 from .contract.events import AnyEvent, StoredPicture, Succeeded, TerminalEvent
 from .contract.job import Job
 from .contract.objects import ImageRef, event_key, work_keys
-from .contract.status import DeadLetter, JobPage, JobResult, JobState, JobStatus
+from .contract.status import DeadLetter, JobResult, JobState, JobStatus, Page
 from .settings import MAX_DEADLINE_S, Settings
 from .telling import Teller, result_of
 
@@ -143,7 +143,7 @@ class StyleQueue:
         label: Mapping[str, str] | None = None,
         after: str | None = None,
         limit: int = 100,
-    ) -> JobPage:
+    ) -> Page[JobStatus]:
         """Up to `limit` jobs (1 to 1000), the newest first: those in `state` that have all labels in `label`.
 
         The page's own `after`, given here, brings the next one; it is None where there is no other. What is asked for
@@ -268,9 +268,13 @@ class StyleQueue:
         self._store.delete_work(work_keys(job_id))
         self._ledger.delete(job_id)
 
-    def dead_letters(self) -> list[DeadLetter]:
-        """Jobs whose attempts are used up, and messages that were no jobs; the newest first."""
-        return self._ledger.dead_letters()
+    def dead_letters(self, *, after: str | None = None, limit: int = 100) -> Page[DeadLetter]:
+        """Jobs whose attempts are used up, and messages that were no jobs: up to `limit` (1000), the newest first.
+
+        The page's `after`, given again, leads to the next one. Only so many are kept, and of so many bytes
+        (`STYLEQUEUE_MAX_DEAD_LETTERS`, `..._BYTES`): the oldest go first. Raises InvalidRequest.
+        """
+        return self._ledger.dead_letters(after=after, limit=limit)
 
     def dead_letter(self, letter_id: str) -> DeadLetter:
         """One of them, with its message. Raises JobNotFound."""

@@ -68,6 +68,10 @@ class Settings(BaseSettings):
     grace_s: float = Field(20, ge=2, description="A worker told to stop has ended after so long.")
     keeper_interval_s: float = Field(2, gt=0, description="Between two rounds of the keeper.")
     max_open_jobs: int = Field(100_000, ge=1, description="Of one queue; past it, submitting is refused.")
+    max_dead_letters: int = Field(10_000, ge=1, description="Kept of them; past it, the oldest go.")
+    max_dead_letters_bytes: int = Field(
+        64 * 1024**2, ge=1024**2, description="What dead letters may take together; past it, the oldest go."
+    )
     visibility_timeout_s: int = Field(
         4 * 3600, gt=0, description="After it Redis hands an unacknowledged message out again."
     )

@@ -34,7 +34,7 @@ from stylequeue.contract.events import FailedData, ProgressData, StoredPicture, 
 from stylequeue.contract.job import TASK_NAME, Job
 from stylequeue.contract.objects import ImageRef
 from stylequeue.contract.recipe import resolve
-from stylequeue.contract.status import JobPage, JobStatus
+from stylequeue.contract.status import JobStatus, Page
 from stylequeue.ledger import names
 from stylequeue.ledger.moves import script
 from stylequeue.local import Stack
@@ -293,7 +293,7 @@ def test_jobs_come_newest_first_in_pages(queue: StyleQueue) -> None:
     assert queue.jobs() == []
     queue.submit_many(jobs)
     listed: list[str] = []
-    page = JobPage(after=None)
+    page = Page[JobStatus]()
     sizes: list[int] = []
     while page.after or not sizes:
         page = queue.jobs(after=page.after, limit=3)

@@ -9,7 +9,7 @@ import pytest
 from stylequeue.contract.errors import EventsLost, JobNotFound, JobOpen, LeaseLost
 from stylequeue.contract.events import EVENT, ExpiredData, FailedData, ProgressData, event_id
 from stylequeue.contract.job import Job
-from stylequeue.ledger import ClaimAnswer, Ledger
+from stylequeue.ledger import ClaimAnswer, Ledger, names
 from stylequeue.ledger.moves import Overdue
 from stylequeue.settings import Settings
 from tests.support.jobs import make_job
@@ -574,3 +574,46 @@ def test_replaying_and_deleting_twice_is_once(settings: Settings) -> None:
     ledger.cancel(job.id, keep=False)
     ledger.delete(job.id)
     ledger.delete(job.id)
+
+
+def test_dead_letters_are_paged(settings: Settings) -> None:
+    ledger = Ledger(settings)
+    ids = [bury(ledger) for _ in range(7)]
+    pages = [ledger.dead_letters(limit=3)]
+    while pages[-1].after:
+        pages.append(ledger.dead_letters(after=pages[-1].after, limit=3))
+    assert [len(page) for page in pages] == [3, 3, 1]
+    listed = [letter.id for page in pages for letter in page]
+    assert sorted(listed) == sorted(ids)
+    # One that goes in between takes none of its neighbours along.
+    page = ledger.dead_letters(limit=1)
+    ledger.delete(page[0].id)
+    assert [letter.id for letter in ledger.dead_letters(after=page.after)] == listed[1:]
+
+
+def test_too_many_dead_letters_the_oldest_go(settings: Settings) -> None:
+    ledger = Ledger(settings.model_copy(update={"max_dead_letters": 3}))
+    ids = [bury(ledger, earlier_ms=9 - number) for number in range(5)]
+    assert {letter.id for letter in ledger.dead_letters()} == set(ids[2:])
+    assert ledger.redis.hget(names.COUNTERS_KEY, "dead_letters_dropped") == "2"
+    assert not ledger.redis.exists(*map(names.dead_key, ids[:2]))
+
+
+def test_dead_letters_of_too_many_bytes_the_oldest_go(settings: Settings) -> None:
+    ledger = Ledger(settings.model_copy(update={"max_dead_letters_bytes": 1024**2}))
+    ids = [bury(ledger, raw="x" * 300_000, earlier_ms=9 - number) for number in range(5)]
+    assert {letter.id for letter in ledger.dead_letters()} == set(ids[2:])
+    # What is dropped by hand makes room.
+    ledger.delete(ids[2])
+    ids.append(bury(ledger, raw="x" * 300_000))
+    assert {letter.id for letter in ledger.dead_letters()} == set(ids[3:])
+    for letter_id in ids[3:]:
+        ledger.delete(letter_id)
+    assert ledger.redis.hget(names.COUNTERS_KEY, "dead_letters_bytes") == "0"
+    assert not ledger.redis.exists(names.DEAD_SIZES_KEY)
+
+
+def bury(ledger: Ledger, *, raw: str = "?", earlier_ms: int = 0) -> str:
+    letter_id = ledger.bury(queue="paint", raw=raw, code="message_malformed", reason="no message")
+    ledger.redis.zincrby(names.DEAD_KEY, -earlier_ms, letter_id)
+    return letter_id

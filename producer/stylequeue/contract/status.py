@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 from pydantic import AwareDatetime, Field
 
 from .base import Told
 from .events import Progress, SucceededData, TerminalEvent
+
+_T = TypeVar("_T")
 
 JobState = Literal["queued", "running", "succeeded", "failed", "cancelled", "expired"]
 TERMINAL_STATES: frozenset[str] = frozenset({"succeeded", "failed", "cancelled", "expired"})
@@ -38,11 +40,11 @@ class JobStatus(Told):
         return self.state in TERMINAL_STATES
 
 
-class JobPage(list[JobStatus]):
-    """Some of the jobs, the newest first, and where those that follow begin."""
+class Page(list[_T]):
+    """Some of what there is, the newest first, and where those that follow begin."""
 
-    def __init__(self, jobs: Iterable[JobStatus] = (), *, after: str | None = None) -> None:
-        super().__init__(jobs)
+    def __init__(self, entries: Iterable[_T] = (), *, after: str | None = None) -> None:
+        super().__init__(entries)
         self.after = after
         """To be given as `after` for the next page; None: there is none."""
 

@@ -85,17 +85,29 @@ local function release_fingerprint(id)
 end
 
 -- Puts an entry among the dead letters. A message that was no job keeps its own text; a job has its record.
-local function bury(id, entry)
-  redis.call('ZREMRANGEBYSCORE', DEAD_KEY, '-inf', now_ms - limits.record_ttl_ms)
-  redis.call('ZADD', DEAD_KEY, now_ms, id)
-  redis.call('HSET', dead_key(id), 'id', id, 'queue', entry.queue, 'code', entry.code, 'reason', entry.reason,
-    'attempts', entry.attempts or 0, 'message', entry.message, 'buried_ms', now_ms)
-  redis.call('PEXPIRE', dead_key(id), limits.record_ttl_ms)
-end
-
+-- Where there are too many, or they take too much, the oldest go.
 local function unbury(id)
   redis.call('ZREM', DEAD_KEY, id)
+  redis.call('HINCRBY', COUNTERS_KEY, 'dead_letters_bytes', -(redis.call('HGET', DEAD_SIZES_KEY, id) or 0))
+  redis.call('HDEL', DEAD_SIZES_KEY, id)
   return redis.call('DEL', dead_key(id))
+end
+
+local function bury(id, letter)
+  for _, old in ipairs(redis.call('ZRANGEBYSCORE', DEAD_KEY, '-inf', now_ms - limits.record_ttl_ms)) do unbury(old) end
+  unbury(id)
+  redis.call('ZADD', DEAD_KEY, now_ms, id)
+  redis.call('HSET', dead_key(id), 'id', id, 'queue', letter.queue, 'code', letter.code, 'reason', letter.reason,
+    'attempts', letter.attempts or 0, 'message', letter.message, 'buried_ms', now_ms)
+  redis.call('PEXPIRE', dead_key(id), limits.record_ttl_ms)
+  local size_bytes = #letter.message + #letter.reason
+  redis.call('HSET', DEAD_SIZES_KEY, id, size_bytes)
+  local all_bytes = redis.call('HINCRBY', COUNTERS_KEY, 'dead_letters_bytes', size_bytes)
+  while redis.call('ZCARD', DEAD_KEY) > limits.max_dead_letters or all_bytes > limits.max_dead_letters_bytes do
+    unbury(redis.call('ZRANGE', DEAD_KEY, 0, 0)[1])
+    redis.call('HINCRBY', COUNTERS_KEY, 'dead_letters_dropped', 1)
+    all_bytes = tonumber(redis.call('HGET', COUNTERS_KEY, 'dead_letters_bytes'))
+  end
 end
 
 -- Puts a job into a state: record, indexes, counters, and a TTL where its life ends.

@@ -22,7 +22,7 @@ from ..contract.errors import (
 )
 from ..contract.events import EVENT, AnyEvent, FailedData, ProgressData
 from ..contract.job import Job
-from ..contract.status import DeadLetter, JobPage, JobState
+from ..contract.status import DeadLetter, JobState, JobStatus, Page
 from ..settings import Settings
 from . import listing, names
 from .moves import (
@@ -290,10 +290,12 @@ class Ledger:
             raise JobNotFound(job_id)
         return Record.from_redis(fields)
 
-    def jobs(self, *, state: JobState | None, label: Mapping[str, str], after: str | None, limit: int) -> JobPage:
+    def jobs(
+        self, *, state: JobState | None, label: Mapping[str, str], after: str | None, limit: int
+    ) -> Page[JobStatus]:
         """Jobs that are in `state` and have all of these labels, the newest first. Raises InvalidRequest."""
         with self._reachable():
-            return listing.page(self.redis, state=state, label=label, after=after, limit=limit)
+            return listing.jobs(self.redis, state=state, label=label, after=after, limit=limit)
 
     def outcome(self, job_id: str) -> str:
         """The terminal event exactly as stored; "" where there is none."""
@@ -307,14 +309,10 @@ class Ledger:
             others: Any = self.redis.smembers(names.tasks_key(record.id))
         return sorted({record.task_id, *others})
 
-    def dead_letters(self) -> list[DeadLetter]:
-        """The dead letters, the newest first."""
+    def dead_letters(self, *, after: str | None = None, limit: int = _PAGE) -> Page[DeadLetter]:
+        """Dead letters, the newest first. Raises InvalidRequest."""
         with self._reachable():
-            ids: Any = self.redis.zrange(names.DEAD_KEY, 0, -1, desc=True)
-            pipeline = self.redis.pipeline(transaction=False)
-            for letter_id in ids:
-                pipeline.hgetall(names.dead_key(letter_id))
-            return [dead_letter_from_redis(fields) for fields in pipeline.execute() if fields]
+            return listing.dead_letters(self.redis, after=after, limit=limit)
 
     def dead_letter(self, letter_id: str) -> DeadLetter:
         """One dead letter. Raises JobNotFound."""

@@ -172,6 +172,8 @@ class Moves:
                 "max_deadline_ms": MAX_DEADLINE_S * 1000,
                 "max_attempts": settings.max_attempts,
                 "max_open_jobs": settings.max_open_jobs,
+                "max_dead_letters": settings.max_dead_letters,
+                "max_dead_letters_bytes": settings.max_dead_letters_bytes,
             }
         )
 

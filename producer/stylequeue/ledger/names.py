@@ -50,9 +50,11 @@ EVENTS_KEY = "stylequeue:events"
 CREATED_KEY = "stylequeue:created"
 """All jobs, since when (sorted set)."""
 COUNTERS_KEY = "stylequeue:counters"
-"""How often a job entered each state (hash)."""
+"""How often a job entered each state; the dead letters' bytes, and how many of them had to go (hash)."""
 DEAD_KEY = "stylequeue:dead"
 """Dead letters, since when (sorted set)."""
+DEAD_SIZES_KEY = "stylequeue:dead_sizes"
+"""How many bytes each dead letter takes (hash); their sum is among the counters."""
 
 # Sorted sets of job ids by the moment something is to be done about them.
 LEASES_KEY = "stylequeue:leases"
