@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from ..contract.events import AnyEvent, EventData, Progress, TerminalEvent, source_of
@@ -48,4 +48,4 @@ class Draft:
 
     def to_json(self) -> str:
         """As the ledger's scripts take it."""
-        return json.dumps(asdict(self))
+        return json.dumps(vars(self))
