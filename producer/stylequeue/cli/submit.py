@@ -230,6 +230,8 @@ def status(job_id: str, as_json: JsonOption = False) -> None:
             return
         print(f"{record.id}  {record.state}  run {record.run}, attempt {record.attempt}, queue {record.queue}")
         print(f"created {record.created_at:%Y-%m-%d %H:%M:%S} UTC, deadline {record.deadline_at:%Y-%m-%d %H:%M:%S} UTC")
+        if record.waits_for:
+            print(f"waits for {record.waits_for}")
         if latest := record.outcome or record.progress:
             print(console.describe(latest))
 
