@@ -134,7 +134,7 @@ class StyleQueue:
 
     def status(self, job_id: str) -> JobStatus:
         """What is known of a job. Raises JobNotFound."""
-        return self._ledger.registry.status(self._ledger.record(job_id))
+        return self._ledger.record(job_id).status
 
     def jobs(
         self,

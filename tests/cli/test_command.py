@@ -60,7 +60,8 @@ def test_from_files_to_a_file(stylequeue: Command, service: StyleQueue, photo: P
         assert (image.format, image.size) == ("PNG", (64, 43))
     with Image.open(tmp_path / "out.report.png") as image:
         assert image.format == "PNG"
-    assert "fast" in done.stderr, "progress is shown"
+    for stage in ("queued", "done"):
+        assert stage in done.stderr, "progress is shown"
 
 
 def test_for_machines(stylequeue: Command, service: StyleQueue, photograph: ImageRef) -> None:
@@ -105,14 +106,20 @@ def test_a_job_that_fails(stylequeue: Command, service: StyleQueue) -> None:
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["--content", "nowhere.jpg", "--style", "nowhere.jpg"], "no such file"),
+        (["--content", "nowhere.jpg", "--style", "nowhere.jpg"], "--content nowhere.jpg: no such file"),
         (["--content", "s3://uploads", "--style", "s3://a/b"], "s3://bucket/key"),
-        (["--content", "s3://u/k", "--style", "s3://u/k", "--size", "5"], "size"),
-        (["--content", "s3://u/k", "--style", "s3://u/k", "--method", "fast", "--steps", "5"], "steps"),
-        (["--content", "s3://u/k", "--style", "s3://u/k", "--weight", "1", "--weight", "2"], "--weight"),
-        (["--content", "s3://u/k", "--style", "s3://u/k", "--label", "x"], "key=value"),
-        (["--content", "s3://u/k", "--style", "s3://u/k", "--deadline", "soon"], "30m"),
-        (["--content", "s3://u/k"], "--style"),
+        (
+            ["--content", "s3://uploads/k", "--style", "s3://uploads/k", "--size", "5"],
+            "--size 5 should be greater than or equal to 16",
+        ),
+        (
+            ["--content", "s3://uploads/k", "--style", "s3://uploads/k", "--method", "fast", "--steps", "5"],
+            "--steps is no option of --method fast",
+        ),
+        (["--content", "s3://uploads/k", "--style", "s3://uploads/k", "--weight", "1", "--weight", "2"], "--weight"),
+        (["--content", "s3://uploads/k", "--style", "s3://uploads/k", "--label", "x"], "key=value"),
+        (["--content", "s3://uploads/k", "--style", "s3://uploads/k", "--deadline", "soon"], "30m"),
+        (["--content", "s3://uploads/k"], "--style"),
     ],
 )
 def test_bad_input_says_what_to_do(stylequeue: Command, arguments: list[str], said: str) -> None:

@@ -1,5 +1,5 @@
 """The command `stylequeue`."""
 
-from .submit import app, main
+from .command import app, main
 
 __all__ = ["app", "main"]

@@ -3,13 +3,41 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
-from typing import Any
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from ..contract.errors import ExitCode, StyleQueueError
 from ..contract.events import AnyEvent, Cancelled, Expired, Failed, Progress, Succeeded
+from ..logs import printable
+
+if TYPE_CHECKING:
+    from typer import Typer
+
+_HINT_INDENT = " " * 6
+
+
+def run(app: Typer, name: str) -> NoReturn:
+    """Run a command line to its end, as all of ours end."""
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(AttributeError):  # not a text file's: somebody reads along
+            stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
+    try:
+        try:
+            app(prog_name=name)
+        finally:
+            sys.stdout.flush()
+    except KeyboardInterrupt:
+        sys.exit(ExitCode.INTERRUPTED)
+    except BrokenPipeError:
+        # Whoever read has enough. What is left in the buffers goes nowhere, lest the interpreter complain at its end.
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        for stream in (sys.stdout, sys.stderr):
+            os.dup2(nowhere, stream.fileno())
+        sys.exit(ExitCode.PIPE_CLOSED)
+    sys.exit(ExitCode.DONE)
 
 
 @contextmanager
@@ -23,6 +51,8 @@ def errors_told(*, as_json: bool) -> Iterator[None]:
     except TimeoutError as error:
         tell_error("timeout", str(error), "ask again with `stylequeue status` or `stylequeue watch`", as_json=as_json)
         sys.exit(ExitCode.JOB_FAILED)
+    except BrokenPipeError:
+        sys.exit(ExitCode.PIPE_CLOSED)
 
 
 def tell_error(code: str, message: str, hint: str, *, as_json: bool) -> None:
@@ -34,30 +64,43 @@ def tell_error(code: str, message: str, hint: str, *, as_json: bool) -> None:
     from rich.text import Text
 
     console = Console(stderr=True, soft_wrap=True, highlight=False)
-    console.print(Text.assemble(("error ", "bold red"), (f"[{code}] ", "red"), message))
-    if hint:
-        console.print(Text(f"      {hint}"))
+    console.print(Text.assemble(("error ", "bold red"), (f"[{printable(code)}] ", "red"), printable(message)))
+    # A hint may show the end of a log: set off, its lines pass for nothing else.
+    for line in hint.splitlines():
+        console.print(Text(_HINT_INDENT + printable(line)))
 
 
 def tell(message: str) -> None:
-    """Say something on standard error."""
-    print(message, file=sys.stderr)
+    """Say something on standard error, in as many lines as it has."""
+    # In one piece: others may write to the same terminal.
+    sys.stderr.write("".join(f"{printable(line)}\n" for line in message.split("\n")))
+    sys.stderr.flush()
+
+
+def note(message: str, *, as_json: bool) -> None:
+    """Say something on standard error that is neither result nor error."""
+    tell(json.dumps({"note": message}) if as_json else f"# {message}")
+
+
+def show(line: str) -> None:
+    """A line of the result for people, on standard output."""
+    print(printable(line), flush=True)
 
 
 def show_json(value: Any) -> None:
-    """A result for machines, on standard output."""
-    print(json.dumps(value, ensure_ascii=False))
+    """A result for machines, on standard output: one line, and no character in it that a terminal would obey."""
+    print(json.dumps(value), flush=True)
 
 
 def describe(event: AnyEvent) -> str:
     """An event in one line."""
     name = event.type.split(".")[-2]
     match event:
-        case Progress(data=data) if data.stage == "painting":
+        case Progress(data=data) if data.stage == "painting" and data.step:
             losses = " ".join(f"{term} {value:.4g}" for term, value in data.losses.items())
             return f"{name:9} step {data.step}/{data.steps} at {data.size_px} px  {losses}"
         case Progress(data=data):
-            return f"{name:9} {data.stage}"
+            return f"{name:9} {stage_of(event)}"
         case Succeeded(data=data):
             out = data.output
             seconds = sum(data.report.timings_s.values())
@@ -68,42 +111,10 @@ def describe(event: AnyEvent) -> str:
             return name
 
 
-def follow(events: Iterable[AnyEvent], *, label: str, quiet: bool) -> Iterator[AnyEvent]:
-    """Pass events on while a progress bar on standard error shows step, losses and time left."""
-    if quiet:
-        yield from events
-        return
-    from rich.console import Console
-    from rich.progress import BarColumn, TextColumn, TimeElapsedColumn
-    from rich.progress import Progress as Bars
-
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(bar_width=None),
-        TextColumn("{task.fields[steps]}"),
-        TimeElapsedColumn(),
-        TextColumn("{task.fields[left]}"),
-        TextColumn("{task.fields[losses]}", style="dim"),
-    )
-    with Bars(*columns, console=Console(stderr=True), expand=True) as bars:
-        bar = bars.add_task(f"{label} queued", total=None, steps="", left="", losses="")
-        for event in events:
-            stage = event.type.split(".")[-2]
-            match event:
-                case Progress(data=data) if data.stage == "painting":
-                    bars.update(
-                        bar,
-                        description=f"{label} painting",
-                        total=data.steps,
-                        completed=data.step,
-                        steps=f"step {data.step}/{data.steps}",
-                        left="" if data.left_s is None else f"{data.left_s:.0f} s left",
-                        losses=" ".join(f"{term} {value:.3g}" for term, value in data.losses.items()),
-                    )
-                case Progress(data=data):
-                    bars.update(bar, description=f"{label} {data.stage}")
-                case Succeeded():
-                    bars.update(bar, description=f"{label} done", total=1, completed=1, left="")
-                case _:
-                    bars.update(bar, description=f"{label} {stage}")
-            yield event
+def stage_of(event: AnyEvent) -> str:
+    """What is being done, in a word."""
+    if isinstance(event, Progress):
+        # Networks are compiled for the picture's shape before the first step.
+        return "preparing" if event.data.stage == "painting" and not event.data.step else event.data.stage
+    word = event.type.split(".")[-2]
+    return {"accepted": "queued", "succeeded": "done"}.get(word, word)

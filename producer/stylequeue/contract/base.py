@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Callable
 from textwrap import shorten
-from typing import Literal, TypeVar
+from typing import TYPE_CHECKING, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from .errors import InvalidJob
+
+if TYPE_CHECKING:
+    from pydantic_core import ErrorDetails
 
 ID_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._-]*$"
 """Of a job's id: safe as part of a key in Redis and in the store."""
@@ -46,18 +50,26 @@ _FAULT_CHARS = 200
 _M = TypeVar("_M", bound=BaseModel)
 
 
-def parse(model: type[_M], data: object) -> _M:
-    """`data` as a `model`, or InvalidJob with one line that names every wrong field and never repeats long input."""
+def _in_the_contracts_words(fault: ErrorDetails) -> str:
+    return f"{'.'.join(map(str, fault['loc'])) or 'job'}: {fault['msg']}"
+
+
+def parse(
+    model: type[_M],
+    data: object,
+    *,
+    in_words: Callable[[ErrorDetails], str] = _in_the_contracts_words,
+    hint: str = "see `stylequeue schema job` for the contract",
+) -> _M:
+    """`data` as a `model`, or InvalidJob with one line that names every wrong field and never repeats long input.
+
+    `in_words` says what is wrong with one field.
+    """
     try:
         return model.model_validate(data)
     except ValidationError as error:
-        raise InvalidJob(
-            "; ".join(
-                shorten(f"{'.'.join(map(str, e['loc'])) or 'job'}: {e['msg']}", _FAULT_CHARS)
-                for e in error.errors()[:_FAULTS]
-            ),
-            "see `stylequeue schema job` for the contract",
-        ) from None
+        faults = [shorten(in_words(fault), _FAULT_CHARS) for fault in error.errors()[:_FAULTS]]
+        raise InvalidJob("; ".join(faults), hint) from None
 
 
 def is_job_id(text: str) -> bool:

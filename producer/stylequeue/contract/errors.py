@@ -7,7 +7,6 @@
     │   ├── Unavailable      Redis or the store does not answer
     │   └── QueueFull        the queue holds as many open jobs as it may
     ├── InvalidSettings      this process cannot run as it is set up
-    ├── CannotServe          this machine lacks what it should paint with
     ├── DeadlinePassed       the job ran out of time: it ends `expired`
     ├── Cancelled            somebody no longer wants it: it ends `cancelled`
     ├── Preempted            the worker has to stop: the job goes back to the queue, uncharged
@@ -17,6 +16,8 @@
     ├── JobOpen              the job has not ended, so that this cannot be done with it
     ├── JobSucceeded         the job has its picture, so that this cannot be done with it
     ├── InvalidRequest       an argument of a call that cannot be used as it is
+    ├── FileUnusable         the command cannot read or write a file on its own machine
+    ├── Interrupted          the command was broken off while it waited
     ├── EventsLost           a reader of the deployment's events fell behind what is kept
     └── JobEnded             `wait()` and `AsyncResult.get()`: the job ended without a picture
         ├── JobFailed
@@ -81,10 +82,6 @@ class Code(StrEnum):
 
     NETWORK_UNAVAILABLE = "network_unavailable"
     """The network the recipe names is not on this worker's disk."""
-    DEVICE_UNAVAILABLE = "device_unavailable"
-    """The GPU that the worker was started for is not there, or TensorFlow cannot use it."""
-    INSUFFICIENT_MEMORY = "insufficient_memory"
-    """The machine has no room for the smallest painting."""
     RECIPE_UNSUPPORTED = "recipe_unsupported"
     """A valid recipe that the model at hand cannot honour."""
     NOT_FINITE = "not_finite"
@@ -110,6 +107,10 @@ class Code(StrEnum):
     STORE_UNAVAILABLE = "store_unavailable"
     STORE_REFUSED = "store_refused"
     """The store understood the request and will not serve it, for a reason that has no code of its own here."""
+    FILE_UNUSABLE = "file_unusable"
+    """A file on the machine where the command runs cannot be read or written."""
+    INTERRUPTED = "interrupted"
+    """The command was broken off while it waited; the job goes on."""
     LOCAL_STACK_FAILED = "local_stack_failed"
     """A part of the embedded stack is not installed or did not start."""
     INVALID_SETTINGS = "invalid_settings"
@@ -129,6 +130,10 @@ class ExitCode(IntEnum):
     """Redis, the store or a worker does not answer: the same command may work later."""
     CANNOT_SERVE = 4
     """This machine lacks what it should paint with: a device, a network, memory."""
+    INTERRUPTED = 130
+    """Broken off by Ctrl-C; as a shell has it."""
+    PIPE_CLOSED = 141
+    """Whoever read the output has gone; as a shell has it."""
 
 
 class StyleQueueError(Exception):
@@ -191,12 +196,6 @@ class InvalidSettings(StyleQueueError):
 
     def __init__(self, message: str, hint: str = "") -> None:
         super().__init__(Code.INVALID_SETTINGS, message, hint)
-
-
-class CannotServe(StyleQueueError):
-    """This machine lacks what it should paint with: a device, a network, memory."""
-
-    exit_code = ExitCode.CANNOT_SERVE
 
 
 class DeadlinePassed(StyleQueueError):
@@ -282,6 +281,24 @@ class InvalidRequest(StyleQueueError, ValueError):
 
     def __init__(self, message: str, hint: str = "") -> None:
         super().__init__(Code.INVALID_REQUEST, message, hint)
+
+
+class FileUnusable(StyleQueueError):
+    """A file cannot be read or written where the command runs."""
+
+    exit_code = ExitCode.BAD_INPUT
+
+    def __init__(self, message: str, hint: str) -> None:
+        super().__init__(Code.FILE_UNUSABLE, message, hint)
+
+
+class Interrupted(StyleQueueError):
+    """The command was broken off while it waited."""
+
+    exit_code = ExitCode.INTERRUPTED
+
+    def __init__(self, message: str, hint: str) -> None:
+        super().__init__(Code.INTERRUPTED, message, hint)
 
 
 class EventsLost(StyleQueueError):

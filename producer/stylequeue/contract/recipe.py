@@ -10,7 +10,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from .base import Contract, QueueName
+from .base import Contract
 from .objects import ImageRef
 
 MIN_SIDE_PX = 16
@@ -26,9 +26,6 @@ MAX_LAYER_WEIGHT = 1000.0
 MAX_TIME_BUDGET_S = 7 * 24 * 3600.0
 
 NetworkName = Literal["auto", "vgg19", "vgg16"]
-FAST_NETWORK = "fast"
-VGG_NETWORKS = ("vgg19", "vgg16")
-"""Those that can be optimised with; `auto` takes the first that a worker has."""
 OptimizerName = Literal["adam", "lbfgs", "swift"]
 """`swift`: Adam by the frequency, its rate falling to the end: the fewest steps to the same loss."""
 PresetName = Literal["painterly", "tf-tutorial", "tf-keras-2018", "gatys-2016"]
@@ -89,15 +86,15 @@ class OptimizeRecipe(Contract):
     init_image: ImageRef | None = Field(None, description="With init 'image': squeezed to the content's shape.")
     seed: int | None = Field(None, ge=0, lt=2**32, description="Of the noise. Same seed, same machine: same bytes.")
     network: NetworkName | None = Field(None, description="auto: vgg19 if the worker has it, else vgg16.")
-    pooling: PoolingName | None = None
+    pooling: PoolingName | None = Field(None, description="Of the network.")
     content_layers: Layers | None = None
     style_layers: Layers | None = None
     style_scale: StyleScale | None = None
-    optimizer: OptimizerName | None = None
+    optimizer: OptimizerName | None = Field(None, description="swift: the fewest steps to the same loss.")
     steps: int | None = Field(None, ge=1, le=MAX_STEPS, description="Gradient evaluations, over all scales together.")
-    content_weight: Weight | None = Field(None, description="Set by strength unless given.")
-    style_weight: Weight | None = None
-    variation_weight: Weight | None = None
+    content_weight: Weight | None = Field(None, description="Of the content loss; set by strength unless given.")
+    style_weight: Weight | None = Field(None, description="Of the style loss.")
+    variation_weight: Weight | None = Field(None, description="Of the variation loss.")
     time_budget_s: TimeBudget | None = Field(
         None, description="Seconds of painting after which the picture is taken as it is; not a failure, not partial."
     )
@@ -278,28 +275,3 @@ def resolve(recipe: OptimizeRecipe | FastRecipe) -> ResolvedOptimizeRecipe | Res
     elif strength is not None:
         filled["content_weight"] = content_weight_of(strength)
     return preset.model_copy(update=filled)
-
-
-Needs = tuple[str, ...]
-"""Networks any of which can paint a job, the preferred one first."""
-ALL_NEEDS: tuple[Needs, ...] = ((FAST_NETWORK,), VGG_NETWORKS, *((network,) for network in VGG_NETWORKS))
-"""What `networks_of` can say."""
-
-
-def networks_of(recipe: OptimizeRecipe | FastRecipe) -> Needs:
-    """What a worker needs to paint `recipe`."""
-    resolved = resolve(recipe)
-    if isinstance(resolved, FastRecipe):
-        return (FAST_NETWORK,)
-    if resolved.network != "auto":
-        return (resolved.network,)
-    of_vgg19_alone = any(layer.endswith("conv4") for layer in {**resolved.content_layers, **resolved.style_layers})
-    return ("vgg19",) if of_vgg19_alone else VGG_NETWORKS
-
-
-def networks_of_queue(queue: QueueName) -> Needs:
-    """What a worker needs to take from `queue`: what the jobs need that go there by themselves.
-
-    A sender may put any job on any queue; one that needs another network waits for a worker that has both.
-    """
-    return networks_of(FastRecipe() if queue == "fast" else OptimizeRecipe())

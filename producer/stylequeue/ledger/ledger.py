@@ -22,7 +22,6 @@ from ..contract.errors import (
 )
 from ..contract.events import EVENT, AnyEvent, FailedData, ProgressData
 from ..contract.job import Job
-from ..contract.recipe import Needs
 from ..contract.status import DeadLetter, JobState, JobStatus, Page
 from ..settings import Settings
 from . import listing, names
@@ -43,7 +42,6 @@ from .moves import (
     script,
 )
 from .record import Record, dead_letter_from_redis
-from .registry import Registry
 
 if TYPE_CHECKING:
     from redis import Redis
@@ -83,11 +81,6 @@ class Ledger:
             # Every move may be repeated: a script recognises its own second coming.
             retry=Retry(ExponentialWithJitterBackoff(base=0.05, cap=1), retries=3),
         )
-
-    @cached_property
-    def registry(self) -> Registry:
-        """Who works."""
-        return Registry(self)
 
     def ping(self) -> None:
         """Return if Redis answers."""
@@ -156,14 +149,11 @@ class Ledger:
         queue: str = "",
         recorded: bool = False,
         timing: Timing = ANY_TIME,
-        lacks: Needs = (),
     ) -> ClaimAnswer:
         """Take a job for painting, with the next fence and attempt and a lease.
 
         A job that came by plain Celery gets its record here, with the `queue` it was found on and the `timing` its
-        message named; one that is `recorded` had a record when its message was sent. Where the worker
-        `lacks` the networks that could paint it, it waits without a charge until one is heard of that takes from its
-        queue and has one of them.
+        message named; one that is `recorded` had a record when its message was sent.
         """
         move = self._moves.claim(
             job,
@@ -173,7 +163,6 @@ class Ledger:
             queue=queue,
             recorded=recorded,
             timing=timing,
-            lacks=lacks,
         )
         return self._run([move])[0]
 

@@ -13,6 +13,7 @@ from importlib.resources import as_file, files
 from pathlib import Path
 
 from ..cli import console
+from ..cli.progress import follow
 from ..client import StyleQueue
 from ..contract.events import AnyEvent
 from ..contract.job import Job, Output, Style
@@ -83,7 +84,7 @@ def _paint(
         recipe=recipe,
     )
     queue.submit(job)
-    events = list(console.follow(queue.watch(job.id), label=label, quiet=False))
+    events = list(follow(queue.watch(job.id), label=label, quiet=False))
     done = queue.wait(job.id)
     queue.download(done.output, directory / name)
     if report and done.report_key:

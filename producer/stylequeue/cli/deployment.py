@@ -1,0 +1,85 @@
+"""Which deployment the command speaks to: the one that the environment names, else the one that runs on this machine.
+
+`stylequeue up` keeps a file with the variables that lead to its servers, and a lock on it while it runs; what a killed
+one leaves behind is locked by nobody. Only the command looks there, never the library.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ..contract.errors import Code, InvalidSettings, Unavailable
+from ..settings import Settings
+from . import console
+
+if TYPE_CHECKING:
+    from ..client import StyleQueue
+
+
+@contextmanager
+def client(*, as_json: bool) -> Iterator[StyleQueue]:
+    """A client of the deployment, inside which what goes wrong is told."""
+    from ..client import StyleQueue
+
+    with console.errors_told(as_json=as_json):
+        found = settings(as_json=as_json)
+        try:
+            with StyleQueue(found) as queue:
+                yield queue
+        except Unavailable as error:
+            if error.code == Code.BROKER_UNAVAILABLE and "redis_url" not in found.model_fields_set:
+                hint = "start everything on this machine with `stylequeue up`, or set STYLEQUEUE_REDIS_URL"
+                raise Unavailable(error.code, error.message, hint) from None
+            raise
+
+
+def settings(*, as_json: bool = False) -> Settings:
+    """Those of the environment; where it names no Redis and `stylequeue up` runs here, with what leads there.
+
+    These are then put into the environment, for what the command starts. Raises InvalidSettings.
+    """
+    found = Settings.load()
+    if "redis_url" not in found.model_fields_set and (variables := variables_of_up()):
+        os.environ.update(variables)
+        console.note("using what `stylequeue up` runs on this machine", as_json=as_json)
+        return Settings.load()
+    return found
+
+
+def variables_of_up() -> dict[str, str]:
+    """The variables that lead to what `stylequeue up` runs; none where it does not run."""
+    try:
+        with up_file().open() as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            except BlockingIOError:
+                return dict(json.load(file)["variables"])
+    except (OSError, ValueError, KeyError, InvalidSettings):
+        pass  # there is none, or it is being written
+    return {}
+
+
+def up_file() -> Path:
+    """Where `stylequeue up` says what it runs. Raises InvalidSettings where there is no home."""
+    return _home("XDG_STATE_HOME", ".local/state") / "up.json"
+
+
+def data_home() -> Path:
+    """Where `stylequeue up` keeps jobs and pictures. Raises InvalidSettings where there is no home."""
+    return _home("XDG_DATA_HOME", ".local/share")
+
+
+def _home(variable: str, default: str) -> Path:
+    named = Path(os.environ.get(variable, ""))
+    if named.is_absolute():  # any other is to be ignored, as the XDG specification has it
+        return named / "stylequeue"
+    try:
+        return Path.home() / default / "stylequeue"
+    except RuntimeError:
+        raise InvalidSettings("this user has no home directory", f"set HOME or {variable}") from None

@@ -1,0 +1,78 @@
+"""`stylequeue keeper`, `worker`, `models`, `up`, `demo`, `doctor`, `schema`: what runs and looks after a deployment."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+from importlib.util import find_spec
+from typing import Annotated, Literal
+
+import typer
+
+from ..contract.errors import ExitCode, InvalidSettings
+from . import console, deployment
+from .options import JsonOption
+
+PASSED_ON = {"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []}
+"""Context settings of a command whose arguments another module reads."""
+
+
+def keeper() -> None:
+    """Put lost jobs back and end overdue ones, until SIGTERM. Every worker does so too; this one survives them."""
+    with console.errors_told(as_json=False):
+        from ..keeper import main as keep_house
+
+        keep_house(deployment.settings())
+
+
+def schema(what: Annotated[Literal["job", "event", "status"], typer.Argument(help="job, event or status")]) -> None:
+    """Print the JSON Schema of a job, of events or of what `status` answers."""
+    from ..contract.schema import text
+
+    print(text(what), end="")
+
+
+def doctor(as_json: JsonOption = False) -> None:
+    """Check settings, Redis, the store, workers, models and device, and say what to do about each trouble."""
+    from ..doctor import examine
+
+    with deployment.client(as_json=as_json) as client:
+        findings = list(examine(client))
+        if as_json:
+            console.show_json([finding.as_dict() for finding in findings])
+        else:
+            for finding in findings:
+                for line in str(finding).split("\n"):
+                    console.show(line)
+        sys.exit(max((finding.exit_code for finding in findings), default=ExitCode.DONE))
+
+
+def worker(context: typer.Context) -> None:
+    """Take jobs and paint them (needs the `worker` extra)."""
+    with console.errors_told(as_json=False):
+        deployment.settings()
+    _become("stylequeue_worker", context.args, extra="worker")
+
+
+def models(context: typer.Context) -> None:
+    """List the networks on this disk, or pull them (needs the `worker` extra)."""
+    _become("stylequeue_worker.models", context.args, extra="worker")
+
+
+def up(context: typer.Context) -> None:
+    """Start everything on this machine: Valkey, SeaweedFS, a worker (needs the `worker` and `local` extras)."""
+    _become("stylequeue.local", ["up", *context.args], extra="worker,local")
+
+
+def demo(context: typer.Context) -> None:
+    """Paint the sample pictures on a stack of its own (needs the `worker` and `local` extras)."""
+    _become("stylequeue.local", ["demo", *context.args], extra="worker,local")
+
+
+def _become(module: str, arguments: Sequence[str], *, extra: str) -> None:
+    """Go on as another module, so that this command stays light."""
+    if find_spec("tensorflow") is None and not {"-h", "--help"}.intersection(arguments):
+        with console.errors_told(as_json=False):
+            raise InvalidSettings("TensorFlow is not installed", f'pip install "stylequeue[{extra}]"')
+    os.execv(sys.executable, [sys.executable, "-m", module, *arguments])  # noqa: S606
