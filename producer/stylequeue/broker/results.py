@@ -1,8 +1,17 @@
-"""Celery's result backend, but for what a producer does not need of it."""
+"""Celery's result backend, but for what a producer does not need of it, and with errors under a name that lasts."""
 
 from __future__ import annotations
 
+from typing import Any
+
 from celery.backends.redis import RedisBackend
+
+from ..contract import errors
+
+_PUBLIC = __name__.partition(".")[0]
+"""The package, which exports every error that a result may hold: senders of any version find it there."""
+_BEFORE = "stylequeue.errors"
+"""Where they were looked for until 0.1."""
 
 
 class Results(RedisBackend):
@@ -10,3 +19,14 @@ class Results(RedisBackend):
 
     def on_task_call(self, producer: object, task_id: str) -> None:
         """Nothing. Celery would subscribe to every task that is sent, and a producer would hold more with each."""
+
+    def prepare_exception(self, exc: Exception, serializer: str | None = None) -> Any:
+        """An exception as it is stored."""
+        stored = super().prepare_exception(exc, serializer)
+        return {**stored, "exc_module": _PUBLIC} if isinstance(exc, errors.JobEnded) else stored
+
+    def exception_to_python(self, exc: Any) -> Any:
+        """An exception from what was stored, by this version or an older one."""
+        if isinstance(exc, dict) and exc.get("exc_module") in (_PUBLIC, _BEFORE):
+            exc = {**exc, "exc_module": errors.__name__}
+        return super().exception_to_python(exc)
