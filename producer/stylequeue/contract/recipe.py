@@ -174,7 +174,7 @@ def content_weight_of(strength: float) -> float:
 
     From 15 on, a picture is hardly changed; at 0.01 only its large shapes are left.
     """
-    return 0.15 * (1 - strength) / strength + 0.01
+    return min(0.15 * (1 - strength) / strength + 0.01, MAX_WEIGHT)
 
 
 _STYLE_LAYERS = [f"block{block}_conv1" for block in range(1, 6)]
