@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Self
 from .broker.app import make_app
 from .broker.lists import Lists
 from .broker.messages import Message, Messages
+from .connection import redis_asked
 from .contract.base import QUEUES
 from .contract.errors import (
     Code,
@@ -372,19 +373,17 @@ class StyleQueue:
         """
         from celery.exceptions import BackendError
         from kombu.exceptions import KombuError
-        from redis.exceptions import RedisError
-
-        from .ledger.ledger import unreachable
 
         try:
-            yield
-        except (KombuError, BackendError, RedisError, OSError) as error:
+            with redis_asked(self.settings, KombuError, BackendError, OSError):
+                yield
+        except Unavailable as error:
             if not recorded:
-                raise unreachable(self.settings, error) from None
+                raise
             raise Unavailable(
-                Code.BROKER_UNAVAILABLE,
-                f"the job is recorded, but Redis did not take its message: {type(error).__name__}",
-                "the keeper will send it; submitting the same job again does no harm",
+                error.code,
+                f"the job is recorded, but its message could not be sent: {error.message}",
+                f"{error.hint}; the keeper will send the message, and submitting the same job again does no harm",
             ) from None
 
 

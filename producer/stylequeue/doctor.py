@@ -59,8 +59,7 @@ def examine(client: StyleQueue) -> Iterator[Finding]:
         )
     except Unavailable as error:
         yield _trouble("redis", error)
-    buckets = {settings.upload_bucket, settings.output_bucket, settings.work_bucket, *settings.read_buckets}
-    for bucket in sorted(buckets):
+    for bucket in sorted(settings.buckets):
         try:
             store.check_bucket(bucket)
             yield Finding(f"bucket {bucket}", True, "there")

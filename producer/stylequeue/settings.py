@@ -1,39 +1,90 @@
-"""All settings, each with its default, written once. Environment variables carry the prefix `STYLEQUEUE_`."""
+"""All settings, each with its default, written once. Environment variables carry the prefix `STYLEQUEUE_`.
+
+Nothing is guessed: a variable with the prefix that is no setting is refused, since allow-lists depend on some, and so
+is one that is empty. Secrets may lie in files: `STYLEQUEUE_REDIS_URL_FILE` names the file that holds the address.
+"""
 
 from __future__ import annotations
 
+import json
+import os
+import re
+import ssl
+from collections.abc import Callable, Iterator
+from difflib import get_close_matches
 from pathlib import Path
-from typing import Literal, Self
+from typing import Annotated, Any, Literal, NoReturn, Self, get_origin
 
-from pydantic import Field, SecretStr, ValidationError, model_validator
-from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
+from pydantic import AfterValidator, Field, SecretStr, ValidationError, model_validator
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
+from .address import RedisAddress, check_http
 from .contract.errors import InvalidSettings
+from .contract.objects import Bucket
 
+PREFIX = "STYLEQUEUE_"
+"""Of each setting's environment variable. What processes of ours tell each other begins with `_STYLEQUEUE_` instead."""
 _DAY_S = 24 * 3600
 MAX_DEADLINE_S = 30 * _DAY_S
 """The furthest deadline of a job."""
 _HINT = "docs/operations.md lists all settings"
+_FILE = "_FILE"
+_SERVICE_LINK = re.compile(
+    rf"{PREFIX}(?:\w+_)?(?:SERVICE_HOST|SERVICE_PORT(?:_\w+)?|PORT_\d+_(?:TCP|UDP|SCTP)(?:_(?:PROTO|PORT|ADDR))?)"
+)
+"""What Kubernetes puts into every pod for a Service whose name begins with "stylequeue"."""
+_SERVICE_ADDRESS = re.compile(rf"{PREFIX}(?:\w+_)?PORT=(?:tcp|udp|sctp)://.*")
+"""The same: a variable and its value."""
 
-Buckets = tuple[str, ...]
+
+def _printable(secret: SecretStr) -> SecretStr:
+    if not re.fullmatch(r"[!-~]+", secret.get_secret_value()):
+        raise ValueError("is empty, or holds a blank or a character that is none of ASCII")
+    return secret
+
+
+def _redis_address(secret: SecretStr) -> SecretStr:
+    RedisAddress.parse(secret.get_secret_value())
+    return secret
+
+
+_Secret = Annotated[SecretStr, AfterValidator(_printable)]
+_Buckets = tuple[Bucket, ...]
 
 
 class Settings(BaseSettings):
     """How this process finds Redis and the store, and how far it may go. Read from the environment."""
 
-    model_config = SettingsConfigDict(env_prefix="STYLEQUEUE_", frozen=True, extra="forbid")
+    model_config = SettingsConfigDict(
+        env_prefix=PREFIX, frozen=True, extra="forbid", allow_inf_nan=False, hide_input_in_errors=True
+    )
 
     deployment: str = Field("default", pattern=r"^[A-Za-z0-9._-]+$", description="Names this deployment in events.")
 
-    redis_url: SecretStr = Field(
-        SecretStr("redis://127.0.0.1:6379/0"), description="Broker, ledger and results; one database of its own."
+    redis_url: Annotated[SecretStr, AfterValidator(_redis_address)] = Field(
+        SecretStr("redis://127.0.0.1:6379/0"),
+        description="Broker, ledger and results; one database of its own. `rediss://`: TLS; `sentinel://`: Sentinel.",
     )
+    redis_ca_file: Path | None = Field(
+        None, description="Certificates, PEM, that Redis's own must be signed by; left out: the system's."
+    )
+    redis_client_cert_file: Path | None = Field(None, description="To sign in to Redis with, PEM.")
+    redis_client_key_file: Path | None = Field(None, description="Its key; left out: in the certificate's file.")
+    redis_verify: bool = Field(
+        True, description="Off: whoever stands between here and Redis may read and change everything."
+    )
+    redis_sentinel_master: str | None = Field(
+        None, pattern=r"^[A-Za-z0-9._-]+$", description="Name by which the sentinels know this Redis."
+    )
+    redis_sentinel_password: _Secret | None = Field(None, description="Of the sentinels themselves.")
     redis_timeout_s: float = Field(5, gt=0, description="For connecting to Redis and for each command.")
 
-    s3_endpoint_url: str | None = Field(None, description="Of an S3 look-alike; left out: AWS.")
-    s3_region: str = "us-east-1"
-    s3_access_key: SecretStr | None = Field(None, description="Left out: boto3's own chain (role, profile, ...).")
-    s3_secret_key: SecretStr | None = None
+    s3_endpoint_url: Annotated[str, AfterValidator(check_http)] | None = Field(
+        None, description="Of an S3 look-alike, `http://` or `https://`; left out: AWS."
+    )
+    s3_region: str = Field("us-east-1", pattern=r"^[A-Za-z]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?$")
+    s3_access_key: _Secret | None = Field(None, description="Left out: boto3's own chain (role, profile, ...).")
+    s3_secret_key: _Secret | None = None
     s3_addressing: Literal["auto", "path", "virtual"] = "auto"
     s3_checksums: Literal["when_supported", "when_required"] = Field(
         "when_supported", description="when_required for look-alikes that stumble over checksum trailers."
@@ -42,11 +93,11 @@ class Settings(BaseSettings):
     s3_read_timeout_s: float = Field(60, gt=0)
     s3_attempts: int = Field(5, ge=1, description="Tries of each request in all.")
 
-    upload_bucket: str = Field("uploads", description="Where the client puts local files.")
-    output_bucket: str = Field("results", description="Where the command lets pictures be put.")
-    work_bucket: str = Field("work", description="For checkpoints and previews of jobs that are being painted.")
-    read_buckets: Buckets = Field(("uploads", "styles"), description="Workers read nowhere else (JSON list).")
-    write_buckets: Buckets = Field(("results",), description="Workers write nowhere else (JSON list).")
+    upload_bucket: Bucket = Field("uploads", description="Where the client puts local files.")
+    output_bucket: Bucket = Field("results", description="Where the command lets pictures be put.")
+    work_bucket: Bucket = Field("work", description="For checkpoints and previews of jobs that are being painted.")
+    read_buckets: _Buckets = Field(("uploads", "styles"), description="Workers read nowhere else (JSON list).")
+    write_buckets: _Buckets = Field(("results",), description="Workers write nowhere else (JSON list).")
 
     max_image_bytes: int = Field(64 * 1024**2, gt=0, description="Of one input picture as stored.")
     max_image_pixels: int = Field(75_000_000, gt=0, description="Of one input picture, decoded.")
@@ -100,22 +151,160 @@ class Settings(BaseSettings):
             )
         return self
 
+    @model_validator(mode="after")
+    def _what_belongs_together(self) -> Self:
+        if (self.s3_access_key is None) != (self.s3_secret_key is None):
+            raise ValueError("STYLEQUEUE_S3_ACCESS_KEY and STYLEQUEUE_S3_SECRET_KEY are given together or not at all")
+        address = self.redis
+        given = {_variable(name) for name in self.model_fields_set if getattr(self, name) not in (None, True)}
+        for_tls = given & {_variable(name) for name in _FOR_TLS}
+        if for_tls and not address.is_tls:
+            raise ValueError(f"{min(for_tls)} is for TLS, but STYLEQUEUE_REDIS_URL does not begin with rediss://")
+        if self.redis_client_key_file and not self.redis_client_cert_file:
+            raise ValueError("STYLEQUEUE_REDIS_CLIENT_KEY_FILE is given without STYLEQUEUE_REDIS_CLIENT_CERT_FILE")
+        if address.is_sentinel and not self.redis_sentinel_master:
+            raise ValueError("STYLEQUEUE_REDIS_URL names sentinels, so STYLEQUEUE_REDIS_SENTINEL_MASTER must be given")
+        for_sentinel = given & {_variable(name) for name in _FOR_SENTINEL}
+        if for_sentinel and not address.is_sentinel:
+            raise ValueError(f"{min(for_sentinel)} is given, but STYLEQUEUE_REDIS_URL does not begin with sentinel://")
+        if address.is_tls:
+            self._check_certificates()
+        return self
+
+    def _check_certificates(self) -> None:
+        context = ssl.create_default_context()
+        try:
+            if self.redis_ca_file:
+                context.load_verify_locations(cafile=self.redis_ca_file)
+        except OSError as error:  # an SSLError is one
+            raise ValueError(f"STYLEQUEUE_REDIS_CA_FILE: no certificates can be read from it: {_why(error)}") from None
+        try:
+            if self.redis_client_cert_file:
+                # Whoever starts a service is not there to be asked for a password.
+                context.load_cert_chain(self.redis_client_cert_file, self.redis_client_key_file, password="")
+        except OSError as error:
+            raise ValueError(
+                "STYLEQUEUE_REDIS_CLIENT_CERT_FILE, STYLEQUEUE_REDIS_CLIENT_KEY_FILE: no certificate with its key, "
+                f"unencrypted, can be read from them: {_why(error)}"
+            ) from None
+
+    # Last, and so around all others.
+    @model_validator(mode="wrap")
+    @classmethod
+    def _refuse_by_name(cls, values: Any, validate: Callable[[Any], Self]) -> Self:
+        try:
+            return validate(values)
+        except ValidationError as error:
+            faults = (
+                (_variable(e["loc"][0]) + ": " if e["loc"] else "") + e["msg"].removeprefix("Value error, ")
+                for e in error.errors(include_input=False, include_url=False)
+            )
+            raise InvalidSettings("; ".join(faults), _HINT) from None
+
+    @classmethod
+    def settings_customise_sources(
+        cls, settings_cls: type[BaseSettings], init_settings: PydanticBaseSettingsSource, *_: Any, **__: Any
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """What is given in the program, else what the environment says."""
+        return init_settings, _Environment(settings_cls)
+
     @classmethod
     def load(cls) -> Self:
         """The settings of this process. Raises InvalidSettings, which names the variables but never their values."""
-        try:
-            return cls()
-        except ValidationError as error:
-            wrong = "; ".join(
-                f"{'_'.join(('STYLEQUEUE', *map(str, e['loc']))).upper()}: {e['msg']}" if e["loc"] else e["msg"]
-                for e in error.errors(include_input=False)
-            )
-            raise InvalidSettings(wrong, _HINT) from None
-        except SettingsError as error:
-            # Says which field, never the value; only lists are parsed before they are validated.
-            raise InvalidSettings(f"{error}: not JSON", 'lists are written as ["a", "b"]') from None
+        return cls()
+
+    @property
+    def redis(self) -> RedisAddress:
+        """`redis_url`, read."""
+        return RedisAddress.parse(self.redis_url.get_secret_value())
+
+    @property
+    def buckets(self) -> frozenset[str]:
+        """All buckets of a deployment: what must be there."""
+        return frozenset(
+            {self.upload_bucket, self.output_bucket, self.work_bucket, *self.read_buckets, *self.write_buckets}
+        )
 
     @property
     def models(self) -> Path:
         """`model_dir` with `~` expanded."""
         return self.model_dir.expanduser()
+
+
+_FOR_TLS = ("redis_ca_file", "redis_client_cert_file", "redis_client_key_file", "redis_verify")
+_FOR_SENTINEL = ("redis_sentinel_master", "redis_sentinel_password")
+
+
+class _Environment(PydanticBaseSettingsSource):
+    """The variables with our prefix, each of which must be known."""
+
+    def __call__(self) -> dict[str, Any]:
+        """Values by setting. Raises InvalidSettings."""
+        return dict(self._values())
+
+    def get_field_value(self, field: object, field_name: str) -> NoReturn:
+        """Not asked: all are read at once."""
+        raise NotImplementedError
+
+    def _values(self) -> Iterator[tuple[str, Any]]:
+        fields = self.settings_cls.model_fields
+        settings = {_variable(name): name for name in fields}
+        files = {
+            _variable(name) + _FILE: name for name, field in fields.items() if SecretStr in _parts(field.annotation)
+        }
+        for variable, text in os.environ.items():
+            if not variable.upper().startswith(PREFIX):
+                continue
+            name = settings.get(variable) or files.get(variable)
+            if name is None:
+                if not _SERVICE_LINK.fullmatch(variable) and not _SERVICE_ADDRESS.fullmatch(f"{variable}={text}"):
+                    raise _unknown(variable, [*settings, *files])
+            elif not text.strip():
+                raise InvalidSettings(f"{variable} is empty", "give it a value, or leave it out")
+            elif variable in files:
+                if _variable(name) in os.environ:
+                    raise InvalidSettings(f"{_variable(name)} and {variable} are both given", "leave one of them out")
+                yield name, _content(variable, text)
+            elif get_origin(fields[name].annotation) is tuple:
+                yield name, _list(variable, text)
+            else:
+                yield name, text
+
+
+def _variable(name: str | int) -> str:
+    return f"{PREFIX}{name}".upper()
+
+
+def _parts(annotation: Any) -> tuple[Any, ...]:
+    inner = tuple(part for arg in getattr(annotation, "__args__", ()) for part in _parts(arg))
+    return (annotation, *inner)
+
+
+def _unknown(variable: str, known: list[str]) -> InvalidSettings:
+    near = get_close_matches(variable.upper(), known, n=1)
+    return InvalidSettings(f"{variable} is no setting", f"did you mean {near[0]}? {_HINT}" if near else _HINT)
+
+
+def _content(variable: str, path: str) -> str:
+    try:
+        text = Path(path).read_text("utf-8").rstrip("\r\n")
+    except (OSError, UnicodeDecodeError) as error:
+        raise InvalidSettings(f"{variable}: the file cannot be read: {_why(error)}", _HINT) from None
+    if not text:
+        raise InvalidSettings(f"{variable}: the file is empty", _HINT)
+    return text
+
+
+def _list(variable: str, text: str) -> list[Any]:
+    try:
+        value = json.loads(text)
+    except ValueError:
+        value = None
+    if not isinstance(value, list):
+        raise InvalidSettings(f"{variable} is no JSON list", 'lists are written as ["a", "b"]')
+    return value
+
+
+def _why(error: Exception) -> str:
+    # Not its text, which would repeat the path, or what lies there.
+    return (isinstance(error, OSError) and error.strerror) or type(error).__name__

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from ..connection import PUBLISH_TRIES, celery_options
 from ..contract.base import DEFAULT_QUEUE, QUEUES
 from ..settings import Settings
 
@@ -15,18 +16,25 @@ READY_FOR_JOBS = "ready for jobs"
 
 _CHILD_START_S = 120
 """A worker's child imports TensorFlow before it answers; the default of 4 s would kill every replacement."""
-_PUBLISH_TRIES = 3
 
 
 def make_app(settings: Settings, *, main: str = "stylequeue") -> Celery:
     """A Celery app that speaks to the deployment of `settings`; connects when first used."""
-    from celery import Celery
     from kombu import Exchange, Queue
 
-    url = settings.redis_url.get_secret_value()
-    app = Celery(main, broker=url, backend=f"stylequeue.broker.results:Results+{url}")
-    timeout_s = settings.redis_timeout_s
+    from .application import Application
+
+    address, options = settings.redis, celery_options(settings)
+    options["broker_transport_options"] |= {
+        "visibility_timeout": settings.visibility_timeout_s,
+        "unacked_restore_interval": 2,
+        "unacked_restore_throttle": 1,
+    }
+    results = "SentinelResults" if address.is_sentinel else "Results"
+    app = Application(main)
     app.conf.update(
+        options,
+        result_backend=f"stylequeue.broker.results:{results}+{address.url}",
         # Explicit queues only, each with exchange and routing key: a job on a misspelt queue is a lost job.
         task_queues=[Queue(name, Exchange(name), routing_key=name) for name in QUEUES],
         task_default_queue=DEFAULT_QUEUE,
@@ -56,29 +64,11 @@ def make_app(settings: Settings, *, main: str = "stylequeue") -> Celery:
         result_expires=settings.record_ttl_s,
         result_extended=False,
         # Nothing waits for ever for a Redis that went away.
-        broker_connection_timeout=timeout_s,
         broker_connection_retry_on_startup=True,
         broker_connection_max_retries=None,
-        broker_pool_acquire_timeout=timeout_s,
-        task_publish_retry_policy={"max_retries": _PUBLISH_TRIES, "interval_start": 0.1, "interval_max": 1},
-        broker_transport_options={
-            "visibility_timeout": settings.visibility_timeout_s,
-            "unacked_restore_interval": 2,
-            "unacked_restore_throttle": 1,
-            "socket_timeout": timeout_s,
-            "socket_connect_timeout": timeout_s,
-            "socket_keepalive": True,
-            "health_check_interval": max(1, int(timeout_s)),
-            "max_retries": _PUBLISH_TRIES,
-            "interval_start": 0.1,
-            "interval_max": 1,
-        },
-        redis_socket_timeout=timeout_s,
-        redis_socket_connect_timeout=timeout_s,
-        redis_socket_keepalive=True,
-        redis_retry_on_timeout=True,
-        redis_backend_health_check_interval=max(1, int(timeout_s)),
+        broker_pool_acquire_timeout=settings.redis_timeout_s,
+        task_publish_retry_policy={"max_retries": PUBLISH_TRIES, "interval_start": 0.1, "interval_max": 1},
         result_backend_always_retry=True,
-        result_backend_max_retries=_PUBLISH_TRIES,
+        result_backend_max_retries=PUBLISH_TRIES,
     )
     return app

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from celery.backends.redis import RedisBackend
+from celery.backends.redis import RedisBackend, SentinelBackend
 
 from ..contract import errors
 
@@ -30,3 +30,7 @@ class Results(RedisBackend):
         if isinstance(exc, dict) and exc.get("exc_module") in (_PUBLIC, _BEFORE):
             exc = {**exc, "exc_module": errors.__name__}
         return super().exception_to_python(exc)
+
+
+class SentinelResults(Results, SentinelBackend):
+    """The same where sentinels know which Redis it is."""

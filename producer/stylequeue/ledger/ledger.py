@@ -4,22 +4,13 @@ from __future__ import annotations
 
 import re
 import uuid
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, TypeVar
-from urllib.parse import urlsplit
 
-from ..contract.errors import (
-    Code,
-    EventsLost,
-    InvalidRequest,
-    JobNotFound,
-    JobOpen,
-    JobSucceeded,
-    LeaseLost,
-    Unavailable,
-)
+from ..connection import connect, redis_asked
+from ..contract.errors import EventsLost, InvalidRequest, JobNotFound, JobOpen, JobSucceeded, LeaseLost
 from ..contract.events import EVENT, AnyEvent, FailedData, ProgressData
 from ..contract.job import Job
 from ..contract.status import DeadLetter, JobState, JobStatus, Page
@@ -66,21 +57,7 @@ class Ledger:
     @cached_property
     def redis(self) -> Redis:
         """The connection pool, made at first use."""
-        from redis import Redis
-        from redis.backoff import ExponentialWithJitterBackoff
-        from redis.retry import Retry
-
-        timeout_s = self._settings.redis_timeout_s
-        return Redis.from_url(
-            self._settings.redis_url.get_secret_value(),
-            decode_responses=True,
-            socket_timeout=timeout_s,
-            socket_connect_timeout=timeout_s,
-            socket_keepalive=True,
-            health_check_interval=max(1, int(timeout_s)),
-            # Every move may be repeated: a script recognises its own second coming.
-            retry=Retry(ExponentialWithJitterBackoff(base=0.05, cap=1), retries=3),
-        )
+        return connect(self._settings)
 
     def ping(self) -> None:
         """Return if Redis answers."""
@@ -371,28 +348,8 @@ class Ledger:
             self._registered[name] = self.redis.register_script(script(name))
         return self._registered[name]
 
-    @contextmanager
-    def _reachable(self) -> Iterator[None]:
-        from redis.exceptions import ConnectionError, RedisError, TimeoutError
-
-        try:
-            yield
-        except (ConnectionError, TimeoutError) as error:
-            raise unreachable(self._settings, error) from None
-        except RedisError as error:
-            raise Unavailable(
-                Code.BROKER_UNAVAILABLE, f"Redis refused a command: {error}", "see the operations guide, Redis"
-            ) from error
-
-
-def unreachable(settings: Settings, error: Exception) -> Unavailable:
-    """That Redis does not answer, naming the place but no password."""
-    place = urlsplit(settings.redis_url.get_secret_value())
-    return Unavailable(
-        Code.BROKER_UNAVAILABLE,
-        f"Redis at {place.hostname}:{place.port or 6379} does not answer: {type(error).__name__}",
-        "start it, or point STYLEQUEUE_REDIS_URL at it; on one machine `stylequeue up` brings its own",
-    )
+    def _reachable(self) -> AbstractContextManager[None]:
+        return redis_asked(self._settings)
 
 
 def _stale(job_id: str, fence: int) -> LeaseLost:

@@ -15,7 +15,7 @@ from pydantic import SecretStr
 
 from ..broker.app import READY_FOR_JOBS
 from ..contract.base import QUEUES
-from ..settings import Settings
+from ..settings import PREFIX, Settings
 from .process import Process, directory_for
 from .seaweedfs import SeaweedFS
 from .valkey import Valkey
@@ -26,7 +26,6 @@ _WORKER_GRACE_S = 30
 
 def environment(settings: Settings) -> dict[str, str]:
     """The STYLEQUEUE_* variables that give another process these settings. They hold passwords."""
-    prefix = settings.model_config.get("env_prefix", "")
     variables = {}
     for name in settings.model_fields_set:
         value = getattr(settings, name)
@@ -34,8 +33,10 @@ def environment(settings: Settings) -> dict[str, str]:
             value = value.get_secret_value()
         elif isinstance(value, tuple):
             value = json.dumps(value)
+        elif isinstance(value, Path):
+            value = value.expanduser().absolute()  # the other process may run elsewhere
         if value is not None:
-            variables[f"{prefix}{name}".upper()] = str(value)
+            variables[f"{PREFIX}{name}".upper()] = str(value)
     return variables
 
 
@@ -57,12 +58,9 @@ class Stack:
 
     def __enter__(self) -> Self:
         with ExitStack() as started:
-            base = self._base
-            buckets = {base.upload_bucket, base.output_bucket, base.work_bucket}
-            buckets |= {*base.read_buckets, *base.write_buckets}
             self.valkey = Valkey(self._directory)
             started.callback(lambda: self.valkey.stop())
-            self.seaweedfs = SeaweedFS(self._directory, buckets)
+            self.seaweedfs = SeaweedFS(self._directory, self._base.buckets)
             started.callback(lambda: self.seaweedfs.stop())
             self.valkey.wait_ready()
             self.seaweedfs.wait_ready()
@@ -105,16 +103,17 @@ class Stack:
     ) -> Process:
         """Start a command that finds these servers through its environment; it ends with the stack, before them.
 
-        Its log lies beside the servers' data and goes where they go. `env` is added to this process's environment
-        and to `self.env`.
+        Its log lies beside the servers' data and goes where they go. `env` is added to `self.env` and to this
+        process's environment but for settings, of which `self.env` holds what matters.
         """
+        inherited = {name: value for name, value in os.environ.items() if not name.startswith(PREFIX)}
         with directory_for(name, self._directory) as (directory, temporary):
             process = Process(
                 name,
                 command,
                 directory=directory,
                 log=directory / f"{name}.log",
-                env={**os.environ, **self.env, **(env or {})},
+                env={**inherited, **self.env, **(env or {})},
                 remove=temporary,
                 grace_s=grace_s,
             )

@@ -21,7 +21,7 @@ from ..engine import Step
 
 log = logging.getLogger(__name__)
 
-STOP_FILE_VARIABLE = "STYLEQUEUE_WORKER_STOP_FILE"
+STOP_FILE_VARIABLE = "_STYLEQUEUE_WORKER_STOP_FILE"
 """Environment variable: the file that the parent process makes when the worker has to stop."""
 
 
