@@ -135,7 +135,7 @@ class StyleQueue:
 
     def status(self, job_id: str) -> JobStatus:
         """What is known of a job. Raises JobNotFound."""
-        return self._ledger.record(job_id).status
+        return self._ledger.registry.status(self._ledger.record(job_id))
 
     def jobs(
         self,

@@ -315,8 +315,18 @@ def test_missing_keys_and_forbidden_buckets(service: StyleQueue, photograph: Ima
     assert_fails(service, make(ImageRef(bucket="uploads", key="nowhere.jpg")), Code.OBJECT_NOT_FOUND)
     assert_fails(service, make(ImageRef(bucket="secrets", key="a.jpg")), Code.BUCKET_NOT_ALLOWED)
     assert_fails(service, make(photograph, output={"bucket": "uploads"}), Code.BUCKET_NOT_ALLOWED)
-    assert_fails(service, make(photograph, {"method": "optimize", "network": "vgg19"}), Code.NETWORK_UNAVAILABLE)
     assert paint(service, make(photograph)).output
+
+
+def test_a_network_that_no_worker_has_is_waited_for(service: StyleQueue, photograph: ImageRef) -> None:
+    job = make(photograph, {"method": "optimize", "network": "vgg19"})
+    service.submit(job)
+    # The worker has taken its message once it has painted the next one.
+    assert paint(service, make(photograph, {"method": "optimize", "size": 64, "steps": 2})).output
+    waiting = service.status(job.id)
+    assert (waiting.state, waiting.attempt) == ("queued", 0)
+    assert waiting.waits_for is not None
+    assert service.cancel(job.id) == "cancelled"
 
 
 def test_of_an_animation_the_first_frame(service: StyleQueue, photograph: ImageRef) -> None:

@@ -13,7 +13,13 @@ STEP_S = 0.01
 
 
 class FakePainter:
-    """Takes `STEP_S` a step and paints nothing."""
+    """Takes `STEP_S` a step and paints nothing, with any network."""
+
+    device = "no device"
+    precision = "float32"
+
+    def networks(self) -> dict[str, str]:
+        return dict.fromkeys(("vgg19", "vgg16", "fast"), "0" * 64)
 
     def network(self, _recipe: object) -> Any:
         from stylequeue_worker.engine import Network

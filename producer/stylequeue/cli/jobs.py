@@ -88,6 +88,8 @@ def status(job_id: JobId, as_json: JsonOption = False) -> None:
         console.show(f"created {created}, deadline {deadline}")
         if known.labels:
             console.show("labels " + " ".join(f"{name}={value}" for name, value in known.labels.items()))
+        if known.waits_for:
+            console.show(f"waits for {known.waits_for}")
         if latest := known.outcome or known.progress:
             console.show(console.describe(latest))
 

@@ -7,6 +7,7 @@
     │   ├── Unavailable      Redis or the store does not answer
     │   └── QueueFull        the queue holds as many open jobs as it may
     ├── InvalidSettings      this process cannot run as it is set up
+    ├── CannotServe          this machine lacks what it should paint with
     ├── DeadlinePassed       the job ran out of time: it ends `expired`
     ├── Cancelled            somebody no longer wants it: it ends `cancelled`
     ├── Preempted            the worker has to stop: the job goes back to the queue, uncharged
@@ -82,6 +83,10 @@ class Code(StrEnum):
 
     NETWORK_UNAVAILABLE = "network_unavailable"
     """The network the recipe names is not on this worker's disk."""
+    DEVICE_UNAVAILABLE = "device_unavailable"
+    """The GPU that the worker was started for is not there, or TensorFlow cannot use it."""
+    INSUFFICIENT_MEMORY = "insufficient_memory"
+    """The machine has no room for the smallest painting."""
     RECIPE_UNSUPPORTED = "recipe_unsupported"
     """A valid recipe that the model at hand cannot honour."""
     NOT_FINITE = "not_finite"
@@ -199,6 +204,12 @@ class InvalidSettings(StyleQueueError):
 
     def __init__(self, message: str, hint: str = "") -> None:
         super().__init__(Code.INVALID_SETTINGS, message, hint)
+
+
+class CannotServe(StyleQueueError):
+    """This machine lacks what it should paint with: a device, a network, memory."""
+
+    exit_code = ExitCode.CANNOT_SERVE
 
 
 class DeadlinePassed(StyleQueueError):

@@ -10,7 +10,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from .base import Contract
+from .base import Contract, QueueName
 from .objects import ImageRef
 
 MIN_SIDE_PX = 16
@@ -26,6 +26,9 @@ MAX_LAYER_WEIGHT = 1000.0
 MAX_TIME_BUDGET_S = 7 * 24 * 3600.0
 
 NetworkName = Literal["auto", "vgg19", "vgg16"]
+FAST_NETWORK = "fast"
+VGG_NETWORKS = ("vgg19", "vgg16")
+"""Those that can be optimised with; `auto` takes the first that a worker has."""
 OptimizerName = Literal["adam", "lbfgs", "swift"]
 """`swift`: Adam by the frequency, its rate falling to the end: the fewest steps to the same loss."""
 PresetName = Literal["painterly", "tf-tutorial", "tf-keras-2018", "gatys-2016"]
@@ -275,3 +278,28 @@ def resolve(recipe: OptimizeRecipe | FastRecipe) -> ResolvedOptimizeRecipe | Res
     elif strength is not None:
         filled["content_weight"] = content_weight_of(strength)
     return preset.model_copy(update=filled)
+
+
+Needs = tuple[str, ...]
+"""Networks any of which can paint a job, the preferred one first."""
+ALL_NEEDS: tuple[Needs, ...] = ((FAST_NETWORK,), VGG_NETWORKS, *((network,) for network in VGG_NETWORKS))
+"""What `networks_of` can say."""
+
+
+def networks_of(recipe: OptimizeRecipe | FastRecipe) -> Needs:
+    """What a worker needs to paint `recipe`."""
+    resolved = resolve(recipe)
+    if isinstance(resolved, FastRecipe):
+        return (FAST_NETWORK,)
+    if resolved.network != "auto":
+        return (resolved.network,)
+    of_vgg19_alone = any(layer.endswith("conv4") for layer in {**resolved.content_layers, **resolved.style_layers})
+    return ("vgg19",) if of_vgg19_alone else VGG_NETWORKS
+
+
+def networks_of_queue(queue: QueueName) -> Needs:
+    """What a worker needs to take from `queue`: what the jobs need that go there by themselves.
+
+    A sender may put any job on any queue; one that needs another network waits for a worker that has both.
+    """
+    return networks_of(FastRecipe() if queue == "fast" else OptimizeRecipe())

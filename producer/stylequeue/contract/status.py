@@ -29,6 +29,9 @@ class JobStatus(Told):
     created_at: AwareDatetime
     updated_at: AwareDatetime = Field(description="When it came into this state.")
     deadline_at: AwareDatetime = Field(description="An open job expires then.")
+    waits_for: str | None = Field(
+        default=None, description="What a queued job lacks before it can be painted, in words; null: its turn."
+    )
     worker: str | None = Field(default=None, description="The one that has it, or had it last.")
     progress: Progress | None = Field(default=None, description="The newest of the attempt, while a worker has it.")
     last_error: str | None = Field(default=None, description="Why the attempt before this one ended.")

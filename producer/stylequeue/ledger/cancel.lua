@@ -17,6 +17,7 @@ if record[1] == 'queued' then
   local nothing_to_keep = record[4] == '0' or record[5]
   if wanted == 'cancel' or nothing_to_keep then return {'cancelled', finish(id, 'cancelled', arg.cancelled)} end
   redis.call('HDEL', key, 'not_before_ms')
+  stop_waiting(id)
   redis.call('ZADD', DUE_KEY, now_ms, id)
 end
 -- Once cancelled there is nothing to keep.

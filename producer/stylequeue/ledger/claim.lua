@@ -1,7 +1,8 @@
 -- A worker takes a job off the queue: the next fence, the next attempt, a lease.
 -- A job that came by plain Celery has no record yet and gets it here.
 -- `recorded`: it had a record when its message was sent. `token`: tells one claim from another.
--- Returns {verdict, record fields ...}: yours | held | early | ended | conflict | gone.
+-- `lacks`: networks one of which the job needs, where this worker has none of them ("": it can paint the job).
+-- Returns {verdict, record fields ...}: yours | held | early | lacking | ended | conflict | gone.
 local id, job = arg.id, arg.job
 local key = record_key(id)
 local is_new = false
@@ -28,7 +29,7 @@ local lease_until_ms, deadline_ms, not_before_ms = tonumber(record[4] or 0), ton
 
 local function answer(verdict)
   -- A sender that sent the job once more, under another task id, waits for its end as well.
-  local waits = verdict == 'held' or verdict == 'early' or verdict == 'yours'
+  local waits = verdict == 'held' or verdict == 'early' or verdict == 'lacking' or verdict == 'yours'
   if waits and job.task_id ~= id then
     redis.call('SET', job_of_task_key(job.task_id), id, 'PX', limits.max_deadline_ms)
   end
@@ -66,6 +67,10 @@ if state == 'queued' and not_before_ms > now_ms then return answer('early') end
 if exhausted(id) then
   give_up(id, arg.exhausted)
   return answer('ended')
+end
+if arg.lacks ~= '' then
+  wait_for_network(id, arg.lacks)
+  return answer('lacking')
 end
 
 redis.call('HINCRBY', key, 'fence', 1)

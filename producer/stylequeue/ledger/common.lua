@@ -57,13 +57,17 @@ local function trim(state)
   end
 end
 
--- The job waits for no other's picture any more.
+-- The job waits for no other's picture any more, and for no network.
 local function stop_waiting(id)
   redis.call('ZREM', WAITING_KEY, id)
-  local fingerprint = redis.call('HGET', record_key(id), 'waits_for')
-  if fingerprint then
-    redis.call('SREM', waiters_key(fingerprint), id)
+  local record = redis.call('HMGET', record_key(id), 'waits_for', 'lacks', 'queue')
+  if record[1] then
+    redis.call('SREM', waiters_key(record[1]), id)
     redis.call('HDEL', record_key(id), 'waits_for')
+  end
+  if record[2] then
+    redis.call('ZREM', lacking_key(record[3] .. ':' .. record[2]), id)
+    redis.call('HDEL', record_key(id), 'lacks')
   end
 end
 
@@ -187,6 +191,20 @@ local function put_back(id, error, delay_ms, charged)
   redis.call('HDEL', key, 'progress', 'progress_number')
   enter(id, 'queued')
   redis.call('ZADD', DUE_KEY, now_ms + delay_ms, id)
+end
+
+-- A job that the worker at hand cannot paint: it waits, without message, lease or charge, for one that has one of these
+-- networks ("vgg19,vgg16"). Such a worker wakes it when it is heard of.
+local function wait_for_network(id, networks)
+  local key = record_key(id)
+  if redis.call('HGET', key, 'state') ~= 'queued' then enter(id, 'queued') end
+  stop_waiting(id)
+  redis.call('ZREM', DUE_KEY, id)
+  redis.call('ZADD', WAITING_KEY, now_ms, id)
+  redis.call('HSET', key, 'lacks', networks)
+  local lacking = lacking_key(redis.call('HGET', key, 'queue') .. ':' .. networks)
+  redis.call('ZADD', lacking, now_ms, id)
+  redis.call('PEXPIRE', lacking, limits.max_deadline_ms)
 end
 
 local function accept(id, job, accepted)

@@ -13,6 +13,7 @@ from ..connection import connect, redis_asked
 from ..contract.errors import EventsLost, InvalidRequest, JobNotFound, JobOpen, JobSucceeded, LeaseLost
 from ..contract.events import EVENT, AnyEvent, FailedData, ProgressData
 from ..contract.job import Job
+from ..contract.recipe import Needs
 from ..contract.status import DeadLetter, JobState, JobStatus, Page
 from ..settings import Settings
 from . import listing, names
@@ -33,6 +34,7 @@ from .moves import (
     script,
 )
 from .record import Record, dead_letter_from_redis
+from .registry import Registry
 
 if TYPE_CHECKING:
     from redis import Redis
@@ -58,6 +60,11 @@ class Ledger:
     def redis(self) -> Redis:
         """The connection pool, made at first use."""
         return connect(self._settings)
+
+    @cached_property
+    def registry(self) -> Registry:
+        """Who works."""
+        return Registry(self)
 
     def ping(self) -> None:
         """Return if Redis answers."""
@@ -126,11 +133,14 @@ class Ledger:
         queue: str = "",
         recorded: bool = False,
         timing: Timing = ANY_TIME,
+        lacks: Needs = (),
     ) -> ClaimAnswer:
         """Take a job for painting, with the next fence and attempt and a lease.
 
         A job that came by plain Celery gets its record here, with the `queue` it was found on and the `timing` its
-        message named; one that is `recorded` had a record when its message was sent.
+        message named; one that is `recorded` had a record when its message was sent. Where the worker
+        `lacks` the networks that could paint it, it waits without a charge until one is heard of that takes from its
+        queue and has one of them.
         """
         move = self._moves.claim(
             job,
@@ -140,6 +150,7 @@ class Ledger:
             queue=queue,
             recorded=recorded,
             timing=timing,
+            lacks=lacks,
         )
         return self._run([move])[0]
 

@@ -38,13 +38,21 @@ from ..contract.events import (
     TerminalEvent,
 )
 from ..contract.job import Job
+from ..contract.recipe import ALL_NEEDS, Needs
 from ..contract.status import JobState
 from ..settings import MAX_DEADLINE_S, Settings
 from . import names
 from .draft import Draft
 from .record import Record
+from .registry import LiveWorker, any_of, lacking
 
 _T = TypeVar("_T")
+
+HEARTBEATS = 3
+"""Without a word of a worker, after which it is taken for gone."""
+_WAKE = 10
+"""Jobs of each kind that a worker wakes with a heartbeat: another one, which cannot paint them, may be quicker to take
+them, and they go to sleep again."""
 
 TerminalData = SucceededData | FailedData | CancelledData | ExpiredData
 
@@ -93,10 +101,10 @@ class AcceptAnswer:
 class ClaimAnswer:
     """`yours`: paint it. `held`: another attempt has it. `early`: not yet. `ended`. `conflict`: another job's id.
 
-    `gone`: the job was deleted, or forgotten long after its end.
+    `gone`: the job was deleted, or forgotten long after its end. `lacking`: it waits for a worker with its network now.
     """
 
-    verdict: Literal["yours", "held", "early", "ended", "conflict", "gone"]
+    verdict: Literal["yours", "held", "early", "lacking", "ended", "conflict", "gone"]
     found: Record | None
 
     @property
@@ -162,6 +170,7 @@ class Moves:
     def __init__(self, settings: Settings) -> None:
         self._deployment = settings.deployment
         self._lease_ms = int(settings.lease_s * 1000)
+        self._worker_lives_ms = int(HEARTBEATS * settings.heartbeat_s * 1000)
         self._limits = json.dumps(
             {
                 "namespace": NAMESPACE.hex,
@@ -197,6 +206,7 @@ class Moves:
         queue: str,
         recorded: bool,
         timing: Timing = ANY_TIME,
+        lacks: Needs = (),
     ) -> Move[ClaimAnswer]:
         """Take a job for painting; `token` tells one claim from another."""
         return self._move(
@@ -207,6 +217,7 @@ class Moves:
             worker=worker,
             lease_ms=self._lease_ms,
             recorded=recorded,
+            lacks=any_of(lacks),
             accepted=self._accepted(job.id, job.queue_name),
             started=self._draft(Started, job.id, StartedData(worker=worker)),
             expired=self._draft(Expired, job.id, ExpiredData.late()),
@@ -320,6 +331,17 @@ class Moves:
     def overdue(self, count: int) -> Move[Overdue]:
         """Ids of jobs with which something should have happened by now."""
         return self._move("overdue", count=count, told_within_ms=self._lease_ms, parse=lambda a: Overdue(*a))
+
+    def register(self, worker: LiveWorker) -> Move[int]:
+        """Have a worker on record until it was not heard of for three heartbeats, and wake jobs that wait for one."""
+        return self._move(
+            "register",
+            worker_name=worker.name,
+            worker=worker.model_dump_json(),
+            lives_ms=self._worker_lives_ms,
+            lacking=[lacking(queue, needs) for queue in worker.queues for needs in ALL_NEEDS if worker.has(needs)],
+            wake=_WAKE,
+        )
 
     def _accepted(self, job_id: str, queue: str) -> str:
         return self._draft(Accepted, job_id, AcceptedData(queue=queue))

@@ -44,6 +44,11 @@ waiters_key = KeyOfEach("stylequeue:waiters:")
 """Of a fingerprint: the jobs that wait for it (set)."""
 painted_key = KeyOfEach("stylequeue:painted:")
 """Of a fingerprint: what was painted, for others to reuse (JSON)."""
+worker_key = KeyOfEach("stylequeue:worker:")
+"""Of a live worker: what it says of itself, for three heartbeats (JSON)."""
+lacking_key = KeyOfEach("stylequeue:lacking:")
+"""Of a queue and of networks any of which would do ("paint:vgg19,vgg16"): the jobs that wait for a worker that takes
+from the one and has one of the others, since when (sorted set)."""
 
 EVENTS_KEY = "stylequeue:events"
 """The deployment's newest lifecycle events (stream)."""
@@ -55,6 +60,8 @@ DEAD_KEY = "stylequeue:dead"
 """Dead letters, since when (sorted set)."""
 DEAD_SIZES_KEY = "stylequeue:dead_sizes"
 """How many bytes each dead letter takes (hash); their sum is among the counters."""
+WORKERS_KEY = "stylequeue:workers"
+"""Live workers, until when unless they are heard of again (sorted set)."""
 
 # Sorted sets of job ids by the moment something is to be done about them.
 LEASES_KEY = "stylequeue:leases"
@@ -64,7 +71,7 @@ DEADLINES_KEY = "stylequeue:deadlines"
 DUE_KEY = "stylequeue:due"
 """Queued: a fresh message is to be sent."""
 WAITING_KEY = "stylequeue:waiting"
-"""Queued without a message, since when: another job paints the same picture."""
+"""Queued without a message, since when: another job paints the same picture, or no worker that looked at it can."""
 UNTOLD_KEY = "stylequeue:untold"
 """Ended, since when: the store or the sender may not know of it yet."""
 

@@ -7,9 +7,11 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from ..contract.events import EVENT, Progress, TerminalEvent
+from ..contract.job import Job
+from ..contract.recipe import Needs, networks_of
 from ..contract.status import TERMINAL_STATES, DeadLetter, JobState, JobStatus
 
 
@@ -39,6 +41,7 @@ class Record(BaseModel):
     progress: Progress | None = None
     last_error: str | None = Field(None, description="Why the attempt before this one ended.")
     fingerprint: str | None = None
+    waits_for: str | None = Field(None, description="Fingerprint of the same picture, which another job paints now.")
     outcome: TerminalEvent | None = None
 
     @classmethod
@@ -59,6 +62,7 @@ class Record(BaseModel):
                 "spared": fields.get("spared", 0),
                 "last_error": fields.get("last_error") or None,
                 "fingerprint": fields.get("fingerprint"),
+                "waits_for": fields.get("waits_for"),
                 "progress": EVENT.validate_json(fields["progress"]) if "progress" in fields else None,
                 "outcome": EVENT.validate_json(fields["outcome"]) if "outcome" in fields else None,
             }
@@ -75,9 +79,17 @@ class Record(BaseModel):
         return self.state in TERMINAL_STATES
 
     @property
+    def needs(self) -> Needs:
+        """The networks any of which can paint the job; none where this version cannot read it."""
+        try:
+            return networks_of(Job.model_validate(self.fields).recipe)
+        except ValidationError:
+            return ()
+
+    @property
     def status(self) -> JobStatus:
         """What others may know: neither fence nor task id."""
-        return JobStatus.model_validate({**dict(self), "job": self.fields})
+        return JobStatus.model_validate({**dict(self), "job": self.fields, "waits_for": None})
 
 
 def dead_letter_from_redis(fields: Mapping[str, str]) -> DeadLetter:

@@ -2,9 +2,59 @@
 
 from __future__ import annotations
 
+import os
+import shutil
+import subprocess
+
 import tensorflow as tf
+
+from stylequeue.contract.errors import CannotServe, Code
+
+_ASK = ("--query-gpu=index,name,memory.total", "--format=csv,noheader")
+_ASK_S = 30
 
 
 def on_gpu() -> bool:
     """Whether TensorFlow has a GPU here."""
     return bool(tf.config.list_physical_devices("GPU"))
+
+
+def describe() -> str:
+    """The device, for people."""
+    if gpus := tf.config.list_physical_devices("GPU"):
+        return str(tf.config.experimental.get_device_details(gpus[0]).get("device_name", "GPU"))
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    return f"CPU, {cores} cores"
+
+
+def require_gpu(which: str) -> None:
+    """Return if TensorFlow sees a GPU; `which` is the one that was asked for and alone made visible.
+
+    Raises CannotServe, with what there is, where it does not: it would paint on the processor, and say nothing.
+    """
+    if on_gpu():
+        return
+    there = _gpus()
+    if which in {line.split(",")[0].strip() for line in there}:
+        raise CannotServe(
+            Code.DEVICE_UNAVAILABLE,
+            f"GPU {which} is on this machine, but TensorFlow cannot use it",
+            'pip install "stylequeue[gpu]", which brings CUDA; `--gpu -1` paints on the processor',
+        )
+    raise CannotServe(
+        Code.DEVICE_UNAVAILABLE,
+        f"there is no GPU {which} on this machine; there is {'; '.join(there) or 'none'}",
+        "name one of those with --gpu" if there else "`--gpu -1` paints on the processor",
+    )
+
+
+def _gpus() -> list[str]:
+    """The machine's NVIDIA GPUs as the driver's own program lists them: number, name, memory."""
+    program = shutil.which("nvidia-smi")
+    if program is None:
+        return []
+    try:
+        done = subprocess.run([program, *_ASK], capture_output=True, text=True, timeout=_ASK_S, check=False)  # noqa: S603
+    except (OSError, subprocess.SubprocessError):
+        return []
+    return [line for line in done.stdout.splitlines() if line[:1].isdigit()]

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import compress
@@ -10,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from stylequeue.contract.errors import Code, Permanent
-from stylequeue.contract.recipe import ResolvedFastRecipe, ResolvedOptimizeRecipe
+from stylequeue.contract.recipe import FAST_NETWORK, VGG_NETWORKS, ResolvedFastRecipe, ResolvedOptimizeRecipe
 
 from .. import models
 
@@ -21,12 +23,10 @@ if TYPE_CHECKING:
     from .memory import Plan
     from .painter import Painter
 
+log = logging.getLogger(__name__)
+
 ENGINE_VERSION = "3"
 """Grows when the same inputs would give another picture."""
-
-_PREFERENCE = ("vgg19", "vgg16")
-"""What `auto` takes: the first that is on disk."""
-
 
 Checkpoint = Mapping[str, "np.ndarray"]
 """A half-painted picture by the names of its parts; all plain numbers, so that it can be stored."""
@@ -104,10 +104,17 @@ class Engine:
         self._model_dir = model_dir
         self._hub_handle = hub_handle
         self._painters: dict[Path, Painter] = {}
-        self._fast: dict[str, FastNetwork] = {}
+        self._fast: dict[Path, FastNetwork] = {}
+        self._hub_directory: Path | None = None
+        self._broken: set[str] = set()
+        """Digests of what could not be loaded."""
 
     def warm_up(self, methods: Collection[Literal["optimize", "fast"]]) -> None:
-        """Load TensorFlow and those networks for `methods` that are on disk. Do this once, before the first job."""
+        """Load TensorFlow and those networks for `methods` that are on disk. Do this once, before the first job.
+
+        What cannot be loaded is logged and passed over. Raises CannotServe where the memory at hand is not enough for
+        the smallest painting.
+        """
         import tensorflow as tf
 
         for gpu in tf.config.list_physical_devices("GPU"):
@@ -115,10 +122,37 @@ class Engine:
             tf.config.experimental.set_memory_growth(gpu, True)
         # Else a GPU rounds what is meant to be float32: statistics and losses.
         tf.config.experimental.enable_tensor_float_32_execution(False)
-        if "optimize" in methods and (name := next(filter(self._find, _PREFERENCE), None)):
-            self._painter(name)
-        if "fast" in methods and (self._hub_handle or self._find("fast")):
-            self._fast_network()
+        if "optimize" in methods:
+            # Once more after each that could not be loaded.
+            while name := next(filter(self._at_hand, VGG_NETWORKS), None):
+                with _logged():
+                    self._painter(name).require_room()
+                    break
+        if "fast" in methods and (self._hub_handle or self._at_hand(FAST_NETWORK)):
+            with _logged():
+                self._fast_network()
+
+    @property
+    def device(self) -> str:
+        """What it computes on, for people. Loads TensorFlow."""
+        from .device import describe
+
+        return describe()
+
+    @property
+    def precision(self) -> str:
+        """The fastest that the device does well. Loads TensorFlow."""
+        from .networks import fast_dtype
+
+        return str(fast_dtype().name)
+
+    def networks(self) -> dict[str, str]:
+        """SHA-256 (hex) of the weights of each network that is at hand now, by name; loads none.
+
+        What could not be loaded is not among them, nor is the one of a Hub handle that was not resolved yet.
+        """
+        found = ((name, self._at_hand(name)) for name in (*VGG_NETWORKS, FAST_NETWORK))
+        return {name: models.digest(path) for name, path in found if path}
 
     def network(self, recipe: ResolvedOptimizeRecipe | ResolvedFastRecipe) -> Network:
         """Which network would paint `recipe`, without loading it.
@@ -194,13 +228,26 @@ class Engine:
     def _vgg_name(self, recipe: ResolvedOptimizeRecipe) -> str:
         if recipe.network != "auto":
             return recipe.network
-        name = next(filter(self._find, _PREFERENCE), None)
+        name = next(filter(self._at_hand, VGG_NETWORKS), None)
         if name is None:
             raise _not_at_hand("none of the networks vgg19 and vgg16 is", "vgg16")
         return name
 
     def _find(self, name: str) -> Path | None:
         return models.find(name, self._model_dir)
+
+    def _at_hand(self, name: str) -> Path | None:
+        """Where a network lies that, for all that is known, can be painted with."""
+        path = self._hub_directory if name == FAST_NETWORK and self._hub_handle else self._find(name)
+        return path if path and models.digest(path) not in self._broken else None
+
+    @contextmanager
+    def _loading(self, path: Path) -> Iterator[None]:
+        try:
+            yield
+        except Permanent:
+            self._broken.add(models.digest(path))
+            raise
 
     def _path(self, name: str) -> Path:
         path = self._find(name)
@@ -214,7 +261,8 @@ class Engine:
 
         path = self._path(name)
         if path not in self._painters:
-            self._painters[path] = Painter(load(name, path), self._memory_budget_bytes)
+            with self._loading(path):
+                self._painters[path] = Painter(load(name, path), self._memory_budget_bytes)
         return self._painters[path]
 
     def _fast_directory(self) -> Path:
@@ -222,15 +270,26 @@ class Engine:
             return self._path("fast")
         from .feedforward import resolve
 
-        return resolve(self._hub_handle)
+        if self._hub_directory is None:
+            self._hub_directory = resolve(self._hub_handle)
+        return self._hub_directory
 
     def _fast_network(self) -> FastNetwork:
         from .feedforward import FastNetwork
 
-        directory = str(self._fast_directory())
-        if directory not in self._fast:
-            self._fast[directory] = FastNetwork(directory)
-        return self._fast[directory]
+        path = self._fast_directory()
+        if path not in self._fast:
+            with self._loading(path):
+                self._fast[path] = FastNetwork(str(path))
+        return self._fast[path]
+
+
+@contextmanager
+def _logged() -> Iterator[None]:
+    try:
+        yield
+    except Permanent as error:
+        log.error("a network cannot be used: %s", error)
 
 
 def within(content: np.ndarray, covered: np.ndarray, steps: Iterable[Step]) -> Iterator[Step]:

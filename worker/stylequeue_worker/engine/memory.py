@@ -13,6 +13,7 @@ from typing import Any
 import tensorflow as tf
 
 from stylequeue.contract.errors import Code, Permanent
+from stylequeue.contract.recipe import MIN_SIDE_PX
 
 from .descent import Evaluation
 from .device import on_gpu
@@ -65,6 +66,11 @@ def plan(sides: Sequence[tuple[int, int]], network: Vgg, preset: Preset, budget_
     while tile_px > MIN_TILE_PX and peak(tile_px) > budget_bytes:
         tile_px = max(MIN_TILE_PX, int(tile_px / 2**0.5) // GRID_PX * GRID_PX)
     return Plan(peak(tile_px), tile_px)
+
+
+def smallest_bytes(network: Vgg, preset: Preset) -> int:
+    """What a painting takes of the smallest pictures that a job may ask for."""
+    return plan([(MIN_SIDE_PX, MIN_SIDE_PX)], network, preset, None).peak_bytes
 
 
 def available_bytes() -> int | None:

@@ -13,13 +13,13 @@ from typing import cast
 import numpy as np
 import tensorflow as tf
 
-from stylequeue.contract.errors import Code, Permanent
-from stylequeue.contract.recipe import ResolvedOptimizeRecipe
+from stylequeue.contract.errors import CannotServe, Code, Permanent
+from stylequeue.contract.recipe import PRESETS, ResolvedOptimizeRecipe
 
 from .descent import Evaluate, Iterate, Moments, adam, adam_in_calls, lbfgs
 from .device import on_gpu
 from .engine import Checkpoint, Cut, Step, Summary
-from .memory import FittingObjective, available_bytes, plan
+from .memory import FittingObjective, available_bytes, plan, smallest_bytes
 from .networks import Vgg, fast_dtype, sample_pictures
 from .objective import TERMS, View, Wanted
 from .pictures import resize, scaled, ssim
@@ -129,6 +129,17 @@ class Painter:
         self._memory_budget_bytes = memory_budget_bytes
         self._objectives: deque[FittingObjective] = deque(maxlen=_KEPT)
 
+    def require_room(self) -> None:
+        """Raises CannotServe where the memory at hand is not enough for the smallest painting."""
+        needed = smallest_bytes(self._network, preset_of(PRESETS["painterly"]))
+        left = self._memory_budget_bytes or available_bytes()
+        if left is not None and left < needed:
+            raise CannotServe(
+                Code.INSUFFICIENT_MEMORY,
+                f"the smallest painting takes {needed / _MB:.0f} MB, and {left / _MB:.0f} MB are left on this machine",
+                "give the worker more memory; docs/operations.md says how much pictures take",
+            )
+
     def paint(
         self,
         content: np.ndarray,
@@ -228,6 +239,7 @@ class Painter:
         return objective
 
 
+_MB = 1024**2
 _STEPS_A_CALL = 10
 """On a GPU: at small sizes it paints a step in the time that Python takes between two."""
 _KEPT = 4

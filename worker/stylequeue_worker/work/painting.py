@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal, Protocol
 
@@ -30,6 +30,17 @@ log = logging.getLogger(__name__)
 
 class PaintingEngine(Protocol):
     """What paints: `engine.Engine`."""
+
+    def networks(self) -> Mapping[str, str]:
+        """SHA-256 (hex) of the weights of each network that it can paint with now, by name."""
+
+    @property
+    def device(self) -> str:
+        """What it computes on, for people."""
+
+    @property
+    def precision(self) -> str:
+        """The fastest that the device does well."""
 
     def network(self, recipe: ResolvedRecipe) -> Network:
         """Which network paints `recipe`."""

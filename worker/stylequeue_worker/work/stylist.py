@@ -28,6 +28,7 @@ from stylequeue.contract.errors import (
 )
 from stylequeue.contract.events import EVENT, CancelledData, ExpiredData, FailedData, SucceededData
 from stylequeue.contract.job import Job, parse_job
+from stylequeue.contract.recipe import Needs, networks_of
 from stylequeue.ledger import Ledger, Record, TerminalData
 from stylequeue.logs import about
 from stylequeue.settings import Settings
@@ -81,6 +82,7 @@ class Stylist:
         self.messages = messages
         self.teller = teller
         self.maker = Maker(settings, ledger, store, engine)
+        self._lacked: set[Needs] = set()
 
     def stylize(self, args: Sequence[object], kwargs: Mapping[str, object], delivery: Delivery) -> dict[str, Any]:
         """Do one job and return its outcome: the data of its `succeeded` event.
@@ -110,6 +112,7 @@ class Stylist:
                 worker=delivery.worker,
                 queue=delivery.queue,
                 recorded=delivery.recorded,
+                lacks=self._lacks(job),
             )
         except Unavailable as error:
             log.warning("not claimed, the message goes back: %s", error)
@@ -132,11 +135,25 @@ class Stylist:
             case "early":
                 log.info("the job's next attempt is not due yet, message dropped")
                 raise NotOurs
+            case "lacking":
+                log.debug("waits for a worker with its network, message dropped")
+                raise NotOurs
             case "ended":
                 log.info("the job is %s already, message dropped", claim.record.state)
                 return result_of(claim.record.outcome)
             case "yours":
                 return self._attempt(job, claim.record)
+
+    def _lacks(self, job: Job) -> Needs:
+        """The networks any of which could paint the job, where this worker has none of them."""
+        needs = networks_of(job.recipe)
+        if not self.maker.engine.networks().keys().isdisjoint(needs):
+            return ()
+        if needs not in self._lacked:
+            # Once for all such jobs, however many: each of them says in its status what it waits for.
+            self._lacked.add(needs)
+            log.warning("jobs for the network %s wait for another worker: this one has it not", " or ".join(needs))
+        return needs
 
     def _refuse(
         self, error: InvalidJob, args: Sequence[object], kwargs: Mapping[str, object], delivery: Delivery
@@ -176,6 +193,10 @@ class Stylist:
             except DeadlinePassed as error:
                 data = ExpiredData(code=error.code, message=error.message, hint=error.hint)
             except Permanent as error:
+                if error.code == Code.NETWORK_UNAVAILABLE:
+                    # The fault of this worker, which has not what it thought it had: another may.
+                    log.error("put back for a worker with its network: %s", error)
+                    return self._put_back(record, str(error), charged=False, delay_s=self.settings.retry_delay_s)
                 data = FailedData(code=error.code, message=error.message, hint=error.hint)
             except StyleQueueError as error:
                 log.warning("came to harm: %s", error)
@@ -193,9 +214,10 @@ class Stylist:
                 return self._put_back(record, f"[{Code.INTERNAL_ERROR}] {type(error).__name__}: {error}", charged=True)
             return self._commit(job, holder, data)
 
-    def _put_back(self, record: Record, error: str, *, charged: bool) -> NoReturn:
+    def _put_back(self, record: Record, error: str, *, charged: bool, delay_s: float = 0) -> NoReturn:
         """The job goes back to the queue, or ends: cancelled, or as a dead letter."""
-        delay_s = retry_delay_s(self.settings, record.attempt - record.spared) if charged else 0
+        if charged:
+            delay_s = retry_delay_s(self.settings, record.attempt - record.spared)
         verdict = self.ledger.put_back(record, error=error, delay_s=delay_s, charged=charged)
         log.warning("put back: %s", verdict)
         self._send_due()

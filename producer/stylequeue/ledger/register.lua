@@ -1,0 +1,18 @@
+-- A worker lives: it is on record for `lives_ms`. Some of the jobs that wait for what it has get a fresh message now.
+-- `lacking`: those combinations of its queues and of networks that it can paint for. Returns how many jobs it woke.
+redis.call('SET', worker_key(arg.worker_name), arg.worker, 'PX', arg.lives_ms)
+redis.call('ZREMRANGEBYSCORE', WORKERS_KEY, '-inf', now_ms)
+redis.call('ZADD', WORKERS_KEY, now_ms + arg.lives_ms, arg.worker_name)
+if redis.call('PTTL', WORKERS_KEY) < arg.lives_ms then redis.call('PEXPIRE', WORKERS_KEY, arg.lives_ms) end
+local woken = 0
+for _, which in ipairs(arg.lacking) do
+  for _, id in ipairs(redis.call('ZRANGE', lacking_key(which), 0, arg.wake - 1)) do
+    redis.call('ZREM', lacking_key(which), id)
+    if redis.call('HGET', record_key(id), 'state') == 'queued' then
+      stop_waiting(id)
+      redis.call('ZADD', DUE_KEY, now_ms, id)
+      woken = woken + 1
+    end
+  end
+end
+return woken

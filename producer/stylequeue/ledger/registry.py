@@ -1,0 +1,128 @@
+"""Who works: each live worker's word of itself."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from ..contract.base import QUEUES
+from ..contract.recipe import ALL_NEEDS, Needs, networks_of_queue
+from ..contract.status import JobStatus
+from . import names
+
+if TYPE_CHECKING:
+    from .ledger import Ledger
+    from .record import Record
+
+_DIGEST_CHARS = 12
+"""Of a network's digest, where a person reads it."""
+
+
+class LiveWorker(BaseModel):
+    """What a worker says of itself. Fields that a newer one adds are ignored."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    name: str = Field(description="As Celery calls it: name@host; unique.")
+    host: str
+    started_at: datetime
+    version: str = Field(description="Of stylequeue.")
+    python: str = ""
+    celery: str = ""
+    tensorflow: str = Field("", description="Empty where the worker paints without it.")
+    device: str = Field(description="What it paints on.")
+    precision: str = Field(description="The fastest that its device does well.")
+    queues: tuple[str, ...] = Field(description="That it takes jobs from.")
+    networks: Mapping[str, str] = Field(description="SHA-256 (hex) of the weights, by the network's name.")
+
+    def has(self, needs: Needs) -> bool:
+        """Whether it has a network that a job which `needs` one of these can be painted with."""
+        return any(network in self.networks for network in needs)
+
+    def __str__(self) -> str:
+        return (
+            f"stylequeue {self.version} on {self.device}, {self.precision}; "
+            f"networks {named(self.networks)}; queues {', '.join(self.queues)}"
+        )
+
+
+class Registry:
+    """The live workers of a deployment. Any method raises Unavailable where Redis does not answer in time."""
+
+    def __init__(self, ledger: Ledger) -> None:
+        self._ledger = ledger
+
+    def register(self, worker: LiveWorker) -> int:
+        """Have a worker on record for three heartbeats; returns how many jobs this woke that wait for what it has.
+
+        Their messages are due now.
+        """
+        return self._ledger._run([self._ledger._moves.register(worker)])[0]
+
+    def unregister(self, name: str) -> None:
+        """Forget a worker that takes no more jobs."""
+        with self._ledger._reachable():
+            pipeline = self._ledger.redis.pipeline(transaction=True)
+            pipeline.delete(names.worker_key(name))
+            pipeline.zrem(names.WORKERS_KEY, name)
+            pipeline.execute()
+
+    def workers(self) -> list[LiveWorker]:
+        """The live workers, by name. One that was killed is among them for three heartbeats more."""
+        with self._ledger._reachable():
+            redis: Any = self._ledger.redis
+            found = redis.zrange(names.WORKERS_KEY, 0, -1)
+            words = redis.mget([names.worker_key(name) for name in found]) if found else []
+        return sorted((LiveWorker.model_validate_json(word) for word in words if word), key=lambda w: w.name)
+
+    def status(self, record: Record) -> JobStatus:
+        """What others may know of a job; where it is queued, also what it waits for."""
+        waits = None
+        if record.state == "queued":
+            same_picture = "another job, which paints the same picture now" if record.waits_for else None
+            waits = same_picture or (waits_for(record.queue, record.needs, self.workers()) if record.needs else None)
+        return record.status.model_copy(update={"waits_for": waits})
+
+    def lacking(self) -> dict[tuple[str, Needs], int]:
+        """How many jobs wait for a worker with a network, by their queue and the networks any of which would do."""
+        kinds = [(queue, needs) for queue in QUEUES for needs in ALL_NEEDS]
+        with self._ledger._reachable():
+            pipeline = self._ledger.redis.pipeline(transaction=True)
+            for queue, needs in kinds:
+                pipeline.zcard(names.lacking_key(lacking(queue, needs)))
+            return {kind: count for kind, count in zip(kinds, pipeline.execute(), strict=True) if count}
+
+
+def lacking(queue: str, needs: Needs) -> str:
+    """What `names.lacking_key` names a key for."""
+    return f"{queue}:{any_of(needs)}"
+
+
+def any_of(needs: Needs) -> str:
+    """As the scripts know them."""
+    return ",".join(needs)
+
+
+def named(networks: Mapping[str, str]) -> str:
+    """Networks with the beginnings of their digests, for a person."""
+    return ", ".join(f"{name} {digest[:_DIGEST_CHARS]}" for name, digest in networks.items()) or "none"
+
+
+def not_served(queues: Iterable[str], networks: Iterable[str]) -> list[str]:
+    """Those of `queues` whose own jobs a worker with `networks` cannot paint."""
+    at_hand = set(networks)
+    return [queue for queue in QUEUES if queue in set(queues) and at_hand.isdisjoint(networks_of_queue(queue))]
+
+
+def waits_for(queue: str, needs: Needs, workers: Sequence[LiveWorker]) -> str | None:
+    """What a queued job waits for, in words, where none of the live `workers` can paint it; else None."""
+    takers = [worker for worker in workers if queue in worker.queues]
+    if any(worker.has(needs) for worker in takers):
+        return None
+    networks = " or ".join(needs)
+    if not takers:
+        return f"a worker that takes from queue {queue!r} and has the network {networks}: none takes from it now"
+    return f"a worker with the network {networks}: none that takes from queue {queue!r} has it now"
