@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from .contract.errors import JobOpen as JobOpen
     from .contract.errors import JobSucceeded as JobSucceeded
     from .contract.errors import QueueFull as QueueFull
+    from .contract.errors import SchemaTooNew as SchemaTooNew
     from .contract.errors import StyleQueueError as StyleQueueError
     from .contract.errors import Unavailable as Unavailable
     from .contract.events import Accepted as Accepted
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
     from .contract.events import StoredPicture as StoredPicture
     from .contract.events import Succeeded as Succeeded
     from .contract.events import SucceededData as SucceededData
+    from .contract.events import UnknownEvent as UnknownEvent
     from .contract.job import Job as Job
     from .contract.job import Output as Output
     from .contract.job import Style as Style
@@ -63,6 +65,7 @@ _HOMES = {
         "JobOpen",
         "JobSucceeded",
         "QueueFull",
+        "SchemaTooNew",
         "StyleQueueError",
         "Unavailable",
     ],
@@ -76,6 +79,7 @@ _HOMES = {
         "StoredPicture",
         "Succeeded",
         "SucceededData",
+        "UnknownEvent",
     ],
     "contract.objects": ["ImageRef"],
     "contract.recipe": ["FastRecipe", "OptimizeRecipe"],

@@ -12,6 +12,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
+from pydantic import ValidationError
+
 from .broker.app import make_app
 from .broker.lists import Lists
 from .broker.messages import Message, Messages
@@ -22,9 +24,11 @@ from .contract.errors import (
     InvalidJob,
     InvalidRequest,
     JobConflict,
+    JobEnded,
     JobNotFound,
     JobOpen,
     QueueFull,
+    SchemaTooNew,
     StyleQueueError,
     Unavailable,
 )
@@ -38,7 +42,7 @@ from .telling import Teller, result_of
 if TYPE_CHECKING:
     from celery import Celery
 
-    from .ledger import Ledger
+    from .ledger import Ledger, Record
     from .store import Store
 
 _NO_JOB = (Code.INVALID_JOB, Code.SCHEMA_TOO_NEW)
@@ -172,7 +176,10 @@ class StyleQueue:
                     return
             if not events:
                 # The stream may be gone with the record.
-                self._ledger.record(job_id)
+                record = self._ledger.record(job_id)
+                if record.outcome and sequence >= record.sequence:
+                    # An end that only newer versions know.
+                    return
                 if left_s <= 0:
                     raise TimeoutError(f"job {job_id} has not ended after {timeout_s} s; it goes on all the same")
 
@@ -180,14 +187,16 @@ class StyleQueue:
         """Wait for the job's end and return what it made.
 
         Raises JobFailed, JobCancelled or JobExpired with the code, message and hint of the terminal event; JobNotFound;
-        TimeoutError when the job has not ended after `timeout_s`.
+        SchemaTooNew where a newer worker made it in a way that cannot be read here; TimeoutError when the job has not
+        ended after `timeout_s`.
         """
         for event in self.watch(job_id, timeout_s=timeout_s):
             if isinstance(event, Succeeded):
                 return JobResult(id=event.subject, **dict(event.data))
             if isinstance(event, TerminalEvent):
-                result_of(event)
-        raise AssertionError("watch() ends with a terminal event")
+                result_of(event.model_dump_json())
+        result_of(self._ledger.record(job_id).outcome)
+        raise SchemaTooNew(job_id)
 
     def download(self, picture: StoredPicture | ImageRef | str, path: str | Path) -> None:
         """Write a picture to a local file, which appears complete or not at all: one that was made, any, or a job's by
@@ -198,7 +207,7 @@ class StyleQueue:
         something else lies in its place; OSError as writing does.
         """
         if isinstance(picture, str):
-            picture = self._picture(picture, "downloaded")
+            picture = _picture_of(self._ended(picture, "downloaded"))
         etag = picture.etag if isinstance(picture, StoredPicture) else None
         self._store.download(picture.bucket, picture.key, Path(path), etag=etag)
 
@@ -211,7 +220,7 @@ class StyleQueue:
         if not 1 <= valid_s <= MAX_LINK_S:
             raise InvalidRequest(f"valid_s {valid_s} is out of range", f"S3 allows 1 to {MAX_LINK_S} seconds")
         if isinstance(picture, str):
-            picture = self._picture(picture, "linked")
+            picture = _picture_of(self._ended(picture, "linked"))
         version_id = picture.version_id if isinstance(picture, ImageRef) else None
         return self._store.link(picture.bucket, picture.key, version_id=version_id, valid_s=valid_s)
 
@@ -255,17 +264,15 @@ class StyleQueue:
         What lies under the output key stays, with what lies beside it, where it is no longer this job's picture.
         Raises JobNotFound, JobOpen.
         """
-        record = self._ledger.record(job_id)
-        if not record.ended:
-            raise JobOpen(job_id, record.state, "deleted")
+        record = self._ended(job_id, "deleted")
         # Objects first: a record without objects can be deleted again, objects without a record cannot be found.
-        if isinstance(record.outcome, Succeeded):
-            data = record.outcome.data
-            there = self._store.find(data.output.bucket, data.output.key)
-            if there and there.etag == data.output.etag:
-                beside = [event_key(data.output.key), *([data.report_key] if data.report_key else [])]
+        with suppress(JobEnded):
+            picture, report = _picture_of(record), result_of(record.outcome).get("report_key")
+            there = self._store.find(picture.bucket, picture.key)
+            if there and there.etag == picture.etag:
+                beside = [event_key(picture.key), *([report] if report else [])]
                 # The picture last: it is how a second try knows that the others are this job's.
-                self._store.delete(data.output.bucket, [*beside, data.output.key])
+                self._store.delete(picture.bucket, [*beside, picture.key])
         self._store.delete_work(work_keys(job_id))
         self._ledger.delete(job_id)
 
@@ -345,11 +352,11 @@ class StyleQueue:
             answers = self._app.control.ping(timeout=wait_s) or []
         return sorted(name for answer in answers for name in answer)
 
-    def _picture(self, job_id: str, wanted: str) -> StoredPicture:
+    def _ended(self, job_id: str, wanted: str) -> Record:
         record = self._ledger.record(job_id)
-        if not record.ended:
+        if not record.outcome:
             raise JobOpen(job_id, record.state, wanted)
-        return StoredPicture.model_validate(result_of(record.outcome)["output"])
+        return record
 
     def close(self) -> None:
         """Give all connections back."""
@@ -385,6 +392,15 @@ class StyleQueue:
                 f"the job is recorded, but its message could not be sent: {error.message}",
                 f"{error.hint}; the keeper will send the message, and submitting the same job again does no harm",
             ) from None
+
+
+def _picture_of(record: Record) -> StoredPicture:
+    """Of a job that has ended. Raises JobEnded where it made none, SchemaTooNew where that cannot be read."""
+    made = result_of(record.outcome)
+    try:
+        return StoredPicture.model_validate(made.get("output"))
+    except ValidationError:
+        raise SchemaTooNew(record.id) from None
 
 
 def _too_late(jobs: Iterable[Job]) -> dict[str, StyleQueueError]:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING, Any
 
-from .contract.errors import JobCancelled, JobEnded, JobExpired, JobFailed
-from .contract.events import EVENT, AnyEvent, Cancelled, Expired, Failed, Succeeded
+from .contract.errors import Code, JobCancelled, JobEnded, JobExpired, JobFailed
+from .contract.events import kind_of
 from .contract.objects import event_key, work_keys
 
 if TYPE_CHECKING:
@@ -32,12 +33,9 @@ class Teller:
         """
         # Its senders wait; whatever happens to the rest, they need not.
         self.tell_senders(record, event)
-        ended = EVENT.validate_json(event)
-        if isinstance(ended, Succeeded):
-            output = ended.data.output
-            self._store.write(
-                output.bucket, event_key(output.key), event.encode(), content_type="application/json", overwrite=True
-            )
+        if place := _output_of(event):
+            bucket, key = place
+            self._store.write(bucket, event_key(key), event.encode(), content_type="application/json", overwrite=True)
         if left_work:
             self._store.delete_work(work_keys(record.id))
         self._ledger.told(record.id)
@@ -49,7 +47,7 @@ class Teller:
         """
         for task_id in self._ledger.task_ids(record):
             try:
-                self._app.backend.mark_as_done(task_id, result_of(EVENT.validate_json(event)))
+                self._app.backend.mark_as_done(task_id, result_of(event))
             except JobEnded as error:
                 self._app.backend.mark_as_failure(task_id, error)
 
@@ -59,16 +57,29 @@ class Teller:
             self._app.backend.forget(task_id)
 
 
-def result_of(event: AnyEvent | None) -> dict[str, Any]:
-    """What a sender gets for a terminal event: the data of `succeeded`, or one of the JobEnded errors raised."""
-    match event:
-        case Succeeded(data=data):
-            return data.model_dump(mode="json")
-        case Failed(data=data):
-            raise JobFailed(data.code, data.message, data.hint)
-        case Cancelled(data=data):
-            raise JobCancelled(data.code, data.message, data.hint)
-        case Expired(data=data):
-            raise JobExpired(data.code, data.message, data.hint)
-        case _:
-            raise ValueError("no terminal event")
+_ERRORS: dict[str, type[JobEnded]] = {"cancelled": JobCancelled, "expired": JobExpired}
+
+
+def result_of(event: str) -> dict[str, Any]:
+    """What a sender gets for a terminal event (JSON): the data of `succeeded`, or one of the JobEnded errors raised.
+
+    Nothing else of the event is looked at: a newer worker may have told it.
+    """
+    told = json.loads(event)
+    kind, data = kind_of(told["type"]), told["data"]
+    if kind == "succeeded":
+        return dict(data)
+    error = _ERRORS.get(kind, JobFailed)
+    raise error(
+        data.get("code", Code.INTERNAL_ERROR), data.get("message", f"the job ended: {kind}"), data.get("hint", "")
+    )
+
+
+def _output_of(event: str) -> tuple[str, str] | None:
+    """Bucket and key of the picture that a terminal event tells of."""
+    try:
+        output = result_of(event)["output"]
+        return output["bucket"], output["key"]
+    except (JobEnded, KeyError):
+        # There is none; or a newer worker put it where only newer keepers know.
+        return None

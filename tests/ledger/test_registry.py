@@ -171,7 +171,7 @@ def test_it_ends_at_its_deadline_like_any_other(ledger: Ledger) -> None:
     lack(ledger, job, ("vgg19",))
     ledger.redis.hset(record_key(job.id), "deadline_ms", 1)
     assert ledger.expire(job.id).verdict == "expired"
-    outcome = ledger.record(job.id).outcome
+    outcome = ledger.record(job.id).status.outcome
     assert outcome is not None
     assert isinstance(outcome.data, ExpiredData)
     assert ledger.registry.lacking() == {}

@@ -19,6 +19,7 @@
     ├── InvalidRequest       an argument of a call that cannot be used as it is
     ├── FileUnusable         the command cannot read or write a file on its own machine
     ├── Interrupted          the command was broken off while it waited
+    ├── SchemaTooNew         a newer version wrote what was asked for: this one cannot read it
     ├── EventsLost           a reader of the deployment's events fell behind what is kept
     └── JobEnded             `wait()` and `AsyncResult.get()`: the job ended without a picture
         ├── JobFailed
@@ -42,7 +43,7 @@ class Code(StrEnum):
     INVALID_JOB = "invalid_job"
     """The message does not fit the job schema."""
     SCHEMA_TOO_NEW = "schema_too_new"
-    """The job was written by a newer producer than this worker understands."""
+    """A newer version wrote it than this worker, or this client, understands."""
     MESSAGE_MALFORMED = "message_malformed"
     """What lay on the queue is no message of Celery's."""
     MESSAGE_TOO_LARGE = "message_too_large"
@@ -313,6 +314,17 @@ class Interrupted(StyleQueueError):
 
     def __init__(self, message: str, hint: str) -> None:
         super().__init__(Code.INTERRUPTED, message, hint)
+
+
+class SchemaTooNew(StyleQueueError):
+    """A newer version wrote what was asked for."""
+
+    def __init__(self, job_id: str) -> None:
+        super().__init__(
+            Code.SCHEMA_TOO_NEW,
+            f"job {job_id!r} has ended, but a newer version wrote how: this one cannot read it",
+            "upgrade stylequeue here; the picture can be had with any S3 client",
+        )
 
 
 class EventsLost(StyleQueueError):

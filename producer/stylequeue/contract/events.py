@@ -6,15 +6,17 @@ job's id. `id` is derived from what happened, so that a copy of an event carries
 CloudEvents extension of that name) grows with every event of a job, so that a consumer can drop what is older than what
 it has.
 
-Readers ignore fields they do not know: a newer worker may tell more.
+Readers ignore fields they do not know: a newer worker may tell more. What it may choose from grows as well, so where a
+worker chooses (stage, reason, network) readers take any string, and any event: what they cannot make out is an
+`UnknownEvent`.
 """
 
 from __future__ import annotations
 
 import uuid
-from typing import Annotated, Literal
+from typing import Annotated, Literal, get_args
 
-from pydantic import AwareDatetime, BaseModel, BeforeValidator, Field, TypeAdapter
+from pydantic import AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field, TypeAdapter, ValidationError
 
 from .base import Told
 from .errors import Cancelled as CancelledError
@@ -24,12 +26,29 @@ from .recipe import ResolvedRecipe
 NAMESPACE = uuid.UUID("6d1f2f0e-3c35-5c0c-9d1e-0f6a3f1f7f5b")
 
 
+Stage = Literal["fetching", "painting", "storing"]
+EndedBy = Literal["steps", "time_budget", "stop_when", "minimum", "request"]
+
+
+class UnknownRecipe(Told):
+    """A recipe of which this version knows too little: a newer worker's method, network or the like."""
+
+    model_config = ConfigDict(extra="allow")
+
+    method: str = ""
+
+
 _RECIPE: TypeAdapter[ResolvedRecipe] = TypeAdapter(ResolvedRecipe)
 
 
 def _as_far_as_known(recipe: object) -> object:
-    """A recipe that was told of, without what this version does not know. In jobs, that would be an error."""
-    return recipe if isinstance(recipe, BaseModel) else _RECIPE.validate_python(recipe, extra="ignore")
+    """A recipe that was told of, without fields that this version does not know. In jobs, those would be an error."""
+    if isinstance(recipe, BaseModel):
+        return recipe
+    try:
+        return _RECIPE.validate_python(recipe, extra="ignore")
+    except ValidationError:
+        return UnknownRecipe.model_validate(recipe)
 
 
 class EventData(Told):
@@ -56,7 +75,7 @@ class ProgressData(EventData):
     """Of `Progress`."""
 
     number: int = Field(description="Counts the progress events of an attempt, from 1.")
-    stage: Literal["fetching", "painting", "storing"]
+    stage: Stage | str
     step: int = Field(0, description="Gradient evaluations done, over all scales.")
     steps: int = Field(0, description="Gradient evaluations there will be.")
     size_px: int = Field(0, description="Longest side being painted now.")
@@ -86,7 +105,7 @@ class PaintingReport(Told):
     precision: str = Field(description="Of the network's arithmetic: float32 or bfloat16.")
     tiles: int = Field(description="Into how many tiles the picture was cut to fit into memory; 1: painted whole.")
     steps: int = Field(description="Gradient evaluations done; 0 for the fast method.")
-    ended_by: Literal["steps", "time_budget", "stop_when", "minimum", "request"] = Field(
+    ended_by: EndedBy | str = Field(
         description="Why there were no more: all done; the recipe's time_budget_s or stop_when; L-BFGS found no way "
         "down any more; somebody asked for the picture as it was."
     )
@@ -105,7 +124,7 @@ class SucceededData(EventData):
     output: StoredPicture
     report_key: str | None = Field(None, description="Key of the contact sheet, in the output's bucket.")
     fingerprint: str = Field(description="SHA-256 of all that determined the output's bytes.")
-    recipe: Annotated[ResolvedRecipe, BeforeValidator(_as_far_as_known)] = Field(
+    recipe: Annotated[ResolvedRecipe | UnknownRecipe, BeforeValidator(_as_far_as_known)] = Field(
         description="As run, every field filled."
     )
     engine_version: str
@@ -143,13 +162,19 @@ class CancelledData(FailedData):
 
 
 class _Event(Told):
-    specversion: Literal["1.0"] = "1.0"
+    type: str
+    specversion: Literal["1.0"] | str = "1.0"
     id: str
     source: str
     subject: str = Field(description="The job's id.")
     time: AwareDatetime
-    datacontenttype: Literal["application/json"] = "application/json"
+    datacontenttype: Literal["application/json"] | str = "application/json"
     sequence: str = Field("", description="Ten digits; grows with every event of the job; set by the ledger.")
+
+    @property
+    def kind(self) -> str:
+        """What happened, in one word: `accepted`, `succeeded`, ..."""
+        return kind_of(self.type)
 
 
 class Accepted(_Event):
@@ -202,9 +227,41 @@ class Cancelled(_Event):
 
 
 TerminalEvent = Succeeded | Failed | Cancelled | Expired
-AnyEvent = Accepted | Started | Progress | TerminalEvent
-EVENT: TypeAdapter[AnyEvent] = TypeAdapter(Annotated[AnyEvent, Field(discriminator="type")])
-"""Reads and describes any event."""
+KnownEvent = Accepted | Started | Progress | TerminalEvent
+EVENT: TypeAdapter[KnownEvent] = TypeAdapter(Annotated[KnownEvent, Field(discriminator="type")])
+"""Reads and describes the events of this version."""
+
+
+_TYPES = [kind.model_fields["type"].default for kind in get_args(KnownEvent)]
+
+
+class UnknownData(EventData):
+    """Of `UnknownEvent`: whatever else it told."""
+
+    model_config = ConfigDict(extra="allow")
+
+
+class UnknownEvent(_Event):
+    """An event of a newer worker, of which this version knows only that it happened."""
+
+    type: str = Field(json_schema_extra={"not": {"enum": [*_TYPES]}})
+    data: UnknownData
+
+
+AnyEvent = KnownEvent | UnknownEvent
+
+
+def read_event(event: str | bytes) -> AnyEvent:
+    """An event as it was told, whatever version told it."""
+    try:
+        return EVENT.validate_json(event)
+    except ValidationError:
+        return UnknownEvent.model_validate_json(event)
+
+
+def kind_of(event_type: str) -> str:
+    """What happened, in one word, by an event's type: `succeeded` for io.stylequeue.job.succeeded.v1."""
+    return event_type.split(".")[-2]
 
 
 def source_of(deployment: str) -> str:

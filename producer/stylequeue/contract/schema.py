@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any, Literal
 
-from .events import EVENT
+from .events import EVENT, UnknownEvent
 from .job import Job
 from .status import JobStatus
 
@@ -16,7 +16,10 @@ def text(what: Literal["job", "event", "status"]) -> str:
         case "job":
             schema = Job.model_json_schema()
         case "event":
-            schema = _open(EVENT.json_schema())
+            schema, unknown = EVENT.json_schema(), UnknownEvent.model_json_schema()
+            schema["$defs"] |= {**unknown.pop("$defs"), UnknownEvent.__name__: unknown}
+            schema["oneOf"].append({"$ref": f"#/$defs/{UnknownEvent.__name__}"})
+            schema = _open(schema)
         case "status":
             schema = _open(JobStatus.model_json_schema(mode="serialization"))
     return json.dumps({"$schema": "https://json-schema.org/draft/2020-12/schema", **schema}, indent=2) + "\n"

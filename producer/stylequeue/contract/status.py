@@ -8,7 +8,7 @@ from typing import Any, Literal, TypeVar
 from pydantic import AwareDatetime, Field
 
 from .base import Told
-from .events import Progress, SucceededData, TerminalEvent
+from .events import Progress, SucceededData, TerminalEvent, UnknownEvent
 
 _T = TypeVar("_T")
 
@@ -35,7 +35,7 @@ class JobStatus(Told):
     worker: str | None = Field(default=None, description="The one that has it, or had it last.")
     progress: Progress | None = Field(default=None, description="The newest of the attempt, while a worker has it.")
     last_error: str | None = Field(default=None, description="Why the attempt before this one ended.")
-    outcome: TerminalEvent | None = Field(default=None, description="How it ended.")
+    outcome: TerminalEvent | UnknownEvent | None = Field(default=None, description="How it ended.")
 
     @property
     def ended(self) -> bool:

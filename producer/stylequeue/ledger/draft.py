@@ -6,7 +6,7 @@ import json
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from ..contract.events import AnyEvent, EventData, Progress, TerminalEvent, source_of
+from ..contract.events import EventData, KnownEvent, Progress, TerminalEvent, source_of
 
 
 @dataclass(frozen=True)
@@ -26,7 +26,7 @@ class Draft:
     """Goes to the deployment's stream too."""
 
     @classmethod
-    def of(cls, kind: type[AnyEvent], *, deployment: str, job_id: str, data: EventData) -> Draft:
+    def of(cls, kind: type[KnownEvent], *, deployment: str, job_id: str, data: EventData) -> Draft:
         """An event of `kind` about `job_id` that happens now."""
         event_type: str = kind.model_fields["type"].default
         envelope = {

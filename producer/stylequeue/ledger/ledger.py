@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from ..connection import connect, redis_asked
 from ..contract.errors import EventsLost, InvalidRequest, JobNotFound, JobOpen, JobSucceeded, LeaseLost
-from ..contract.events import EVENT, AnyEvent, FailedData, ProgressData
+from ..contract.events import AnyEvent, FailedData, ProgressData, read_event
 from ..contract.job import Job
 from ..contract.recipe import Needs
 from ..contract.status import DeadLetter, JobState, JobStatus, Page
@@ -341,7 +341,7 @@ class Ledger:
         with self._reachable():
             answer: Any = self.redis.xread({stream: after}, count=_PAGE, block=block_ms)
         entries = answer[stream][0] if isinstance(answer, dict) and answer else (answer[0][1] if answer else [])
-        return [(position, EVENT.validate_json(fields["event"])) for position, fields in entries]
+        return [(position, read_event(fields["event"])) for position, fields in entries]
 
     def _run(self, moves: Sequence[Move[_T]]) -> list[_T]:
         with self._reachable():

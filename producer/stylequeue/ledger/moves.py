@@ -21,7 +21,6 @@ from ..contract.events import (
     NAMESPACE,
     Accepted,
     AcceptedData,
-    AnyEvent,
     Cancelled,
     CancelledData,
     EventData,
@@ -29,6 +28,7 @@ from ..contract.events import (
     ExpiredData,
     Failed,
     FailedData,
+    KnownEvent,
     Progress,
     ProgressData,
     Started,
@@ -354,7 +354,7 @@ class Moves:
         )
         return self._draft(Failed, job_id, data)
 
-    def _draft(self, kind: type[AnyEvent], job_id: str, data: EventData) -> str:
+    def _draft(self, kind: type[KnownEvent], job_id: str, data: EventData) -> str:
         return Draft.of(kind, deployment=self._deployment, job_id=job_id, data=data).to_json()
 
     def _move(self, name: str, *, parse: Callable[[Any], _T] = lambda answer: answer, **arguments: object) -> Move[_T]:

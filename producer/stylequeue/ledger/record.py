@@ -9,7 +9,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from ..contract.events import EVENT, Progress, TerminalEvent
+from ..contract.events import Progress, read_event
 from ..contract.job import Job
 from ..contract.recipe import Needs, networks_of
 from ..contract.status import TERMINAL_STATES, DeadLetter, JobState, JobStatus
@@ -38,11 +38,11 @@ class Record(BaseModel):
     time_limit_s: float | None = Field(None, description="Of each attempt, as its sender asked by Celery's own means.")
     lease_until: datetime | None = None
     worker: str | None = None
-    progress: Progress | None = None
+    progress: str = Field("", description="The newest event of its kind, as JSON; a newer worker may have told it.")
     last_error: str | None = Field(None, description="Why the attempt before this one ended.")
     fingerprint: str | None = None
     waits_for: str | None = Field(None, description="Fingerprint of the same picture, which another job paints now.")
-    outcome: TerminalEvent | None = None
+    outcome: str = Field("", description="The terminal event exactly as stored, likewise.")
 
     @classmethod
     def from_redis(cls, fields: Mapping[str, str]) -> Record:
@@ -63,8 +63,8 @@ class Record(BaseModel):
                 "last_error": fields.get("last_error") or None,
                 "fingerprint": fields.get("fingerprint"),
                 "waits_for": fields.get("waits_for"),
-                "progress": EVENT.validate_json(fields["progress"]) if "progress" in fields else None,
-                "outcome": EVENT.validate_json(fields["outcome"]) if "outcome" in fields else None,
+                "progress": fields.get("progress", ""),
+                "outcome": fields.get("outcome", ""),
             }
         )
 
@@ -89,7 +89,16 @@ class Record(BaseModel):
     @property
     def status(self) -> JobStatus:
         """What others may know: neither fence nor task id."""
-        return JobStatus.model_validate({**dict(self), "job": self.fields, "waits_for": None})
+        progress = read_event(self.progress) if self.progress else None
+        return JobStatus.model_validate(
+            {
+                **dict(self),
+                "job": self.fields,
+                "waits_for": None,
+                "progress": progress if isinstance(progress, Progress) else None,
+                "outcome": read_event(self.outcome) if self.outcome else None,
+            }
+        )
 
 
 def dead_letter_from_redis(fields: Mapping[str, str]) -> DeadLetter:
