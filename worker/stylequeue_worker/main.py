@@ -13,9 +13,11 @@ if TYPE_CHECKING:
 
 
 def load_engine(settings: Settings) -> Engine:
-    """The engine with its models loaded: imports TensorFlow."""
+    """The engine with its models loaded: imports TensorFlow. Raises CannotServe where the device is not there."""
     from .engine import Engine
+    from .engine.device import require_gpu
 
+    require_gpu()
     engine = Engine(settings.models, settings.hub_handle)
     engine.warm_up({"optimize", "fast"})
     return engine

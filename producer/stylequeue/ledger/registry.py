@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from ..contract.base import QUEUES
+from ..contract.base import QUEUES, QueueName
 from ..contract.recipe import ALL_NEEDS, Needs, networks_of_queue
 from ..contract.status import JobStatus
 from . import names
@@ -111,7 +111,7 @@ def named(networks: Mapping[str, str]) -> str:
     return ", ".join(f"{name} {digest[:_DIGEST_CHARS]}" for name, digest in networks.items()) or "none"
 
 
-def not_served(queues: Iterable[str], networks: Iterable[str]) -> list[str]:
+def not_served(queues: Iterable[str], networks: Iterable[str]) -> list[QueueName]:
     """Those of `queues` whose own jobs a worker with `networks` cannot paint."""
     at_hand = set(networks)
     return [queue for queue in QUEUES if queue in set(queues) and at_hand.isdisjoint(networks_of_queue(queue))]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 
@@ -27,12 +28,14 @@ def describe() -> str:
     return f"CPU, {cores} cores"
 
 
-def require_gpu(which: str) -> None:
-    """Return if TensorFlow sees a GPU; `which` is the one that was asked for and alone made visible.
+def require_gpu() -> None:
+    """Return if TensorFlow sees a GPU, or `CUDA_VISIBLE_DEVICES` names none.
 
-    Raises CannotServe, with what there is, where it does not: it would paint on the processor, and say nothing.
+    Raises CannotServe, with what there is, where it names one in vain: the worker would paint on the processor, and
+    nobody would know why it is slow.
     """
-    if on_gpu():
+    which = os.environ.get("CUDA_VISIBLE_DEVICES", "")
+    if not re.match(r"\d|GPU-|MIG-", which) or on_gpu():
         return
     there = _gpus()
     if which in {line.split(",")[0].strip() for line in there}:

@@ -26,6 +26,7 @@ from stylequeue.settings import Settings
 from stylequeue.store import Store
 from stylequeue.telling import Teller
 
+from . import registration
 from .parent import Parent
 
 if TYPE_CHECKING:
@@ -65,16 +66,21 @@ def make_worker_app(settings: Settings, *, module: str, load_engine: Callable[[S
         try:
             from ..work.stylist import Stylist
 
+            engine = load_engine(settings)
+            worker = registration.describe(engine)
+            registration.require_networks(worker.queues, worker.networks)
             ledger, store = Ledger(settings), Store(settings)
             stylist = Stylist(
                 settings,
-                load_engine(settings),
+                engine,
                 ledger=ledger,
                 store=store,
                 messages=Messages(app, ledger),
                 teller=Teller(app, ledger, store),
             )
-            log.info(READY_FOR_JOBS)
+            registration.announce(worker)
+            registration.keep_announced(engine, worker, settings.heartbeat_s)
+            log.info("%s: %s", READY_FOR_JOBS, worker)
         except Exception:
             log.exception("warm-up failed, the worker stops")
             os.kill(os.getppid(), signal.SIGTERM)

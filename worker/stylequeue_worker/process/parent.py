@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import logging
 import os
+import shutil
 import signal
 import tempfile
 import threading
 from collections.abc import Mapping
 from contextlib import suppress
+from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -20,6 +22,7 @@ from celery.worker import state
 
 from stylequeue import logs
 from stylequeue.broker.messages import Messages
+from stylequeue.contract.base import QUEUES
 from stylequeue.contract.errors import Code, ExitCode, JobNotFound, Permanent, StyleQueueError, Unavailable
 from stylequeue.contract.job import TASK_NAME
 from stylequeue.doctor import conditional_writes, eviction
@@ -31,6 +34,7 @@ from stylequeue.telling import Teller
 
 from ..work.lease import STOP_FILE_VARIABLE
 from .inspection import guard
+from .registration import Registration, Told, tell_child
 
 log = logging.getLogger(__name__)
 
@@ -71,6 +75,8 @@ class Parent:
             log.critical("this worker does not start: it needs a directory for temporary files: %s", error)
             raise SystemExit(ExitCode.BAD_INPUT) from None
         os.environ[STOP_FILE_VARIABLE] = str(Path(directory) / "stop")
+        queues = tuple(queue for queue in QUEUES if queue in self._app.amqp.queues.consume_from)
+        tell_child(Told(name=self._name, queues=queues, started_at=datetime.now(UTC)))
         guard(self._app, self._bury)
         self._refuse_what_would_lose_work()
 
@@ -100,6 +106,8 @@ class Parent:
             self._refuse_what_would_lose_work()
         keeper = Keeper(self._settings, self._app)
         threading.Thread(target=keeper.run, args=(self._stop_keeping,), name="keeper", daemon=True).start()
+        registration = Registration(Ledger(self._settings).registry, self._name, self._settings.heartbeat_s)
+        threading.Thread(target=registration.run, args=(self._stop_keeping,), name="registry", daemon=True).start()
 
     def _stop(self, **_: Any) -> None:
         """SIGTERM: the child hears of it and puts its job back; if it does not in time, we do."""
@@ -128,10 +136,7 @@ class Parent:
                 self._put_back(request.id, request.kwargs, f"[{Code.PREEMPTED}] the worker had to stop", charged=False)
 
     def _end(self, **_: Any) -> None:
-        stop_file = Path(os.environ[STOP_FILE_VARIABLE])
-        with suppress(OSError):
-            stop_file.unlink(missing_ok=True)
-            stop_file.parent.rmdir()
+        shutil.rmtree(Path(os.environ[STOP_FILE_VARIABLE]).parent, ignore_errors=True)
 
     def _cut_off(
         self,

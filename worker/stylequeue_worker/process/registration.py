@@ -1,0 +1,150 @@
+"""The worker's entry in the registry: the child says what it has to paint with, the parent keeps that on record."""
+
+from __future__ import annotations
+
+import logging
+import os
+import platform
+import sys
+import threading
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
+from datetime import datetime
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pydantic import BaseModel
+
+from stylequeue import __version__
+from stylequeue.contract.errors import CannotServe, Code, StyleQueueError
+from stylequeue.contract.recipe import networks_of_queue
+from stylequeue.ledger.registry import LiveWorker, Registry, named, not_served
+
+from ..work.lease import STOP_FILE_VARIABLE, Every
+
+if TYPE_CHECKING:
+    from ..work.painting import PaintingEngine
+
+log = logging.getLogger(__name__)
+
+PARENT_VARIABLE = "_STYLEQUEUE_PARENT"
+"""Environment variable: what the parent tells its child of itself, as JSON."""
+_FILE = "worker.json"
+"""Beside the file by which the parent tells the child to stop: what the child has said of itself."""
+_LOOK_S = 0.2
+"""Between two looks whether the child has said so."""
+
+
+class Told(BaseModel):
+    """What a child cannot know by itself."""
+
+    name: str
+    queues: tuple[str, ...]
+    started_at: datetime
+
+
+def tell_child(told: Told) -> None:
+    """In the parent, before the child is started, which inherits it."""
+    os.environ[PARENT_VARIABLE] = told.model_dump_json()
+
+
+def describe(engine: PaintingEngine) -> LiveWorker:
+    """In the child: this worker, with what `engine` has now."""
+    told = Told.model_validate_json(os.environ[PARENT_VARIABLE])
+    return LiveWorker(
+        name=told.name,
+        host=platform.node(),
+        started_at=told.started_at,
+        version=__version__,
+        python=platform.python_version(),
+        celery=version("celery"),
+        tensorflow=version("tensorflow") if "tensorflow" in sys.modules else "",
+        device=engine.device,
+        precision=engine.precision,
+        queues=told.queues,
+        networks=engine.networks(),
+    )
+
+
+def require_networks(queues: Sequence[str], networks: Mapping[str, str] | Iterable[str]) -> None:
+    """Return if a worker with `networks` can paint what comes by all of `queues` by itself. Raises CannotServe."""
+    lacking = not_served(queues, networks)
+    if not lacking:
+        return
+    needs = {queue: networks_of_queue(queue) for queue in lacking}
+    wanted = "; ".join(f"queue {queue} needs {' or '.join(networks)}" for queue, networks in needs.items())
+    has = named(networks) if isinstance(networks, Mapping) else ", ".join(sorted(networks)) or "none"
+    pulls = " ".join(dict.fromkeys(networks[0] for networks in needs.values()))
+    left = ",".join(queue for queue in queues if queue not in needs)
+    raise CannotServe(
+        Code.NETWORK_UNAVAILABLE,
+        f"this worker cannot paint what it would take: {wanted}; networks at hand: {has}",
+        f"`stylequeue models pull {pulls}`" + (f", or take only what it can paint: --queues {left}" if left else ""),
+    )
+
+
+def announce(worker: LiveWorker) -> None:
+    """In the child: have the parent put `worker` on record, in place of what it was told before."""
+    path = _path()
+    aside = path.with_name(f".{_FILE}-{os.getpid()}")
+    aside.write_text(worker.model_dump_json())
+    aside.replace(path)
+
+
+def keep_announced(engine: PaintingEngine, worker: LiveWorker, interval_s: float) -> None:
+    """In the child, for the rest of its life: announce `worker` anew where its networks change under its hands."""
+    newest = worker
+
+    def look() -> None:
+        nonlocal newest
+        if (networks := engine.networks()) != newest.networks:
+            newest = newest.model_copy(update={"networks": networks})
+            log.info("networks at hand now: %s", named(networks))
+            announce(newest)
+
+    Every(interval_s, look, name="networks").__enter__()
+
+
+class Registration:
+    """Keeps what the child announced on record, from the parent."""
+
+    def __init__(self, registry: Registry, name: str, heartbeat_s: float) -> None:
+        self._registry = registry
+        self._name = name
+        self._heartbeat_s = heartbeat_s
+        self._is_trouble = False
+
+    def run(self, stop: threading.Event) -> None:
+        """Register with every heartbeat until `stop`, then no longer. Trouble is logged once, not at every beat."""
+        newest, pause_s = None, 0.0
+        while not stop.wait(pause_s):
+            # What it said last stands where its file is gone.
+            newest = _announced() or newest
+            if newest:
+                self._register(newest)
+            pause_s = self._heartbeat_s if newest else _LOOK_S
+        with suppress(StyleQueueError):
+            self._registry.unregister(self._name)
+
+    def _register(self, worker: LiveWorker) -> None:
+        try:
+            if woken := self._registry.register(worker):
+                log.info("%d jobs waited for what this worker has", woken)
+        except StyleQueueError as error:
+            if not self._is_trouble:
+                log.warning("not on record as a live worker: %s", error)
+            self._is_trouble = True
+            return
+        self._is_trouble = False
+
+
+def _announced() -> LiveWorker | None:
+    try:
+        return LiveWorker.model_validate_json(_path().read_text())
+    except FileNotFoundError:
+        return None
+
+
+def _path() -> Path:
+    return Path(os.environ[STOP_FILE_VARIABLE]).with_name(_FILE)
