@@ -502,6 +502,51 @@ def test_waiters_are_freed_when_the_painter_comes_to_harm(ledger: Ledger, harm: 
     assert reserve(ledger, second) == "paint"
 
 
+def woken(ledger: Ledger) -> list[str]:
+    """Jobs for which a fresh message is due; taken."""
+    return [due.job_id for due in ledger.take_due()]
+
+
+def test_many_waiters_are_woken_in_measure(ledger: Ledger) -> None:
+    painter, *waiters = [make_job() for _ in range(31)]
+    for job in (painter, *waiters):
+        assert reserve(ledger, job) == ("paint" if job is painter else "wait")
+    ledger.finish(painter.id, fence=1, data=FAILED, painted=json.dumps({"job_id": painter.id}))
+    by_id = {job.id: job for job in waiters}
+    at_once = []
+    while ids := woken(ledger):
+        at_once.append(len(ids))
+        for job_id in ids:
+            assert reserve(ledger, by_id.pop(job_id)) == "reuse"
+            ledger.finish(job_id, fence=ledger.record(job_id).fence, data=FAILED)
+    assert at_once == [1, 2, 4, 8, 15], "each that came wakes two, until all have come"
+    assert not by_id
+
+
+@pytest.mark.parametrize("end", ["cancelled", "expired", "failed before it asked", "another picture"])
+def test_whoever_was_woken_and_does_not_come_wakes_another(ledger: Ledger, end: str) -> None:
+    painter, *waiters = [make_job() for _ in range(4)]
+    for job in (painter, *waiters):
+        reserve(ledger, job)
+    ledger.put_back(ledger.record(painter.id), error="harm", delay_s=1000)
+    [first] = woken(ledger)
+    if end == "cancelled":
+        ledger.cancel(first, keep=False)
+    elif end == "expired":
+        ledger.redis.hset(names.record_key(first), "deadline_ms", 1)
+        ledger.expire(first)
+    else:
+        taken = claim(ledger, next(job for job in waiters if job.id == first)).record
+        if end == "another picture":
+            ledger.reserve(first, fence=taken.fence, fingerprint="another")
+        else:
+            ledger.finish(first, fence=taken.fence, data=FAILED)
+    [second] = woken(ledger)
+    assert second in {job.id for job in waiters} - {first}
+    assert reserve(ledger, next(job for job in waiters if job.id == second)) == "paint"
+    assert woken(ledger) == []
+
+
 def test_a_waiter_can_be_cancelled(ledger: Ledger) -> None:
     first, second = make_job(), make_job()
     reserve(ledger, first)

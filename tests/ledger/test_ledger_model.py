@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 import os
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal
 
@@ -24,7 +25,7 @@ from hypothesis.stateful import (
 from stylequeue.contract.errors import JobOpen, LeaseLost
 from stylequeue.contract.events import CancelledData, FailedData, ProgressData
 from stylequeue.contract.job import Job
-from stylequeue.ledger import Ledger
+from stylequeue.ledger import Ledger, names
 from stylequeue.settings import Settings
 from tests.support.jobs import make_job
 
@@ -61,6 +62,7 @@ class Known:
     wanted: str = "go_on"
     fingerprint: str | None = None
     waits_for: str | None = None
+    woken_for: str | None = None
     sequence: int = 0
 
     @property
@@ -80,6 +82,8 @@ class Claim:
 class Model:
     """All jobs, and who paints what."""
 
+    still_waits: Callable[[str], bool]
+    """Whether the ledger has the job wait for a picture: which of many are woken is its own choice."""
     jobs: dict[str, Known] = field(default_factory=dict)
     painting: dict[str, str] = field(default_factory=dict)
     painted: dict[str, str] = field(default_factory=dict)
@@ -101,9 +105,23 @@ class Model:
         fingerprint = self.jobs[job_id].fingerprint
         if fingerprint and self.painting.get(fingerprint) == job_id:
             del self.painting[fingerprint]
-            for known in self.jobs.values():
-                if known.waits_for == fingerprint:
-                    known.waits_for, known.due = None, True
+            self.wake(fingerprint, 1)
+
+    def wake(self, fingerprint: str, count: int) -> None:
+        """So many of those that wait for the picture get a fresh message; any of them."""
+        waiting = [job_id for job_id, known in self.jobs.items() if known.waits_for == fingerprint]
+        woken = [job_id for job_id in waiting if not self.still_waits(job_id)]
+        assert len(woken) == min(count, len(waiting))
+        for job_id in woken:
+            known = self.jobs[job_id]
+            known.waits_for, known.woken_for, known.due = None, fingerprint, True
+
+    def pass_on(self, job_id: str, count: int) -> None:
+        """One that was woken has asked for its picture, or never will."""
+        known = self.jobs[job_id]
+        fingerprint, known.woken_for = known.woken_for, None
+        if fingerprint:
+            self.wake(fingerprint, count)
 
     def queue(self, job_id: str, *, charged: bool, early: bool) -> None:
         known = self.jobs[job_id]
@@ -118,6 +136,7 @@ class Model:
         known.due = known.early = False
         known.waits_for = None
         self.release(job_id)
+        self.pass_on(job_id, 1)
 
 
 class LedgerMachine(RuleBasedStateMachine):
@@ -132,7 +151,7 @@ class LedgerMachine(RuleBasedStateMachine):
         self.ledger = Ledger(self.deployment)
         self.redis: Any = self.ledger.redis
         self.redis.flushdb()
-        self.model = Model()
+        self.model = Model(lambda job_id: self.redis.zscore(names.WAITING_KEY, job_id) is not None)
         self.numbers = itertools.count(1)
 
     def teardown(self) -> None:
@@ -292,6 +311,12 @@ class LedgerMachine(RuleBasedStateMachine):
         verdict = self.ledger.reserve(job_id, fence=claim.fence, fingerprint=fingerprint, forget=forget).verdict
         if forget:
             self.model.painted.pop(fingerprint, None)
+        if known.woken_for != fingerprint:
+            self.model.pass_on(job_id, 1)
+        elif fingerprint in self.model.painted:
+            self.model.pass_on(job_id, 2)
+        else:
+            known.woken_for = None
         if fingerprint in self.model.painted:
             assert verdict == "reuse"
         elif fingerprint in self.model.painting:
@@ -430,7 +455,9 @@ class LedgerMachine(RuleBasedStateMachine):
         for job_id in self.redis.zrange("stylequeue:waiting", 0, -1):
             waits_for = self.model.jobs[job_id].waits_for
             holder = self.redis.get(f"stylequeue:painting:{waits_for}")
-            assert self.redis.hget(f"stylequeue:job:{holder}", "state") == "running"
+            painted = self.redis.hget(f"stylequeue:job:{holder}", "state") == "running"
+            # Or for one that was woken for it, and wakes the next.
+            assert painted or any(known.woken_for == waits_for for known in self.model.jobs.values())
             assert self.redis.sismember(f"stylequeue:waiters:{waits_for}", job_id)
 
 

@@ -71,11 +71,22 @@ local function stop_waiting(id)
   end
 end
 
--- Makes a fresh message due now for every job that waits for this fingerprint.
-local function wake_waiters(fingerprint)
-  for _, id in ipairs(redis.call('SMEMBERS', waiters_key(fingerprint))) do
+-- Makes a fresh message due now for some of the jobs that wait for this fingerprint. Each of them wakes others in turn,
+-- when it asks for the picture or ends before: where thousands wait, they do not all come at once.
+local function wake_waiters(fingerprint, count)
+  for _, id in ipairs(redis.call('SRANDMEMBER', waiters_key(fingerprint), count)) do
     stop_waiting(id)
+    redis.call('HSET', record_key(id), 'woken_for', fingerprint)
     redis.call('ZADD', DUE_KEY, now_ms, id)
+  end
+end
+
+-- The job was woken for a picture, and has asked for it or never will: `count` others are woken in its place.
+local function pass_on(id, count)
+  local fingerprint = redis.call('HGET', record_key(id), 'woken_for')
+  if fingerprint then
+    redis.call('HDEL', record_key(id), 'woken_for')
+    wake_waiters(fingerprint, count)
   end
 end
 
@@ -84,7 +95,8 @@ local function release_fingerprint(id)
   local fingerprint = redis.call('HGET', record_key(id), 'fingerprint')
   if fingerprint and redis.call('GET', painting_key(fingerprint)) == id then
     redis.call('DEL', painting_key(fingerprint))
-    wake_waiters(fingerprint)
+    -- Where there is a picture, the woken take it and wake others; where there is none, the first of them paints it.
+    wake_waiters(fingerprint, 1)
   end
 end
 
@@ -129,6 +141,7 @@ local function enter(id, state)
     redis.call('ZREM', queue_key(redis.call('HGET', key, 'queue')), id)
     for _, index in ipairs({DEADLINES_KEY, DUE_KEY}) do redis.call('ZREM', index, id) end
     stop_waiting(id)
+    pass_on(id, 1)
     redis.call('HDEL', key, 'not_before_ms', 'wanted')
     redis.call('PEXPIRE', key, limits.record_ttl_ms)
     redis.call('PEXPIRE', events_key(id), limits.record_ttl_ms)
@@ -199,6 +212,7 @@ local function wait_for_network(id, networks)
   local key = record_key(id)
   if redis.call('HGET', key, 'state') ~= 'queued' then enter(id, 'queued') end
   stop_waiting(id)
+  pass_on(id, 1)
   redis.call('ZREM', DUE_KEY, id)
   redis.call('ZADD', WAITING_KEY, now_ms, id)
   redis.call('HSET', key, 'lacks', networks)

@@ -4,11 +4,20 @@
 -- Returns {paint | reuse | wait | lost, JSON of what was painted}.
 local id, fingerprint = arg.id, arg.fingerprint
 local key = record_key(id)
-local record = redis.call('HMGET', key, 'state', 'fence')
+local record = redis.call('HMGET', key, 'state', 'fence', 'woken_for')
 if record[1] ~= 'running' or record[2] ~= arg.fence then return {'lost', ''} end
 if arg.forget then redis.call('DEL', painted_key(fingerprint)) end
 
 local painted = redis.call('GET', painted_key(fingerprint))
+if record[3] ~= fingerprint then
+  pass_on(id, 1)
+elseif painted then
+  -- Twice as many each time: soon as many at once as there are workers, and no more.
+  pass_on(id, 2)
+else
+  -- Whoever paints it now, this one or another, wakes the next.
+  redis.call('HDEL', key, 'woken_for')
+end
 if painted then return {'reuse', painted} end
 
 local holder = redis.call('GET', painting_key(fingerprint))
