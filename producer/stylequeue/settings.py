@@ -59,81 +59,97 @@ class Settings(BaseSettings):
         env_prefix=PREFIX, frozen=True, extra="forbid", allow_inf_nan=False, hide_input_in_errors=True
     )
 
-    deployment: str = Field("default", pattern=r"^[A-Za-z0-9._-]+$", description="Names this deployment in events.")
+    deployment: str = Field(
+        default="default", pattern=r"^[A-Za-z0-9._-]+$", description="Names this deployment in events."
+    )
 
     redis_url: Annotated[SecretStr, AfterValidator(_redis_address)] = Field(
-        SecretStr("redis://127.0.0.1:6379/0"),
+        default=SecretStr("redis://127.0.0.1:6379/0"),
         description="Broker, ledger and results; one database of its own. `rediss://`: TLS; `sentinel://`: Sentinel.",
     )
     redis_ca_file: Path | None = Field(
-        None, description="Certificates, PEM, that Redis's own must be signed by; left out: the system's."
+        default=None, description="Certificates, PEM, that Redis's own must be signed by; left out: the system's."
     )
-    redis_client_cert_file: Path | None = Field(None, description="To sign in to Redis with, PEM.")
-    redis_client_key_file: Path | None = Field(None, description="Its key; left out: in the certificate's file.")
+    redis_client_cert_file: Path | None = Field(default=None, description="To sign in to Redis with, PEM.")
+    redis_client_key_file: Path | None = Field(
+        default=None, description="Its key; left out: in the certificate's file."
+    )
     redis_verify: bool = Field(
-        True, description="Off: whoever stands between here and Redis may read and change everything."
+        default=True, description="Off: whoever stands between here and Redis may read and change everything."
     )
     redis_sentinel_master: str | None = Field(
-        None, pattern=r"^[A-Za-z0-9._-]+$", description="Name by which the sentinels know this Redis."
+        default=None, pattern=r"^[A-Za-z0-9._-]+$", description="Name by which the sentinels know this Redis."
     )
-    redis_sentinel_password: _Secret | None = Field(None, description="Of the sentinels themselves.")
-    redis_timeout_s: float = Field(5, gt=0, description="For connecting to Redis and for each command.")
+    redis_sentinel_password: _Secret | None = Field(default=None, description="Of the sentinels themselves.")
+    redis_timeout_s: float = Field(default=5, gt=0, description="For connecting to Redis and for each command.")
 
     s3_endpoint_url: Annotated[str, AfterValidator(check_http)] | None = Field(
-        None, description="Of an S3 look-alike, `http://` or `https://`; left out: AWS."
+        default=None, description="Of an S3 look-alike, `http://` or `https://`; left out: AWS."
     )
-    s3_region: str = Field("us-east-1", pattern=r"^[A-Za-z]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?$")
-    s3_access_key: _Secret | None = Field(None, description="Left out: boto3's own chain (role, profile, ...).")
+    s3_region: str = Field(default="us-east-1", pattern=r"^[A-Za-z]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?$")
+    s3_access_key: _Secret | None = Field(default=None, description="Left out: boto3's own chain (role, profile, ...).")
     s3_secret_key: _Secret | None = None
     s3_addressing: Literal["auto", "path", "virtual"] = "auto"
     s3_checksums: Literal["when_supported", "when_required"] = Field(
-        "when_supported", description="when_required for look-alikes that stumble over checksum trailers."
+        default="when_supported", description="when_required for look-alikes that stumble over checksum trailers."
     )
-    s3_connect_timeout_s: float = Field(5, gt=0)
-    s3_read_timeout_s: float = Field(60, gt=0)
-    s3_attempts: int = Field(5, ge=1, description="Tries of each request in all.")
+    s3_connect_timeout_s: float = Field(default=5, gt=0)
+    s3_read_timeout_s: float = Field(default=60, gt=0)
+    s3_attempts: int = Field(default=5, ge=1, description="Tries of each request in all.")
 
-    upload_bucket: Bucket = Field("uploads", description="Where the client puts local files.")
-    output_bucket: Bucket = Field("results", description="Where the command lets pictures be put.")
-    work_bucket: Bucket = Field("work", description="For checkpoints and previews of jobs that are being painted.")
-    read_buckets: _Buckets = Field(("uploads", "styles"), description="Workers read nowhere else (JSON list).")
-    write_buckets: _Buckets = Field(("results",), description="Workers write nowhere else (JSON list).")
+    upload_bucket: Bucket = Field(default="uploads", description="Where the client puts local files.")
+    output_bucket: Bucket = Field(default="results", description="Where the command lets pictures be put.")
+    work_bucket: Bucket = Field(
+        default="work", description="For checkpoints and previews of jobs that are being painted."
+    )
+    read_buckets: _Buckets = Field(default=("uploads", "styles"), description="Workers read nowhere else (JSON list).")
+    write_buckets: _Buckets = Field(default=("results",), description="Workers write nowhere else (JSON list).")
 
-    max_image_bytes: int = Field(64 * 1024**2, gt=0, description="Of one input picture as stored.")
-    max_image_pixels: int = Field(75_000_000, gt=0, description="Of one input picture, decoded.")
+    max_image_bytes: int = Field(default=64 * 1024**2, gt=0, description="Of one input picture as stored.")
+    max_image_pixels: int = Field(default=75_000_000, gt=0, description="Of one input picture, decoded.")
 
-    model_dir: Path = Field(Path("~/.cache/stylequeue/models"), description="Where networks lie on disk.")
+    model_dir: Path = Field(default=Path("~/.cache/stylequeue/models"), description="Where networks lie on disk.")
     hub_handle: str | None = Field(
-        None, description="TensorFlow Hub handle of the fast network; left out: the one in the model directory."
+        default=None, description="TensorFlow Hub handle of the fast network; left out: the one in the model directory."
     )
 
-    job_time_limit_s: int = Field(3600, gt=0, description="Of one attempt; one that takes longer is ended.")
+    job_time_limit_s: int = Field(default=3600, gt=0, description="Of one attempt; one that takes longer is ended.")
     child_memory_mb: int | None = Field(
-        None, gt=0, description="A worker's child that holds more after a job makes way for a new one; left out: never."
+        default=None,
+        gt=0,
+        description="A worker's child that holds more after a job makes way for a new one; left out: never.",
     )
-    lease_s: float = Field(15, gt=0, description="A worker not heard of for so long has lost its job.")
-    heartbeat_s: float = Field(4, gt=0, description="Between two signs of life of a job.")
-    max_attempts: int = Field(3, ge=1, le=100, description="Tries of a job before it is a dead letter.")
-    retry_delay_s: float = Field(5, ge=0, description="Before a second attempt; doubles with each, with jitter.")
-    retry_delay_max_s: float = Field(600, ge=0)
-    grace_s: float = Field(20, ge=2, description="A worker told to stop has ended after so long.")
-    keeper_interval_s: float = Field(2, gt=0, description="Between two rounds of the keeper.")
-    max_open_jobs: int = Field(100_000, ge=1, description="Of one queue; past it, submitting is refused.")
-    max_dead_letters: int = Field(10_000, ge=1, description="Kept of them; past it, the oldest go.")
+    lease_s: float = Field(default=15, gt=0, description="A worker not heard of for so long has lost its job.")
+    heartbeat_s: float = Field(default=4, gt=0, description="Between two signs of life of a job.")
+    max_attempts: int = Field(default=3, ge=1, le=100, description="Tries of a job before it is a dead letter.")
+    retry_delay_s: float = Field(
+        default=5, ge=0, description="Before a second attempt; doubles with each, with jitter."
+    )
+    retry_delay_max_s: float = Field(default=600, ge=0)
+    grace_s: float = Field(default=20, ge=2, description="A worker told to stop has ended after so long.")
+    keeper_interval_s: float = Field(default=2, gt=0, description="Between two rounds of the keeper.")
+    max_open_jobs: int = Field(default=100_000, ge=1, description="Of one queue; past it, submitting is refused.")
+    max_dead_letters: int = Field(default=10_000, ge=1, description="Kept of them; past it, the oldest go.")
     max_dead_letters_bytes: int = Field(
-        64 * 1024**2, ge=1024**2, description="What dead letters may take together; past it, the oldest go."
+        default=64 * 1024**2, ge=1024**2, description="What dead letters may take together; past it, the oldest go."
     )
     visibility_timeout_s: int = Field(
-        4 * 3600, gt=0, description="After it Redis hands an unacknowledged message out again."
+        default=4 * 3600, gt=0, description="After it Redis hands an unacknowledged message out again."
     )
-    job_deadline_s: int = Field(7 * _DAY_S, gt=0, le=MAX_DEADLINE_S, description="For jobs that name no deadline.")
-    record_ttl_s: int = Field(7 * _DAY_S, gt=0, le=90 * _DAY_S, description="How long ended jobs are remembered.")
-    job_events: int = Field(1000, ge=10, description="Newest events kept of each job.")
-    deployment_events: int = Field(100_000, ge=10, description="Newest lifecycle events kept of the deployment.")
-    progress_interval_s: float = Field(1.0, ge=0, description="Between two progress events of a job.")
+    job_deadline_s: int = Field(
+        default=7 * _DAY_S, gt=0, le=MAX_DEADLINE_S, description="For jobs that name no deadline."
+    )
+    record_ttl_s: int = Field(
+        default=7 * _DAY_S, gt=0, le=90 * _DAY_S, description="How long ended jobs are remembered."
+    )
+    job_events: int = Field(default=1000, ge=10, description="Newest events kept of each job.")
+    deployment_events: int = Field(
+        default=100_000, ge=10, description="Newest lifecycle events kept of the deployment."
+    )
+    progress_interval_s: float = Field(default=1.0, ge=0, description="Between two progress events of a job.")
 
-    checkpoint_interval_s: float = Field(20, gt=0, description="Between two checkpoints of a job, at least.")
-    preview_interval_s: float = Field(5, gt=0, description="Between two previews of a job.")
+    checkpoint_interval_s: float = Field(default=20, gt=0, description="Between two checkpoints of a job, at least.")
+    preview_interval_s: float = Field(default=5, gt=0, description="Between two previews of a job.")
 
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
 

@@ -1,15 +1,18 @@
 from __future__ import annotations
 
 import json
+from collections import deque
+from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pydantic import TypeAdapter, ValidationError
 
 from stylequeue.contract.errors import Code, InvalidJob
-from stylequeue.contract.job import MAX_JOB_BYTES, MAX_STYLES, Job, fingerprint, parse_job
+from stylequeue.contract.job import MAX_JOB_BYTES, MAX_STYLES, Job, Output, Style, fingerprint, parse_job
 from stylequeue.contract.objects import MAX_KEY_BYTES, ImageRef
 from stylequeue.contract.recipe import (
     FAST_DEFAULTS,
@@ -279,3 +282,53 @@ def test_golden_schemas(pytestconfig: pytest.Config) -> None:
     for what in ("job", "event"):
         assert (golden / f"{what}.json").read_text() == text(what)
         json.loads(text(what))
+
+
+# Made in Python, not read
+
+
+IMAGE = ImageRef(bucket="uploads", key="a.jpg")
+STYLE = Style(image=IMAGE)
+
+
+@pytest.mark.parametrize(
+    ("make", "field"),
+    [
+        (lambda: OptimizeRecipe(size=0), "size"),
+        (lambda: OptimizeRecipe(stesp=3), "stesp"),  # type: ignore[call-arg]
+        (lambda: OptimizeRecipe(init="image"), "init_image"),
+        (lambda: FastRecipe(strength=2), "strength"),
+        (lambda: ImageRef(bucket="uploads", key=""), "key"),
+        (lambda: ImageRef.model_validate({"bucket": "uploads"}), "key"),
+        (lambda: ImageRef.model_validate_json("{"), "JSON"),
+        (lambda: Style(image=IMAGE, weight=-1), "weight"),
+        (lambda: Output(bucket="results", quality=0), "quality"),
+        (lambda: Output(bucket="NO", key="a"), "bucket"),
+        (lambda: Job(content=IMAGE, styles=[], output=Output(bucket="results")), "styles"),
+        (lambda: Job(content=IMAGE, styles=[STYLE], output={"bucket": "results", "format": "gif"}), "output.format"),
+        (lambda: Job(content=IMAGE, styles=[STYLE, {"image": {}}], output={"bucket": "results"}), "styles.1.image.key"),
+        (lambda: Job(), "content"),  # type: ignore[call-arg]
+    ],
+)
+def test_whoever_makes_what_breaks_the_contract_hears_it_from_our_tree(make: Callable[[], object], field: str) -> None:
+    with pytest.raises(InvalidJob) as caught:
+        make()
+    assert field in caught.value.message
+    assert (caught.value.code, isinstance(caught.value, ValueError)) == (Code.INVALID_JOB, True)
+
+
+def test_styles_may_be_any_sequence_and_stay_as_they_are() -> None:
+    output = Output(bucket="results")
+    styles = [STYLE]
+    jobs = [Job(id="j", content=IMAGE, styles=some, output=output) for some in (styles, (STYLE,), deque(styles))]
+    styles.append(STYLE)
+    assert [job.styles for job in jobs] == [(STYLE,)] * 3
+    assert len({job.canonical_json() for job in jobs}) == 1
+    hash(jobs[0].styles)
+
+
+def test_other_frameworks_still_get_pydantics_error() -> None:
+    """FastAPI answers 422 for it, and 500 for any other."""
+    with pytest.raises(ValidationError) as caught:
+        TypeAdapter(list[Job]).validate_python([{"styles": [{"image": {"bucket": "styles"}}]}])
+    assert (0, "styles", 0, "image", "key") in {error["loc"] for error in caught.value.errors()}

@@ -14,9 +14,8 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
-from pydantic import ValidationError
 
-from stylequeue.contract.errors import Code, Permanent
+from stylequeue.contract.errors import Code, InvalidJob, Permanent
 from stylequeue.contract.job import Style
 from stylequeue.contract.recipe import FastRecipe, OptimizeRecipe, resolve
 from stylequeue_worker.engine import Engine
@@ -141,7 +140,7 @@ def test_any_mixture_of_limits_on_any_picture(
     model, fields = chosen
     try:
         recipe = model.model_validate(completed(fields))
-    except ValidationError:
+    except InvalidJob:
         assume(False)
     pictures = [(picture(kind, size, photo), weight) for kind, size, weight, _ in styles]
     masks = [None if mask is None else picture(mask, size, photo)[..., :1] for *_, mask in styles]

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from textwrap import shorten
 from typing import TYPE_CHECKING, Literal, TypeVar
 
@@ -27,9 +28,30 @@ DEFAULT_QUEUE: QueueName = "paint"
 
 
 class Contract(BaseModel):
-    """Frozen; unknown fields are errors; numbers are finite."""
+    """Frozen; unknown fields are errors; numbers are finite. Whoever makes one of what breaks it gets an InvalidJob."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, str_strip_whitespace=False)
+
+    if not TYPE_CHECKING:  # the signatures are pydantic's own
+
+        def __init__(self, /, **fields):
+            with _refused():
+                super().__init__(**fields)
+
+        # Else pydantic would call this for a model within a model too, and lose where in the whole the fault is.
+        __init__.__pydantic_base_init__ = True
+
+        @classmethod
+        def model_validate(cls, *args, **kwargs):
+            """As pydantic's, but for the error."""
+            with _refused():
+                return super().model_validate(*args, **kwargs)
+
+        @classmethod
+        def model_validate_json(cls, *args, **kwargs):
+            """As pydantic's, but for the error."""
+            with _refused():
+                return super().model_validate_json(*args, **kwargs)
 
 
 class Told(BaseModel):
@@ -47,6 +69,7 @@ _FAULTS = 8
 """Named in one message."""
 _FAULT_CHARS = 200
 """Of each: some repeat the input."""
+_HINT = "see `stylequeue schema job` for the contract"
 _M = TypeVar("_M", bound=BaseModel)
 
 
@@ -59,14 +82,22 @@ def parse(
     data: object,
     *,
     in_words: Callable[[ErrorDetails], str] = _in_the_contracts_words,
-    hint: str = "see `stylequeue schema job` for the contract",
+    hint: str = _HINT,
 ) -> _M:
     """`data` as a `model`, or InvalidJob with one line that names every wrong field and never repeats long input.
 
     `in_words` says what is wrong with one field.
     """
+    with _refused(in_words, hint):
+        parsed: _M = model.__pydantic_validator__.validate_python(data)
+        return parsed
+
+
+@contextmanager
+def _refused(in_words: Callable[[ErrorDetails], str] = _in_the_contracts_words, hint: str = _HINT) -> Iterator[None]:
+    """Turn what pydantic finds wrong into an InvalidJob."""
     try:
-        return model.model_validate(data)
+        yield
     except ValidationError as error:
         faults = [shorten(in_words(fault), _FAULT_CHARS) for fault in error.errors()[:_FAULTS]]
         raise InvalidJob("; ".join(faults), hint) from None

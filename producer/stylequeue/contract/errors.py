@@ -166,8 +166,8 @@ class Permanent(StyleQueueError):
     """The job, as it stands, can never succeed."""
 
 
-class InvalidJob(Permanent):
-    """The job breaks the contract; the message names each wrong field."""
+class InvalidJob(Permanent, ValueError):
+    """The job, or a part of one, breaks the contract; the message names each wrong field."""
 
     exit_code = ExitCode.BAD_INPUT
 

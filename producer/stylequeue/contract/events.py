@@ -55,8 +55,10 @@ class EventData(Told):
     """What all events tell."""
 
     labels: dict[str, str] = Field(default_factory=dict, description="The job's own; set by the ledger.")
-    run: int = Field(0, description="Which life of the job, from 1; set by the ledger.")
-    attempt: int = Field(0, description="Which try within the run, from 1; 0: no worker has it; set by the ledger.")
+    run: int = Field(default=0, description="Which life of the job, from 1; set by the ledger.")
+    attempt: int = Field(
+        default=0, description="Which try within the run, from 1; 0: no worker has it; set by the ledger."
+    )
 
 
 class AcceptedData(EventData):
@@ -76,12 +78,12 @@ class ProgressData(EventData):
 
     number: int = Field(description="Counts the progress events of an attempt, from 1.")
     stage: Stage | str
-    step: int = Field(0, description="Gradient evaluations done, over all scales.")
-    steps: int = Field(0, description="Gradient evaluations there will be.")
-    size_px: int = Field(0, description="Longest side being painted now.")
+    step: int = Field(default=0, description="Gradient evaluations done, over all scales.")
+    steps: int = Field(default=0, description="Gradient evaluations there will be.")
+    size_px: int = Field(default=0, description="Longest side being painted now.")
     losses: dict[str, float] = Field(default_factory=dict, description="Un-weighted, by term.")
-    left_s: float | None = Field(None, description="Estimated seconds of painting left.")
-    preview: str | None = Field(None, description="Where the newest preview lies: s3://bucket/key.")
+    left_s: float | None = Field(default=None, description="Estimated seconds of painting left.")
+    preview: str | None = Field(default=None, description="Where the newest preview lies: s3://bucket/key.")
 
 
 class StoredPicture(Told):
@@ -122,15 +124,15 @@ class SucceededData(EventData):
     """Of `Succeeded`."""
 
     output: StoredPicture
-    report_key: str | None = Field(None, description="Key of the contact sheet, in the output's bucket.")
+    report_key: str | None = Field(default=None, description="Key of the contact sheet, in the output's bucket.")
     fingerprint: str = Field(description="SHA-256 of all that determined the output's bytes.")
     recipe: Annotated[ResolvedRecipe | UnknownRecipe, BeforeValidator(_as_far_as_known)] = Field(
         description="As run, every field filled."
     )
     engine_version: str
     report: PaintingReport
-    reused: bool = Field(False, description="The picture was painted for another job of the same fingerprint.")
-    partial: bool = Field(False, description="Painting was stopped early and what there was kept.")
+    reused: bool = Field(default=False, description="The picture was painted for another job of the same fingerprint.")
+    partial: bool = Field(default=False, description="Painting was stopped early and what there was kept.")
 
 
 class FailedData(EventData):
@@ -169,7 +171,7 @@ class _Event(Told):
     subject: str = Field(description="The job's id.")
     time: AwareDatetime
     datacontenttype: Literal["application/json"] | str = "application/json"
-    sequence: str = Field("", description="Ten digits; grows with every event of the job; set by the ledger.")
+    sequence: str = Field(default="", description="Ten digits; grows with every event of the job; set by the ledger.")
 
     @property
     def kind(self) -> str:

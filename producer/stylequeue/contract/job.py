@@ -7,11 +7,11 @@ and unknown fields are errors, so a misspelt option never passes silently.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Final, Literal, Self
 
 import uuid_utils
-from pydantic import AwareDatetime, Field, field_validator, model_validator
+from pydantic import AfterValidator, AwareDatetime, Field, field_validator, model_validator
 
 from .base import DEFAULT_QUEUE, ID_PATTERN, MAX_ID_CHARS, Contract, QueueName, canonical_json, parse
 from .errors import Code, InvalidJob
@@ -39,10 +39,10 @@ class Style(Contract):
 
     image: ImageRef
     weight: float = Field(
-        1.0, ge=MIN_STYLE_WEIGHT, le=MAX_STYLE_WEIGHT, description="Relative to the other styles' weights."
+        default=1.0, ge=MIN_STYLE_WEIGHT, le=MAX_STYLE_WEIGHT, description="Relative to the other styles' weights."
     )
     mask: ImageRef | None = Field(
-        None,
+        default=None,
         description="A grey picture, white where the style applies, squeezed to the content's shape; left out: "
         "everywhere. What no style applies to keeps the content's pixels.",
     )
@@ -53,14 +53,16 @@ class Output(Contract):
 
     bucket: Bucket = Field(description="Bucket; the worker must be allowed to write it.")
     key: str | None = Field(
-        None,
+        default=None,
         description=f"Object key, ending neither in {' nor in '.join(SIDE_SUFFIXES)}; "
         "left out: the job's id with the format's suffix.",
     )
     format: ImageFormat = "jpeg"
-    quality: int = Field(92, ge=1, le=100, description="Of JPEG and WebP; PNG has none.")
-    overwrite: bool = Field(False, description="Replace what lies under the key; else that is the error output_exists.")
-    report: bool = Field(False, description="Also store a contact sheet as <key>.report.png.")
+    quality: int = Field(default=92, ge=1, le=100, description="Of JPEG and WebP; PNG has none.")
+    overwrite: bool = Field(
+        default=False, description="Replace what lies under the key; else that is the error output_exists."
+    )
+    report: bool = Field(default=False, description="Also store a contact sheet as <key>.report.png.")
 
     @field_validator("key")
     @classmethod
@@ -83,12 +85,12 @@ class Job(Contract):
     )
     schema_version: Literal[1] = SCHEMA_VERSION
     content: ImageRef
-    styles: tuple[Style, ...] = Field(min_length=1, max_length=MAX_STYLES)
+    styles: Annotated[Sequence[Style], AfterValidator(tuple)] = Field(min_length=1, max_length=MAX_STYLES)
     output: Output
     recipe: Recipe = Field(default_factory=OptimizeRecipe)
-    queue: QueueName | None = Field(None, description="Left out: fast for the fast method, else paint.")
+    queue: QueueName | None = Field(default=None, description="Left out: fast for the fast method, else paint.")
     deadline: AwareDatetime | None = Field(
-        None,
+        default=None,
         description="No picture is wanted after it: the job expires. At most 30 days ahead: the client refuses one "
         "further off, the ledger brings it to that.",
     )

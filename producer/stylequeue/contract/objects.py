@@ -55,7 +55,9 @@ class ImageRef(Contract):
 
     bucket: Bucket = Field(description="Bucket; the worker must be allowed to read it.")
     key: str = Field(description=f"Object key, at most {MAX_KEY_BYTES} bytes of UTF-8.")
-    version_id: str | None = Field(None, max_length=1024, description="A version of the object; else the newest.")
+    version_id: str | None = Field(
+        default=None, max_length=1024, description="A version of the object; else the newest."
+    )
 
     _key = field_validator("key")(check_key)
 

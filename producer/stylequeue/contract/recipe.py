@@ -81,28 +81,36 @@ class OptimizeRecipe(Contract):
     """Gradient descent on the picture itself: minutes, the best pictures."""
 
     method: Literal["optimize"] = "optimize"
-    preset: PresetName = Field("painterly", description="Where every field left out comes from.")
+    preset: PresetName = Field(default="painterly", description="Where every field left out comes from.")
     size: SizePx | None = None
     strength: Strength | None = None
     colours: Colours | None = None
-    init: InitName | None = Field(None, description="What is painted over; style: the first one.")
-    init_image: ImageRef | None = Field(None, description="With init 'image': squeezed to the content's shape.")
-    seed: int | None = Field(None, ge=0, lt=2**32, description="Of the noise. Same seed, same machine: same bytes.")
-    network: NetworkName | None = Field(None, description="auto: vgg19 if the worker has it, else vgg16.")
-    pooling: PoolingName | None = Field(None, description="Of the network.")
+    init: InitName | None = Field(default=None, description="What is painted over; style: the first one.")
+    init_image: ImageRef | None = Field(default=None, description="With init 'image': squeezed to the content's shape.")
+    seed: int | None = Field(
+        default=None, ge=0, lt=2**32, description="Of the noise. Same seed, same machine: same bytes."
+    )
+    network: NetworkName | None = Field(default=None, description="auto: vgg19 if the worker has it, else vgg16.")
+    pooling: PoolingName | None = Field(default=None, description="Of the network.")
     content_layers: Layers | None = None
     style_layers: Layers | None = None
     style_scale: StyleScale | None = None
-    optimizer: OptimizerName | None = Field(None, description="swift: the fewest steps to the same loss.")
-    steps: int | None = Field(None, ge=1, le=MAX_STEPS, description="Gradient evaluations, over all scales together.")
-    content_weight: Weight | None = Field(None, description="Of the content loss; set by strength unless given.")
-    style_weight: Weight | None = Field(None, description="Of the style loss.")
-    variation_weight: Weight | None = Field(None, description="Of the variation loss.")
+    optimizer: OptimizerName | None = Field(default=None, description="swift: the fewest steps to the same loss.")
+    steps: int | None = Field(
+        default=None, ge=1, le=MAX_STEPS, description="Gradient evaluations, over all scales together."
+    )
+    content_weight: Weight | None = Field(
+        default=None, description="Of the content loss; set by strength unless given."
+    )
+    style_weight: Weight | None = Field(default=None, description="Of the style loss.")
+    variation_weight: Weight | None = Field(default=None, description="Of the variation loss.")
     time_budget_s: TimeBudget | None = Field(
-        None, description="Seconds of painting after which the picture is taken as it is; not a failure, not partial."
+        default=None,
+        description="Seconds of painting after which the picture is taken as it is; not a failure, not partial.",
     )
     stop_when: StopWhen | None = Field(
-        None, description="A scale ends once the loss fell by less than this share over its last 24 evaluations."
+        default=None,
+        description="A scale ends once the loss fell by less than this share over its last 24 evaluations.",
     )
 
     @model_validator(mode="after")

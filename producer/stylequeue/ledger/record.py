@@ -7,8 +7,9 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 
+from ..contract.errors import InvalidJob
 from ..contract.events import Progress, read_event
 from ..contract.job import Job
 from ..contract.recipe import Needs, networks_of
@@ -83,7 +84,7 @@ class Record(BaseModel):
         """The networks any of which can paint the job; none where this version cannot read it."""
         try:
             return networks_of(Job.model_validate(self.fields).recipe)
-        except ValidationError:
+        except InvalidJob:
             return ()
 
     @property
