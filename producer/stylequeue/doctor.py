@@ -3,24 +3,31 @@
 from __future__ import annotations
 
 import json
+import platform
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections import defaultdict
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
+from importlib.metadata import version
 from importlib.util import find_spec
-from typing import TYPE_CHECKING, Any
+from typing import Any, Literal
 
-from .contract.errors import ExitCode, StyleQueueError, Unavailable
+from . import __version__
+from .contract.base import QUEUES
+from .contract.errors import ExitCode, InvalidSettings, StyleQueueError, Unavailable
+from .contract.recipe import networks_of_queue
 from .ledger import Ledger
+from .ledger.registry import LiveWorker, named, not_served, waits_for
+from .settings import Settings
 from .store import Store
 
-if TYPE_CHECKING:
-    from .client import StyleQueue
-
-_PING_S = 2.0
-"""How long workers may take to answer."""
 _NODE_S = 120
 """How long TensorFlow may take to say what devices it sees."""
+
+State = Literal["ok", "warning", "bad"]
+"""`warning`: what may be well, or is well for now; it does not change the exit code."""
+_LABELS: dict[State, str] = {"ok": "ok  ", "warning": "WARN", "bad": "BAD "}
 
 
 @dataclass(frozen=True)
@@ -28,47 +35,52 @@ class Finding:
     """One thing looked at."""
 
     what: str
-    ok: bool
+    state: State
     found: str
     hint: str = ""
+    """What to do, where that is not nothing."""
     exit_code: int = ExitCode.DONE
+    """Of a command that finds this; 0 unless it is bad."""
+
+    @property
+    def ok(self) -> bool:
+        """Whether all is well."""
+        return self.state == "ok"
 
     def __str__(self) -> str:
-        line = f"{'ok ' if self.ok else 'BAD'}  {self.what:18} {self.found}"
-        return line if self.ok or not self.hint else f"{line}\n     {'':18} {self.hint}"
+        line = f"{_LABELS[self.state]}  {self.what:18} {self.found}"
+        return f"{line}\n      {'':18} {self.hint}" if self.hint else line
 
     def as_dict(self) -> dict[str, Any]:
         """For JSON."""
-        return asdict(self)
+        return {**asdict(self), "ok": self.ok}
 
 
-def examine(client: StyleQueue) -> Iterator[Finding]:
-    """Look at Redis, the store, the workers and, where TensorFlow is installed, this machine as a node that paints."""
-    settings = client.settings
+def examine(load: Callable[[], Settings] = Settings.load) -> Iterator[Finding]:
+    """Every finding, as it is found: of Redis, the store, the workers and, where TensorFlow is, of this machine.
+
+    `load` gives the settings to look by; what is wrong with them is a finding too, and the last one.
+    """
+    yield _versions()
+    try:
+        settings = load()
+    except InvalidSettings as error:
+        yield _trouble("settings", error)
+        return
+    yield Finding("settings", "ok", f"deployment {settings.deployment!r}, Redis at {settings.redis.place}")
     ledger, store = Ledger(settings), Store(settings)
     try:
-        ledger.ping()
-        yield Finding("redis", True, "answers")
-        yield eviction(ledger)
-        answers = client.workers(wait_s=_PING_S)
-        yield _finding(
-            "workers",
-            bool(answers),
-            ", ".join(answers) or "none answers",
-            "start one with `stylequeue worker`; a worker is deaf while its models load",
-        )
-    except Unavailable as error:
-        yield _trouble("redis", error)
-    for bucket in sorted(settings.buckets):
+        for check in (_redis, eviction, append_only, _workers, _queues, _networks, _waiting):
+            try:
+                yield from _each(check(ledger))
+            except StyleQueueError as error:
+                yield _trouble("redis", error)
+                break
+        yield from _buckets(settings, store)
         try:
-            store.check_bucket(bucket)
-            yield Finding(f"bucket {bucket}", True, "there")
+            yield conditional_writes(store)
         except StyleQueueError as error:
-            yield _trouble(f"bucket {bucket}", error)
-    try:
-        yield conditional_writes(store)
-    except StyleQueueError as error:
-        yield _trouble("conditional writes", error)
+            yield _trouble("conditional writes", error)
     finally:
         ledger.close()
         store.close()
@@ -76,14 +88,44 @@ def examine(client: StyleQueue) -> Iterator[Finding]:
         yield from _node()
 
 
+def exit_code(findings: list[Finding]) -> int:
+    """What a command ends with that found all this: the worst that is bad."""
+    return max((finding.exit_code for finding in findings), default=ExitCode.DONE)
+
+
 def eviction(ledger: Ledger) -> Finding:
     """Whether Redis may drop keys when its memory is full: then it drops jobs."""
-    policy = ledger.eviction_policy()
+    policy = ledger.server().eviction_policy
+    if policy is None:
+        return Finding(
+            "redis memory",
+            "warning",
+            "it does not say what it does when its memory is full",
+            "see to it that maxmemory-policy is noeviction; doctor reads it where INFO or CONFIG GET is allowed",
+        )
     return _finding(
         "redis memory",
-        policy in ("noeviction", None),
-        f"maxmemory-policy {policy or 'unknown'}",
+        policy == "noeviction",
+        f"maxmemory-policy {policy}",
         "set maxmemory-policy noeviction: any other lets Redis drop jobs",
+    )
+
+
+def append_only(ledger: Ledger) -> Finding:
+    """Whether Redis writes down what it is told: otherwise its end is that of all jobs since its last snapshot."""
+    appends = ledger.server().appends
+    if appends is None:
+        return Finding(
+            "redis disk",
+            "warning",
+            "it does not say whether it keeps an append-only file",
+            "see to it that appendonly is yes; doctor reads it where INFO or CONFIG GET is allowed",
+        )
+    return _finding(
+        "redis disk",
+        appends,
+        "keeps an append-only file" if appends else "keeps no append-only file, or cannot write to it",
+        "set appendonly yes and see that its disk has room: without, a crash of Redis loses jobs",
     )
 
 
@@ -98,6 +140,100 @@ def conditional_writes(store: Store) -> Finding:
     )
 
 
+def _versions() -> Finding:
+    packages = ", ".join(f"{name} {version(name)}" for name in ("celery", "kombu", "redis", "boto3"))
+    return Finding("versions", "ok", f"stylequeue {__version__}, Python {platform.python_version()}, {packages}")
+
+
+def _redis(ledger: Ledger) -> Finding:
+    ledger.ping()
+    return Finding("redis", "ok", f"{ledger.server().version or 'a server that does not say its version'} answers")
+
+
+def _workers(ledger: Ledger) -> Iterator[Finding]:
+    workers = ledger.registry.workers()
+    if not workers:
+        yield _finding(
+            "workers",
+            False,
+            "none is on record",
+            "start one with `stylequeue worker`; it is on record once its models are loaded",
+            ExitCode.NOT_REACHABLE,
+        )
+    for worker in workers:
+        yield _worker(worker)
+
+
+def _worker(worker: LiveWorker) -> Finding:
+    made_of = {"Python": worker.python, "Celery": worker.celery, "TensorFlow": worker.tensorflow}
+    runs = ", ".join(f"{name} {version}" for name, version in made_of.items() if version)
+    what, found = f"worker {worker.name}", f"{worker}; {runs}"
+    if lacking := not_served(worker.queues, worker.networks):
+        wanted = "; ".join(f"{queue}: {' or '.join(networks_of_queue(queue))}" for queue in lacking)
+        hint = f"run `stylequeue models pull` there: it takes from queues whose networks it lacks ({wanted})"
+        return _finding(what, False, found, hint, ExitCode.CANNOT_SERVE)
+    if worker.version != __version__:
+        return Finding(what, "warning", found, f"this is stylequeue {__version__}: upgrade workers before producers")
+    return Finding(what, "ok", found)
+
+
+def _queues(ledger: Ledger) -> Iterator[Finding]:
+    workers = ledger.registry.workers()
+    for queue in QUEUES:
+        takers = sum(queue in worker.queues for worker in workers)
+        open_jobs = ledger.open_jobs(queue)
+        found = f"{takers} worker{'' if takers == 1 else 's'}, {open_jobs} open job{'' if open_jobs == 1 else 's'}"
+        hint = f"nobody takes from it: `stylequeue worker --queues {queue}`"
+        if takers:
+            yield Finding(f"queue {queue}", "ok", found)
+        elif open_jobs:
+            yield _finding(f"queue {queue}", False, found, hint, ExitCode.NOT_REACHABLE)
+        else:
+            yield Finding(f"queue {queue}", "warning", found, hint)
+
+
+def _networks(ledger: Ledger) -> Iterator[Finding]:
+    """Weights of one name that are not the same everywhere."""
+    holders: dict[str, dict[str, list[str]]] = defaultdict(lambda: defaultdict(list))
+    for worker in ledger.registry.workers():
+        for network, digest in worker.networks.items():
+            holders[network][digest].append(worker.name)
+    for network, by_digest in sorted(holders.items()):
+        if len(by_digest) > 1:
+            found = "; ".join(f"{named({network: digest})} on {', '.join(who)}" for digest, who in by_digest.items())
+            hint = "different weights paint different pictures: give all workers the same"
+            yield Finding(f"network {network}", "warning", found, hint)
+
+
+def _waiting(ledger: Ledger) -> Iterator[Finding]:
+    """Jobs that no live worker of their queue can paint."""
+    workers = ledger.registry.workers()
+    for (queue, needs), count in ledger.registry.lacking().items():
+        if lacks := waits_for(queue, needs, workers):
+            found = f"{count} job{' waits' if count == 1 else 's wait'} for {lacks}"
+            hint = f"run `stylequeue models pull {needs[0]}` on a worker of queue {queue}; they go on by themselves"
+            yield _finding(f"jobs on {queue}", False, found, hint, ExitCode.CANNOT_SERVE)
+
+
+def _buckets(settings: Settings, store: Store) -> Iterator[Finding]:
+    """Each bucket by itself, with all that it is used for."""
+    used_for = {
+        "clients upload into it": (settings.upload_bucket,),
+        "the command's pictures go into it": (settings.output_bucket,),
+        "workers read it": settings.read_buckets,
+        "workers write pictures into it": settings.write_buckets,
+        "workers keep checkpoints in it": (settings.work_bucket,),
+    }
+    for bucket in sorted(settings.buckets):
+        role = ", ".join(use for use, buckets in used_for.items() if bucket in buckets)
+        try:
+            store.check_bucket(bucket)
+            yield Finding(f"bucket {bucket}", "ok", f"there; {role}")
+        except StyleQueueError as error:
+            trouble = _trouble(f"bucket {bucket}", error)
+            yield Finding(trouble.what, trouble.state, f"{trouble.found}; {role}", trouble.hint, trouble.exit_code)
+
+
 def _node() -> Iterator[Finding]:
     """This machine's models and devices, asked in a process of its own: it loads TensorFlow."""
     command = [sys.executable, "-m", "stylequeue_worker.probe"]
@@ -109,10 +245,17 @@ def _node() -> Iterator[Finding]:
         yield _finding("tensorflow", False, f"does not work here: {error}", "reinstall the worker extra")
 
 
-def _finding(what: str, ok: bool, found: str, hint: str) -> Finding:
-    return Finding(what, ok, found, hint, ExitCode.DONE if ok else ExitCode.BAD_INPUT)
+def _each(found: Finding | Iterator[Finding]) -> Iterator[Finding]:
+    if isinstance(found, Finding):
+        yield found
+    else:
+        yield from found
+
+
+def _finding(what: str, ok: bool, found: str, hint: str, code: int = ExitCode.BAD_INPUT) -> Finding:
+    return Finding(what, "ok", found) if ok else Finding(what, "bad", found, hint, code)
 
 
 def _trouble(what: str, error: StyleQueueError) -> Finding:
-    exit_code = ExitCode.NOT_REACHABLE if isinstance(error, Unavailable) else ExitCode.BAD_INPUT
-    return Finding(what, False, error.message, error.hint, exit_code)
+    code = ExitCode.NOT_REACHABLE if isinstance(error, Unavailable) else ExitCode.BAD_INPUT
+    return Finding(what, "bad", error.message, error.hint, code)

@@ -2,51 +2,282 @@
 
 from __future__ import annotations
 
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from typing import Any
+
 import pytest
 from pydantic import SecretStr
+from redis import Redis
 
-from stylequeue import doctor
-from stylequeue.client import StyleQueue
+from stylequeue import __version__, doctor
 from stylequeue.contract.errors import ExitCode
+from stylequeue.contract.job import Job
+from stylequeue.ledger import Ledger
+from stylequeue.local import environment
+from stylequeue.local.valkey import Valkey
 from stylequeue.settings import Settings
+from tests.ledger.test_registry import live_worker
+from tests.support.jobs import make_job
+
+NETWORKS = {"vgg19": "a" * 64, "fast": "b" * 64}
+ALL_QUEUES = ("fast", "paint", "bulk")
 
 
 @pytest.fixture(autouse=True)
 def no_node(monkeypatch: pytest.MonkeyPatch) -> None:
     """This machine paints nothing: what the doctor would say of it takes TensorFlow's loading."""
     monkeypatch.setattr(doctor, "find_spec", lambda _: None)
-    monkeypatch.setattr(doctor, "_PING_S", 0.1)
 
 
-def findings(settings: Settings, **changes: object) -> dict[str, doctor.Finding]:
-    """By what was looked at."""
-    with StyleQueue(settings.model_copy(update=changes)) as queue:
-        return {finding.what: finding for finding in doctor.examine(queue)}
+@pytest.fixture
+def ledger(settings: Settings) -> Iterator[Ledger]:
+    """In which workers live for longer than a test takes."""
+    ledger = Ledger(settings.model_copy(update={"heartbeat_s": 100}))
+    yield ledger
+    ledger.close()
 
 
-def bad(settings: Settings, **changes: object) -> dict[str, int]:
-    """The exit codes of what is not as it should be; each says what to do."""
-    found = {what: finding for what, finding in findings(settings, **changes).items() if not finding.ok}
-    assert all(finding.hint for finding in found.values())
-    return {what: finding.exit_code for what, finding in found.items()}
+@pytest.fixture
+def staffed(settings: Settings, ledger: Ledger) -> Settings:
+    """A deployment with a worker that takes from all queues and has what they need."""
+    ledger.registry.register(live_worker(queues=ALL_QUEUES, networks=NETWORKS, version=__version__))
+    return settings
 
 
-def test_all_is_there_but_a_worker(settings: Settings) -> None:
-    assert bad(settings) == {"workers": ExitCode.BAD_INPUT}
-    assert findings(settings)["conditional writes"].exit_code == ExitCode.DONE
+@pytest.fixture(scope="module")
+def own_valkey() -> Iterator[Valkey]:
+    """A server to be set up badly."""
+    valkey = Valkey(None)
+    try:
+        valkey.wait_ready()
+        yield valkey
+    finally:
+        valkey.stop()
 
 
-def test_a_bucket_that_is_not_there(settings: Settings) -> None:
-    assert bad(settings, work_bucket="nowhere") == {"workers": ExitCode.BAD_INPUT, "bucket nowhere": ExitCode.BAD_INPUT}
+def findings(settings: Settings, **changes: Any) -> dict[str, doctor.Finding]:
+    """By what was looked at; each that is not well says what to do, and only what is bad has an exit code."""
+    found = list(doctor.examine(lambda: settings.model_copy(update=changes)))
+    for finding in found:
+        assert bool(finding.hint) is not finding.ok
+        assert bool(finding.exit_code) is (finding.state == "bad")
+    assert len({finding.what for finding in found}) == len(found), "no two of one name"
+    return {finding.what: finding for finding in found}
+
+
+def bad(settings: Settings, **changes: Any) -> dict[str, int]:
+    """The exit codes of what is not as it should be."""
+    return {what: f.exit_code for what, f in findings(settings, **changes).items() if f.state == "bad"}
+
+
+def warned(settings: Settings, **changes: Any) -> set[str]:
+    return {what for what, finding in findings(settings, **changes).items() if finding.state == "warning"}
+
+
+def test_all_is_well(staffed: Settings) -> None:
+    found = findings(staffed)
+    assert all(finding.ok for finding in found.values()), found
+    assert doctor.exit_code(list(found.values())) == ExitCode.DONE
+    assert set(found) == {
+        "versions",
+        "settings",
+        "redis",
+        "redis memory",
+        "redis disk",
+        "worker one@here",
+        "queue fast",
+        "queue paint",
+        "queue bulk",
+        "bucket results",
+        "bucket styles",
+        "bucket uploads",
+        "bucket work",
+        "conditional writes",
+    }
+
+
+def test_versions(staffed: Settings, ledger: Ledger) -> None:
+    worker = live_worker(queues=ALL_QUEUES, networks=NETWORKS, version=__version__, python="3.1", tensorflow="2.2")
+    ledger.registry.register(worker)
+    found = findings(staffed)
+    for part in (f"stylequeue {__version__}", "Python 3.", "celery 5.", "redis 8."):
+        assert part in found["versions"].found
+    assert "Valkey 9." in found["redis"].found
+    assert "Python 3.1, TensorFlow 2.2" in found["worker one@here"].found
+
+
+def test_settings_that_cannot_be() -> None:
+    done = run_doctor({"STYLEQUEUE_READ_BUCKET": '["pictures"]'}, "--json")
+    assert done.returncode == ExitCode.BAD_INPUT
+    found = {finding["what"]: finding for finding in json.loads(done.stdout)}
+    assert set(found) == {"versions", "settings"}, "nothing else can be looked at"
+    assert "STYLEQUEUE_READ_BUCKET" in found["settings"]["found"]
+    assert "STYLEQUEUE_READ_BUCKETS" in found["settings"]["hint"]
+
+
+def test_nobody_works(settings: Settings) -> None:
+    assert bad(settings) == {"workers": ExitCode.NOT_REACHABLE}
+    assert warned(settings) == {"queue fast", "queue paint", "queue bulk"}
+
+
+def test_queues_that_nobody_takes_from(settings: Settings, ledger: Ledger) -> None:
+    ledger.registry.register(live_worker(queues=("paint",), networks=NETWORKS, version=__version__))
+    assert warned(settings) == {"queue fast", "queue bulk"}
+    assert bad(settings) == {}
+    ledger.accept([make_job(queue="bulk")])
+    assert bad(settings) == {"queue bulk": ExitCode.NOT_REACHABLE}
+    assert "1 open job" in findings(settings)["queue bulk"].found
+    assert "--queues bulk" in findings(settings)["queue bulk"].hint
+
+
+def test_workers_without_what_their_queues_need(settings: Settings, ledger: Ledger) -> None:
+    ledger.registry.register(live_worker(queues=ALL_QUEUES, networks={"vgg19": "a"}, version=__version__))
+    assert bad(settings) == {"worker one@here": ExitCode.CANNOT_SERVE}
+    assert "fast: fast" in findings(settings)["worker one@here"].hint
+
+
+def waiting_for(ledger: Ledger, network: str) -> Job:
+    job = make_job(recipe={"method": "optimize", "network": network})
+    ledger.claim(job, task_id=job.id, worker="one@here", lacks=(network,))
+    return job
+
+
+def test_jobs_that_no_worker_can_paint(staffed: Settings, ledger: Ledger) -> None:
+    waiting_for(ledger, "vgg16")
+    waiting_for(ledger, "vgg16")
+    assert bad(staffed) == {"jobs on paint": ExitCode.CANNOT_SERVE}
+    found = findings(staffed)["jobs on paint"]
+    assert found.found.startswith("2 jobs wait for a worker with the network vgg16")
+    assert "models pull vgg16" in found.hint
+    waiting_for(ledger, "vgg19")
+    assert "vgg19" not in findings(staffed)["jobs on paint"].found, "a live worker has it, and will wake it"
+
+
+def test_weights_that_are_not_the_same_everywhere(staffed: Settings, ledger: Ledger) -> None:
+    other = live_worker("two@there", queues=("paint",), networks={"vgg19": "c" * 64}, version=__version__)
+    ledger.registry.register(other)
+    assert warned(staffed) == {"network vgg19"}
+    found = findings(staffed)["network vgg19"].found
+    assert "aaaaaaaaaaaa on one@here" in found
+    assert "cccccccccccc on two@there" in found
+
+
+def test_a_worker_of_another_version(staffed: Settings, ledger: Ledger) -> None:
+    ledger.registry.register(live_worker(queues=ALL_QUEUES, networks=NETWORKS, version="0.0.1"))
+    assert warned(staffed) == {"worker one@here"}
+
+
+@pytest.mark.parametrize(
+    ("role", "words"),
+    [
+        ("upload_bucket", "clients upload into it"),
+        ("output_bucket", "the command's pictures go into it"),
+        ("work_bucket", "workers keep checkpoints in it"),
+        ("read_buckets", "workers read it"),
+        ("write_buckets", "workers write pictures into it"),
+    ],
+)
+def test_each_bucket_that_is_not_there(staffed: Settings, role: str, words: str) -> None:
+    value = ("results", "nowhere") if role.endswith("s") else "nowhere"
+    found = findings(staffed, **{role: value})
+    assert found["bucket nowhere"].state == "bad"
+    assert found["bucket nowhere"].found.endswith(f"; {words}")
+    assert found["bucket nowhere"].exit_code == ExitCode.BAD_INPUT
+    others = {what for what, finding in found.items() if finding.state == "bad"} - {"bucket nowhere"}
+    assert others == ({"conditional writes"} if role == "write_buckets" else set())
+
+
+def test_keys_that_the_store_does_not_know(staffed: Settings) -> None:
+    found = findings(staffed, s3_secret_key=SecretStr("wrong"))
+    for bucket in staffed.buckets:
+        assert found[f"bucket {bucket}"].state == "bad"
 
 
 def test_no_redis(settings: Settings) -> None:
     assert bad(settings, redis_url=SecretStr("redis://127.0.0.1:1/0")) == {"redis": ExitCode.NOT_REACHABLE}
 
 
-def test_no_store(settings: Settings) -> None:
-    found = bad(settings, s3_endpoint_url="http://127.0.0.1:1", s3_attempts=1)
-    assert found.pop("workers") == ExitCode.BAD_INPUT
-    assert "conditional writes" in found
-    assert "bucket results" in found
+def test_a_wrong_password(settings: Settings) -> None:
+    right = settings.redis_url.get_secret_value()
+    wrong = right.replace(settings.redis.password or "", "wrong-one")
+    found = findings(settings, redis_url=SecretStr(wrong))["redis"]
+    assert (found.state, found.exit_code) == ("bad", ExitCode.NOT_REACHABLE)
+    assert "does not accept this password" in found.found
+    assert "wrong-one" not in found.found + found.hint
+    without = right.replace(f":{settings.redis.password}@", "")
+    assert "wants a password" in findings(settings, redis_url=SecretStr(without))["redis"].found
+
+
+def test_no_store(staffed: Settings) -> None:
+    found = bad(staffed, s3_endpoint_url="http://127.0.0.1:1", s3_attempts=1)
+    assert {"conditional writes", "bucket results"} <= set(found)
     assert set(found.values()) == {ExitCode.NOT_REACHABLE}
+
+
+def test_redis_that_forgets(settings: Settings, own_valkey: Valkey) -> None:
+    there = {"redis_url": SecretStr(own_valkey.url())}
+    with Redis.from_url(own_valkey.url()) as client:
+        client.config_set("maxmemory-policy", "allkeys-lru")
+        client.config_set("appendonly", "no")
+        found = findings(settings, **there)
+        assert (found["redis memory"].state, found["redis disk"].state) == ("bad", "bad")
+        assert "allkeys-lru" in found["redis memory"].found
+        assert found["redis memory"].exit_code == found["redis disk"].exit_code == ExitCode.BAD_INPUT
+        client.config_set("maxmemory-policy", "noeviction")
+        client.config_set("appendonly", "yes")
+        found = findings(settings, **there)
+        assert (found["redis memory"].state, found["redis disk"].state) == ("ok", "ok")
+
+
+@pytest.mark.parametrize(
+    ("forbidden", "states"),
+    [
+        (["-config"], ("ok", "ok")),
+        (["-info"], ("ok", "ok")),
+        (["-config", "-info"], ("warning", "warning")),
+    ],
+)
+def test_redis_that_does_not_say(
+    settings: Settings, own_valkey: Valkey, forbidden: list[str], states: tuple[str, str]
+) -> None:
+    """Managed services forbid the question: what is not known is not well."""
+    with Redis.from_url(own_valkey.url()) as client:
+        client.execute_command("ACL", "SETUSER", "limited", "reset", "on", ">pw", "~*", "&*", "+@all", *forbidden)
+    url = own_valkey.url().replace(f":{own_valkey.password}@", "limited:pw@")
+    found = findings(settings, redis_url=SecretStr(url))
+    assert (found["redis memory"].state, found["redis disk"].state) == states
+
+
+def run_doctor(env: dict[str, str], *options: str) -> subprocess.CompletedProcess[str]:
+    """The command, without what TensorFlow would say of this machine."""
+    code = "import stylequeue.doctor as d; d.find_spec = lambda _: None; from stylequeue.cli import main; main()"
+    command = [sys.executable, "-c", code, "doctor", *options]
+    return subprocess.run(command, env={**os.environ, **env}, capture_output=True, text=True, check=False)
+
+
+def test_the_command_ends_with_the_worst_that_is_bad(staffed: Settings) -> None:
+    well = run_doctor(environment(staffed))
+    assert well.returncode == ExitCode.DONE, well.stdout + well.stderr
+    assert {line[:6] for line in well.stdout.splitlines()} == {"ok    "}
+    ill = run_doctor({**environment(staffed), "STYLEQUEUE_WORK_BUCKET": "nowhere"})
+    assert ill.returncode == ExitCode.BAD_INPUT
+    assert [line.split()[1:3] for line in ill.stdout.splitlines() if line.startswith("BAD")] == [["bucket", "nowhere"]]
+
+
+def test_for_machines(staffed: Settings, ledger: Ledger) -> None:
+    ledger.registry.register(live_worker(queues=("paint",), networks=NETWORKS, version=__version__))
+    done = run_doctor(environment(staffed), "--json")
+    assert done.returncode == ExitCode.DONE, "what is only warned of is no failure"
+    found = {finding.pop("what"): finding for finding in json.loads(done.stdout)}
+    assert found["queue paint"] == {
+        "state": "ok",
+        "ok": True,
+        "found": "1 worker, 0 open jobs",
+        "hint": "",
+        "exit_code": 0,
+    }
+    assert (found["queue fast"]["state"], found["queue fast"]["ok"]) == ("warning", False)

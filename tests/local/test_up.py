@@ -63,8 +63,15 @@ def test_up(model_dir: Path, tmp_path: Path) -> None:
         doctor = [sys.executable, "-m", "stylequeue.cli", "doctor"]
         found = subprocess.run(doctor, env={**env, **settings}, capture_output=True, text=True, check=False)
         assert found.returncode == 0, found.stdout + found.stderr + err.read_text()
-        assert "BAD" not in found.stdout
-        for looked_at in ("redis", "workers", "bucket results", "conditional writes", "models: fast", "TensorFlow"):
+        assert {line[:4] for line in found.stdout.splitlines()} == {"ok  "}
+        for looked_at in (
+            "redis",
+            "worker stylequeue-",
+            "bucket results",
+            "conditional writes",
+            "models: fast",
+            "TensorFlow",
+        ):
             assert looked_at in found.stdout
         assert settings["STYLEQUEUE_REDIS_URL"] not in found.stdout
     finally:

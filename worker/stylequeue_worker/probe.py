@@ -5,40 +5,57 @@ from __future__ import annotations
 import json
 import os
 import sys
+from dataclasses import asdict
 
+from stylequeue.contract.errors import ExitCode, StyleQueueError
+from stylequeue.contract.recipe import FAST_NETWORK, VGG_NETWORKS
+from stylequeue.doctor import Finding
+from stylequeue.ledger.registry import named
 from stylequeue.settings import Settings
 
 
-def findings() -> list[dict[str, object]]:
-    """Models on disk and devices that TensorFlow sees."""
-    from .models import listing
-
-    on_disk = {entry.model.name for entry in listing(Settings.load().models) if entry.path}
-    painting = sorted(on_disk & {"vgg19", "vgg16"})
-    found: list[dict[str, object]] = [
-        {
-            "what": "models: optimize",
-            "ok": bool(painting),
-            "found": ", ".join(painting) or "none on this disk",
-            "hint": "run `stylequeue models pull vgg19` (or vgg16, which needs no internet)",
-            "exit_code": 0 if painting else 2,
-        },
-        {
-            "what": "models: fast",
-            "ok": "fast" in on_disk or Settings.load().hub_handle is not None,
-            "found": "there" if "fast" in on_disk else "not on this disk",
-            "hint": "run `stylequeue models pull fast`, or set STYLEQUEUE_HUB_HANDLE",
-            "exit_code": 0 if "fast" in on_disk else 2,
-        },
-    ]
+def findings() -> list[Finding]:
+    """What can be painted with here, and on what."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     import tensorflow as tf
 
-    gpus = [device.name for device in tf.config.list_physical_devices("GPU")]
-    device = f"TensorFlow {tf.__version__}, " + (", ".join(gpus) or f"no GPU, {os.cpu_count()} cores")
-    found.append({"what": "device", "ok": True, "found": device})
+    from .engine import Engine
+
+    settings = Settings.load()
+    engine = Engine(settings.models, settings.hub_handle)
+    at_hand = engine.networks()
+    found = [
+        _models(
+            "models: optimize",
+            {n: d for n, d in at_hand.items() if n in VGG_NETWORKS},
+            "vgg19` (or vgg16, which needs no internet)",
+        ),
+        _hub(settings.hub_handle)
+        if settings.hub_handle
+        else _models("models: fast", {n: d for n, d in at_hand.items() if n == FAST_NETWORK}, f"{FAST_NETWORK}`"),
+    ]
+    found.append(Finding("device", "ok", f"{engine.device}, {engine.precision}; TensorFlow {tf.__version__}"))
     return found
 
 
+def _models(what: str, at_hand: dict[str, str], wanted: str) -> Finding:
+    if at_hand:
+        return Finding(what, "ok", named(at_hand))
+    hint = f"run `stylequeue models pull {wanted}: a worker here could not take such jobs"
+    return Finding(what, "bad", "none on this disk", hint, ExitCode.CANNOT_SERVE)
+
+
+def _hub(handle: str) -> Finding:
+    """The fast network's place is taken by a Hub module: whether that can be had here."""
+    from .engine.feedforward import FastNetwork, resolve
+
+    try:
+        directory = resolve(handle)
+        FastNetwork(str(directory))
+    except StyleQueueError as error:
+        return Finding("models: fast", "bad", error.message, error.hint, ExitCode.CANNOT_SERVE)
+    return Finding("models: fast", "ok", f"{handle}, by STYLEQUEUE_HUB_HANDLE")
+
+
 if __name__ == "__main__":
-    json.dump(findings(), sys.stdout)
+    json.dump([asdict(finding) for finding in findings()], sys.stdout)

@@ -5,12 +5,13 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Sequence
+from functools import partial
 from importlib.util import find_spec
 from typing import Annotated, Literal
 
 import typer
 
-from ..contract.errors import ExitCode, InvalidSettings
+from ..contract.errors import InvalidSettings
 from . import console, deployment
 from .options import JsonOption
 
@@ -35,17 +36,17 @@ def schema(what: Annotated[Literal["job", "event", "status"], typer.Argument(hel
 
 def doctor(as_json: JsonOption = False) -> None:
     """Check settings, Redis, the store, workers, models and device, and say what to do about each trouble."""
-    from ..doctor import examine
+    from ..doctor import examine, exit_code
 
-    with deployment.client(as_json=as_json) as client:
-        findings = list(examine(client))
-        if as_json:
-            console.show_json([finding.as_dict() for finding in findings])
-        else:
-            for finding in findings:
-                for line in str(finding).split("\n"):
-                    console.show(line)
-        sys.exit(max((finding.exit_code for finding in findings), default=ExitCode.DONE))
+    findings = []
+    with console.errors_told(as_json=as_json):
+        for finding in examine(partial(deployment.settings, as_json=as_json)):
+            findings.append(finding)
+            for line in () if as_json else str(finding).split("\n"):
+                console.show(line)
+    if as_json:
+        console.show_json([finding.as_dict() for finding in findings])
+    sys.exit(exit_code(findings))
 
 
 def worker(context: typer.Context) -> None:

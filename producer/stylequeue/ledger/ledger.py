@@ -35,6 +35,7 @@ from .moves import (
 )
 from .record import Record, dead_letter_from_redis
 from .registry import Registry
+from .server import Server
 
 if TYPE_CHECKING:
     from redis import Redis
@@ -71,15 +72,15 @@ class Ledger:
         with self._reachable():
             self.redis.ping()
 
-    def eviction_policy(self) -> str | None:
-        """Redis's `maxmemory-policy`; None where it does not say (managed services may forbid the question)."""
-        from redis.exceptions import ResponseError
-
+    def server(self) -> Server:
+        """What Redis says of itself."""
         with self._reachable():
-            try:
-                return self.redis.config_get("maxmemory-policy").get("maxmemory-policy")
-            except ResponseError:
-                return None
+            return Server.ask(self.redis)
+
+    def open_jobs(self, queue: str) -> int:
+        """How many jobs of a queue have not ended."""
+        with self._reachable():
+            return int(self.redis.zcard(names.queue_key(queue)))
 
     def close(self) -> None:
         """Give the connections back."""

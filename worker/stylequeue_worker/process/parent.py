@@ -93,7 +93,9 @@ class Parent:
             raise SystemExit(ExitCode.BAD_INPUT) from None
         self._is_safe = True
         for finding in findings:
-            if not finding.ok:
+            if finding.state == "warning":
+                log.warning("%s: %s", finding.found, finding.hint)
+            if finding.state == "bad":
                 log.critical("this worker does not start: %s: %s", finding.found, finding.hint)
                 raise SystemExit(ExitCode.BAD_INPUT)
 
