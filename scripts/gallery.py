@@ -67,7 +67,7 @@ EXHIBITS = {
 def sample(name: str, size_px: int) -> np.ndarray:
     """A sample picture at this size, float32 [1, H, W, 3] in [0, 1]."""
     data = (SAMPLES / f"{name}.jpg").read_bytes()
-    return images.to_array(images.fit(images.decode(data, max_pixels=10**7), size_px))
+    return images.to_array(images.decode(data, size=size_px, max_pixels=10**7))
 
 
 def middle(height: int, width: int) -> np.ndarray:

@@ -133,7 +133,7 @@ def describe(device: str, findings: Findings) -> None:
 def sample(name: str, size_px: int) -> np.ndarray:
     """A sample picture, float32 [1, H, W, 3] in [0, 1]."""
     data = (SAMPLES / f"{name}.jpg").read_bytes()
-    return images.to_array(images.fit(images.decode(data, max_pixels=10**7), size_px))
+    return images.to_array(images.decode(data, size=size_px, max_pixels=10**7))
 
 
 def recipe_of(preset: PresetName, steps: int) -> ResolvedOptimizeRecipe:

@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
-from PIL import Image, ImageChops, PngImagePlugin
+from PIL import Image, PngImagePlugin
 
 FRAMES = 10_000
 RED, GREEN, BLUE, YELLOW = (220, 40, 30), (30, 170, 60), (30, 60, 200), (240, 210, 40)
@@ -120,17 +120,17 @@ def cmyk_jpeg() -> bytes:
 
 
 def plain_cmyk_jpeg() -> bytes:
-    """Without Adobe's marker, ink as it is."""
-    upside_down = saved(ImageChops.invert(quarters().convert("CMYK")), "JPEG", quality=100, subsampling=0)
-    marker = re.search(rb"\xff\xee\x00\x0eAdobe.{7}", upside_down, re.DOTALL)
+    """Without Adobe's marker, ink upside down all the same: browsers and ImageMagick take every CMYK JPEG so."""
+    marked = cmyk_jpeg()
+    marker = re.search(rb"\xff\xee\x00\x0eAdobe.{7}", marked, re.DOTALL)
     assert marker
-    return upside_down.replace(marker[0], b"")
+    return marked.replace(marker[0], b"")
 
 
 def red_means_green_png() -> bytes:
     """`quarters()` with red and green exchanged, and an ICC profile that exchanges them back."""
     red, green, blue = quarters().split()
-    return saved(Image.merge("RGB", (green, red, blue)), "PNG", icc_profile=_exchanged_srgb())
+    return saved(Image.merge("RGB", (green, red, blue)), "PNG", icc_profile=exchanged_srgb())
 
 
 def wrong_profile_jpeg() -> bytes:
@@ -142,7 +142,7 @@ def described_jpeg() -> bytes:
     """With EXIF data, a comment and a colour profile, none of which may travel on."""
     exif = Image.Exif()
     exif[0x010F] = "SECRET CAMERA"
-    return saved(quarters(), "JPEG", exif=exif, comment=b"SECRET COMMENT", icc_profile=_exchanged_srgb())
+    return saved(quarters(), "JPEG", exif=exif, comment=b"SECRET COMMENT", icc_profile=exchanged_srgb())
 
 
 def ten_thousand_frame_webp(side_px: int = 2048) -> bytes:
@@ -151,11 +151,11 @@ def ten_thousand_frame_webp(side_px: int = 2048) -> bytes:
     def frame(colour: tuple[int, int, int]) -> bytes:
         still = saved(Image.new("RGB", (side_px, side_px), colour), "WEBP", lossless=True)
         place = bytes(6) + _three_bytes(side_px - 1) * 2 + _three_bytes(40) + b"\2"
-        return _riff(b"ANMF", place + still[12:])
+        return riff(b"ANMF", place + still[12:])
 
-    canvas = _riff(b"VP8X", b"\2\0\0\0" + _three_bytes(side_px - 1) * 2)
-    body = canvas + _riff(b"ANIM", bytes(6)) + frame(RED) + frame(BLUE) * (FRAMES - 1)
-    return _riff(b"RIFF", b"WEBP" + body)
+    canvas = riff(b"VP8X", b"\2\0\0\0" + _three_bytes(side_px - 1) * 2)
+    body = canvas + riff(b"ANIM", bytes(6)) + frame(RED) + frame(BLUE) * (FRAMES - 1)
+    return riff(b"RIFF", b"WEBP" + body)
 
 
 def ten_thousand_frame_apng(side_px: int = 2048) -> bytes:
@@ -163,16 +163,16 @@ def ten_thousand_frame_apng(side_px: int = 2048) -> bytes:
     numbers = itertools.count()
 
     def control(width_px: int) -> bytes:
-        return _chunk(b"fcTL", struct.pack(">5I2H2B", next(numbers), width_px, width_px, 0, 0, 1, 25, 0, 0))
+        return chunk(b"fcTL", struct.pack(">5I2H2B", next(numbers), width_px, width_px, 0, 0, 1, 25, 0, 0))
 
     def frames() -> Iterable[bytes]:
         blue = zlib.compress(b"\0" + bytes(BLUE))
         for _ in range(FRAMES - 1):
             yield control(1)
-            yield _chunk(b"fdAT", struct.pack(">I", next(numbers)) + blue)
+            yield chunk(b"fdAT", struct.pack(">I", next(numbers)) + blue)
 
-    first = control(side_px) + _chunk(b"IDAT", zlib.compress((b"\0" + bytes(RED) * side_px) * side_px))
-    return _png_of(side_px, side_px, _chunk(b"acTL", struct.pack(">2I", FRAMES, 0)) + first + b"".join(frames()))
+    first = control(side_px) + chunk(b"IDAT", zlib.compress((b"\0" + bytes(RED) * side_px) * side_px))
+    return png_of(side_px, side_px, chunk(b"acTL", struct.pack(">2I", FRAMES, 0)) + first + b"".join(frames()))
 
 
 # Faults.
@@ -229,13 +229,13 @@ def corrupt_png() -> bytes:
 
 def huge_png(side_px: int = 50_000) -> bytes:
     """A few bytes that say they are 7.5 GB of pixels."""
-    return _png_of(side_px, side_px, _chunk(b"IDAT", zlib.compress(bytes(1000))))
+    return png_of(side_px, side_px, chunk(b"IDAT", zlib.compress(bytes(1000))))
 
 
 def huge_webp() -> bytes:
     """A few bytes whose canvas would be 1 GB."""
     still = saved(Image.new("RGB", (32, 32), RED), "WEBP", lossless=True)
-    return _riff(b"RIFF", b"WEBP" + _riff(b"VP8X", bytes(4) + _three_bytes(16_382) * 2) + still[12:])
+    return riff(b"RIFF", b"WEBP" + riff(b"VP8X", bytes(4) + _three_bytes(16_382) * 2) + still[12:])
 
 
 def tiny_png() -> bytes:
@@ -249,8 +249,8 @@ def narrow_png() -> bytes:
 
 def text_bomb_png() -> bytes:
     """A comment that unpacks to a thousand times its size."""
-    bomb = _chunk(b"zTXt", b"Comment\0\0" + zlib.compress(bytes(100_000_000), 1))
-    return _png_of(32, 32, bomb + _chunk(b"IDAT", zlib.compress((b"\0" + bytes(96)) * 32)))
+    bomb = chunk(b"zTXt", b"Comment\0\0" + zlib.compress(bytes(100_000_000), 1))
+    return png_of(32, 32, bomb + chunk(b"IDAT", zlib.compress((b"\0" + bytes(96)) * 32)))
 
 
 def many_texts_png() -> bytes:
@@ -261,16 +261,19 @@ def many_texts_png() -> bytes:
     return saved(quarters(), "PNG", pnginfo=info)
 
 
-def _chunk(name: bytes, data: bytes) -> bytes:
+def chunk(name: bytes, data: bytes) -> bytes:
+    """A chunk of a PNG."""
     return struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
 
 
-def _png_of(width: int, height: int, chunks: bytes) -> bytes:
-    header = _chunk(b"IHDR", struct.pack(">2I5B", width, height, 8, 2, 0, 0, 0))
-    return b"\x89PNG\r\n\x1a\n" + header + chunks + _chunk(b"IEND", b"")
+def png_of(width: int, height: int, chunks: bytes, *, depth: int = 8, colour_type: int = 2) -> bytes:
+    """A PNG of this size; its colours are RGB unless told."""
+    header = chunk(b"IHDR", struct.pack(">2I5B", width, height, depth, colour_type, 0, 0, 0))
+    return b"\x89PNG\r\n\x1a\n" + header + chunks + chunk(b"IEND", b"")
 
 
-def _riff(name: bytes, data: bytes) -> bytes:
+def riff(name: bytes, data: bytes) -> bytes:
+    """A chunk of a WebP, or the whole of it."""
     return name + struct.pack("<I", len(data)) + data + b"\0" * (len(data) % 2)
 
 
@@ -278,7 +281,7 @@ def _three_bytes(number: int) -> bytes:
     return number.to_bytes(3, "little")
 
 
-def _exchanged_srgb() -> bytes:
+def exchanged_srgb() -> bytes:
     """An ICC profile (version 2, matrix and curves) like sRGB with its red and green primaries exchanged."""
 
     def xyz(*values: float) -> bytes:

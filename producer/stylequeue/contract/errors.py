@@ -81,6 +81,8 @@ class Code(StrEnum):
     IMAGE_TOO_SMALL = "image_too_small"
     IMAGE_TOO_NARROW = "image_too_narrow"
     """At the size asked for, the shorter side would fall under the limit."""
+    IMAGE_TRANSPARENT = "image_transparent"
+    """Nothing is painted in a style."""
 
     NETWORK_UNAVAILABLE = "network_unavailable"
     """The network the recipe names is not on this worker's disk."""

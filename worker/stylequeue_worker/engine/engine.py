@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-ENGINE_VERSION = "3"
+ENGINE_VERSION = "4"
 """Grows when the same inputs would give another picture."""
 
 Checkpoint = Mapping[str, "np.ndarray"]

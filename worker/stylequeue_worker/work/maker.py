@@ -160,22 +160,18 @@ class Maker:
         return Made(output, report_key, painting.report, painting.partial)
 
     def _fetch(self, order: Order) -> Inputs:
-        size_px = order.recipe.size
-        content = self._picture(order.content, size_px)
+        content = self._picture(order.content, order.recipe.size)
         return Inputs(
             content=content,
             styles=[self._picture(style, order.style_size_px) for style in order.styles],
-            # A mask may be smaller than the content: it is made to fit.
-            masks=[
-                self._picture(mask, size_px).convert("L").resize(content.size) if mask else None for mask in order.masks
-            ],
-            start=self._picture(order.init, size_px) if order.init else None,
+            masks=[self._picture(mask, content.size) if mask else None for mask in order.masks],
+            start=self._picture(order.init, content.size) if order.init else None,
         )
 
-    def _picture(self, found: Found, size_px: int) -> Image:
+    def _picture(self, found: Found, size: int | tuple[int, int]) -> Image:
         with found.input.named_in_errors():
             data = self.store.read(found.info, max_bytes=self.settings.max_image_bytes)
-            return images.fit(images.decode(data, max_pixels=self.settings.max_image_pixels), size_px)
+            return images.decode(data, found.input.role, size, max_pixels=self.settings.max_image_pixels)
 
     def _store_picture(self, order: Order, painting: Painting) -> StoredPicture:
         job, picture = order.job, painting.picture

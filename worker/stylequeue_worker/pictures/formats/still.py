@@ -1,0 +1,112 @@
+"""One picture out of a file, and what its file says of how it is meant to look."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+
+from PIL import ImageFile
+from PIL.Image import Image
+
+from stylequeue.contract.errors import Code, Permanent
+from stylequeue.contract.objects import ImageFormat
+
+Box = tuple[float, float, float, float]
+"""Left, top, right, bottom in pixels."""
+
+_BLOCK_BYTES = 1024 * 1024
+"""Of a file that Pillow reads at once. What `encode` needs to write would be held twice."""
+_EXIF_ORIENTATION = 0x0112
+
+
+@dataclass(frozen=True)
+class Still:
+    """A picture that is opened and not decoded yet."""
+
+    image_format: ImageFormat
+    file: ImageFile.ImageFile
+    whole: bool
+    """Whether the file goes on to its end."""
+    profiles: Sequence[bytes] = ()
+    """ICC profiles in the order in which they count; none: sRGB."""
+    orientation: int = 1
+    """EXIF's, 1 to 8."""
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Width and height in pixels, as stored: not turned upright yet."""
+        return self.file.size
+
+    def load(self, enough_px: tuple[int, int]) -> tuple[Image, Box]:
+        """Its pixels, and where in them the picture lies.
+
+        A JPEG is decoded at a half, a quarter or an eighth of its size where both sides still are no less than
+        `enough_px`. Raises Permanent with `image_truncated` or `image_corrupt`.
+        """
+        self.file.decodermaxblock = _BLOCK_BYTES
+        drafted = self.file.draft(None, enough_px)
+        with judged(self.image_format, whole=self.whole):
+            self.file.load()
+        return self.file, drafted[1] if drafted else (0, 0, *self.file.size)
+
+
+@contextmanager
+def judged(image_format: ImageFormat, *, whole: bool) -> Iterator[None]:
+    """Whatever strangers' bytes make Pillow stumble over in the block is raised as Permanent."""
+    try:
+        yield
+    except (MemoryError, Permanent):
+        raise
+    except Exception as error:
+        raise (corrupt(image_format, str(error)) if whole else truncated(image_format)) from error
+
+
+def check_pixels(width: int, height: int, max_pixels: int) -> None:
+    """Raise Permanent with `image_too_many_pixels` where there are more than `max_pixels`."""
+    if width * height > max_pixels:
+        raise Permanent(
+            Code.IMAGE_TOO_MANY_PIXELS,
+            f"the picture has {width} x {height} px, at most {max_pixels:,} in all are allowed",
+            "scale it down first, or let the operator raise STYLEQUEUE_MAX_IMAGE_PIXELS",
+        )
+
+
+def truncated(image_format: ImageFormat) -> Permanent:
+    """What is said of a file whose last pixels are missing."""
+    return Permanent(
+        Code.IMAGE_TRUNCATED, f"the {image_format} file ends before its end", "the upload was cut off: repeat it"
+    )
+
+
+def corrupt(image_format: ImageFormat, why: str) -> Permanent:
+    """What is said of a file that is all there, and wrong."""
+    return Permanent(
+        Code.IMAGE_CORRUPT, f"the {image_format} file is damaged: {why}"[:200], "save the picture again and upload that"
+    )
+
+
+def unsupported(what: str) -> Permanent:
+    """What is said of a rare kind of a format that is supported otherwise."""
+    return Permanent(Code.IMAGE_FORMAT_UNSUPPORTED, f"the picture is {what}", "save it anew with 8 bits a channel")
+
+
+def orientation(exif: bytes) -> int:
+    """EXIF's orientation, 1 to 8; 1 where the data does not say.
+
+    Read here, because whatever else is wrong with EXIF data must not matter.
+    """
+    tiff = exif.removeprefix(b"Exif\0\0")
+    order = ">" if tiff.startswith(b"MM") else "<"
+    with suppress(struct.error):
+        (start,) = struct.unpack_from(f"{order}I", tiff, 4)
+        (entries,) = struct.unpack_from(f"{order}H", tiff, start)
+        for place in range(start + 2, start + 2 + 12 * entries, 12):
+            tag, kind, _, short, long = struct.unpack_from(f"{order}HHIHxx", tiff, place) + struct.unpack_from(
+                f"{order}I", tiff, place + 8
+            )
+            if tag == _EXIF_ORIENTATION:
+                found = long if kind == 4 else short
+                return found if 1 <= found <= 8 else 1
+    return 1
