@@ -93,14 +93,20 @@ def _over_cap(evidence: Evidence, key: str) -> Iterator[str]:
         yield f"has {length} entries, its cap is {cap}"
 
 
-def _not_states(evidence: Evidence, key: str) -> Iterator[str]:
-    if strangers := set(evidence.redis.hkeys(key)) - STATES:
+def _of_no_letter(evidence: Evidence, key: str) -> Iterator[str]:
+    for letter_id in evidence.redis.hkeys(key):
+        if evidence.redis.zscore("stylequeue:dead", letter_id) is None:
+            yield f"names {letter_id}, of which there is no letter"
+
+
+def _not_counted(evidence: Evidence, key: str) -> Iterator[str]:
+    if strangers := set(evidence.redis.hkeys(key)) - STATES - {"dead_letters_bytes", "dead_letters_dropped"}:
         yield f"counts {sorted(strangers)}"
 
 
 LASTING = (
     Lasting("stylequeue:events", "a stream with a cap", _over_cap),
-    Lasting("stylequeue:counters", "one number for each state", _not_states),
+    Lasting("stylequeue:counters", "one number for each state, two for dead letters", _not_counted),
     Lasting("stylequeue:created", "an index of records", _no_record),
     Lasting("stylequeue:state:*", "an index of records", _no_record),
     Lasting("stylequeue:queue:*", "an index of open jobs", _not_open),
@@ -110,6 +116,7 @@ LASTING = (
     Lasting("stylequeue:waiting", "an index of open jobs", _not_open),
     Lasting("stylequeue:untold", "an index of ended jobs that a keeper empties", _no_record),
     Lasting("stylequeue:dead", "an index of dead letters", _no_letter),
+    Lasting("stylequeue:dead_sizes", "one number for each dead letter", _of_no_letter),
     Lasting("stylequeue:job:*", "an open job, which has a deadline", _of_ended_job),
 )
 
