@@ -378,7 +378,7 @@ def test_07_paused_past_the_lease(deployment: Deployment, workers: dict[str, Pro
     record = deployment.queue.status(job.id)
     assert record.attempt == 2
     assert record.outcome is not None
-    assert record.outcome.data == done
+    assert dict(done) == {"id": job.id, **dict(record.outcome.data)}
     deployment.check(job, after)
 
 

@@ -419,7 +419,7 @@ class LedgerMachine(RuleBasedStateMachine):
             record = self.ledger.record(job_id)
             found = (record.state, record.run, record.fence, record.attempt)
             assert found == (known.state, known.run, known.fence, known.attempt), job_id
-            assert record.ended == (record.outcome is not None)
+            assert record.ended == bool(record.outcome)
             assert record.sequence >= known.sequence, "the sequence never goes back"
             known.sequence = record.sequence
 
