@@ -7,6 +7,11 @@ import sys
 
 import pytest
 
+import stylequeue
+from stylequeue.contract import errors
+
+INSIDE = {"Cancelled", "CannotServe", "DeadlinePassed", "Interrupted", "LeaseLost", "Preempted"}
+"""Errors of a worker and of the command, which no backend meets; `stylequeue.Cancelled` is the event."""
 HEAVY = {"tensorflow", "keras", "numpy", "PIL", "matplotlib", "boto3", "botocore", "celery", "kombu", "redis"}
 
 
@@ -37,10 +42,16 @@ def test_a_producer_that_submits_never_meets_the_worker_side() -> None:
 
 def test_every_public_name_is_there() -> None:
     loaded_after("import stylequeue\nfor name in stylequeue.__all__: getattr(stylequeue, name)")
+    loaded_after("from stylequeue import *; StyleQueue, Job, Code, WaitTimeout, __version__")
+    assert {"StyleQueue", "Job", "Code", "Permanent", "Retryable", "InvalidSettings"} <= set(dir(stylequeue))
+
+
+def test_every_error_that_a_user_can_meet_is_public() -> None:
+    for name, value in vars(errors).items():
+        if isinstance(value, type) and issubclass(value, errors.StyleQueueError):
+            assert (getattr(stylequeue, name, None) is value) is (name not in INSIDE), name
 
 
 def test_an_unknown_name_is_an_attribute_error() -> None:
-    import stylequeue
-
     with pytest.raises(AttributeError, match="Stylequeue"):
-        _ = stylequeue.Stylequeue
+        getattr(stylequeue, "Stylequeue")  # noqa: B009 - a type checker knows that it is not there

@@ -21,16 +21,19 @@ from .connection import redis_asked
 from .contract.base import QUEUES
 from .contract.errors import (
     Code,
+    FileUnusable,
     InvalidJob,
     InvalidRequest,
     JobConflict,
     JobEnded,
     JobNotFound,
     JobOpen,
+    JobsRefused,
     QueueFull,
     SchemaTooNew,
     StyleQueueError,
     Unavailable,
+    WaitTimeout,
 )
 from .contract.events import AnyEvent, StoredPicture, Succeeded, TerminalEvent
 from .contract.job import Job
@@ -98,15 +101,21 @@ class StyleQueue:
         its id belongs to a job with other content, QueueFull where the queue has no room, InvalidJob where its deadline
         is more than 30 days ahead.
         """
-        return self.submit_many([job])[0]
+        try:
+            return self.submit_many([job])[0]
+        except JobsRefused as refused:
+            raise refused.exceptions[0] from None
 
     def submit_many(self, jobs: Iterable[Job]) -> list[str]:
         """Hand jobs in, over one connection, and return their ids in order.
 
-        Each stands alone: where some are refused, the others are submitted all the same. Then the first one's error is
-        raised, and its `refused` has the errors of all, by the jobs' ids.
+        Each stands alone: where some are refused, the others are submitted all the same. Then JobsRefused is raised, an
+        exception group of what `submit` would raise.
         """
         jobs = list(jobs)
+        for job in jobs:
+            if not isinstance(job, Job):
+                raise InvalidJob(f"{type(job).__name__} is no Job", "make one: Job(content=..., ...), or Job(**fields)")
         refused = _too_late(jobs)
         fit = [job for job in jobs if job.id not in refused]
         # Record first, message second: a message lost on the way is found by comparing the two.
@@ -123,19 +132,17 @@ class StyleQueue:
         if unsent:
             with self._redis(recorded=True):
                 self._messages.send([Message.of(job) for job in unsent])
-        for job in jobs:
-            if job.id in refused:
-                error = refused[job.id]
-                error.refused = refused
-                raise error
+        if refused:
+            raise JobsRefused(refused)
         return [job.id for job in jobs]
 
     def upload(self, path: str | Path) -> ImageRef:
         """Put a local picture into the upload bucket, where a job may name it. The same picture is stored once.
 
-        Raises Permanent with `image_too_many_bytes` where workers would refuse it; OSError as reading does.
+        Raises FileUnusable where it cannot be read; Permanent with `image_too_many_bytes` where workers would not.
         """
-        return self._store.upload_file(Path(path))
+        with _local_file(path):
+            return self._store.upload_file(Path(path))
 
     def status(self, job_id: str) -> JobStatus:
         """What is known of a job. Raises JobNotFound."""
@@ -160,7 +167,7 @@ class StyleQueue:
     def watch(self, job_id: str, *, timeout_s: float | None = None) -> Iterator[AnyEvent]:
         """The events of the job's newest run from its first, each as it happens; ends after the terminal one.
 
-        Raises JobNotFound, and TimeoutError when the job has not ended after `timeout_s`.
+        Raises JobNotFound, and WaitTimeout when the job has not ended after `timeout_s`.
         """
         ends_at = None if timeout_s is None else time.monotonic() + timeout_s
         run, sequence = self._ledger.record(job_id).run, 0
@@ -181,13 +188,13 @@ class StyleQueue:
                     # An end that only newer versions know.
                     return
                 if left_s <= 0:
-                    raise TimeoutError(f"job {job_id} has not ended after {timeout_s} s; it goes on all the same")
+                    raise WaitTimeout(job_id, timeout_s or 0)
 
     def wait(self, job_id: str, *, timeout_s: float | None = None) -> JobResult:
         """Wait for the job's end and return what it made.
 
         Raises JobFailed, JobCancelled or JobExpired with the code, message and hint of the terminal event; JobNotFound;
-        SchemaTooNew where a newer worker made it in a way that cannot be read here; TimeoutError when the job has not
+        SchemaTooNew where a newer worker made it in a way that cannot be read here; WaitTimeout when the job has not
         ended after `timeout_s`.
         """
         for event in self.watch(job_id, timeout_s=timeout_s):
@@ -204,12 +211,13 @@ class StyleQueue:
 
         Raises JobNotFound; JobOpen where the job has not ended; JobFailed, JobCancelled or JobExpired where it made no
         picture; Permanent with `object_not_found` where the store has it no longer, with `object_changed` where
-        something else lies in its place; OSError as writing does.
+        something else lies in its place; FileUnusable where it cannot be written.
         """
         if isinstance(picture, str):
             picture = _picture_of(self._ended(picture, "downloaded"))
         etag = picture.etag if isinstance(picture, StoredPicture) else None
-        self._store.download(picture.bucket, picture.key, Path(path), etag=etag)
+        with _local_file(path):
+            self._store.download(picture.bucket, picture.key, Path(path), etag=etag)
 
     def link(self, picture: StoredPicture | ImageRef | str, *, valid_s: int = 3600) -> str:
         """An address under which anybody may fetch a picture for `valid_s` seconds (at most 7 days), without keys.
@@ -392,6 +400,15 @@ class StyleQueue:
                 f"the job is recorded, but its message could not be sent: {error.message}",
                 f"{error.hint}; the keeper will send the message, and submitting the same job again does no harm",
             ) from None
+
+
+@contextmanager
+def _local_file(path: str | Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        what = f"{path}: {(error.strerror or str(error)).lower()}"
+        raise FileUnusable(what, "check the path, the rights and the room there", because=error) from None
 
 
 def _picture_of(record: Record) -> StoredPicture:

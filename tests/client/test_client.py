@@ -19,16 +19,19 @@ import stylequeue
 from stylequeue.client import StyleQueue
 from stylequeue.contract.errors import (
     Code,
+    FileUnusable,
     InvalidJob,
     InvalidRequest,
     JobCancelled,
     JobConflict,
     JobNotFound,
     JobOpen,
+    JobsRefused,
     JobSucceeded,
     QueueFull,
     StyleQueueError,
     Unavailable,
+    WaitTimeout,
 )
 from stylequeue.contract.events import FailedData, ProgressData, StoredPicture, SucceededData
 from stylequeue.contract.job import TASK_NAME, Job
@@ -41,7 +44,7 @@ from stylequeue.local import Stack
 from stylequeue.local.server import HOST
 from stylequeue.settings import Settings
 from tests.support import pictures
-from tests.support.jobs import NO_REPORT, make_job
+from tests.support.jobs import NO_REPORT, job_fields, make_job
 from tests.support.processes import wait_for
 from tests.support.proxy import Proxy
 
@@ -135,8 +138,9 @@ def test_each_refused_job_has_its_error(settings: Settings) -> None:
         known, late, new, too_many = make_job(), make_job(deadline=datetime.now(UTC) + FAR), make_job(), make_job()
         queue.submit(known)
         other = make_job(id=known.id, labels={"other": "content"})
-        with pytest.raises(InvalidJob) as caught:
+        with pytest.raises(JobsRefused) as caught:
             queue.submit_many([late, other, new, too_many])
+        assert (caught.value.code, caught.value.message) == (Code.JOBS_REFUSED, "3 jobs were refused")
         assert {job_id: type(error) for job_id, error in caught.value.refused.items()} == {
             late.id: InvalidJob,
             other.id: JobConflict,
@@ -146,6 +150,34 @@ def test_each_refused_job_has_its_error(settings: Settings) -> None:
         assert queue.status(new.id).state == "queued"
         with pytest.raises(JobNotFound):
             queue.status(late.id)
+        full: list[BaseException] = []
+        others: list[BaseException] = []
+        try:
+            queue.submit_many([late, other, too_many])
+        except* QueueFull as group:
+            full += group.exceptions
+        except* StyleQueueError as group:
+            others += group.exceptions
+        assert ([type(error) for error in full], {type(error) for error in others}) == (
+            [QueueFull],
+            {InvalidJob, JobConflict},
+        )
+
+
+def test_one_job_that_is_refused_has_its_own_error(queue: StyleQueue) -> None:
+    known = make_job()
+    queue.submit(known)
+    with pytest.raises(JobConflict):
+        queue.submit(make_job(id=known.id, labels={"other": "content"}))
+
+
+@pytest.mark.parametrize("job", [{}, job_fields(), None, "job", TASK_NAME])
+def test_what_is_no_job_is_refused_before_anything_is_sent(queue: StyleQueue, job: Any) -> None:
+    with pytest.raises(InvalidJob, match="is no Job"):
+        queue.submit(job)
+    with pytest.raises(InvalidJob, match="is no Job"):
+        queue.submit_many([make_job(), job])
+    assert tasks(queue) == []
 
 
 def test_a_deadline_too_far_ahead_is_refused(queue: StyleQueue) -> None:
@@ -216,6 +248,26 @@ def test_deleting_a_job_whose_picture_is_gone(queue: StyleQueue) -> None:
     queue.delete(job.id)
     with pytest.raises(JobNotFound):
         queue.status(job.id)
+
+
+@pytest.mark.parametrize("path", ["no/such/directory/picture.jpg", "", "."])
+def test_a_file_that_cannot_be_used_is_an_error_of_ours(queue: StyleQueue, tmp_path: Path, path: str) -> None:
+    job = make_job()
+    paint(queue, job)
+    for call in (lambda: queue.upload(tmp_path / path), lambda: queue.download(job.id, tmp_path / path)):
+        with pytest.raises(FileUnusable) as caught:
+            call()
+        assert isinstance(caught.value, OSError)
+        assert (caught.value.code, bool(caught.value.errno), bool(caught.value.hint)) == ("file_unusable", True, True)
+        assert str(tmp_path) in caught.value.message
+
+
+def test_a_job_that_has_not_ended_in_time(queue: StyleQueue) -> None:
+    job = make_job()
+    queue.submit(job)
+    with pytest.raises(WaitTimeout, match="has not ended after 0") as caught:
+        queue.wait(job.id, timeout_s=0.01)
+    assert (caught.value.code, isinstance(caught.value, TimeoutError)) == ("timeout", True)
 
 
 def test_any_picture_of_the_store_can_be_had(queue: StyleQueue, tmp_path: Path) -> None:

@@ -48,9 +48,6 @@ def errors_told(*, as_json: bool) -> Iterator[None]:
     except StyleQueueError as error:
         tell_error(error.code, error.message, error.hint, as_json=as_json)
         sys.exit(error.exit_code)
-    except TimeoutError as error:
-        tell_error("timeout", str(error), "ask again with `stylequeue status` or `stylequeue watch`", as_json=as_json)
-        sys.exit(ExitCode.JOB_FAILED)
     except BrokenPipeError:
         sys.exit(ExitCode.PIPE_CLOSED)
 

@@ -36,6 +36,8 @@ def source(flag: str, text: str, client: StyleQueue | None) -> ImageRef:
             return client.upload(path)
         path.open("rb").close()
     except OSError as error:
+        if isinstance(error, FileUnusable) and error.errno is None:
+            raise
         raise FileUnusable(f"{flag} {text}: {reason(error)}", hint) from None
     return _LOOKED_AT
 

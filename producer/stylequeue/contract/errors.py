@@ -16,8 +16,10 @@
     ├── JobConflict          the id belongs to a job with other content
     ├── JobOpen              the job has not ended, so that this cannot be done with it
     ├── JobSucceeded         the job has its picture, so that this cannot be done with it
+    ├── JobsRefused          `submit_many()`: some were refused, each with its error; an exception group
     ├── InvalidRequest       an argument of a call that cannot be used as it is
-    ├── FileUnusable         the command cannot read or write a file on its own machine
+    ├── FileUnusable         a file on this machine cannot be read or written; an OSError too
+    ├── WaitTimeout          the job has not ended in the time it was waited for; a TimeoutError too
     ├── Interrupted          the command was broken off while it waited
     ├── SchemaTooNew         a newer version wrote what was asked for: this one cannot read it
     ├── EventsLost           a reader of the deployment's events fell behind what is kept
@@ -32,9 +34,9 @@ Each error has a `code` that stays the same for ever (programs compare it), a `m
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from enum import IntEnum, StrEnum
-from typing import ClassVar
+from typing import ClassVar, Self
 
 
 class Code(StrEnum):
@@ -58,6 +60,10 @@ class Code(StrEnum):
     INVALID_REQUEST = "invalid_request"
     """An argument of a call, or an option, that cannot be used as it is."""
     QUEUE_FULL = "queue_full"
+    JOBS_REFUSED = "jobs_refused"
+    """Some of the jobs that were submitted together; each has an error of its own."""
+    TIMEOUT = "timeout"
+    """The job has not ended in the time it was waited for; it goes on."""
 
     BUCKET_NOT_ALLOWED = "bucket_not_allowed"
     """The bucket is not on the worker's allow-list."""
@@ -157,8 +163,6 @@ class StyleQueueError(Exception):
         self.code = str(code)
         self.message = message
         self.hint = hint
-        self.refused: Mapping[str, StyleQueueError] = {}
-        """As `submit_many` raises it: the errors of all jobs that were refused, by their ids."""
 
     def __str__(self) -> str:
         return f"[{self.code}] {self.message}" + (f" ({self.hint})" if self.hint else "")
@@ -300,13 +304,47 @@ class InvalidRequest(StyleQueueError, ValueError):
         super().__init__(Code.INVALID_REQUEST, message, hint)
 
 
-class FileUnusable(StyleQueueError):
-    """A file cannot be read or written where the command runs."""
+class FileUnusable(StyleQueueError, OSError):
+    """A file on this machine cannot be read or written."""
 
     exit_code = ExitCode.BAD_INPUT
 
-    def __init__(self, message: str, hint: str) -> None:
+    def __init__(self, message: str, hint: str, *, because: OSError | None = None) -> None:
         super().__init__(Code.FILE_UNUSABLE, message, hint)
+        # OSError takes the arguments for its own.
+        self.errno = because.errno if because else None
+        self.strerror = because.strerror if because else None
+        self.filename = because.filename if because else None
+
+
+class WaitTimeout(StyleQueueError, TimeoutError):
+    """The job has not ended in the time it was waited for."""
+
+    def __init__(self, job_id: str, waited_s: float) -> None:
+        super().__init__(
+            Code.TIMEOUT,
+            f"job {job_id} has not ended after {waited_s:g} s; it goes on all the same",
+            "ask again with `stylequeue status` or `stylequeue watch`",
+        )
+        self.errno = self.strerror = self.filename = None
+
+
+class JobsRefused(StyleQueueError, ExceptionGroup[StyleQueueError]):
+    """Some jobs of many were refused; the others are submitted. `except*` takes the errors by their kinds."""
+
+    def __new__(cls, refused: Mapping[str, StyleQueueError]) -> Self:
+        """Of the jobs' errors, by their ids."""
+        return super().__new__(cls, f"{len(refused)} jobs were refused", list(refused.values()))
+
+    def __init__(self, refused: Mapping[str, StyleQueueError]) -> None:
+        # Not the root's: a group has a message already.
+        self.code = str(Code.JOBS_REFUSED)
+        self.hint = "`refused` has each one's error, by the jobs' ids; all others are submitted"
+        self.refused = dict(refused)
+
+    def derive(self, errors: Sequence[StyleQueueError]) -> JobsRefused:  # type: ignore[override]
+        """The same with some of its errors, for `except*` and `split`."""
+        return JobsRefused({job_id: error for job_id, error in self.refused.items() if error in errors})
 
 
 class Interrupted(StyleQueueError):
