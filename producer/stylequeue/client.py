@@ -48,7 +48,7 @@ if TYPE_CHECKING:
     from .ledger import Ledger, Record
     from .store import Store
 
-_NO_JOB = (Code.INVALID_JOB, Code.SCHEMA_TOO_NEW)
+_NO_JOB = (Code.INVALID_JOB, Code.SCHEMA_TOO_NEW, Code.CALLBACKS_REFUSED)
 """Why a worker refuses what a task holds."""
 MAX_LINK_S = 7 * 24 * 3600
 """As S3 has it."""

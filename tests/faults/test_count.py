@@ -8,7 +8,7 @@ from pathlib import Path
 
 from tests.faults.exceptions import EXCEPTIONS
 
-FAULTS = set(range(1, 47))
+FAULTS = set(range(1, 47)) | set(range(47, 53))
 """Worker 1-14, broker 15-23, messages 24-29, cancelling 30-31, store 32-38, uploads 39-42, delivery 43-45, storm 46."""
 
 

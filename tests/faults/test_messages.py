@@ -21,7 +21,7 @@ from stylequeue.settings import Settings
 from stylequeue_worker.process.inspection import MAX_BURIED_BYTES
 from tests.support.deployment import Deployment
 from tests.support.fake_worker import start_fake_worker
-from tests.support.messages import BAD_MESSAGES, NOTHING_TASK, encoded, message
+from tests.support.messages import BAD_MESSAGES, NOTHING_TASK, REFUSED_TASKS, encoded, message
 from tests.support.processes import child_of, wait_for
 
 WAIT_S = 30
@@ -89,6 +89,16 @@ def test_24_a_bad_message_is_buried_once(service: Service, name: str) -> None:
     assert (letter.queue, letter.code) == (QUEUE, code)
     assert letter.reason
     assert letter.message.startswith(item[:MAX_BURIED_BYTES].decode(errors="backslashreplace"))
+
+
+@pytest.mark.parametrize("name", REFUSED_TASKS)
+def test_24_a_task_that_asks_too_much_fails_on_record(service: Service, name: str) -> None:
+    item, code = REFUSED_TASKS[name]
+    service.push(item)
+    service.works()
+    [letter] = service.ledger.dead_letters()
+    assert (letter.queue, letter.code, letter.message) == (QUEUE, code, '{"args": [], "kwargs": {}}')
+    assert service.ledger.record(letter.id).state == "failed"
 
 
 def test_24_a_heap_of_bad_messages_keeps_no_job_waiting(stack: Stack, service: Service) -> None:

@@ -337,7 +337,7 @@ def test_06_told_to_stop_while_warming_up(deployment: Deployment, tmp_path: Path
     (tmp_path / "slow_to_warm_up.py").write_text(
         "import pathlib, time\n"
         "from stylequeue.settings import Settings\n"
-        "from stylequeue_worker.app import make_worker_app\n"
+        "from stylequeue_worker.process.app import make_worker_app\n"
         "from tests.support.fake_painter import FakePainter\n"
         "def load_engine(settings):\n"
         f"    while not pathlib.Path({str(go_on)!r}).exists(): time.sleep(0.02)\n"
@@ -516,7 +516,9 @@ def test_12_no_directory_for_temporary_files(deployment: Deployment, tmp_path: P
     job = submit(deployment, 2)
     worker = deployment.start("homeless", python_path=with_temporary_files_in(tmp_path / "nowhere", tmp_path))
     assert worker.wait(START_TIMEOUT_S) != 0
-    assert "this worker does not start: it needs a directory for temporary files" in worker.log_text()
+    assert (
+        "this worker does not start: [invalid_settings] it needs a directory for temporary files" in worker.log_text()
+    )
     assert READY_FOR_JOBS not in worker.log_text()
     assert deployment.queue.status(job.id).state == "queued"
     deployment.worker("housed")

@@ -122,7 +122,8 @@ LASTING = (
 
 BROKERS_OWN = ("_kombu.*", "unacked*", *QUEUES, *(f"{queue}\x06\x16*" for queue in QUEUES), "*.reply.celery.pidbox")
 """Keys of Celery's and kombu's: bindings, deliveries, lists (one a priority), answers to control commands."""
-RESULTS = "celery-task-meta-*"
+RESULTS = "celery-task*-meta-*"
+"""Of tasks, and what a sender notes of a chord."""
 
 
 # What is looked at

@@ -61,6 +61,14 @@ def message(
     return whole
 
 
+def old_message(*, task: str = NOTHING_TASK, **parts: object) -> dict[str, Any]:
+    """A message of Celery's protocol 1, all in its body; `parts` replace those of the body."""
+    tag = str(uuid.uuid4())
+    names = ("group", "eta", "expires", "callbacks", "errbacks", "taskset", "chord")
+    body = {"task": task, "id": tag, "args": [], "kwargs": {}, "retries": 0, "utc": True, "timelimit": [None, None]}
+    return {**message(body=encoded({**body, **dict.fromkeys(names), **parts})), "headers": {}}
+
+
 def without(whole: dict[str, Any], *path: str) -> dict[str, Any]:
     """The same without what lies at `path`."""
     head, *rest = path
@@ -95,6 +103,13 @@ _MALFORMED: dict[str, object] = {
     "body_not_utf8": message(body=base64.b64encode(b'["\xff", {}, null]').decode()),
     "body_empty": message(body=""),
     "body_object": message(body=encoded({"job": {}})),
+    "old_without_arguments": old_message(args=None),
+    "old_keyword_arguments_null": old_message(kwargs=None),
+    "old_without_a_task": old_message(task=""),
+    "old_id_number": old_message(id=5),
+    "old_eta_no_time": old_message(eta="tomorrow"),
+    "old_timelimit_text": old_message(timelimit=["5", None]),
+    "old_callbacks_number": old_message(callbacks=5),
     "body_two_elements": message(body=encoded([[], {}])),
     "body_four_elements": message(body=encoded([[], {}, None, None])),
     "body_args_object": message(body=encoded([{}, {}, None])),
@@ -156,8 +171,24 @@ def _bytes(whole: object) -> bytes:
 
 BAD_MESSAGES: dict[str, tuple[bytes, Code]] = {
     **{name: (_bytes(whole), Code.MESSAGE_MALFORMED) for name, whole in _MALFORMED.items()},
+    "old_unknown_task": (_bytes(old_message(task="stylequeue.sculpt")), Code.UNKNOWN_TASK),
+    "celerys_own_task": (_bytes(message(task="celery.map")), Code.UNKNOWN_TASK),
     "unknown_task": (_bytes(message(task="stylequeue.sculpt")), Code.UNKNOWN_TASK),
     "one_megabyte": (_bytes(message(body=encoded([["x" * 1_000_000], {}, None]))), Code.MESSAGE_TOO_LARGE),
     "one_megabyte_of_noise": (b"\x80" * 1_000_000, Code.MESSAGE_TOO_LARGE),
 }
 """What a worker must survive, by name, and the code it is buried under."""
+
+_FOLLOWED: dict[str, object] = {
+    "link": message(body=encoded([[], {}, {"callbacks": [{"task": "x"}]}])),
+    "link_error": message(body=encoded([[], {}, {"errbacks": [{"task": "x"}]}])),
+    "chain": message(body=encoded([[], {}, {"chain": [{"task": "x"}]}])),
+    "chord": message(body=encoded([[], {}, {"chord": {"task": "x"}}])),
+    "old_link": old_message(callbacks=[{"task": "x"}]),
+}
+
+REFUSED_TASKS: dict[str, tuple[bytes, Code]] = {
+    **{name: (_bytes(whole), Code.CALLBACKS_REFUSED) for name, whole in _FOLLOWED.items()},
+    "eta_too_far": (_bytes(message(headers={"eta": "2999-01-01T00:00:00+00:00"})), Code.INVALID_JOB),
+}
+"""Tasks that Celery could take and a worker does not, by name, and the code they fail with."""

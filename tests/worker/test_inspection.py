@@ -16,7 +16,7 @@ from redis import Redis
 from stylequeue.broker.app import make_app
 from stylequeue.contract.errors import Code
 from stylequeue.settings import Settings
-from stylequeue_worker.process.inspection import MAX_BURIED_BYTES, guard
+from stylequeue_worker.process.inspection import MAX_BURIED_BYTES, Fault, inspect_messages
 from tests.support.messages import BAD_MESSAGES, NOTHING_TASK, message
 from tests.support.processes import wait_for
 
@@ -35,14 +35,14 @@ class Graveyard:
         self.letters: list[dict[str, str]] = []
         self.failure: BaseException | None = None
 
-    def __call__(self, *, queue: str, raw: str, code: str, reason: str) -> None:
+    def __call__(self, *, queue: str, raw: str, fault: Fault) -> None:
         if self.failure:
             raise self.failure
-        self.letters.append({"queue": queue, "raw": raw, "code": code, "reason": reason})
+        self.letters.append({"queue": queue, "raw": raw, "code": fault.code})
 
 
 class Reader:
-    """A guarded app that reads its broker as a worker does, step by step, in this process."""
+    """An app that reads its broker as a worker does, step by step, in this process."""
 
     def __init__(self, settings: Settings) -> None:
         self.graveyard = Graveyard()
@@ -50,8 +50,8 @@ class Reader:
         self.redis = Redis.from_url(settings.redis_url.get_secret_value())
         self._app = make_app(settings)
         self.learn(NOTHING_TASK)
-        guard(self._app, self.graveyard)
-        guard(self._app, self.graveyard)
+        inspect_messages(self._app, self.graveyard)
+        inspect_messages(self._app, self.graveyard)
         self.connect()
 
     def learn(self, name: str) -> None:
@@ -224,7 +224,7 @@ def test_other_lists_are_not_looked_at(reader: Reader) -> None:
     assert reader.graveyard.letters == []
 
 
-def test_kombu_still_reads_as_the_guard_expects() -> None:
+def test_kombu_still_reads_as_the_inspection_expects() -> None:
     """The names that are wrapped or borrowed, none of them promised."""
     connection, asked = object(), []
 

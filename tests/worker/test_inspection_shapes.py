@@ -1,10 +1,11 @@
-"""What the guard lets pass, Celery can bear; what it does not, it names."""
+"""What the inspection lets pass, Celery can bear; what it does not, it names."""
 
 from __future__ import annotations
 
 import json
 import pickle
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
 from typing import Any
 
@@ -20,18 +21,27 @@ from kombu.utils.json import dumps, loads
 from stylequeue.contract.errors import Code
 from stylequeue.contract.job import MAX_JOB_BYTES
 from stylequeue_worker.process.inspection import MAX_MESSAGE_BYTES, examine
-from tests.support.messages import BAD_MESSAGES, NOTHING_TASK, encoded, message, nested, without
+from tests.support.messages import (
+    BAD_MESSAGES,
+    NOTHING_TASK,
+    REFUSED_TASKS,
+    encoded,
+    message,
+    nested,
+    old_message,
+    without,
+)
 
-TASKS = {NOTHING_TASK}
+TASKS = {NOTHING_TASK, "celery.map"}
 
 
 def as_bytes(whole: object) -> bytes:
     return json.dumps(whole).encode()
 
 
-@pytest.mark.parametrize("name", BAD_MESSAGES)
+@pytest.mark.parametrize("name", [*BAD_MESSAGES, *REFUSED_TASKS])
 def test_bad(name: str) -> None:
-    item, code = BAD_MESSAGES[name]
+    item, code = {**BAD_MESSAGES, **REFUSED_TASKS}[name]
     fault = examine(item, TASKS)
     assert fault is not None
     assert fault.code == code
@@ -45,9 +55,14 @@ def test_bad(name: str) -> None:
         message(body="[[],{},null]", properties={"body_encoding": None}),
         message(body='[["é"],{"job":{}},{}]', properties={"body_encoding": "utf-8"}),
         message(body=encoded([[], {"job": {"key": "x" * MAX_JOB_BYTES}}, None])),
-        message(body=encoded([[], {}, {"callbacks": [{"task": "x"}], "chain": [], "chord": {"task": "x"}}])),
+        message(body=encoded([[], {}, {"callbacks": [], "chain": [], "chord": None}])),
         message(body=encoded([nested(60), {}, None])),
-        message(headers={"eta": "2030-01-01T00:00:00+00:00", "expires": "2030-01-01T00:00:00"}),
+        message(headers={"eta": "2020-01-01T00:00:00+00:00", "expires": "2030-01-01T00:00:00"}),
+        message(headers={"eta": (datetime.now(UTC) + timedelta(days=29)).isoformat()}),
+        old_message(),
+        old_message(eta="2020-01-01T00:00:00", timelimit=[5, 2.5], utc=False),
+        without(old_message(), "content-encoding"),
+        {**old_message(), "headers": {"task": NOTHING_TASK}},
         message(headers={"timelimit": [5, 2.5]}),
         message(headers={"redelivered": True, "own": {"header": 1}}),
         message(properties={"delivery_info": {"exchange": None, "routing_key": "paint", "redelivered": True}}),
@@ -71,6 +86,45 @@ def test_the_reason_says_where() -> None:
     assert fault is not None
     for where in ("headers.id", "headers.eta", "content-type"):
         assert where in fault.reason
+
+
+def signature(task_id: str, **more: object) -> dict[str, Any]:
+    return {"task": "x", "options": {"task_id": task_id}, **more}
+
+
+def test_a_refusal_says_who_waits() -> None:
+    header = [signature("in-the-header"), "no signature"]
+    afterwards = {
+        "chain": [signature("last"), signature("group", kwargs={"tasks": [signature("one"), signature("two")]})],
+        "chord": signature("body", kwargs={"header": header}),
+        "callbacks": [{"task": "x", "options": {"task_id": 5}}, {"task": "x", "options": None}],
+    }
+    whole = message(body=encoded([["a"], {"b": 1}, afterwards]))
+    fault = examine(as_bytes(whole), TASKS)
+    assert fault is not None
+    assert fault.task_id == whole["headers"]["id"]
+    assert fault.call == (["a"], {"b": 1})
+    assert set(fault.followers) == {"last", "group", "one", "two", "body", "in-the-header"}
+    assert all(way in fault.reason for way in ("link", "chain", "chord"))
+    assert fault.hint
+
+
+@pytest.mark.parametrize(
+    ("whole", "task_id"),
+    [
+        (message(headers={"id": "abc", "eta": "soon"}), "abc"),
+        (message(headers={"id": "abc"}, content_type="text/plain"), "abc"),
+        (message(headers={"id": 5}), ""),
+        (message(headers={"id": "x" * 1000}), ""),
+        (message(headers={"id": "a\nb", "eta": "soon"}), ""),
+        ([message()], ""),
+        (old_message(id="abc", eta="soon"), "abc"),
+    ],
+)
+def test_a_malformed_message_says_who_waits_where_that_can_be_read(whole: object, task_id: str) -> None:
+    fault = examine(as_bytes(whole), TASKS)
+    assert fault is not None
+    assert (fault.task_id, fault.call) == (task_id, None)
 
 
 # Whatever comes, it is refused, or Celery can take it and the broker can put it back
@@ -97,6 +151,20 @@ json_values = st.recursive(
     max_leaves=8,
 )
 
+OLD_NAMES = (
+    "id",
+    "args",
+    "kwargs",
+    "retries",
+    "utc",
+    "timelimit",
+    "group",
+    "eta",
+    "expires",
+    "taskset",
+    "shadow",
+    "meth",
+)
 PATHS: list[tuple[str, ...]] = [
     ("body",),
     ("content-type",),
@@ -124,6 +192,16 @@ def changed(changes: list[tuple[tuple[str, ...], object]]) -> bytes:
     return as_bytes(whole)
 
 
+old_messages = st.builds(
+    lambda changes: as_bytes({**old_message(**changes.pop("body", {})), **changes}),
+    st.fixed_dictionaries(
+        {},
+        optional={
+            "body": st.dictionaries(st.sampled_from(OLD_NAMES), json_values, max_size=3),
+            "headers": st.dictionaries(st.sampled_from([*message()["headers"], "x"]), json_values, max_size=2),
+        },
+    ),
+)
 bodies = st.builds(lambda body: as_bytes(message(body=encoded(body))), json_values | st.tuples(*[json_values] * 3))
 mutations = st.builds(
     changed, st.lists(st.tuples(st.sampled_from(PATHS), json_values), min_size=1, max_size=3)
@@ -197,9 +275,10 @@ def celery_takes() -> Iterator[Callable[[bytes], None]]:
 
 
 @limits(max_examples=400, deadline=None, suppress_health_check=[HealthCheck.too_slow])
-@given(item=mutations | bodies | st.binary() | json_values.map(as_bytes))
+@given(item=mutations | old_messages | bodies | st.binary() | json_values.map(as_bytes))
 @example(item=as_bytes(message()))
-@example(item=as_bytes(message(headers={"eta": "2030-01-01T00:00:00"})))
+@example(item=as_bytes(message(headers={"eta": "2020-01-01T00:00:00"})))
+@example(item=as_bytes(old_message()))
 def test_what_passes_celery_takes(celery_takes: Callable[[bytes], None], item: bytes) -> None:
     fault = examine(item, TASKS)
     if fault is None:

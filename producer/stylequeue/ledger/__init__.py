@@ -1,7 +1,7 @@
 """The record of every job and its events, in Redis: the only truth about state."""
 
 from .ledger import Ledger
-from .moves import ClaimAnswer, Overdue, TerminalData, Timing
+from .moves import ANY_TIME, ClaimAnswer, Overdue, TerminalData, Timing
 from .record import Record
 
-__all__ = ["ClaimAnswer", "Ledger", "Overdue", "Record", "TerminalData", "Timing"]
+__all__ = ["ANY_TIME", "ClaimAnswer", "Ledger", "Overdue", "Record", "TerminalData", "Timing"]

@@ -6,41 +6,36 @@ This module is imported by both. What follows `in the child` runs only there; th
 from __future__ import annotations
 
 import logging
-import os
-import signal
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from datetime import datetime
+from typing import TYPE_CHECKING, Any, cast
 
 from celery import Celery, Task
 from celery.exceptions import Ignore, Reject
 from celery.signals import setup_logging, worker_process_init
-from celery.worker.request import Request
+from celery.utils.time import maybe_iso8601, maybe_make_aware
 
 from stylequeue import logs
 from stylequeue.broker.app import READY_FOR_JOBS, make_app
 from stylequeue.broker.messages import RECORDED_HEADER, Messages
-from stylequeue.contract.errors import JobEnded
+from stylequeue.contract.errors import ExitCode, JobEnded, StyleQueueError
 from stylequeue.contract.job import TASK_NAME
-from stylequeue.ledger import Ledger
+from stylequeue.ledger import Ledger, Timing
 from stylequeue.settings import Settings
 from stylequeue.store import Store
 from stylequeue.telling import Teller
 
 from . import registration
 from .parent import Parent
+from .receivers import connect
+from .request import JobRequest
+from .stopping import Worker
 
 if TYPE_CHECKING:
     from ..work.painting import PaintingEngine
     from ..work.stylist import Stylist
 
 log = logging.getLogger(__name__)
-
-
-class JobRequest(Request):
-    """A job's message in the parent process."""
-
-    store_errors = False
-    """Celery's own word for a child that was cut off must not reach the sender: the ledger says what becomes of it."""
 
 
 def make_worker_app(settings: Settings, *, module: str, load_engine: Callable[[Settings], PaintingEngine]) -> Celery:
@@ -52,16 +47,20 @@ def make_worker_app(settings: Settings, *, module: str, load_engine: Callable[[S
     app = make_app(settings)
     app.conf.include = [module]
     app.conf.worker_pool = "stylequeue_worker.process.pool:TaskPool"
-    # Celery keeps weak references to receivers: hence weak=False.
-    setup_logging.connect(lambda **_: logs.configure(settings.log_level), weak=False)
-    Parent(app, settings).connect()
+    app.conf.worker_consumer = "stylequeue_worker.process.consumer:Consumer"
+    connect(setup_logging, lambda **_: logs.configure(settings.log_level), vital=True)
+    parent = Parent(app, settings)
+    parent.connect()
+    cast("Any", app).Worker = app.subclass_with_self(Worker, stopping=parent.stopping)
     stylist: Stylist | None = None
+
+    class Request(JobRequest):
+        def has_begun(self) -> bool:
+            return parent.holds(self)
 
     def warm_up(**_: Any) -> None:
         """In the child, before its first job."""
         nonlocal stylist
-        # A group's SIGTERM is the parent's affair; a handler of Python's own would be replaced, ignoring it lasts.
-        signal.signal(signal.SIGTERM, signal.SIG_IGN)
         # Celery would only log an exception here, and the child would serve jobs without its models.
         try:
             from ..work.stylist import Stylist
@@ -81,13 +80,13 @@ def make_worker_app(settings: Settings, *, module: str, load_engine: Callable[[S
             registration.announce(worker)
             registration.keep_announced(engine, worker, settings.heartbeat_s)
             log.info("%s: %s", READY_FOR_JOBS, worker)
-        except Exception:
+        except Exception as error:
             log.exception("warm-up failed, the worker stops")
-            os.kill(os.getppid(), signal.SIGTERM)
+            parent.stopping.give_up(error.exit_code if isinstance(error, StyleQueueError) else ExitCode.JOB_FAILED)
 
-    worker_process_init.connect(warm_up, weak=False)
+    connect(worker_process_init, warm_up)
 
-    @app.task(name=TASK_NAME, bind=True, typing=False, shared=False, Request=JobRequest, throws=(JobEnded,))
+    @app.task(name=TASK_NAME, bind=True, typing=False, shared=False, Request=Request, throws=(JobEnded,))
     def stylize(task: Task[Any, Any], /, *args: Any, **kwargs: Any) -> dict[str, Any]:
         """In the child: paint one job."""
         from ..work.stylist import Delivery, NotNow, NotOurs
@@ -101,6 +100,7 @@ def make_worker_app(settings: Settings, *, module: str, load_engine: Callable[[S
             worker=request.hostname,
             queue=request.delivery_info.get("routing_key") or "",
             recorded=bool(request.get(RECORDED_HEADER)),
+            timing=_timing(request),
         )
         try:
             return stylist.stylize(args, kwargs, delivery)
@@ -111,3 +111,15 @@ def make_worker_app(settings: Settings, *, module: str, load_engine: Callable[[S
             raise Reject(requeue=True) from None
 
     return app
+
+
+def _timing(request: Any) -> Timing:
+    """What the message's sender said by Celery's own means; `inspection` has seen to it that it can be read."""
+    limits_s = [limit_s for limit_s in request.timelimit or () if limit_s]
+    return Timing(
+        not_before=_moment(request.eta), deadline=_moment(request.expires), time_limit_s=min(limits_s, default=None)
+    )
+
+
+def _moment(text: str | None) -> datetime | None:
+    return maybe_make_aware(cast("datetime", maybe_iso8601(text))) if text else None

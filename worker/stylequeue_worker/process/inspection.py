@@ -11,6 +11,9 @@ the reply becomes what Redis says when there is no message. Control commands and
 (pub/sub, lists of other names) and are not looked at. kombu promises none of this, so its version is pinned, and a
 test watches over the names used here.
 
+What Celery could bear, but what would come to nothing here, is refused in the same way: tasks of other names, tasks
+that are to be followed by others, a moment further off than any deadline may be.
+
 How nothing is lost: the reply of a BRPOP is all that is left of a message. A bad one is noted among the broker's
 unacknowledged messages first, then buried, then the note is removed. After a crash in between, or where burying
 fails, the broker puts the note back on the list when the visibility timeout has passed, and it all begins again: a
@@ -24,9 +27,10 @@ import logging
 import time
 import uuid
 from collections import deque
-from collections.abc import Callable, Container
+from collections.abc import Callable, Container, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from textwrap import shorten
 from typing import Annotated, Any, Literal, Protocol, cast
 
@@ -39,6 +43,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from stylequeue.contract.base import parse
 from stylequeue.contract.errors import Code, InvalidJob
+from stylequeue.settings import MAX_DEADLINE_S
 
 MAX_MESSAGE_BYTES = 256 * 1024
 """Of a message as it lies on the list. The largest job takes 32 KiB, in base64 and with its headers about 50."""
@@ -55,19 +60,19 @@ _UNREAD_START = f'{{"{_UNREAD}": '.encode()
 log = logging.getLogger(__name__)
 
 
-class Buried(Protocol):
+class Refuse(Protocol):
     """Takes a bad message for good.
 
-    `raw` is its text, cut at `MAX_BURIED_BYTES`, with backslash escapes for bytes that are no UTF-8; `code` and
-    `reason` say what is wrong with it. May raise; the message then comes again.
+    `raw` is its text, cut at `MAX_BURIED_BYTES`, with backslash escapes for bytes that are no UTF-8; `fault` says what
+    is wrong with it. May raise; the message then comes again.
     """
 
-    def __call__(self, *, queue: str, raw: str, code: str, reason: str) -> object:
-        """Bury one message."""
+    def __call__(self, *, queue: str, raw: str, fault: Fault) -> object:
+        """Refuse one message."""
 
 
-def guard(app: Celery, bury: Buried) -> None:
-    """Keep messages that Celery cannot bear from the worker of `app`: each goes to `bury`, and off the broker.
+def inspect_messages(app: Celery, refuse: Refuse) -> None:
+    """Keep messages that Celery cannot bear from the worker of `app`: each goes to `refuse`, and off the broker.
 
     To be called before the worker starts. A second call for the same app changes nothing.
     """
@@ -76,37 +81,119 @@ def guard(app: Celery, bury: Buried) -> None:
         return
 
     class Step(_Step):
-        guard = _Guard(app, bury)
+        inspector = _Inspector(app, refuse)
 
     steps.add(Step)
 
 
 @dataclass(frozen=True)
 class Fault:
-    """What is wrong with a message."""
+    """What is wrong with a message, and who waits for its outcome."""
 
     code: Code
     reason: str
+    hint: str
+    task_id: str = ""
+    """Its Celery task's, where that can be read."""
+    call: tuple[Sequence[Any], Mapping[str, Any]] | None = None
+    """What the task was to be called with, where the message is well-formed but for what it asks."""
+    followers: tuple[str, ...] = ()
+    """Ids of the tasks that were to follow it."""
 
 
 def examine(item: bytes, tasks: Container[str]) -> Fault | None:
-    """What keeps a Celery worker that knows `tasks` from taking the message `item`, or None. Never raises."""
+    """What keeps a worker that knows `tasks` from taking the message `item`, or None. Never raises."""
     if len(item) > MAX_MESSAGE_BYTES:
         reason = f"the message takes {len(item)} bytes, at most {MAX_MESSAGE_BYTES} are allowed"
-        return Fault(Code.MESSAGE_TOO_LARGE, reason)
+        return Fault(Code.MESSAGE_TOO_LARGE, reason, "pictures travel by S3 key, not in the message")
     try:
-        content = _decode("message", lambda: item.decode())
-        if not isinstance(content, dict):
-            raise InvalidJob("message: not a JSON object")
+        return _asks_too_much(_read(_decode("message", lambda: item.decode())), tasks)
+    except InvalidJob as error:
+        hint = "send it by a Celery client, with the JSON serializer and without compression"
+        task_id = error.task_id if isinstance(error, _Malformed) else ""
+        return Fault(Code.MESSAGE_MALFORMED, error.message, hint, task_id)
+
+
+class _Malformed(InvalidJob):
+    """Says whose result waits, where that can be read."""
+
+    def __init__(self, wrong: Sequence[str], task_id: object) -> None:
+        super().__init__("; ".join(wrong))
+        fits = isinstance(task_id, str) and len(task_id) <= MAX_NAME_CHARS and task_id.isprintable()
+        self.task_id = str(task_id) if fits else ""
+
+
+def _read(content: object) -> _Task:
+    """The task that a message holds, in Celery's protocol 2 or 1. Raises InvalidJob, naming all that is wrong."""
+    if not isinstance(content, dict):
+        raise InvalidJob("message: not a JSON object")
+    wrong: list[str] = []
+    headers, body = content.get("headers"), None
+    with _noted(wrong):
         message = parse(_Message, content)
         encoded = message.properties.body_encoding == "base64"
-        call = _decode("body", lambda: Base64().decode(message.body) if encoded else message.body)
-        parse(_Call, {"body": tuple(call) if isinstance(call, list) else call})
+        body = _decode("body", lambda: Base64().decode(message.body) if encoded else message.body)
+    if isinstance(body, dict) and isinstance(headers, dict):
+        # Protocol 1 has in its body what later became headers; Celery mixes the two like this.
+        headers = {**{name: body[name] for name in _Headers.model_fields if name in body}, **headers}
+        body = [body.get("args"), body.get("kwargs", {}), {name: body.get(name) for name in _Afterwards.model_fields}]
+    task_id = headers.get("id") if isinstance(headers, dict) else None
+    if isinstance(headers, dict):
+        with _noted(wrong):
+            headers = parse(_Task, {"headers": headers, "body": ([], {}, None)}).headers
+    if not wrong:
+        with _noted(wrong):
+            return parse(_Task, {"headers": headers, "body": tuple(body) if isinstance(body, list) else body})
+    raise _Malformed(wrong, task_id)
+
+
+@contextmanager
+def _noted(wrong: list[str]) -> Iterator[None]:
+    try:
+        yield
     except InvalidJob as error:
-        return Fault(Code.MESSAGE_MALFORMED, error.message)
-    if message.headers.task not in tasks:
-        return Fault(Code.UNKNOWN_TASK, f"headers.task: this worker knows no task {message.headers.task!r}")
+        wrong.append(error.message)
+
+
+def _asks_too_much(task: _Task, tasks: Container[str]) -> Fault | None:
+    """What keeps a well-formed task from being done, or None."""
+    headers, (args, kwargs, afterwards) = task.headers, task.body
+    if headers.task not in tasks or headers.task.startswith(_CELERYS_OWN):
+        reason = f"headers.task: this worker knows no task {headers.task!r}"
+        return Fault(Code.UNKNOWN_TASK, reason, "the only one is stylequeue.stylize", headers.id)
+    if asked := [name for name, value in afterwards or () if value]:
+        followers = dict.fromkeys(task_id for _, value in afterwards or () for task_id in _task_ids(value))
+        ways = ", ".join(_CALLED[name] for name in asked)
+        return Fault(
+            Code.CALLBACKS_REFUSED,
+            f"other tasks are to follow this one ({ways}), and nobody here runs them",
+            "send it alone and go on when its result or its event is there; `stylequeue dead replay` runs it alone",
+            headers.id,
+            (args, kwargs),
+            tuple(followers),
+        )
+    if headers.eta and _moment(headers.eta) > datetime.now(UTC) + timedelta(seconds=MAX_DEADLINE_S):
+        reason = f"headers.eta: more than {MAX_DEADLINE_S // (24 * 3600)} days ahead"
+        return Fault(Code.INVALID_JOB, reason, "send it when it is due", headers.id, (args, kwargs))
     return None
+
+
+_CELERYS_OWN = "celery."
+"""Tasks that every Celery app has; `celery.map` and the like would call ours behind our back."""
+_CALLED = {"callbacks": "link", "errbacks": "link_error", "chain": "chain", "chord": "chord"}
+"""As senders know them."""
+
+
+def _task_ids(signature: object) -> Iterator[str]:
+    """Ids of all tasks in a signature, as Celery writes it, and in those inside it."""
+    if isinstance(signature, dict):
+        options = signature.get("options")
+        task_id = options.get("task_id") if isinstance(options, dict) else None
+        if isinstance(task_id, str) and 0 < len(task_id) <= MAX_NAME_CHARS:
+            yield task_id
+    inside = signature.values() if isinstance(signature, dict) else signature if isinstance(signature, list) else ()
+    for part in inside:
+        yield from _task_ids(part)
 
 
 def _decode(what: str, text: Callable[[], str | bytes]) -> Any:
@@ -126,9 +213,13 @@ def _nested_deeper(value: object, levels: int) -> bool:
     return inside is not None and (levels == 0 or any(_nested_deeper(part, levels - 1) for part in inside))
 
 
+def _moment(text: str) -> datetime:
+    return maybe_make_aware(cast("datetime", maybe_iso8601(text)))
+
+
 def _check_moment(text: str) -> str:
     try:
-        timezone.to_system(maybe_make_aware(cast("datetime", maybe_iso8601(text))))
+        timezone.to_system(_moment(text)).timestamp()
     except Exception:
         raise ValueError("not a time in ISO 8601") from None
     return text
@@ -188,7 +279,7 @@ class _Properties(_Part):
 
 class _Message(_Part):
     body: str
-    headers: _Headers
+    headers: dict[str, Any]
     properties: _Properties
     content_type: Literal["application/json"] = Field(alias="content-type")
     content_encoding: Literal["utf-8", "UTF-8", "us-ascii"] | None = Field(None, alias="content-encoding")
@@ -205,9 +296,10 @@ class _Afterwards(_Part):
     chord: dict[str, Any] | None = None
 
 
-class _Call(_Part):
-    """Arguments, keyword arguments, and what comes afterwards."""
+class _Task(_Part):
+    """Headers and body; in the latter arguments, keyword arguments, and what comes afterwards."""
 
+    headers: _Headers
     body: tuple[list[Any], KeywordArguments, _Afterwards | None]
 
 
@@ -241,12 +333,12 @@ def _unwrap(item: bytes) -> bytes:
         return item
 
 
-class _Guard:
+class _Inspector:
     """Stands between one worker and its broker, across reconnections."""
 
-    def __init__(self, app: Celery, bury: Buried) -> None:
+    def __init__(self, app: Celery, refuse: Refuse) -> None:
         self._app = app
-        self._bury = bury
+        self._refuse = refuse
         self._bad: deque[_BadMessage] = deque()
 
     def watch(self, channel: Any) -> None:
@@ -254,11 +346,11 @@ class _Guard:
         client = channel.client
         parse_response = client.parse_response
 
-        def parse_guarded(connection: Any, command_name: str, **options: Any) -> Any:
+        def parse_inspected(connection: Any, command_name: str, **options: Any) -> Any:
             reply = parse_response(connection, command_name, **options)
             return self._let_pass(channel, reply) if command_name == "BRPOP" else reply
 
-        client.parse_response = parse_guarded
+        client.parse_response = parse_inspected
 
     def _let_pass(self, channel: Any, reply: Any) -> Any:
         """The reply, or None in place of a bad message."""
@@ -271,10 +363,10 @@ class _Guard:
                 reply = (key, item) if fault is None else None
                 if fault:
                     self._bad.append(_BadMessage(queue, item, fault))
-        self._bury_bad(channel)
+        self._refuse_bad(channel)
         return reply
 
-    def _bury_bad(self, channel: Any) -> None:
+    def _refuse_bad(self, channel: Any) -> None:
         while self._bad:
             bad = self._bad[0]
             try:
@@ -284,9 +376,8 @@ class _Guard:
                 log.error("a bad message from %r waits in memory, Redis does not take it: %s", bad.queue, error)
                 return
             self._bad.popleft()
-            code, reason = bad.fault.code, bad.fault.reason
             try:
-                self._bury(queue=bad.queue, raw=bad.text, code=code, reason=reason)
+                self._refuse(queue=bad.queue, raw=bad.text, fault=bad.fault)
                 self._drop_note(channel, bad)
             except Exception:
                 log.exception("a bad message from %r comes again after the visibility timeout", bad.queue)
@@ -308,8 +399,8 @@ class _Step(bootsteps.StartStopStep):
     """Comes with the worker's start and every reconnection: the consumer has its channel and has popped nothing yet."""
 
     requires = (Tasks,)
-    guard: _Guard
+    inspector: _Inspector
 
     def start(self, consumer: Any) -> None:
-        """Guard the consumer's channel."""
-        self.guard.watch(consumer.task_consumer.channel)
+        """Watch the consumer's channel."""
+        self.inspector.watch(consumer.task_consumer.channel)

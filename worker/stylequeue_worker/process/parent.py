@@ -3,27 +3,31 @@
 from __future__ import annotations
 
 import logging
-import os
-import shutil
-import signal
-import tempfile
 import threading
 from collections.abc import Mapping
-from contextlib import suppress
 from datetime import UTC, datetime
 from functools import cached_property
-from pathlib import Path
 from typing import Any
 
 from billiard.exceptions import TimeLimitExceeded, WorkerLostError
-from celery import Celery
-from celery.signals import task_failure, task_revoked, worker_init, worker_ready, worker_shutdown, worker_shutting_down
+from celery import Celery, states
+from celery.signals import task_failure, task_revoked, worker_init, worker_ready
 from celery.worker import state
 
 from stylequeue import logs
-from stylequeue.broker.messages import Messages
-from stylequeue.contract.base import QUEUES
-from stylequeue.contract.errors import Code, ExitCode, JobNotFound, Permanent, StyleQueueError, Unavailable
+from stylequeue.broker.messages import Messages, call_as_text
+from stylequeue.contract.base import DEFAULT_QUEUE, QUEUES, is_job_id
+from stylequeue.contract.errors import (
+    Code,
+    ExitCode,
+    JobCancelled,
+    JobFailed,
+    JobNotFound,
+    Permanent,
+    StyleQueueError,
+    Unavailable,
+)
+from stylequeue.contract.events import CancelledData, FailedData
 from stylequeue.contract.job import TASK_NAME
 from stylequeue.doctor import conditional_writes, eviction
 from stylequeue.keeper import Keeper
@@ -32,14 +36,14 @@ from stylequeue.settings import Settings
 from stylequeue.store import Store
 from stylequeue.telling import Teller
 
-from ..work.lease import STOP_FILE_VARIABLE
-from .inspection import guard
+from . import control
+from .inspection import Fault, inspect_messages
+from .receivers import connect
 from .registration import Registration, Told, tell_child
+from .request import JobRequest
+from .stopping import Stopping
 
 log = logging.getLogger(__name__)
-
-_GRACE_SHARE = 0.8
-"""Of the grace period, for the child to come to a good end by itself."""
 
 
 class Parent:
@@ -48,7 +52,7 @@ class Parent:
     def __init__(self, app: Celery, settings: Settings) -> None:
         self._app = app
         self._settings = settings
-        self._stop_keeping = threading.Event()
+        self.stopping = Stopping(settings.grace_s, self._put_all_back)
         self._name = ""
         self._is_safe = False
 
@@ -56,28 +60,28 @@ class Parent:
     def _ledger(self) -> Ledger:
         return Ledger(self._settings)
 
+    @cached_property
+    def _teller(self) -> Teller:
+        return Teller(self._app, self._ledger, Store(self._settings))
+
     def connect(self) -> None:
         """Listen to Celery. The child has its own failures told as well; none of them is a child cut off."""
-        # Celery keeps weak references to receivers: hence weak=False.
-        worker_init.connect(self._begin, weak=False)
-        worker_ready.connect(self._keep_house, weak=False)
-        worker_shutting_down.connect(self._stop, weak=False)
-        worker_shutdown.connect(self._end, weak=False)
-        task_failure.connect(self._cut_off, weak=False)
-        task_revoked.connect(self._revoked, weak=False)
+        connect(worker_init, self._begin, vital=True)
+        connect(worker_ready, self._keep_house, vital=True)
+        connect(task_failure, self._cut_off)
+        connect(task_revoked, self._killed)
 
     def _begin(self, sender: Any = None, **_: Any) -> None:
         self._name = sender.hostname
-        # The child inherits the name; a directory of our own, since in containers every parent has the same pid.
         try:
-            directory = tempfile.mkdtemp(prefix="stylequeue-worker-")
-        except OSError as error:
-            log.critical("this worker does not start: it needs a directory for temporary files: %s", error)
-            raise SystemExit(ExitCode.BAD_INPUT) from None
-        os.environ[STOP_FILE_VARIABLE] = str(Path(directory) / "stop")
+            self.stopping.prepare()
+        except StyleQueueError as error:
+            log.critical("this worker does not start: %s", error)
+            raise SystemExit(error.exit_code) from None
         queues = tuple(queue for queue in QUEUES if queue in self._app.amqp.queues.consume_from)
         tell_child(Told(name=self._name, queues=queues, started_at=datetime.now(UTC)))
-        guard(self._app, self._bury)
+        inspect_messages(self._app, self._refuse)
+        control.take_over(self._revoke)
         self._refuse_what_would_lose_work()
 
     def _refuse_what_would_lose_work(self) -> None:
@@ -99,46 +103,64 @@ class Parent:
                 log.critical("this worker does not start: %s: %s", finding.found, finding.hint)
                 raise SystemExit(ExitCode.BAD_INPUT)
 
-    def _bury(self, *, queue: str, raw: str, code: str, reason: str) -> None:
-        letter_id = self._ledger.bury(queue=queue, raw=raw, code=code, reason=reason)
-        log.error("a message on %s was no task: %s; dead letter %s", queue, reason, letter_id)
+    def _refuse(self, *, queue: str, raw: str, fault: Fault) -> None:
+        """Put a message that no child will see where an operator can, and let its sender hear of it."""
+        with logs.about(fault.task_id or "-"):
+            if not self._put_on_record(queue, fault):
+                letter_id = self._ledger.bury(queue=queue, raw=raw, code=fault.code, reason=fault.reason)
+                log.error("a message on %s is dead letter %s", queue, letter_id)
+            log.error("refused: [%s] %s", fault.code, fault.reason)
+            for task_id in (fault.task_id, *fault.followers):
+                # What is on record has its own end to tell.
+                if task_id and not self._is_a_jobs(task_id):
+                    self._app.backend.mark_as_failure(task_id, JobFailed(fault.code, fault.reason, fault.hint))
+
+    def _put_on_record(self, queue: str, fault: Fault) -> bool:
+        """End what a task's message asked for as `failed`, under the task's id. False where that is no id of a job."""
+        if fault.call is None or not is_job_id(fault.task_id):
+            return False
+        args, kwargs = fault.call
+        self._ledger.refuse(
+            fault.task_id,
+            queue=queue if queue in QUEUES else DEFAULT_QUEUE,
+            message=call_as_text(args, kwargs),
+            data=FailedData(code=fault.code, message=fault.reason, hint=fault.hint),
+        )
+        return not self._is_a_jobs(fault.task_id)
+
+    def _is_a_jobs(self, task_id: str) -> bool:
+        """Whether a job is on record under this id."""
+        try:
+            return bool(self._ledger.record(task_id).job)
+        except JobNotFound:
+            return False
 
     def _keep_house(self, **_: Any) -> None:
         if not self._is_safe:
             self._refuse_what_would_lose_work()
         keeper = Keeper(self._settings, self._app)
-        threading.Thread(target=keeper.run, args=(self._stop_keeping,), name="keeper", daemon=True).start()
+        threading.Thread(target=keeper.run, args=(self.stopping.began,), name="keeper", daemon=True).start()
         registration = Registration(Ledger(self._settings).registry, self._name, self._settings.heartbeat_s)
-        threading.Thread(target=registration.run, args=(self._stop_keeping,), name="registry", daemon=True).start()
+        threading.Thread(target=registration.run, args=(self.stopping.began,), name="registry", daemon=True).start()
 
-    def _stop(self, **_: Any) -> None:
-        """SIGTERM: the child hears of it and puts its job back; if it does not in time, we do."""
-        self._stop_keeping.set()
-        timer = threading.Timer(self._settings.grace_s * _GRACE_SHARE, self._stop_hard)
-        timer.daemon = True
-        timer.start()
+    def holds(self, request: JobRequest) -> bool:
+        """Whether a child of this worker has the job: then its message can go."""
         try:
-            Path(os.environ[STOP_FILE_VARIABLE]).touch()
-        except OSError as error:
-            log.warning("the child cannot be told to stop: %s", error)
-
-    def _stop_hard(self) -> None:
-        log.warning("the child has not ended in time, its job is put back for it")
-        # By a thread that may hang: Redis may be what the child hangs on.
-        putting_back = threading.Thread(target=self._put_all_back, daemon=True)
-        putting_back.start()
-        putting_back.join(self._settings.grace_s * (1 - _GRACE_SHARE) / 2)
-        self._end()
-        # Takes the child along.
-        os.kill(os.getpid(), signal.SIGKILL)
+            record = self._ledger.record(_job_id(request.kwargs, request.id))
+        except StyleQueueError:
+            return False
+        return record.state == "running" and record.worker == self._name
 
     def _put_all_back(self) -> None:
-        for request in list(state.active_requests):
-            if request.name == TASK_NAME:
+        """The child will do nothing more. Its job goes back; so do messages of jobs that it had not begun."""
+        for request in [request for request in state.reserved_requests if isinstance(request, JobRequest)]:
+            begun = request.has_begun()
+            if begun:
                 self._put_back(request.id, request.kwargs, f"[{Code.PREEMPTED}] the worker had to stop", charged=False)
-
-    def _end(self, **_: Any) -> None:
-        shutil.rmtree(Path(os.environ[STOP_FILE_VARIABLE]).parent, ignore_errors=True)
+            try:
+                request.message.reject(requeue=not begun)
+            except Exception as error:  # as kombu and redis-py raise it
+                log.warning("the broker hands its message out again after the visibility timeout: %s", error)
 
     def _cut_off(
         self,
@@ -167,9 +189,7 @@ class Parent:
                 log.error("%s: %s", error, verdict)
                 # The sender hears of an end at once; the rest of the telling may take a while and is the keeper's.
                 if verdict in ("cancelled", "failed"):
-                    Teller(self._app, self._ledger, Store(self._settings)).tell_senders(
-                        record, self._ledger.outcome(job_id)
-                    )
+                    self._teller.tell_senders(record, self._ledger.outcome(job_id))
                 Messages(self._app, self._ledger).send_due()
             except JobNotFound:
                 return
@@ -177,14 +197,30 @@ class Parent:
                 # Its lease runs out, and a keeper finds it.
                 log.warning("could not put the job back: %s", trouble)
 
-    def _revoked(self, request: Any = None, **_: Any) -> None:
-        """Celery's own way to cancel: this worker would drop the job's messages for ever, and say nothing."""
-        if request is None or request.name != TASK_NAME:
-            return
-        job_id = _job_id(request.kwargs, request.id)
-        with logs.about(job_id), suppress(StyleQueueError):
-            if self._ledger.cancel(job_id, keep=False).verdict == "cancelled":
-                log.info("revoked: cancelled")
+    def _revoke(self, task_id: str) -> str:
+        """Celery's own way to cancel. Every worker hears of it, so it may have happened already."""
+        job_id, answer = self._ledger.revoke(task_id)
+        with logs.about(job_id):
+            log.info("task %s is revoked: %s", task_id, answer.verdict)
+            match answer.verdict:
+                case "cancelled":
+                    self._teller.tell_senders(self._ledger.record(job_id), answer.event)
+                    return "cancelled"
+                case "asked":
+                    return "its worker stops painting it"
+                case "noted":
+                    # Its sender need not wait until a worker gets to it.
+                    if self._app.backend.get_state(task_id) == states.PENDING:
+                        data = CancelledData.by_request()
+                        self._app.backend.mark_as_failure(task_id, JobCancelled(data.code, data.message, data.hint))
+                    return "cancelled when it comes"
+                case _:
+                    return f"it is {self._ledger.record(job_id).state} already"
+
+    def _killed(self, sender: Any = None, request: Any = None, **_: Any) -> None:
+        """The child was killed because its task was revoked by SIGKILL."""
+        if sender.name == TASK_NAME:
+            self._put_back(request.id, request.kwargs, f"[{Code.CANCELLED}] its process was killed", charged=False)
 
 
 def _job_id(kwargs: Mapping[str, Any], task_id: str) -> str:

@@ -6,10 +6,16 @@ from typing import Any
 
 from celery.concurrency import asynpool, prefork
 
+from .stopping import kept_from_children
+
 _REAPED_WITHIN_S = 1.0
 
 
 class _Pool(asynpool.AsynPool):
+    def _create_worker_process(self, i: int) -> Any:
+        with kept_from_children():
+            return super()._create_worker_process(i)  # type: ignore[misc]
+
     def _event_process_exit(self, hub: Any, proc: Any) -> None:
         # A process's files are closed a moment before it can be waited for: Celery looks in between, finds it alive,
         # and notices with its next poll, which comes every 5 s.

@@ -11,7 +11,15 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from stylequeue.contract.errors import Cancelled, DeadlinePassed, LeaseLost, Preempted, StyleQueueError
+from stylequeue.contract.errors import (
+    Cancelled,
+    Code,
+    DeadlinePassed,
+    LeaseLost,
+    Permanent,
+    Preempted,
+    StyleQueueError,
+)
 from stylequeue.contract.events import ProgressData
 from stylequeue.ledger import Ledger, Record
 from stylequeue.logs import about, current_job_id
@@ -21,7 +29,7 @@ from ..engine import Step
 
 log = logging.getLogger(__name__)
 
-STOP_FILE_VARIABLE = "_STYLEQUEUE_WORKER_STOP_FILE"
+STOP_FILE_VARIABLE = "_STYLEQUEUE_STOP_FILE"
 """Environment variable: the file that the parent process makes when the worker has to stop."""
 
 
@@ -49,6 +57,7 @@ class Holder:
         self._verdict = "go_on"
         self._number = 0
         self._began_at: float | None = None
+        self._held_since = time.monotonic()
         self._newest: dict[str, Any] | None = None
         self._beat_at = time.monotonic()
         self._speaking = threading.Lock()
@@ -69,7 +78,10 @@ class Holder:
         return self._verdict == "keep"
 
     def check(self) -> None:
-        """Return if the attempt should go on. Raises LeaseLost, Cancelled, DeadlinePassed or Preempted."""
+        """Return if the attempt should go on.
+
+        Raises LeaseLost, Cancelled, DeadlinePassed, Preempted, or Permanent with `time_limit`, the sender's own.
+        """
         match self._verdict:
             case "lost":
                 raise LeaseLost(f"fence {self.record.fence} of job {self.record.id} is stale")
@@ -79,6 +91,13 @@ class Holder:
                 raise DeadlinePassed("the deadline passed before the picture was done")
         if stop_requested():
             raise Preempted
+        limit_s = self.record.time_limit_s
+        if limit_s is not None and time.monotonic() - self._held_since > limit_s:
+            raise Permanent(
+                Code.TIME_LIMIT,
+                f"the attempt took longer than its sender allows: {limit_s:g} s",
+                "send it with a longer time_limit, or ask for fewer steps or a smaller size",
+            )
 
     def stage(self, stage: str) -> None:
         """A stage begins: told at once."""

@@ -29,7 +29,7 @@ from stylequeue.contract.errors import (
 from stylequeue.contract.events import CancelledData, ExpiredData, FailedData, SucceededData
 from stylequeue.contract.job import Job, parse_job
 from stylequeue.contract.recipe import Needs, networks_of
-from stylequeue.ledger import Ledger, Record, TerminalData
+from stylequeue.ledger import ANY_TIME, Ledger, Record, TerminalData, Timing
 from stylequeue.logs import about
 from stylequeue.settings import Settings
 from stylequeue.store import Store
@@ -54,6 +54,7 @@ class Delivery:
     queue: str
     recorded: bool = False
     """Whether the job had a record when the message was sent."""
+    timing: Timing = ANY_TIME
 
 
 class NotOurs(Exception):
@@ -113,6 +114,7 @@ class Stylist:
                 queue=delivery.queue,
                 recorded=delivery.recorded,
                 lacks=self._lacks(job),
+                timing=delivery.timing,
             )
         except Unavailable as error:
             log.warning("not claimed, the message goes back: %s", error)

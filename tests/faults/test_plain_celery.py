@@ -1,0 +1,425 @@
+"""Faults 47 to 50: what a sender or an operator does by Celery's own means is done, or refused in words they hear."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from functools import partial
+from typing import Any
+
+import pytest
+from celery import Celery, chain, chord, group
+from celery.canvas import Signature
+from celery.result import AsyncResult
+
+from stylequeue.contract.errors import Code, JobCancelled, JobExpired, JobFailed
+from stylequeue.contract.events import Started
+from stylequeue.contract.job import TASK_NAME
+from tests.faults.conftest import CREW
+from tests.support.deployment import HURRIED, WAIT_S, Deployment
+from tests.support.invariants import check
+from tests.support.processes import child_of, children_of, wait_for
+
+# Celery's own way of storing a result, in our process where the client tells of a cancelled job.
+pytestmark = pytest.mark.filterwarnings("ignore:Call to deprecated setex:DeprecationWarning")
+
+QUEUE = "paint"
+QUICK = 3
+"""Steps."""
+_long = itertools.count(3000)
+"""Steps of jobs that are stopped: more than half a minute, each another picture."""
+ANSWER_S = 5
+WAIT: Any = {"timeout": WAIT_S}
+
+
+@pytest.fixture
+def sender(crew: Deployment) -> Iterator[Celery]:
+    """An app as any program makes it, knowing nothing of us."""
+    url = crew.settings.redis_url.get_secret_value()
+    with Celery("somebody", broker=url, backend=url, set_as_current=False) as app:
+        yield app
+
+
+def call(deployment: Deployment, steps: int) -> dict[str, Any]:
+    """A job as a plain sender writes it."""
+    return {"job": deployment.job(steps).model_dump(mode="json", exclude_none=True, exclude={"id"})}
+
+
+def send(sender: Celery, deployment: Deployment, steps: int = QUICK, **options: Any) -> AsyncResult[Any]:
+    return sender.send_task(TASK_NAME, kwargs=call(deployment, steps), queue=QUEUE, **options)
+
+
+def signature(sender: Celery, deployment: Deployment, steps: int = QUICK) -> Signature[Any]:
+    return sender.signature(TASK_NAME, kwargs=call(deployment, steps), queue=QUEUE)
+
+
+def until_painting(deployment: Deployment, job_id: str) -> None:
+    def is_painting() -> bool:
+        progress = state_of(deployment, job_id) == "running" and deployment.queue.status(job_id).progress
+        return bool(progress and progress.data.step)
+
+    wait_for(is_painting, WAIT_S, "a step")
+
+
+def state_of(deployment: Deployment, job_id: str) -> str:
+    found = deployment.queue._ledger.redis.hget(f"stylequeue:job:{job_id}", "state")
+    return str(found or "unknown")
+
+
+def attempts(deployment: Deployment, job_id: str) -> int:
+    return sum(isinstance(event, Started) for event in deployment.queue._ledger.job_events(job_id))
+
+
+@pytest.fixture
+def busy(crew: Deployment) -> Iterator[list[str]]:
+    """All workers paint, so that whatever is sent now waits on its list."""
+    jobs = [crew.job(next(_long)) for _ in range(CREW)]
+    crew.queue.submit_many(jobs)
+    for job in jobs:
+        crew.until_painting(job)
+    ids = [job.id for job in jobs]
+    yield ids
+    for job_id in ids:
+        crew.queue.cancel(job_id)
+
+
+def test_47_revoked_before_any_worker_saw_it(crew: Deployment, sender: Celery, busy: list[str]) -> None:
+    result = send(sender, crew)
+    result.revoke()
+    with pytest.raises(JobCancelled):
+        result.get(**WAIT)
+    for job_id in busy:
+        crew.queue.cancel(job_id)
+    wait_for(lambda: state_of(crew, result.id) == "cancelled", WAIT_S, "the job to be cancelled")
+    assert attempts(crew, result.id) == 0
+    with pytest.raises(JobCancelled):
+        sender.AsyncResult(result.id).get(**WAIT)
+    crew.queue.retry(result.id)
+    assert crew.queue.wait(result.id, timeout_s=WAIT_S).report.steps == QUICK, "no worker remembers it as revoked"
+    assert sender.AsyncResult(result.id).get(**WAIT)["report"]["steps"] == QUICK
+    check(crew.queue, [result.id, *busy], visibility_timeout_s=30)
+
+
+def test_47_revoked_in_the_queue(crew: Deployment, sender: Celery, busy: list[str]) -> None:
+    job = crew.job(QUICK)
+    crew.queue.submit(job)
+    sender.control.revoke(job.id)
+    wait_for(lambda: state_of(crew, job.id) == "cancelled", WAIT_S, "the job to be cancelled")
+    with pytest.raises(JobCancelled):
+        sender.AsyncResult(job.id).get(**WAIT)
+    crew.queue.retry(job.id)
+    for job_id in busy:
+        crew.queue.cancel(job_id)
+    assert crew.queue.wait(job.id, timeout_s=WAIT_S).report.steps == QUICK
+    check(crew.queue, [job.id, *busy], visibility_timeout_s=30)
+
+
+@pytest.mark.parametrize("how", [{}, {"terminate": True}, {"terminate": True, "signal": "SIGINT"}])
+def test_47_revoked_while_it_is_painted(crew: Deployment, sender: Celery, how: dict[str, Any]) -> None:
+    children = [child_of(worker) for worker in crew.workers]
+    result = send(sender, crew, next(_long))
+    until_painting(crew, result.id)
+    sender.control.revoke(result.id, **how)
+    with pytest.raises(JobCancelled):
+        result.get(**WAIT)
+    assert state_of(crew, result.id) == "cancelled"
+    assert crew.queue.wait(crew.queue.submit(crew.job(QUICK)), timeout_s=WAIT_S).report.steps == QUICK
+    assert [child_of(worker) for worker in crew.workers] == children, "no child was killed"
+
+
+def test_47_revoked_by_the_task_although_the_job_has_another_name(crew: Deployment, sender: Celery) -> None:
+    job = crew.job(next(_long))
+    kwargs = {"job": job.model_dump(mode="json", exclude_none=True)}
+    result = sender.send_task(TASK_NAME, kwargs=kwargs, queue=QUEUE)
+    until_painting(crew, job.id)
+    result.revoke(terminate=True)
+    with pytest.raises(JobCancelled):
+        result.get(**WAIT)
+    assert state_of(crew, job.id) == "cancelled"
+
+
+def test_47_revoked_after_its_end(crew: Deployment, sender: Celery) -> None:
+    result = send(sender, crew)
+    painted = result.get(**WAIT)
+    [*answers] = sender.control.revoke(result.id, terminate=True, reply=True, timeout=ANSWER_S, limit=CREW) or []
+    assert len(answers) == CREW
+    assert all("succeeded already" in str(answer) for answer in answers)
+    assert result.get(**WAIT) == painted
+
+
+@pytest.mark.slow
+def test_47_revoked_by_killing(deployment: Deployment) -> None:
+    """Who wants the process gone gets that: the job is cancelled, and the next child does the next job."""
+    worker = deployment.worker()
+    url = deployment.settings.redis_url.get_secret_value()
+    with Celery("somebody", broker=url, backend=url, set_as_current=False) as sender:
+        result = send(sender, deployment, next(_long))
+        until_painting(deployment, result.id)
+        sender.control.revoke(result.id, terminate=True, signal="SIGKILL")
+        with pytest.raises(JobCancelled):
+            result.get(**WAIT)
+        after = deployment.job(QUICK)
+        deployment.queue.submit(after)
+        assert deployment.queue.wait(after.id, timeout_s=WAIT_S).report.steps == QUICK
+        assert len(children_of(worker)) == 2
+    check(deployment.queue, [result.id, after.id], visibility_timeout_s=30)
+
+
+@pytest.mark.parametrize(
+    ("command", "arguments"),
+    [
+        ("rate_limit", {"task_name": TASK_NAME, "rate_limit": "1/h"}),
+        ("time_limit", {"task_name": TASK_NAME, "hard": 1, "soft": 1}),
+        ("pool_grow", {"n": 1}),
+        ("pool_shrink", {"n": 1}),
+        ("pool_restart", {}),
+        ("autoscale", {"max": 5, "min": 2}),
+        ("revoke_by_stamped_headers", {"headers": {"a": ["b"]}}),
+    ],
+)
+def test_47_what_a_worker_cannot_follow_is_refused_in_words(
+    crew: Deployment, sender: Celery, command: str, arguments: dict[str, Any]
+) -> None:
+    children = [child_of(worker) for worker in crew.workers]
+    answers = sender.control.broadcast(command, arguments=arguments, reply=True, timeout=ANSWER_S, limit=CREW)
+    assert answers
+    assert len(answers) == CREW
+    for answer in answers:
+        [said] = answer.values()
+        assert "is not followed here" in said["error"]
+    results = [send(sender, crew) for _ in range(CREW + 1)]
+    for result in results:
+        assert result.get(**WAIT)["report"]["steps"] == QUICK
+    assert [child_of(worker) for worker in crew.workers] == children
+
+
+def test_47_a_queue_left_and_taken_again(crew: Deployment, sender: Celery) -> None:
+    """What comes while nobody takes from it waits; what was on its way is not lost."""
+    results = [send(sender, crew) for _ in range(5)]
+    answers = sender.control.cancel_consumer(QUEUE, reply=True, timeout=ANSWER_S, limit=CREW)
+    assert answers
+    assert len(answers) == CREW
+    results += [send(sender, crew) for _ in range(5)]
+    answers = sender.control.add_consumer(QUEUE, reply=True, timeout=ANSWER_S, limit=CREW)
+    assert answers
+    assert len(answers) == CREW
+    for result in results:
+        assert result.get(**WAIT)["report"]["steps"] == QUICK
+
+
+def test_48_expired_in_the_queue(crew: Deployment, sender: Celery) -> None:
+    result = send(sender, crew, next(_long), expires=datetime.now(UTC) - timedelta(seconds=1))
+    with pytest.raises(JobExpired) as caught:
+        result.get(**WAIT)
+    assert caught.value.code == Code.DEADLINE_PASSED
+    assert (state_of(crew, result.id), attempts(crew, result.id)) == ("expired", 0)
+    check(crew.queue, [result.id], visibility_timeout_s=30)
+
+
+def test_48_expires_while_it_is_painted(crew: Deployment, sender: Celery) -> None:
+    result = send(sender, crew, next(_long), expires=2)
+    with pytest.raises(JobExpired):
+        result.get(**WAIT)
+    assert (state_of(crew, result.id), attempts(crew, result.id)) == ("expired", 1)
+    crew.queue.retry(result.id)
+    until_painting(crew, result.id)
+    crew.queue.cancel(result.id)
+
+
+@pytest.mark.parametrize("by", ["eta", "countdown"])
+def test_48_not_before_its_time(crew: Deployment, sender: Celery, by: str) -> None:
+    """It waits in the ledger, in no worker's memory, and no worker waits for it."""
+    due = datetime.now(UTC) + timedelta(seconds=3)
+    result = send(sender, crew, QUICK, **({"eta": due} if by == "eta" else {"countdown": 3}))
+    wait_for(lambda: state_of(crew, result.id) == "queued", WAIT_S, "the job to be on record")
+    record = crew.queue._ledger.record(result.id)
+    assert record.not_before is not None
+    assert abs(record.not_before - due) < timedelta(seconds=1)
+    redis = crew.queue._ledger.redis
+    wait_for(lambda: not redis.exists(QUEUE, "unacked"), WAIT_S, "its message to be gone")
+    assert result.get(**WAIT)["report"]["steps"] == QUICK
+    started = next(event for event in crew.queue._ledger.job_events(result.id) if isinstance(event, Started))
+    assert started.time >= record.not_before - timedelta(seconds=0.1)
+    check(crew.queue, [result.id], visibility_timeout_s=30)
+
+
+def test_48_revoked_before_it_is_due(crew: Deployment, sender: Celery) -> None:
+    result = send(sender, crew, countdown=600)
+    wait_for(lambda: state_of(crew, result.id) == "queued", WAIT_S, "the job to be on record")
+    result.revoke()
+    with pytest.raises(JobCancelled):
+        result.get(**WAIT)
+
+
+def test_48_expires_before_it_is_due(crew: Deployment, sender: Celery) -> None:
+    result = send(sender, crew, countdown=600, expires=2)
+    with pytest.raises(JobExpired):
+        result.get(**WAIT)
+
+
+def test_48_due_later_than_any_deadline_may_be(crew: Deployment, sender: Celery) -> None:
+    result = send(sender, crew, eta=datetime.now(UTC) + timedelta(days=31))
+    with pytest.raises(JobFailed, match=r"headers\.eta") as caught:
+        result.get(**WAIT)
+    assert caught.value.code == Code.INVALID_JOB
+    assert state_of(crew, result.id) == "failed"
+
+
+@pytest.mark.parametrize("limit", ["time_limit", "soft_time_limit"])
+def test_48_a_time_limit_of_its_own(crew: Deployment, sender: Celery, limit: str) -> None:
+    """The job ends, once; the child goes on to the next."""
+    children = [child_of(worker) for worker in crew.workers]
+    result = send(sender, crew, next(_long), **{limit: 1})
+    with pytest.raises(JobFailed) as caught:
+        result.get(**WAIT)
+    assert caught.value.code == Code.TIME_LIMIT
+    assert (state_of(crew, result.id), attempts(crew, result.id)) == ("failed", 1)
+    assert send(sender, crew, time_limit=WAIT_S).get(**WAIT)["report"]["steps"] == QUICK
+    assert [child_of(worker) for worker in crew.workers] == children
+
+
+@pytest.mark.slow
+def test_48_no_longer_than_the_workers_own_limit(deployment: Deployment) -> None:
+    deployment.configure(**HURRIED)
+    deployment.worker(max_attempts=1)
+    url = deployment.settings.redis_url.get_secret_value()
+    with Celery("somebody", broker=url, backend=url, set_as_current=False) as sender:
+        result = send(sender, deployment, next(_long), time_limit=1000)
+        with pytest.raises(JobFailed, match=Code.TIME_LIMIT) as caught:
+            result.get(**WAIT)
+    assert caught.value.code == Code.ATTEMPTS_EXHAUSTED
+
+
+def assert_refused(deployment: Deployment, result: AsyncResult[Any], job_id: str, way: str) -> None:
+    with pytest.raises(JobFailed, match=way) as caught:
+        result.get(**WAIT)
+    assert caught.value.code == Code.CALLBACKS_REFUSED
+    assert caught.value.hint
+    assert (state_of(deployment, job_id), attempts(deployment, job_id)) == ("failed", 0)
+    assert deployment.queue.dead_letter(job_id).code == Code.CALLBACKS_REFUSED
+
+
+def test_49_link(crew: Deployment, sender: Celery) -> None:
+    result = send(sender, crew, link=sender.signature("somebodys.task", queue=QUEUE))
+    assert_refused(crew, result, result.id, "link")
+
+
+def test_49_link_error(crew: Deployment, sender: Celery) -> None:
+    result = send(sender, crew, link_error=sender.signature("somebodys.task", queue=QUEUE))
+    assert_refused(crew, result, result.id, "link_error")
+
+
+def test_49_chain(crew: Deployment, sender: Celery) -> None:
+    """Its sender waits for the last task of it."""
+    result: Any = chain(signature(sender, crew), sender.signature("somebodys.task", queue=QUEUE)).apply_async()
+    assert_refused(crew, result, result.parent.id, "chain")
+    with pytest.raises(JobFailed):
+        result.parent.get(**WAIT)
+
+
+def test_49_chord(crew: Deployment, sender: Celery) -> None:
+    """Its sender waits for the body."""
+    result: Any = chord([signature(sender, crew), signature(sender, crew, 4)])(
+        sender.signature("somebodys.task", queue=QUEUE)
+    )
+    with pytest.raises(JobFailed, match="chord"):
+        result.get(**WAIT)
+    for part in result.parent:
+        assert_refused(crew, part, part.id, "chord")
+
+
+def test_49_a_chain_that_ends_in_a_group(crew: Deployment, sender: Celery) -> None:
+    others = group(sender.signature("somebodys.task", queue=QUEUE), sender.signature("anybodys.task", queue=QUEUE))
+    result: Any = chain(signature(sender, crew), others).apply_async()
+    for part in result:
+        with pytest.raises(JobFailed, match="chain"):
+            part.get(**WAIT)
+
+
+def test_49_a_group_is_just_many(crew: Deployment, sender: Celery) -> None:
+    result = group(signature(sender, crew, steps) for steps in (2, 3, 4)).apply_async()
+    assert [one["report"]["steps"] for one in result.get(**WAIT)] == [2, 3, 4]
+
+
+def test_49_celerys_own_tasks_do_not_call_ours(crew: Deployment, sender: Celery) -> None:
+    [call_of_one] = [signature(sender, crew)]
+    result = sender.send_task("celery.map", kwargs={"task": dict(call_of_one), "it": [1]}, queue=QUEUE)
+    with pytest.raises(JobFailed) as caught:
+        result.get(**WAIT)
+    assert caught.value.code == Code.UNKNOWN_TASK
+
+
+def test_49_what_was_refused_is_replayed_alone(crew: Deployment, sender: Celery) -> None:
+    result = send(sender, crew, link=sender.signature("somebodys.task", queue=QUEUE))
+    assert_refused(crew, result, result.id, "link")
+    crew.queue.replay(result.id)
+    assert crew.queue._app.AsyncResult(result.id).get(**WAIT)["report"]["steps"] == QUICK
+    check(crew.queue, [result.id], visibility_timeout_s=30)
+
+
+def test_49_a_refusal_leaves_a_job_of_that_name_alone(crew: Deployment, sender: Celery) -> None:
+    job = crew.job(next(_long))
+    crew.queue.submit(job)
+    crew.until_painting(job)
+    before = len(crew.queue.dead_letters())
+    send(sender, crew, task_id=job.id, link=sender.signature("somebodys.task", queue=QUEUE))
+    wait_for(lambda: len(crew.queue.dead_letters()) > before, WAIT_S, "the dead letter")
+    assert state_of(crew, job.id) == "running"
+    crew.queue.cancel(job.id)
+    with pytest.raises(JobCancelled):
+        sender.AsyncResult(job.id).get(**WAIT)
+
+
+@pytest.mark.parametrize("how", [{"serializer": "pickle"}, {"compression": "zlib"}])
+def test_49_a_way_of_packing_that_is_not_read(crew: Deployment, sender: Celery, how: dict[str, Any]) -> None:
+    result = send(sender, crew, **how)
+    with pytest.raises(JobFailed) as caught:
+        result.get(**WAIT)
+    assert caught.value.code == Code.MESSAGE_MALFORMED
+
+
+def test_49_an_unknown_task_says_so(crew: Deployment, sender: Celery) -> None:
+    result = sender.send_task("stylequeue.sculpt", queue=QUEUE)
+    with pytest.raises(JobFailed, match=r"stylequeue\.sculpt") as caught:
+        result.get(**WAIT)
+    assert caught.value.code == Code.UNKNOWN_TASK
+
+
+@pytest.fixture
+def old_sender(sender: Celery) -> Celery:
+    """Speaks the protocol of Celery 3, as clients in other languages do."""
+    sender.conf.task_protocol = 1
+    return sender
+
+
+def test_50_old_protocol(crew: Deployment, old_sender: Celery) -> None:
+    result = send(old_sender, crew)
+    assert result.get(**WAIT)["report"]["steps"] == QUICK
+    assert crew.queue.status(result.id).attempt == 1
+    check(crew.queue, [result.id], visibility_timeout_s=30)
+
+
+def test_50_old_protocol_and_what_it_asks(crew: Deployment, old_sender: Celery) -> None:
+    later = send(old_sender, crew, countdown=2)
+    stale = send(old_sender, crew, next(_long), expires=datetime.now(UTC) - timedelta(seconds=1))
+    limited = send(old_sender, crew, next(_long), time_limit=1)
+    linked = send(old_sender, crew, link=old_sender.signature("somebodys.task", queue=QUEUE))
+    assert_refused(crew, linked, linked.id, "link")
+    with pytest.raises(JobExpired):
+        stale.get(**WAIT)
+    with pytest.raises(JobFailed, match=Code.TIME_LIMIT):
+        limited.get(**WAIT)
+    assert later.get(**WAIT)["report"]["steps"] == QUICK
+    record = crew.queue._ledger.record(later.id)
+    assert record.created_at + timedelta(seconds=1) < record.updated_at
+
+
+def test_50_old_protocol_revoked(crew: Deployment, old_sender: Celery) -> None:
+    result = send(old_sender, crew, next(_long))
+    until_painting(crew, result.id)
+    result.revoke(terminate=True)
+    with pytest.raises(JobCancelled):
+        result.get(**WAIT)
+    wait_for(partial(state_of, crew, result.id), WAIT_S, "a record")
+    assert state_of(crew, result.id) == "cancelled"
