@@ -17,7 +17,7 @@ from pydantic import ValidationError
 from .broker.app import make_app
 from .broker.lists import Lists
 from .broker.messages import Message, Messages
-from .connection import redis_asked
+from .connection import celery_asked
 from .contract.base import QUEUES
 from .contract.errors import (
     Code,
@@ -386,11 +386,8 @@ class StyleQueue:
 
         `recorded`: the ledger has the job, and only its message has not left.
         """
-        from celery.exceptions import BackendError
-        from kombu.exceptions import KombuError
-
         try:
-            with redis_asked(self.settings, KombuError, BackendError, OSError):
+            with celery_asked(self.settings):
                 yield
         except Unavailable as error:
             if not recorded:

@@ -36,7 +36,8 @@ def connect(settings: Settings) -> Redis:
         "password": address.password,
         "decode_responses": True,
         "health_check_interval": _health_check_interval_s(settings),
-        "retry": Retry(ExponentialWithJitterBackoff(base=0.05, cap=1), retries=3),
+        # Once: it tries again within its tries, and four attempts to connect are as long as anybody should wait.
+        "retry": Retry(ExponentialWithJitterBackoff(base=0.05, cap=1), retries=1),
     }
     if address.is_sentinel:
         from redis.sentinel import Sentinel
@@ -115,6 +116,16 @@ def redis_asked(settings: Settings, *kinds: type[Exception]) -> Iterator[None]:
         if not isinstance(error, (RedisError, *kinds)):
             raise
         raise trouble(settings, error) from None
+
+
+@contextmanager
+def celery_asked(settings: Settings) -> Iterator[None]:
+    """The same around all that Celery and kombu ask of it."""
+    from celery.exceptions import BackendError
+    from kombu.exceptions import KombuError
+
+    with redis_asked(settings, KombuError, BackendError, OSError):
+        yield
 
 
 def trouble(settings: Settings, error: BaseException) -> Unavailable:
@@ -196,13 +207,15 @@ _BY_TEXT = {
 def _answered(error: BaseException) -> tuple[str, str] | None:
     from redis.exceptions import AuthenticationError, ResponseError
 
+    # In front of it stands the command, with what was to be written.
+    said = str(error).rpartition("of pipeline caused error: ")[2]
     # redis-py takes the first word off the answers it has a class for.
-    code = getattr(error, "status_code", None) or str(error).partition(" ")[0]
+    code = getattr(error, "status_code", None) or said.partition(" ")[0]
     if code in _BY_CODE:
         return _BY_CODE[code]
     if isinstance(error, (ResponseError, AuthenticationError)) or code == "ERR":
-        known = (told for text, told in _BY_TEXT.items() if text in str(error))
-        return next(known, (f"refused a command: {str(error)[:_SAID_CHARS]}", "see docs/operations.md, Redis"))
+        known = (told for text, told in _BY_TEXT.items() if text in said)
+        return next(known, (f"refused a command: {said[:_SAID_CHARS]}", "see docs/operations.md, Redis"))
     return None
 
 

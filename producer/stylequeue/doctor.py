@@ -6,14 +6,19 @@ import json
 import platform
 import subprocess
 import sys
+import uuid
 from collections import defaultdict
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from dataclasses import asdict, dataclass
+from functools import partial
 from importlib.metadata import version
 from importlib.util import find_spec
 from typing import Any, Literal
 
 from . import __version__
+from .broker.app import make_app
+from .connection import celery_asked
 from .contract.base import QUEUES
 from .contract.errors import ExitCode, InvalidSettings, StyleQueueError, Unavailable
 from .contract.recipe import networks_of_queue
@@ -70,7 +75,7 @@ def examine(load: Callable[[], Settings] = Settings.load) -> Iterator[Finding]:
     yield Finding("settings", "ok", f"deployment {settings.deployment!r}, Redis at {settings.redis.place}")
     ledger, store = Ledger(settings), Store(settings)
     try:
-        for check in (_redis, eviction, append_only, _workers, _queues, _networks, _waiting):
+        for check in (partial(_redis, settings), eviction, append_only, _workers, _queues, _networks, _waiting):
             try:
                 yield from _each(check(ledger))
             except StyleQueueError as error:
@@ -145,8 +150,14 @@ def _versions() -> Finding:
     return Finding("versions", "ok", f"stylequeue {__version__}, Python {platform.python_version()}, {packages}")
 
 
-def _redis(ledger: Ledger) -> Finding:
-    ledger.ping()
+def _redis(settings: Settings, ledger: Ledger) -> Finding:
+    """Whether it answers, and lets us write: as the ledger does, and as Celery keeps results and tells of them."""
+    ledger.try_out()
+    app, task_id = make_app(settings), f"doctor-{uuid.uuid4()}"
+    with celery_asked(settings), closing(app):
+        app.backend.mark_as_done(task_id, None)
+        app.backend.forget(task_id)
+        app.control.ping(timeout=0)
     return Finding("redis", "ok", f"{ledger.server().version or 'a server that does not say its version'} answers")
 
 

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 from .broker.app import make_app
 from .broker.lists import Lists
 from .broker.messages import Messages
+from .connection import celery_asked
 from .contract.errors import Code, JobNotFound, Permanent, StyleQueueError, Unavailable
 from .ledger import Ledger, Overdue
 from .settings import Settings
@@ -58,7 +59,8 @@ class Keeper:
         """Round after round until `stop`. Trouble is logged, never raised: the next round may go better."""
         while not stop.wait(self._settings.keeper_interval_s * random.uniform(1 - _JITTER, 1 + _JITTER)):
             try:
-                self.round()
+                with celery_asked(self._settings):
+                    self.round()
             except StyleQueueError as error:
                 log.warning("round skipped: %s", error)
             except Exception:
@@ -113,8 +115,9 @@ class Keeper:
     def _see_to(self, what: Callable[[str], None], job_id: str) -> None:
         """One job's trouble is not the others'."""
         try:
-            what(job_id)
-        except Exception as error:  # ours, Redis's or Celery's
+            with celery_asked(self._settings):
+                what(job_id)
+        except Exception as error:
             log.warning("job=%s left for the next round: %s", job_id, error)
 
     def _reap(self, job_id: str) -> None:

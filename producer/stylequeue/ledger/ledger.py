@@ -72,6 +72,11 @@ class Ledger:
         with self._reachable():
             self.redis.ping()
 
+    def try_out(self) -> None:
+        """Return if Redis lets a script write, as every move does; what it writes is gone in a second."""
+        with self._reachable():
+            self.redis.eval("return redis.call('set', KEYS[1], '1', 'px', 1000)", 1, names.PROBE_KEY)
+
     def server(self) -> Server:
         """What Redis says of itself."""
         with self._reachable():

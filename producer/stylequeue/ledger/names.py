@@ -62,6 +62,8 @@ DEAD_SIZES_KEY = "stylequeue:dead_sizes"
 """How many bytes each dead letter takes (hash); their sum is among the counters."""
 WORKERS_KEY = "stylequeue:workers"
 """Live workers, until when unless they are heard of again (sorted set)."""
+PROBE_KEY = "stylequeue:probe"
+"""Written to see whether that can be done."""
 
 # Sorted sets of job ids by the moment something is to be done about them.
 LEASES_KEY = "stylequeue:leases"
