@@ -192,3 +192,16 @@ def ycck_jpeg() -> bytes:
     marker = re.search(rb"\xff\xee\x00\x0eAdobe.{6}", whole, re.DOTALL)
     assert marker
     return whole[: marker.end()] + b"\2" + whole[marker.end() + 1 :]
+
+
+def rgb_jpeg() -> bytes:
+    """Red, green and blue as they are, which Adobe's marker says."""
+    return saved(quarters(), "JPEG", quality=100, subsampling=0, keep_rgb=True)
+
+
+def packed_rows(levels: np.ndarray, depth: int) -> bytes:
+    """The pixels of a PNG, [height, width] or [height, width, channels], with so many bits each."""
+    rows = levels.reshape(len(levels), -1)
+    bits = (rows[..., None].astype(np.uint16) >> np.arange(depth - 1, -1, -1, dtype=np.uint16)) & 1
+    packed = np.packbits(bits.reshape(len(rows), -1).astype(np.uint8), axis=1)
+    return zlib.compress(b"".join(b"\0" + row.tobytes() for row in packed))
