@@ -175,7 +175,8 @@ def test_grey_heeds_gamma_and_cicp() -> None:
 
 def pq(nits: float) -> int:
     power = (nits / 10_000) ** 0.1593017578125
-    return round(255 * ((0.8359375 + 18.8515625 * power) / (1 + 18.6875 * power)) ** 78.84375)
+    value: float = ((0.8359375 + 18.8515625 * power) / (1 + 18.6875 * power)) ** 78.84375
+    return round(255 * value)
 
 
 @pytest.mark.parametrize("primaries", [BT709, P3, BT2020])
@@ -195,7 +196,9 @@ def test_pq_keeps_its_middle_tones_and_bends_its_lights(primaries: int) -> None:
 def test_hlg_shows_the_same_as_pq() -> None:
     def hlg(nits: float) -> int:
         scene = (nits / 1000) ** (1 / 1.2)
-        value = (3 * scene) ** 0.5 if scene <= 1 / 12 else 0.17883277 * np.log(12 * scene - 0.28466892) + 0.55991073
+        value: float = (
+            (3 * scene) ** 0.5 if scene <= 1 / 12 else 0.17883277 * np.log(12 * scene - 0.28466892) + 0.55991073
+        )
         return round(255 * value)
 
     nits = [5.0, 20, 50, 100, 203, 400, 1000]

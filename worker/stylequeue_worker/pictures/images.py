@@ -60,6 +60,14 @@ def decode(
     Raises Permanent with a code `image_*` for whatever is no such picture, has more than `max_pixels` or, of content
     and style, a side under MIN_SIDE_PX, now or at the size asked for.
     """
+    picture, orientation = _sampled(data, role, size, max_pixels)
+    if picture.mode == "RGBA":
+        picture = paint.made_whole(picture)
+    return picture.transpose(_UPRIGHT[orientation]) if orientation in _UPRIGHT else picture
+
+
+def _sampled(data: bytes, role: Role, size: int | tuple[int, int] | None, max_pixels: int) -> tuple[Image.Image, int]:
+    """The picture at its size, not upright yet, and its orientation. The file's own pixels are gone by then."""
     still = open_still(data, max_pixels=max_pixels)
     extent = still.size
     lying = still.orientation >= _LYING
@@ -78,10 +86,7 @@ def decode(
             _check_not_narrow(extent, shape, size)
         # Lanczos would ring beyond a mask's edges.
         scaling = Image.Resampling.BICUBIC if role == Role.MASK else Image.Resampling.LANCZOS
-        picture = pixels.sample(box, shape, _FLATTEN[role], scaling)
-    if picture.mode == "RGBA":
-        picture = paint.made_whole(picture)
-    return picture.transpose(_UPRIGHT[still.orientation]) if still.orientation in _UPRIGHT else picture
+        return pixels.sample(box, shape, _FLATTEN[role], scaling), still.orientation
 
 
 def fit(picture: Image.Image, size_px: int) -> Image.Image:
