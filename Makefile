@@ -10,7 +10,7 @@ LOCK := --quiet --system-certs --universal --python-version 3.11 --generate-hash
 
 .PHONY: help
 help:  ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 # The installer comes by pip (every Python has it); it then installs in seconds what pip would in minutes.
 # The editable install needs no network and no build isolation: its backend is among the requirements.
@@ -32,6 +32,10 @@ docs: $(INSTALLED)  ## write anew what the documents take from the code: schemas
 	$(BIN)/stylequeue schema status > docs/schema/status.json
 	$(BIN)/python scripts/settings_table.py
 
+.PHONY: networks
+networks: $(INSTALLED)  ## make the networks that need no internet, where they are absent
+	$(BIN)/stylequeue models pull vgg16 fast
+
 .PHONY: demo
 demo: $(INSTALLED)  ## paint the sample pictures on a stack of its own; pictures in demo-output
 	$(BIN)/stylequeue demo
@@ -43,6 +47,19 @@ test: $(INSTALLED)  ## run the tests, but for the slowest of the fault tests
 .PHONY: test-faults
 test-faults: $(INSTALLED)  ## run every fault test: kills, broken connections, full disks, storms
 	$(BIN)/python -m pytest tests/faults
+
+# Two processes for the tests; the benchmarks one after another, for what they start is many.
+.PHONY: test-all
+test-all: export QUICK = 1
+test-all: check networks  ## run everything there is: checks, all tests, a short form of each benchmark; under 40 minutes
+	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile
+	$(BIN)/python -m tests.benchmarks.bench_queue
+	$(BIN)/python -m tests.benchmarks.bench_recovery
+	$(BIN)/python -m tests.benchmarks.bench_step 128
+	$(BIN)/python -m tests.benchmarks.bench_overhead
+	$(BIN)/python -m tests.benchmarks.bench_engine
+	$(BIN)/python -m tests.benchmarks.bench_quality
+	JOBS=100 $(BIN)/python -m tests.benchmarks.soak
 
 .PHONY: check
 check: $(INSTALLED)  ## format, lint, types, layers
@@ -57,23 +74,23 @@ fix: $(INSTALLED)  ## format, and mend what the linter can
 	$(BIN)/ruff check --fix .
 
 .PHONY: bench-queue
-bench-queue: $(INSTALLED)  ## what the service adds to a bare Celery task (JOBS=200)
+bench-queue: $(INSTALLED)  ## what the service adds to a bare Celery task (JOBS=200 QUICK=1)
 	$(BIN)/python -m tests.benchmarks.bench_queue
 
 .PHONY: bench-engine
-bench-engine: $(INSTALLED)  ## the engine's speed and memory; bench-output/engine.json (QUICK=1)
+bench-engine: networks  ## the engine's speed and memory; bench-output/engine.json (QUICK=1)
 	$(BIN)/python -m tests.benchmarks.bench_engine
 
 .PHONY: bench-quality
-bench-quality: $(INSTALLED)  ## the engine's pictures beside others'; bench-output/quality.html (FULL=1)
+bench-quality: networks  ## the engine's pictures beside others'; bench-output/quality.html (QUICK=1 FULL=1)
 	$(BIN)/python -m tests.benchmarks.bench_quality
 
 .PHONY: gpu-smoke
-gpu-smoke: $(INSTALLED)  ## on a GPU machine: what the engine takes, its speed and memory, parity with the processor
+gpu-smoke: networks  ## on a GPU machine: what the engine takes, its speed and memory, parity with the processor
 	$(BIN)/python scripts/gpu_smoke.py
 
 .PHONY: gallery
-gallery: $(INSTALLED)  ## paint the pictures of docs/engine.md anew; some minutes
+gallery: networks  ## paint the pictures of docs/engine.md anew; some minutes
 	$(BIN)/python scripts/gallery.py
 
 .PHONY: soak

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -19,6 +20,7 @@ from stylequeue.settings import Settings
 from tests.support import pictures
 from tests.support.deployment import Deployment
 from tests.support.fake_worker import START_TIMEOUT_S
+from tests.support.invariants import keys_without_end
 from tests.support.models import model_dir
 
 __all__ = ["model_dir"]
@@ -27,13 +29,18 @@ for _name in [name for name in os.environ if name.upper().startswith("STYLEQUEUE
     del os.environ[_name]  # tests see the defaults, whatever the developer has set
 
 _free_databases = deque(range(1, 16))
+_databases_in_use: dict[str, Settings] = {}
+"""By their addresses."""
+_AT_WORK_S = 0.2
 
 
 @pytest.fixture(scope="session")
 def stack() -> Iterator[Stack]:
     """The servers, started once; database 0 of Redis belongs to what runs for the whole session."""
     with Stack(settings=Settings()) as stack:
+        _databases_in_use[stack.valkey.url()] = stack.settings
         yield stack
+        del _databases_in_use[stack.valkey.url()]
 
 
 @contextmanager
@@ -41,11 +48,31 @@ def empty_database(stack: Stack) -> Iterator[Settings]:
     """Settings that lead to the servers and to a Redis database of one's own; the buckets are everybody's."""
     database = _free_databases.popleft()
     url = stack.valkey.url(database)
-    with redis.Redis.from_url(url) as client:
+    settings = stack.settings.model_copy(update={"redis_url": SecretStr(url)})
+    with redis.Redis.from_url(url, decode_responses=True) as client:
         client.flushdb()
-        yield stack.settings.model_copy(update={"redis_url": SecretStr(url)})
+        _databases_in_use[url] = settings
+        yield settings
+        del _databases_in_use[url]
+        kept = keys_without_end(client, settings)
         client.flushdb()
     _free_databases.append(database)
+    assert not kept, kept
+
+
+@pytest.fixture(autouse=True)
+def nothing_stays_for_ever() -> Iterator[None]:
+    """After every test: no key without TTL, cap or open job. A test's own database is looked at when it is given back,
+    here those that it shared with others, in which somebody may just be at work: what is wrong is so a second time.
+    """
+    yield
+    for url, settings in _databases_in_use.items():
+        with redis.Redis.from_url(url, decode_responses=True) as client:
+            kept = set(keys_without_end(client, settings))
+            if kept:
+                time.sleep(_AT_WORK_S)
+                kept &= set(keys_without_end(client, settings))
+            assert not kept, kept
 
 
 @pytest.fixture

@@ -1,7 +1,8 @@
 """Pictures side by side, by eye and by number: `make bench-quality` (FULL=1), then look at bench-output/quality.html.
 
 Each pair of content and style: our fast method, the TensorFlow tutorial's 1000 steps (kept, not painted each time),
-ours at four strengths, and another engine's picture where there is one. Then one strength at three sizes.
+ours at four strengths, and another engine's picture where there is one. Then one strength at three sizes. QUICK=1 tries
+all of it with one pair of small pictures: its figures say little.
 """
 
 from __future__ import annotations
@@ -31,11 +32,14 @@ from tests.benchmarks.engine_pictures import PAINTINGS, content, pairs, style
 from tests.support.judge import alien_colour, ssim, style_distance
 
 FULL = bool(os.environ.get("FULL"))
+QUICK = bool(os.environ.get("QUICK"))
 OUTPUT = Path("bench-output")
 KEPT = OUTPUT / "tutorial"
-SIZE_PX = 256
-STRENGTHS = (0.5, 0.6, 0.7, 0.8)
-SIZES_PX, SIZES_STRENGTH = (256, 512, 1024), 0.5
+SIZE_PX = 96 if QUICK else 256
+STRENGTHS = (0.5,) if QUICK else (0.5, 0.6, 0.7, 0.8)
+SIZES_PX, SIZES_STRENGTH = (96, 128) if QUICK else (256, 512, 1024), 0.5
+TUTORIAL_STEPS = 50 if QUICK else None
+"""None: the preset's own."""
 TUTORIAL_SHARE, REFERENCE_SHARE = 1 / 5, 1 / 10
 """Of the others' seconds: what ours may take."""
 MAX_SIZE_EFFECT = 0.15
@@ -66,6 +70,10 @@ class Shown:
         return " · ".join(filter(None, figures))
 
 
+def shown_pairs() -> list[tuple[str, str]]:
+    return pairs()[: 1 if QUICK else None]
+
+
 def judged(name: str, photo: np.ndarray, painting: np.ndarray, picture: np.ndarray, spent_s: float | None) -> Shown:
     figures = style_distance(picture, painting), ssim(picture, photo), alien_colour(picture, photo, painting)
     return Shown(name, picture, spent_s, *figures)
@@ -82,7 +90,7 @@ def painted(
 
 def tutorial(engine: Engine, photo: np.ndarray, painting: np.ndarray) -> tuple[np.ndarray, float]:
     """The tutorial's picture and its seconds, now or when it was painted."""
-    recipe = resolve(OptimizeRecipe(preset="tf-tutorial"))
+    recipe = resolve(OptimizeRecipe(preset="tf-tutorial", steps=TUTORIAL_STEPS))
     parts = (photo.tobytes(), painting.tobytes(), recipe.model_dump_json().encode())
     mark = hashlib.sha256(b"".join((*parts, engine.network(recipe).digest.encode()))).hexdigest()[:16]
     path = KEPT / f"{mark}.npz"
@@ -173,14 +181,14 @@ def main() -> None:
     engine = Engine(Settings.load().models)
     engine.warm_up(["optimize", "fast"])
     for recipe in (OptimizeRecipe(steps=12), OptimizeRecipe(preset="tf-tutorial", steps=2), FastRecipe()):
-        for names in pairs():  # what is timed should not be compiled first
+        for names in shown_pairs():  # what is timed should not be compiled first
             painted(engine, content(names[0], SIZE_PX), style(names[1], SIZE_PX), resolve(recipe))
-    contents, styles = zip(*pairs(), strict=True)
+    contents, styles = zip(*shown_pairs(), strict=True)
     sections = []
-    for names in itertools.product(contents, styles) if FULL else pairs():
+    for names in itertools.product(contents, styles) if FULL else shown_pairs():
         shown = side_by_side(engine, names)
         sections.append((" in the manner of ".join(names), shown, list(verdicts(shown))))
-    for names in pairs() if FULL else pairs()[:1]:
+    for names in shown_pairs() if FULL else shown_pairs()[:1]:
         shown, verdict = one_strength(engine, names)
         sections.append((f"{' / '.join(names)}: strength {SIZES_STRENGTH} at three sizes", shown, [verdict]))
 

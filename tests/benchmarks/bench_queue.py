@@ -1,13 +1,15 @@
 """What the service adds to a bare Celery task on the same broker, with a worker that paints nothing.
 
-    make bench-queue [JOBS=200]
+    make bench-queue [JOBS=200] [QUICK=1]
 
 Jobs of the two kinds alternate, each alone in the queue, for the latencies; then a full queue of each for the rate.
-S3's own share is what the jobs' events say of fetching and storing.
+Every job is a picture of its own, so that none is reused. S3's own share is what the jobs' events say of fetching and
+storing. QUICK takes 20 of each, and judges nothing.
 """
 
 from __future__ import annotations
 
+import itertools
 import os
 import sys
 import time
@@ -27,9 +29,11 @@ from stylequeue.local import Stack
 from tests.support.fake_worker import command
 from tests.support.jobs import make_job
 
-JOBS = int(os.environ.get("JOBS", "200"))
+QUICK = bool(os.environ.get("QUICK"))
+JOBS = int(os.environ.get("JOBS", "20" if QUICK else "200"))
 AIM_ADDED_MS = 30.0
 POLL_S = 0.0005
+_seeds = itertools.count()
 
 
 def tiny_jpeg() -> bytes:
@@ -43,7 +47,8 @@ def tiny_jpeg() -> bytes:
 
 
 def new_job() -> Job:
-    return make_job(recipe={"method": "fast", "size": 32}, queue="paint")
+    recipe = {"method": "optimize", "size": 32, "steps": 1, "seed": next(_seeds)}
+    return make_job(recipe=recipe, queue="paint")
 
 
 def one_job(queue: StyleQueue) -> tuple[float, float, float]:
@@ -119,7 +124,7 @@ def main() -> int:
     console = Console()
     console.print(table)
     console.print(f"added besides S3 at p50: {added_ms:.1f} ms (aim: under {AIM_ADDED_MS:.0f} ms)")
-    return 0 if added_ms < AIM_ADDED_MS else 1
+    return 0 if QUICK or added_ms < AIM_ADDED_MS else 1
 
 
 if __name__ == "__main__":

@@ -26,7 +26,7 @@ def main() -> None:
     """Print the table."""
     path = models.find("vgg16", Settings().models)
     if path is None:
-        sys.exit("run `stylequeue models pull vgg16` first")
+        sys.exit("vgg16 is not in the model directory: `make networks` makes it")
     network = load("vgg16", path)
     sizes = [int(argument) for argument in sys.argv[1:]] or [256, 384, 512]
     random = np.random.default_rng(0)

@@ -40,6 +40,7 @@ from stylequeue.contract.recipe import resolve
 from stylequeue.contract.status import JobStatus, Page
 from stylequeue.ledger import names
 from stylequeue.ledger.moves import script
+from stylequeue.ledger.names import UNTOLD_KEY
 from stylequeue.local import Stack
 from stylequeue.local.server import HOST
 from stylequeue.settings import Settings
@@ -390,6 +391,7 @@ def test_a_job_whose_record_has_expired_is_not_listed(queue: StyleQueue) -> None
     queue.submit_many([gone, there])
     queue._ledger.redis.delete(names.record_key(gone.id))
     assert [status.id for status in queue.jobs()] == [there.id]
+    queue._ledger.redis.flushdb()
 
 
 def test_more_jobs_than_are_read_at_once(queue: StyleQueue) -> None:
@@ -444,7 +446,7 @@ def test_cancelling_needs_no_store(settings: Settings, attempts: int) -> None:
             with pytest.raises(JobCancelled):
                 queue._app.AsyncResult(job.id).get(timeout=1)
             # A keeper has yet to take away what an attempt left.
-            assert queue._ledger.redis.zcard("stylequeue:untold") == attempts
+            assert queue._ledger.redis.zcard(UNTOLD_KEY) == attempts
         silent.setblocking(False)
         with pytest.raises(BlockingIOError):
             silent.accept()

@@ -14,6 +14,7 @@ from stylequeue.client import StyleQueue
 from stylequeue.contract.errors import Unavailable
 from stylequeue.contract.job import Job
 from stylequeue.keeper import Keeper
+from stylequeue.ledger.names import LEASES_KEY, record_key
 from stylequeue.local import Stack
 from stylequeue.local.server import HOST
 from stylequeue.settings import Settings
@@ -137,8 +138,8 @@ def test_who_could_not_be_heard_of_has_another_lease(stack: Stack, settings: Set
         with pytest.raises(Unavailable):
             keeper.round()
         redis: Any = queue._ledger.redis
-        redis.hset(f"stylequeue:job:{job.id}", "lease_until_ms", 1)
-        redis.zadd("stylequeue:leases", {job.id: 1})
+        redis.hset(record_key(job.id), "lease_until_ms", 1)
+        redis.zadd(LEASES_KEY, {job.id: 1})
         proxy.heal()
         keeper.round()
         assert queue.status(job.id).state == "running"

@@ -13,6 +13,7 @@ from stylequeue.contract.errors import Code, JobCancelled, JobFailed, JobNotFoun
 from stylequeue.contract.events import Progress, Started
 from stylequeue.contract.job import Job
 from stylequeue.contract.objects import checkpoint_key
+from stylequeue.ledger.names import WAITING_KEY
 from tests.faults.conftest import CREW
 from tests.support.deployment import ENDLESS, WAIT_S, Deployment
 from tests.support.invariants import check
@@ -105,7 +106,7 @@ def test_30_a_job_that_waits_for_another_is_cancelled(crew: Deployment) -> None:
     queue.submit(first)
     crew.until_painting(first)
     queue.submit(second)
-    wait_for(lambda: queue._ledger.redis.zscore("stylequeue:waiting", second.id), WAIT_S, "the second to wait")
+    wait_for(lambda: queue._ledger.redis.zscore(WAITING_KEY, second.id), WAIT_S, "the second to wait")
     assert queue.cancel(second.id) == "cancelled"
     assert queue.status(first.id).state == "running"
     queue.cancel(first.id)

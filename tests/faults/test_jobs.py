@@ -15,6 +15,7 @@ from stylequeue.contract.errors import Code, JobCancelled, JobConflict, JobExpir
 from stylequeue.contract.events import Started
 from stylequeue.contract.job import SCHEMA_VERSION, TASK_NAME, Job
 from stylequeue.contract.status import DeadLetter
+from stylequeue.ledger.names import DEADLINES_KEY, WAITING_KEY, record_key
 from stylequeue.local import Stack, environment
 from tests.faults.conftest import CREW
 from tests.support import pictures
@@ -73,7 +74,7 @@ def test_26_the_one_that_paints_is_cancelled(crew: Deployment, queue: StyleQueue
     queue.submit(first)
     crew.until_painting(first)
     queue.submit(second)
-    wait_for(lambda: queue._ledger.redis.zscore("stylequeue:waiting", second.id), WAIT_S, "the second to wait")
+    wait_for(lambda: queue._ledger.redis.zscore(WAITING_KEY, second.id), WAIT_S, "the second to wait")
     queue.cancel(first.id)
     with pytest.raises(JobCancelled):
         queue.wait(first.id, timeout_s=WAIT_S)
@@ -126,8 +127,8 @@ def test_28_the_deadline_passes_in_the_queue(crew: Deployment, queue: StyleQueue
         crew.until_painting(job)
     late = crew.job(steps=2)
     queue.submit(late)
-    queue._ledger.redis.hset(f"stylequeue:job:{late.id}", "deadline_ms", 1)
-    queue._ledger.redis.zadd("stylequeue:deadlines", {late.id: 1})
+    queue._ledger.redis.hset(record_key(late.id), "deadline_ms", 1)
+    queue._ledger.redis.zadd(DEADLINES_KEY, {late.id: 1})
     with pytest.raises(JobExpired) as caught:
         queue.wait(late.id, timeout_s=WAIT_S)
     assert caught.value.code == Code.DEADLINE_PASSED
@@ -153,7 +154,7 @@ def test_28_the_deadline_passes_while_it_is_painted(crew: Deployment, queue: Sty
     late = crew.job()
     queue.submit(late)
     crew.until_painting(late)
-    queue._ledger.redis.hset(f"stylequeue:job:{late.id}", "deadline_ms", 1)
+    queue._ledger.redis.hset(record_key(late.id), "deadline_ms", 1)
     with pytest.raises(JobExpired):
         queue.wait(late.id, timeout_s=WAIT_S)
     checked(queue, late)

@@ -16,6 +16,7 @@ from celery.result import AsyncResult
 from stylequeue.contract.errors import Code, JobCancelled, JobExpired, JobFailed
 from stylequeue.contract.events import Started
 from stylequeue.contract.job import TASK_NAME
+from stylequeue.ledger.names import record_key
 from tests.faults.conftest import CREW
 from tests.support.deployment import HURRIED, WAIT_S, Deployment
 from tests.support.invariants import check
@@ -63,7 +64,7 @@ def until_painting(deployment: Deployment, job_id: str) -> None:
 
 
 def state_of(deployment: Deployment, job_id: str) -> str:
-    found = deployment.queue._ledger.redis.hget(f"stylequeue:job:{job_id}", "state")
+    found = deployment.queue._ledger.redis.hget(record_key(job_id), "state")
     return str(found or "unknown")
 
 

@@ -11,6 +11,20 @@ from stylequeue.contract.events import ExpiredData, FailedData, ProgressData, ev
 from stylequeue.contract.job import Job
 from stylequeue.ledger import ClaimAnswer, Ledger, names
 from stylequeue.ledger.moves import Overdue
+from stylequeue.ledger.names import (
+    COUNTERS_KEY,
+    CREATED_KEY,
+    DEADLINES_KEY,
+    DUE_KEY,
+    EVENTS_KEY,
+    LEASES_KEY,
+    UNTOLD_KEY,
+    events_key,
+    gone_key,
+    queue_key,
+    record_key,
+    state_key,
+)
 from stylequeue.settings import Settings
 from tests.support.jobs import make_job
 
@@ -34,8 +48,8 @@ def claim(ledger: Ledger, job: Job) -> ClaimAnswer:
 
 def lose_lease(ledger: Ledger, job: Job) -> None:
     """As if its worker had not been heard of for long enough."""
-    ledger.redis.hset(f"stylequeue:job:{job.id}", "lease_until_ms", 1)
-    ledger.redis.zadd("stylequeue:leases", {job.id: 1})
+    ledger.redis.hset(record_key(job.id), "lease_until_ms", 1)
+    ledger.redis.zadd(LEASES_KEY, {job.id: 1})
 
 
 def types(ledger: Ledger, job: Job) -> list[str]:
@@ -146,7 +160,7 @@ def test_a_deadline_that_passes_while_painting_is_told(settings: Settings) -> No
     ledger = limited(settings, job_deadline_s=0)
     job = make_job(deadline="2100-01-01T00:00:00Z")
     fence = claim(ledger, job).record.fence
-    ledger.redis.hset(f"stylequeue:job:{job.id}", "deadline_ms", 1)
+    ledger.redis.hset(record_key(job.id), "deadline_ms", 1)
     assert ledger.heartbeat(job.id, fence=fence, data=ProgressData(number=1, stage="painting")) == "overdue"
     ledger.finish(job.id, fence=fence, data=ExpiredData.late())
     assert ledger.record(job.id).state == "expired"
@@ -196,11 +210,11 @@ def test_no_key_of_an_ended_job_stays_for_ever(settings: Settings) -> None:
             assert 0 < ledger.redis.ttl(key) <= 1000, key
     # What has no TTL is capped, or loses its entries with the records they name.
     assert {key for key in keys(ledger) if ":job:" not in key} == {
-        "stylequeue:events",
-        "stylequeue:created",
-        "stylequeue:counters",
-        "stylequeue:state:failed",
-        "stylequeue:untold",
+        EVENTS_KEY,
+        CREATED_KEY,
+        COUNTERS_KEY,
+        state_key("failed"),
+        UNTOLD_KEY,
     }
 
 
@@ -209,9 +223,10 @@ def test_indexes_forget_records_that_are_gone(settings: Settings) -> None:
     for _ in range(3):
         job = make_job()
         forgetful.finish(job.id, fence=claim(forgetful, job).record.fence, data=FAILED)
-    assert forgetful.redis.zcard("stylequeue:state:failed") == 0
-    assert forgetful.redis.zcard("stylequeue:created") == 0
-    assert forgetful.redis.hgetall("stylequeue:counters") == {"queued": "3", "running": "3", "failed": "3"}
+        forgetful.told(job.id)
+    assert forgetful.redis.zcard(state_key("failed")) == 0
+    assert forgetful.redis.zcard(CREATED_KEY) == 0
+    assert forgetful.redis.hgetall(COUNTERS_KEY) == {"queued": "3", "running": "3", "failed": "3"}
 
 
 def test_streams_are_capped(settings: Settings) -> None:
@@ -221,14 +236,14 @@ def test_streams_are_capped(settings: Settings) -> None:
     for number in range(1, 400):
         ledger.heartbeat(job.id, fence=fence, data=ProgressData(number=number, stage="painting"))
     # Redis trims whole nodes of a hundred entries.
-    assert ledger.redis.xlen(f"stylequeue:job:{job.id}:events") <= 110
+    assert ledger.redis.xlen(events_key(job.id)) <= 110
 
 
 def test_a_reader_that_fell_behind_the_trim_is_told(ledger: Ledger) -> None:
     ledger.accept([make_job() for _ in range(10)])
     everything = ledger.deployment_events(after="0")
     assert ledger.deployment_events(after=everything[4][0]) == everything[5:]
-    ledger.redis.xtrim("stylequeue:events", maxlen=3, approximate=False)
+    ledger.redis.xtrim(EVENTS_KEY, maxlen=3, approximate=False)
     assert ledger.deployment_events(after=everything[7][0]) == everything[8:]
     with pytest.raises(EventsLost):
         ledger.deployment_events(after=everything[4][0])
@@ -244,11 +259,11 @@ def test_indexes_follow_the_job(ledger: Ledger) -> None:
     ):
         move()
         seen.append(sorted(key for key in keys(ledger) if ledger.redis.type(key) == "zset"))
-    open_ = ["stylequeue:created", "stylequeue:deadlines"]
+    open_ = [CREATED_KEY, DEADLINES_KEY]
     assert seen == [
-        [*open_, "stylequeue:queue:paint", "stylequeue:state:queued"],
-        [*open_, "stylequeue:leases", "stylequeue:queue:paint", "stylequeue:state:running"],
-        ["stylequeue:created", "stylequeue:state:failed", "stylequeue:untold"],
+        [*open_, queue_key("paint"), state_key("queued")],
+        [*open_, LEASES_KEY, queue_key("paint"), state_key("running")],
+        [CREATED_KEY, state_key("failed"), UNTOLD_KEY],
     ]
 
 
@@ -264,8 +279,8 @@ def test_a_job_put_back_is_tried_again_when_it_is_due(ledger: Ledger) -> None:
     assert claim(ledger, job).verdict == "early"
     assert ledger.take_due() == []
     assert ledger.put_back(first, error="oh") == "lost", "it has no fence any more"
-    ledger.redis.hset(f"stylequeue:job:{job.id}", "not_before_ms", 1)
-    ledger.redis.zadd("stylequeue:due", {job.id: 1})
+    ledger.redis.hset(record_key(job.id), "not_before_ms", 1)
+    ledger.redis.zadd(DUE_KEY, {job.id: 1})
     [due] = ledger.take_due()
     assert (due.job_id, due.job, due.task_id) == (job.id, job.canonical_json(), job.id)
     assert ledger.take_due() == []
@@ -370,7 +385,7 @@ def test_replaying_begins_another_run(settings: Settings) -> None:
     record = ledger.record(job.id)
     assert (record.state, record.run, record.attempt, record.outcome) == ("queued", 2, 0, "")
     assert ledger.dead_letters() == []
-    assert ledger.redis.ttl(f"stylequeue:job:{job.id}") == -1
+    assert ledger.redis.ttl(record_key(job.id)) == -1
     taken = claim(ledger, job).record
     with pytest.raises(JobOpen):
         ledger.replay(job.id)
@@ -430,8 +445,8 @@ def test_deleting_leaves_nothing(ledger: Ledger) -> None:
         ledger.delete(job.id)
     ledger.cancel(job.id, keep=False)
     ledger.delete(job.id)
-    tombstone = f"stylequeue:gone:{job.id}"
-    assert keys(ledger) - before == {"stylequeue:counters", "stylequeue:events", tombstone}
+    tombstone = gone_key(job.id)
+    assert keys(ledger) - before == {COUNTERS_KEY, EVENTS_KEY, tombstone}
     assert ledger.redis.ttl(tombstone) > 0
     with pytest.raises(JobNotFound):
         ledger.delete(make_job().id)
@@ -496,7 +511,7 @@ def test_waiters_are_freed_when_the_painter_comes_to_harm(ledger: Ledger, harm: 
         lose_lease(ledger, first)
         claim(ledger, first)
     else:
-        ledger.redis.hset(f"stylequeue:job:{first.id}", "deadline_ms", 1)
+        ledger.redis.hset(record_key(first.id), "deadline_ms", 1)
         ledger.expire(first.id)
     assert second.id in [due.job_id for due in ledger.take_due()]
     assert reserve(ledger, second) == "paint"

@@ -26,6 +26,18 @@ from stylequeue.contract.errors import JobOpen, LeaseLost
 from stylequeue.contract.events import CancelledData, FailedData, ProgressData
 from stylequeue.contract.job import Job
 from stylequeue.ledger import Ledger, names
+from stylequeue.ledger.names import (
+    CREATED_KEY,
+    DEADLINES_KEY,
+    DUE_KEY,
+    LEASES_KEY,
+    WAITING_KEY,
+    painting_key,
+    queue_key,
+    record_key,
+    state_key,
+    waiters_key,
+)
 from stylequeue.settings import Settings
 from tests.support.jobs import make_job
 
@@ -158,7 +170,7 @@ class LedgerMachine(RuleBasedStateMachine):
         self.ledger.close()
 
     def key(self, job: Job) -> str:
-        return f"stylequeue:job:{job.id}"
+        return record_key(job.id)
 
     def known(self, job: Job) -> Known | None:
         return self.model.jobs.get(job.id)
@@ -379,15 +391,15 @@ class LedgerMachine(RuleBasedStateMachine):
             return
         if what == "the lease" and known.state == "running":
             self.redis.hset(self.key(job), "lease_until_ms", 1)
-            self.redis.zadd("stylequeue:leases", {job.id: 1})
+            self.redis.zadd(LEASES_KEY, {job.id: 1})
             known.lease_lost = True
         elif what == "the delay" and known.early:
             self.redis.hset(self.key(job), "not_before_ms", 1)
-            self.redis.zadd("stylequeue:due", {job.id: 1})
+            self.redis.zadd(DUE_KEY, {job.id: 1})
             known.early, known.due = False, True
         elif what == "the deadline" and known.state not in ENDS and sure:
             self.redis.hset(self.key(job), "deadline_ms", 1)
-            self.redis.zadd("stylequeue:deadlines", {job.id: 1})
+            self.redis.zadd(DEADLINES_KEY, {job.id: 1})
             known.late = True
 
     @rule(job=jobs)
@@ -429,19 +441,19 @@ class LedgerMachine(RuleBasedStateMachine):
         still_open = {job for job, known in jobs.items() if known.state not in ENDS}
         expected = {
             **{
-                f"state:{state}": {job for job, known in jobs.items() if known.state == state}
+                state_key(state): {job for job, known in jobs.items() if known.state == state}
                 for state in ("queued", "running", *ENDS)
             },
-            "leases": {job for job, known in jobs.items() if known.state == "running"},
-            "deadlines": still_open,
-            "queue:paint": still_open,
-            "due": {job for job, known in jobs.items() if known.due or known.early},
-            "waiting": {job for job, known in jobs.items() if known.waits_for},
-            "created": set(jobs),
+            LEASES_KEY: {job for job, known in jobs.items() if known.state == "running"},
+            DEADLINES_KEY: still_open,
+            queue_key("paint"): still_open,
+            DUE_KEY: {job for job, known in jobs.items() if known.due or known.early},
+            WAITING_KEY: {job for job, known in jobs.items() if known.waits_for},
+            CREATED_KEY: set(jobs),
         }
         with self.redis.pipeline(transaction=False) as pipeline:
-            for name in expected:
-                pipeline.zrange(f"stylequeue:{name}", 0, -1)
+            for key in expected:
+                pipeline.zrange(key, 0, -1)
             found = dict(zip(expected, map(set, pipeline.execute()), strict=True))
         assert found == expected
 
@@ -452,13 +464,13 @@ class LedgerMachine(RuleBasedStateMachine):
 
     @invariant()
     def whoever_waits_waits_for_somebody(self) -> None:
-        for job_id in self.redis.zrange("stylequeue:waiting", 0, -1):
-            waits_for = self.model.jobs[job_id].waits_for
-            holder = self.redis.get(f"stylequeue:painting:{waits_for}")
-            painted = self.redis.hget(f"stylequeue:job:{holder}", "state") == "running"
+        for job_id in self.redis.zrange(WAITING_KEY, 0, -1):
+            waits_for = str(self.model.jobs[job_id].waits_for)
+            holder = str(self.redis.get(painting_key(waits_for)))
+            painted = self.redis.hget(record_key(holder), "state") == "running"
             # Or for one that was woken for it, and wakes the next.
             assert painted or any(known.woken_for == waits_for for known in self.model.jobs.values())
-            assert self.redis.sismember(f"stylequeue:waiters:{waits_for}", job_id)
+            assert self.redis.sismember(waiters_key(waits_for), job_id)
 
 
 def _as_many(claim: Claim | None) -> Any:

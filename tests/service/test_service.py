@@ -23,6 +23,7 @@ from stylequeue.contract.errors import Code, JobExpired, JobFailed
 from stylequeue.contract.events import Failed, Progress, Succeeded, SucceededData
 from stylequeue.contract.job import Job
 from stylequeue.contract.objects import ImageRef
+from stylequeue.ledger.names import events_key
 from stylequeue.local import Process, Stack
 from tests.support import pictures
 from tests.support.processes import wait_for
@@ -78,7 +79,7 @@ def test_a_fast_job_from_submit_to_picture(service: StyleQueue, photograph: Imag
         assert image.size == (out.width_px, out.height_px) == (64, 43)
     # What lies beside the picture, a moment later, is the event itself, byte for byte.
     wait_for(partial(service._store.exists, "results", out.key + ".json"), WAIT_S, "the event beside the picture")
-    entries: Any = service._ledger.redis.xrange(f"stylequeue:job:{job.id}:events")
+    entries: Any = service._ledger.redis.xrange(events_key(job.id))
     assert stored(service, out.key + ".json").decode() == entries[-1][1]["event"]
 
     record = service.status(job.id)

@@ -12,7 +12,7 @@ import hashlib
 import json
 import tempfile
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import pairwise
@@ -22,10 +22,29 @@ from typing import Any
 from stylequeue.client import StyleQueue
 from stylequeue.contract.base import QUEUES
 from stylequeue.contract.errors import StyleQueueError
+from stylequeue.ledger.names import (
+    COUNTERS_KEY,
+    CREATED_KEY,
+    DEAD_KEY,
+    DEAD_SIZES_KEY,
+    DEADLINES_KEY,
+    DUE_KEY,
+    EVENTS_KEY,
+    LEASES_KEY,
+    UNTOLD_KEY,
+    WAITING_KEY,
+    dead_key,
+    events_key,
+    queue_key,
+    record_key,
+    state_key,
+)
+from stylequeue.settings import Settings
 from tests.support.processes import wait_for
 
 ENDS = frozenset({"succeeded", "failed", "cancelled", "expired"})
 STATES = ENDS | {"queued", "running"}
+COUNTERS = STATES | {"dead_letters_bytes", "dead_letters_dropped"}
 _NODE = 100
 """Entries of a stream that Redis trims at once, so many may be over the cap."""
 _RESTORE_S = 5
@@ -50,6 +69,14 @@ def violations(queue: StyleQueue, jobs: Sequence[str]) -> list[str]:
     return [violation for check in checks for violation in check(evidence)]
 
 
+def keys_without_end(redis: Any, settings: Settings) -> list[str]:
+    """I4: keys that are nobody's, or ours without TTL where no job is open and no cap is kept. `redis` decodes."""
+    names = list(redis.scan_iter(count=1000))
+    return list(
+        _lasting_keys(redis, settings, dict(zip(names, _ask(redis, [("ttl", name) for name in names]), strict=True)))
+    )
+
+
 # The keys of ours that may have no TTL, each with why and with a look whether that is so. One line for each family.
 
 
@@ -59,65 +86,63 @@ class Lasting:
 
     pattern: str
     why: str
-    faults: Callable[[Evidence, str], Iterable[str]]
+    faults: Callable[[Any, str, Settings], Iterable[str]]
 
 
-def _no_record(evidence: Evidence, key: str) -> Iterator[str]:
-    for job_id in evidence.redis.zrange(key, 0, -1):
-        if not evidence.redis.exists(f"stylequeue:job:{job_id}"):
+def _no_record(redis: Any, key: str, _: Settings) -> Iterator[str]:
+    for job_id in redis.zrange(key, 0, -1):
+        if not redis.exists(record_key(job_id)):
             yield f"names {job_id}, of which there is no record"
 
 
-def _not_open(evidence: Evidence, key: str) -> Iterator[str]:
-    for job_id in evidence.redis.zrange(key, 0, -1):
-        if (state := evidence.redis.hget(f"stylequeue:job:{job_id}", "state")) not in STATES - ENDS:
+def _not_open(redis: Any, key: str, _: Settings) -> Iterator[str]:
+    for job_id in redis.zrange(key, 0, -1):
+        if (state := redis.hget(record_key(job_id), "state")) not in STATES - ENDS:
             yield f"names {job_id}, which is {state or 'unknown'}"
 
 
-def _no_letter(evidence: Evidence, key: str) -> Iterator[str]:
-    for letter_id in evidence.redis.zrange(key, 0, -1):
-        if not evidence.redis.exists(f"stylequeue:dead:{letter_id}"):
+def _no_letter(redis: Any, key: str, _: Settings) -> Iterator[str]:
+    for letter_id in redis.zrange(key, 0, -1):
+        if not redis.exists(dead_key(letter_id)):
             yield f"names {letter_id}, of which there is no letter"
 
 
-def _of_ended_job(evidence: Evidence, key: str) -> Iterator[str]:
-    record_key = key.removesuffix(":events")
-    state, deadline_ms = evidence.redis.hmget(record_key, "state", "deadline_ms")
+def _not_dead(redis: Any, key: str, _: Settings) -> Iterator[str]:
+    if strangers := set(redis.hkeys(key)) - set(redis.zrange(DEAD_KEY, 0, -1)):
+        yield f"names {sorted(strangers)}, of which there is no letter"
+
+
+def _of_ended_job(redis: Any, key: str, _: Settings) -> Iterator[str]:
+    record = key.removesuffix(events_key.after)
+    state, deadline_ms = redis.hmget(record, "state", "deadline_ms")
     if state not in STATES - ENDS or not deadline_ms:
         yield f"belongs to a job that is {state or 'unknown'}, deadline {deadline_ms}"
 
 
-def _over_cap(evidence: Evidence, key: str) -> Iterator[str]:
-    cap = evidence.queue.settings.deployment_events
-    if (length := evidence.redis.xlen(key)) > cap + _NODE:
-        yield f"has {length} entries, its cap is {cap}"
+def _over_cap(redis: Any, key: str, settings: Settings) -> Iterator[str]:
+    if (length := redis.xlen(key)) > settings.deployment_events + _NODE:
+        yield f"has {length} entries, its cap is {settings.deployment_events}"
 
 
-def _of_no_letter(evidence: Evidence, key: str) -> Iterator[str]:
-    for letter_id in evidence.redis.hkeys(key):
-        if evidence.redis.zscore("stylequeue:dead", letter_id) is None:
-            yield f"names {letter_id}, of which there is no letter"
-
-
-def _not_counted(evidence: Evidence, key: str) -> Iterator[str]:
-    if strangers := set(evidence.redis.hkeys(key)) - STATES - {"dead_letters_bytes", "dead_letters_dropped"}:
+def _no_counter(redis: Any, key: str, _: Settings) -> Iterator[str]:
+    if strangers := set(redis.hkeys(key)) - COUNTERS:
         yield f"counts {sorted(strangers)}"
 
 
 LASTING = (
-    Lasting("stylequeue:events", "a stream with a cap", _over_cap),
-    Lasting("stylequeue:counters", "one number for each state, two for dead letters", _not_counted),
-    Lasting("stylequeue:created", "an index of records", _no_record),
-    Lasting("stylequeue:state:*", "an index of records", _no_record),
-    Lasting("stylequeue:queue:*", "an index of open jobs", _not_open),
-    Lasting("stylequeue:leases", "an index of open jobs", _not_open),
-    Lasting("stylequeue:deadlines", "an index of open jobs", _not_open),
-    Lasting("stylequeue:due", "an index of open jobs", _not_open),
-    Lasting("stylequeue:waiting", "an index of open jobs", _not_open),
-    Lasting("stylequeue:untold", "an index of ended jobs that a keeper empties", _no_record),
-    Lasting("stylequeue:dead", "an index of dead letters", _no_letter),
-    Lasting("stylequeue:dead_sizes", "one number for each dead letter", _of_no_letter),
-    Lasting("stylequeue:job:*", "an open job, which has a deadline", _of_ended_job),
+    Lasting(EVENTS_KEY, "a stream with a cap", _over_cap),
+    Lasting(COUNTERS_KEY, "one number for each state, two for dead letters", _no_counter),
+    Lasting(CREATED_KEY, "an index of records", _no_record),
+    Lasting(state_key("*"), "an index of records", _no_record),
+    Lasting(queue_key("*"), "an index of open jobs", _not_open),
+    Lasting(LEASES_KEY, "an index of open jobs", _not_open),
+    Lasting(DEADLINES_KEY, "an index of open jobs", _not_open),
+    Lasting(DUE_KEY, "an index of open jobs", _not_open),
+    Lasting(WAITING_KEY, "an index of open jobs", _not_open),
+    Lasting(UNTOLD_KEY, "an index of ended jobs that a keeper empties", _no_record),
+    Lasting(DEAD_KEY, "an index of dead letters", _no_letter),
+    Lasting(DEAD_SIZES_KEY, "an index of dead letters", _not_dead),
+    Lasting(record_key("*"), "an open job, which has a deadline", _of_ended_job),
 )
 
 BROKERS_OWN = ("_kombu.*", "unacked*", *QUEUES, *(f"{queue}\x06\x16*" for queue in QUEUES), "*.reply.celery.pidbox")
@@ -151,13 +176,12 @@ class Evidence:
     def of(cls, queue: StyleQueue, jobs: Sequence[str]) -> Evidence:
         evidence = cls(queue, list(jobs))
         redis = evidence.redis
-        names = list(redis.scan_iter(count=1000))
-        evidence.keys = dict(zip(names, _ask(redis, [("ttl", name) for name in names]), strict=True))
-        records = _ask(redis, [("hgetall", f"stylequeue:job:{job}") for job in jobs])
-        streams = _ask(redis, [("xrange", f"stylequeue:job:{job}:events") for job in jobs])
+        evidence.keys = _ttl_s(redis)
+        records = _ask(redis, [("hgetall", record_key(job)) for job in jobs])
+        streams = _ask(redis, [("xrange", events_key(job)) for job in jobs])
         evidence.records = dict(zip(jobs, records, strict=True))
         evidence.told = {job: _parse(entries) for job, entries in zip(jobs, streams, strict=True)}
-        for event in _parse(redis.xrange("stylequeue:events")):
+        for event in _parse(redis.xrange(EVENTS_KEY)):
             evidence.told_all[event["subject"]].append(event)
         return evidence
 
@@ -171,6 +195,12 @@ class Evidence:
         for job in self.jobs:
             if (outcome := self.outcome(job)) and _end(outcome) == "succeeded":
                 yield job, outcome
+
+
+def _ttl_s(redis: Any) -> dict[str, int]:
+    """Of every key; -1: none."""
+    names = list(redis.scan_iter(count=1000))
+    return dict(zip(names, _ask(redis, [("ttl", name) for name in names]), strict=True))
 
 
 def _ask(redis: Any, commands: Iterable[tuple[str, str]]) -> list[Any]:
@@ -197,7 +227,7 @@ def _one_end(evidence: Evidence) -> Iterator[str]:
     """I1."""
     indexed = defaultdict(set)
     for state in STATES:
-        for job in evidence.redis.zrange(f"stylequeue:state:{state}", 0, -1):
+        for job in evidence.redis.zrange(state_key(state), 0, -1):
             indexed[job].add(state)
     for job in evidence.jobs:
         state = evidence.records[job].get("state", "unknown")
@@ -267,17 +297,19 @@ def _events(evidence: Evidence) -> Iterator[str]:
 
 def _keys(evidence: Evidence) -> Iterator[str]:
     """I4."""
-    for key, ttl_s in evidence.keys.items():
-        if ttl_s != -1 or _matches(key, BROKERS_OWN):
-            continue
-        family = next((family for family in LASTING if _matches(key, [family.pattern])), None)
-        if family is None:
-            yield f"I4 key {key} has no TTL"
-        else:
-            yield from (f"I4 key {key} ({family.why}) {fault}" for fault in family.faults(evidence, key))
-    for key in evidence.keys:
+    yield from _lasting_keys(evidence.redis, evidence.queue.settings, evidence.keys)
+
+
+def _lasting_keys(redis: Any, settings: Settings, ttl_s: Mapping[str, int]) -> Iterator[str]:
+    for key, left_s in ttl_s.items():
         if not _matches(key, (*BROKERS_OWN, RESULTS, "stylequeue:*")):
             yield f"I4 key {key} is neither ours nor the broker's"
+        elif left_s == -1 and not _matches(key, BROKERS_OWN):
+            family = next((family for family in LASTING if _matches(key, [family.pattern])), None)
+            if family is None:
+                yield f"I4 key {key} has no TTL"
+            else:
+                yield from (f"I4 key {key} ({family.why}) {fault}" for fault in family.faults(redis, key, settings))
 
 
 def _matches(key: str, patterns: Iterable[str]) -> bool:

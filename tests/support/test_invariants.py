@@ -16,6 +16,7 @@ from stylequeue.client import StyleQueue
 from stylequeue.contract.events import FailedData, StoredPicture, SucceededData
 from stylequeue.contract.job import Job
 from stylequeue.contract.recipe import resolve
+from stylequeue.ledger.names import COUNTERS_KEY, CREATED_KEY, DEAD_KEY, EVENTS_KEY, LEASES_KEY, record_key, state_key
 from stylequeue.settings import Settings
 from tests.support.invariants import check
 from tests.support.jobs import NO_REPORT, make_job
@@ -36,7 +37,7 @@ class Scene:
 
     @property
     def painted(self) -> str:
-        return f"stylequeue:job:{self.jobs[0]}"
+        return record_key(self.jobs[0])
 
     def event(self, key: str) -> dict[str, Any]:
         event: dict[str, Any] = json.loads(self.redis.hget(key, "outcome"))
@@ -92,8 +93,7 @@ def queue(module_settings: Settings) -> Iterator[StyleQueue]:
 
 
 @pytest.fixture
-def scene(queue: StyleQueue) -> Scene:
-    queue._ledger.redis.flushdb()
+def scene(queue: StyleQueue) -> Iterator[Scene]:
     scene = Scene(queue, [])
     body, fingerprint = os.urandom(100), uuid.uuid4().hex
     scene.jobs.append(scene.succeed(body, fingerprint))
@@ -102,7 +102,8 @@ def scene(queue: StyleQueue) -> Scene:
     scene.jobs.append(scene.fail())
     open_job = make_job()
     queue._ledger.accept([open_job])  # not among those that should have ended
-    return scene
+    yield scene
+    queue._ledger.redis.flushdb()
 
 
 def never_ended(scene: Scene) -> None:
@@ -116,7 +117,7 @@ def still_queued(scene: Scene) -> None:
 
 
 def two_states(scene: Scene) -> None:
-    scene.redis.zadd("stylequeue:state:failed", {scene.jobs[0]: 1})
+    scene.redis.zadd(state_key("failed"), {scene.jobs[0]: 1})
 
 
 def other_word(scene: Scene) -> None:
@@ -147,13 +148,13 @@ def no_event_on_own_stream(scene: Scene) -> None:
 
 
 def no_event_on_deployments_stream(scene: Scene) -> None:
-    for position, fields in scene.redis.xrange("stylequeue:events"):
+    for position, fields in scene.redis.xrange(EVENTS_KEY):
         if json.loads(fields["event"]) == scene.event(scene.painted):
-            scene.redis.xdel("stylequeue:events", position)
+            scene.redis.xdel(EVENTS_KEY, position)
 
 
 def two_ids(scene: Scene) -> None:
-    scene.tell(scene.painted, {**scene.event(scene.painted), "id": "other"}, stream="stylequeue:events")
+    scene.tell(scene.painted, {**scene.event(scene.painted), "id": "other"}, stream=EVENTS_KEY)
 
 
 def other_event_beside(scene: Scene) -> None:
@@ -187,19 +188,19 @@ def result_for_ever(scene: Scene) -> None:
 
 
 def index_of_the_dead(scene: Scene) -> None:
-    scene.redis.zadd("stylequeue:created", {"nobody": 1})
+    scene.redis.zadd(CREATED_KEY, {"nobody": 1})
 
 
 def ended_job_has_a_lease(scene: Scene) -> None:
-    scene.redis.zadd("stylequeue:leases", {scene.jobs[0]: 1})
+    scene.redis.zadd(LEASES_KEY, {scene.jobs[0]: 1})
 
 
 def letter_without_text(scene: Scene) -> None:
-    scene.redis.zadd("stylequeue:dead", {"nobody": 1})
+    scene.redis.zadd(DEAD_KEY, {"nobody": 1})
 
 
 def unknown_counter(scene: Scene) -> None:
-    scene.redis.hset("stylequeue:counters", "lost", 1)
+    scene.redis.hset(COUNTERS_KEY, "lost", 1)
 
 
 def unacknowledged(scene: Scene) -> None:
@@ -228,7 +229,7 @@ def sequence_stands(scene: Scene) -> None:
 
 def sequence_goes_back(scene: Scene) -> None:
     [(_, fields)] = scene.redis.xrange(f"{scene.painted}:events", count=1)
-    scene.tell(scene.painted, json.loads(fields["event"]), stream="stylequeue:events")
+    scene.tell(scene.painted, json.loads(fields["event"]), stream=EVENTS_KEY)
 
 
 def record_is_behind(scene: Scene) -> None:

@@ -331,6 +331,7 @@ def test_before_redis(stack: Stack, redis_url: str) -> None:
         held.release()
         thread.join()
         assert answers[-1] == 2
+        direct.flushdb()
 
 
 class TestBeforeS3:

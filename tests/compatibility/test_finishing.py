@@ -17,7 +17,7 @@ from stylequeue.contract.events import Progress, SucceededData
 from stylequeue.contract.objects import checkpoint_key
 from stylequeue_worker.engine import ENGINE_VERSION
 from tests.compatibility.recording import Recording
-from tests.compatibility.test_client import STATES
+from tests.compatibility.test_reading import STATES
 from tests.support.deployment import HURRIED, WAIT_S, Deployment
 from tests.support.processes import wait_for
 
