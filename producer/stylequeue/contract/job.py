@@ -43,8 +43,8 @@ class Style(Contract):
     )
     mask: ImageRef | None = Field(
         default=None,
-        description="A grey picture, white where the style applies, squeezed to the content's shape; left out: "
-        "everywhere. What no style applies to keeps the content's pixels.",
+        description="A grey picture, white where the style applies, black where not or where it is transparent, "
+        "squeezed to the content's shape; left out: everywhere. What no style applies to keeps the content's pixels.",
     )
 
 
