@@ -145,6 +145,26 @@ def conditional_writes(store: Store) -> Finding:
     )
 
 
+def work_bucket(store: Store) -> Finding:
+    """Whether checkpoints and previews can be kept: without them a job that moves to another worker begins anew."""
+    store.check_work()
+    return Finding("work bucket", "ok", "can be written, read and cleared")
+
+
+def read_buckets(store: Store) -> Finding:
+    """Whether there is what workers may read."""
+    store.check_reading()
+    return Finding("read buckets", "ok", "there")
+
+
+def safety(ledger: Ledger, store: Store) -> Iterator[Finding]:
+    """What no worker starts without: looked at in this order, as far as one goes on. Raises as ledger and store do."""
+    yield eviction(ledger)
+    yield conditional_writes(store)
+    yield work_bucket(store)
+    yield read_buckets(store)
+
+
 def _versions() -> Finding:
     packages = ", ".join(f"{name} {version(name)}" for name in ("celery", "kombu", "redis", "boto3"))
     return Finding("versions", "ok", f"stylequeue {__version__}, Python {platform.python_version()}, {packages}")
@@ -238,7 +258,7 @@ def _buckets(settings: Settings, store: Store) -> Iterator[Finding]:
     for bucket in sorted(settings.buckets):
         role = ", ".join(use for use, buckets in used_for.items() if bucket in buckets)
         try:
-            store.check_bucket(bucket)
+            store.check_work() if bucket == settings.work_bucket else store.check_bucket(bucket)
             yield Finding(f"bucket {bucket}", "ok", f"there; {role}")
         except StyleQueueError as error:
             trouble = _trouble(f"bucket {bucket}", error)

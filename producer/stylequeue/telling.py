@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+import logging
 from typing import TYPE_CHECKING, Any
 
-from .contract.errors import Code, JobCancelled, JobEnded, JobExpired, JobFailed
-from .contract.events import kind_of
+from pydantic import ValidationError
+
+from .contract.errors import Code, JobCancelled, JobEnded, JobExpired, JobFailed, Misconfigured, Permanent
+from .contract.events import StoredPicture, kind_of
 from .contract.objects import event_key, work_keys
 
 if TYPE_CHECKING:
@@ -14,6 +17,8 @@ if TYPE_CHECKING:
 
     from .ledger import Ledger, Record
     from .store import Store
+
+log = logging.getLogger(__name__)
 
 
 class Teller:
@@ -24,21 +29,31 @@ class Teller:
         self._ledger = ledger
         self._store = store
 
-    def tell(self, record: Record, event: str, *, left_work: bool = True) -> None:
+    def tell(self, record: Record, event: str, *, left_work: bool = True, just_stored: bool = False) -> None:
         """Tell all of a job's terminal `event` (JSON). Raises what Celery, the ledger or the store does.
 
         `AsyncResult.get()` returns or raises what it says; the event is put beside the picture, if there is one, byte
         for byte as in the ledger; and what attempts left in the work bucket, if they did, goes. Whoever ends a job does
-        this next; where they die, or this raises, a keeper does it.
+        this next; where they die, or this raises, a keeper does it. Unless the picture was `just_stored`, another may
+        lie there by now, which keeps its own event.
         """
         # Its senders wait; whatever happens to the rest, they need not.
         self.tell_senders(record, event)
-        if place := _output_of(event):
-            bucket, key = place
-            self._store.write(bucket, event_key(key), event.encode(), content_type="application/json", overwrite=True)
+        if picture := _picture_of(event):
+            side_key = event_key(picture.key)
+            self._store.write_beside(
+                picture, side_key, event.encode(), content_type="application/json", just_stored=just_stored
+            )
         if left_work:
-            self._store.delete_work(work_keys(record.id))
+            self._clear_away(record)
         self._ledger.told(record.id)
+
+    def _clear_away(self, record: Record) -> None:
+        try:
+            self._store.delete_work(work_keys(record.id))
+        except (Permanent, Misconfigured) as error:
+            # It may stay there for ever, and no second try would change that.
+            log.warning("job=%s what its attempts left in the work bucket stays there: %s", record.id, error)
 
     def tell_senders(self, record: Record, event: str) -> None:
         """Let `AsyncResult.get()` of everyone who sent the job return or raise what its terminal `event` (JSON) says.
@@ -75,11 +90,10 @@ def result_of(event: str) -> dict[str, Any]:
     )
 
 
-def _output_of(event: str) -> tuple[str, str] | None:
-    """Bucket and key of the picture that a terminal event tells of."""
+def _picture_of(event: str) -> StoredPicture | None:
+    """The picture that a terminal event tells of."""
     try:
-        output = result_of(event)["output"]
-        return output["bucket"], output["key"]
-    except (JobEnded, KeyError):
+        return StoredPicture.model_validate(result_of(event)["output"])
+    except (JobEnded, KeyError, ValidationError):
         # There is none; or a newer worker put it where only newer keepers know.
         return None

@@ -1,27 +1,23 @@
-"""The store against SeaweedFS, and against servers that misbehave."""
+"""The store against SeaweedFS."""
 
 from __future__ import annotations
 
 import hashlib
 import multiprocessing
 import os
-import socket
 import subprocess
 import sys
-import threading
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
 import pytest
-from botocore.exceptions import ResponseStreamingError
 from pydantic import SecretStr
 
-from stylequeue.contract.errors import Code, Permanent, Retryable, StyleQueueError, Unavailable
+from stylequeue.contract.errors import Code, InvalidJob, Misconfigured, Permanent, Retryable
+from stylequeue.contract.events import StoredPicture
 from stylequeue.contract.objects import ImageRef
 from stylequeue.local import Stack
 from stylequeue.settings import Settings
@@ -50,6 +46,19 @@ def put(store: Store, key: str, body: bytes, fingerprint: str | None = None, *, 
 
 def look(store: Store, key: str, bucket: str = "results") -> ObjectInfo:
     return store.look(ImageRef(bucket=bucket, key=key))
+
+
+def stored(info: ObjectInfo) -> StoredPicture:
+    return StoredPicture(
+        bucket=info.bucket,
+        key=info.key,
+        etag=info.etag,
+        sha256="",
+        width_px=1,
+        height_px=1,
+        size_bytes=info.size_bytes,
+        content_type=PNG,
+    )
 
 
 class TestRoundTrip:
@@ -132,7 +141,7 @@ class TestReading:
             lambda: put(store, "a", b""),
             lambda: store.check_bucket("uploads"),
         ):
-            with pytest.raises(Unavailable, match="STYLEQUEUE_S3_SECRET_KEY") as raised:
+            with pytest.raises(Misconfigured, match="STYLEQUEUE_S3_SECRET_KEY") as raised:
                 attempt()
             assert wrong not in str(raised.value)
             assert settings.s3_access_key.get_secret_value() not in str(raised.value)
@@ -156,9 +165,12 @@ class TestReading:
         put(store, key, b"before")
         seen = look(store, key)
         store._client.delete_object(Bucket="results", Key=key)
-        with pytest.raises(Permanent) as raised:
+        with pytest.raises(Retryable) as raised:
             store.read(seen, max_bytes=100)
-        assert raised.value.code == Code.OBJECT_NOT_FOUND
+        assert raised.value.code == Code.OBJECT_CHANGED
+        with pytest.raises(Permanent) as gone:
+            look(store, key)
+        assert gone.value.code == Code.OBJECT_NOT_FOUND
 
     def test_versions_are_read_by_their_id(self, stack: Stack) -> None:
         store = Store(stack.settings)
@@ -214,9 +226,98 @@ class TestWriting:
         assert store.read(look(store, key), max_bytes=100) == f"bytes of {created.index(True)}".encode()
 
 
+class TestBeside:
+    """What belongs to a picture, where several write pictures to one key."""
+
+    @pytest.fixture
+    def mine(self, store: Store, key: str) -> StoredPicture:
+        return stored(put(store, key, b"mine", "f1"))
+
+    def beside(self, store: Store, picture: StoredPicture, body: bytes, **how: Any) -> bool:
+        return store.write_beside(picture, picture.key + ".json", body, content_type="application/json", **how)
+
+    def read(self, store: Store, picture: StoredPicture) -> bytes:
+        return store.read(look(store, picture.key + ".json"), max_bytes=100)
+
+    @pytest.mark.parametrize("just_stored", [False, True])
+    def test_it_lies_there_and_may_be_told_again(self, store: Store, mine: StoredPicture, just_stored: bool) -> None:
+        for body in (b"once", b"twice"):
+            assert self.beside(store, mine, body, just_stored=just_stored)
+            assert self.read(store, mine) == body
+
+    def test_where_another_picture_lies_by_now_nothing_is_put_beside_it(
+        self, store: Store, mine: StoredPicture
+    ) -> None:
+        put(store, mine.key, b"theirs", "f2", overwrite=True)
+        assert not self.beside(store, mine, b"of mine")
+        assert not store.exists("results", mine.key + ".json")
+
+    def test_nor_where_none_does(self, store: Store, mine: StoredPicture) -> None:
+        store.delete("results", [mine.key])
+        assert not self.beside(store, mine, b"of mine")
+        assert not store.exists("results", mine.key + ".json")
+
+    @pytest.mark.parametrize("just_stored", [False, True])
+    def test_what_lies_beside_another_picture_stays(self, store: Store, mine: StoredPicture, just_stored: bool) -> None:
+        theirs = stored(put(store, mine.key, b"theirs", "f2", overwrite=True))
+        assert self.beside(store, theirs, b"of theirs")
+        assert not self.beside(store, mine, b"of mine", just_stored=just_stored)
+        assert self.read(store, theirs) == b"of theirs"
+
+    def test_copied_beside(self, store: Store, mine: StoredPicture) -> None:
+        self.beside(store, mine, b"of mine")
+        copy = stored(put(store, f"copy-of-{mine.key}", b"mine", "f1"))
+        assert store.copy_beside(("results", mine.key + ".json"), copy, copy.key + ".json")
+        assert self.read(store, copy) == b"of mine"
+
+
+class TestKeys:
+    """Stores that keep objects as files take some keys for others, and one for a directory."""
+
+    @pytest.mark.parametrize("name", ["a/", "a//", "/a", "a//b", "//a/b"])
+    def test_to_write_to_they_are_refused(self, store: Store, key: str, name: str) -> None:
+        name = f"{'/' if name.startswith('/') else ''}{key}/{name}"
+        source = put(store, key, b"picture", "f1")
+        for attempt in (
+            lambda: put(store, name, b"picture"),
+            lambda: store.look_at_output("results", name),
+            lambda: store.copy(("results", key), ("results", name), there=None, overwrite=True),
+            lambda: store.write_beside(stored(source), name, b"event", content_type=PNG),
+        ):
+            with pytest.raises(InvalidJob, match="a key to write to"):
+                attempt()
+
+    @pytest.mark.parametrize("name", ["/{}/a", "{}//a", "//{}/a"])
+    def test_what_lies_there_is_read(self, store: Store, key: str, name: str) -> None:
+        name = name.format(key)
+        store._client.put_object(Bucket="results", Key=name, Body=b"as S3 allows")
+        assert store.read(look(store, name), max_bytes=100) == b"as S3 allows"
+
+    def test_one_that_begins_with_another_s(self, store: Store, key: str) -> None:
+        for name in (key, f"{key}/b"):
+            put(store, name, name.encode(), "f1")
+        for name in (key, f"{key}/b"):
+            assert store.read(look(store, name), max_bytes=100) == name.encode()
+
+    @pytest.mark.parametrize("overwrite", [False, True])
+    def test_another_s_that_begins_with_it(self, store: Store, key: str, overwrite: bool) -> None:
+        """SeaweedFS has made a directory of it by then: it says that something lies there, and that nothing does."""
+        source = put(store, f"source-of-{key}", b"picture", "f1")
+        put(store, f"{key}/b", b"below", "f1")
+        for attempt in (
+            lambda: put(store, key, b"picture", "f1", overwrite=overwrite),
+            lambda: store.copy(("results", source.key), ("results", key), there=None, overwrite=overwrite),
+        ):
+            with pytest.raises(Permanent, match="as a directory") as raised:
+                attempt()
+            assert raised.value.code == Code.OUTPUT_EXISTS
+        assert store.read(look(store, f"{key}/b"), max_bytes=100) == b"below"
+
+
 class TestCopying:
     def copy(self, store: Store, source: Any, key: str, **changes: Any) -> Any:
         given = {"etag": source.etag, "fingerprint": "f1", "overwrite": False, **changes}
+        given.setdefault("there", store.find("results", key))
         return store.copy(("results", source.key), ("results", key), **given)
 
     def test_bytes_and_metadata(self, store: Store, key: str) -> None:
@@ -337,200 +438,3 @@ class TestProcess:
         )
         result = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
         assert result.stdout == "[]\n"
-
-
-# Misbehaving servers. Timeouts and tries are small, so that a test that waits for them waits not long.
-
-
-def impatient(endpoint_url: str, **changes: object) -> Store:
-    return Store(
-        Settings(
-            s3_endpoint_url=endpoint_url,
-            s3_access_key=SecretStr("access"),
-            s3_secret_key=SecretStr("secret"),
-            s3_addressing="path",
-            s3_connect_timeout_s=1,
-            s3_read_timeout_s=0.2,
-            s3_attempts=2,
-        ).model_copy(update=changes)
-    )
-
-
-@contextmanager
-def http_server(answer: Callable[[BaseHTTPRequestHandler, int], None]) -> Iterator[tuple[str, list[str]]]:
-    """A server whose n-th request is answered by `answer(handler, n)`; its address, and the requests' methods."""
-    seen: list[str] = []
-
-    class Handler(BaseHTTPRequestHandler):
-        protocol_version = "HTTP/1.1"
-
-        def _any(self) -> None:
-            self.rfile.read(int(self.headers.get("Content-Length") or 0))
-            seen.append(self.command)
-            answer(self, len(seen))
-
-        do_GET = do_HEAD = do_PUT = do_DELETE = _any  # noqa: N815
-
-        def log_message(self, *_: object) -> None:
-            pass
-
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        server.daemon_threads = True
-        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-        thread.start()
-        try:
-            yield f"http://127.0.0.1:{server.server_address[1]}", seen
-        finally:
-            server.shutdown()
-            thread.join()
-
-
-def reply(
-    handler: BaseHTTPRequestHandler, status: int, body: bytes = b"", *, claim: int | None = None, etag: str = '"e"'
-) -> None:
-    handler.send_response(status)
-    handler.send_header("ETag", etag)
-    handler.send_header("Connection", "close")
-    handler.send_header("Content-Length", str(len(body) if claim is None else claim))
-    handler.end_headers()
-    handler.wfile.write(body)
-    handler.close_connection = True
-
-
-def refusal(code: str) -> bytes:
-    return f"<Error><Code>{code}</Code><Message>signed with AWS-secret-in-body</Message></Error>".encode()
-
-
-SEEN = ObjectInfo("uploads", "a", None, '"e"', 7)
-
-
-class TestConditionalWrites:
-    @pytest.mark.parametrize("ignored_in", [(), ("two",), ("one", "two")])
-    def test_each_bucket_that_workers_write_is_tried(self, ignored_in: tuple[str, ...]) -> None:
-        tried: list[str] = []
-
-        def answer(handler: BaseHTTPRequestHandler, _: int) -> None:
-            bucket = handler.path.split("/")[1]
-            second = bucket in tried
-            tried.append(bucket)
-            if second and bucket not in ignored_in:
-                reply(handler, 412, refusal("PreconditionFailed"))
-            else:
-                reply(handler, 200)
-
-        with http_server(answer) as (url, _):
-            store = impatient(url, write_buckets=("one", "two"))
-            assert store.honours_conditional_writes() is not bool(ignored_in)
-        assert "results" not in tried
-
-    def test_what_cannot_be_deleted_stays_behind_with_a_warning(self, caplog: pytest.LogCaptureFixture) -> None:
-        def answer(handler: BaseHTTPRequestHandler, number: int) -> None:
-            if handler.command == "DELETE":
-                reply(handler, 403, refusal("AccessDenied"))
-            elif number == 1:
-                reply(handler, 200)
-            else:
-                reply(handler, 412, refusal("PreconditionFailed"))
-
-        with http_server(answer) as (url, seen):
-            assert impatient(url).honours_conditional_writes()
-        assert seen == ["PUT", "PUT", "DELETE"]
-        [record] = caplog.records
-        assert record.levelname == "WARNING"
-        assert ".stylequeue-probe-" in record.message
-
-
-class TestTrouble:
-    def test_a_silent_server_is_given_up(self) -> None:
-        with socket.create_server(("127.0.0.1", 0)) as silent:
-            store = impatient(f"http://127.0.0.1:{silent.getsockname()[1]}")
-            with pytest.raises(Unavailable, match="did not answer for s3://uploads/a") as raised:
-                look(store, "a", bucket="uploads")
-            store.close()
-        assert raised.value.code == Code.STORE_UNAVAILABLE
-
-    def test_nobody_there(self) -> None:
-        with socket.create_server(("127.0.0.1", 0)) as gone:
-            port = gone.getsockname()[1]
-        store = impatient(f"http://user:pass-in-address@127.0.0.1:{port}")
-        with pytest.raises(Unavailable) as raised:
-            look(store, "a", bucket="uploads")
-        assert "pass-in-address" not in str(raised.value)
-
-    def test_no_keys_at_all(self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-        for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_PROFILE"):
-            monkeypatch.delenv(name, raising=False)
-        monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
-        monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(tmp_path / "none"))
-        monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "none"))
-        store = impatient("http://127.0.0.1:9", s3_access_key=None, s3_secret_key=None)
-        with pytest.raises(Unavailable, match="no S3 keys"):
-            look(store, "a", bucket="uploads")
-
-    def test_503_then_fine(self) -> None:
-        def answer(handler: BaseHTTPRequestHandler, n: int) -> None:
-            reply(handler, 503) if n == 1 else reply(handler, 200, b"picture")
-
-        with http_server(answer) as (url, seen):
-            store = impatient(url)
-            assert store.read(SEEN, max_bytes=100) == b"picture"
-            assert seen == ["GET", "GET"]
-
-    def test_503_for_ever(self) -> None:
-        with http_server(lambda handler, _: reply(handler, 503, refusal("SlowDown"))) as (url, seen):
-            with pytest.raises(Unavailable) as raised:
-                impatient(url).read(SEEN, max_bytes=100)
-            assert seen == ["GET"] * 2  # s3_attempts
-        assert "AWS-secret-in-body" not in str(raised.value)
-
-    def test_a_body_that_breaks_off_is_read_again(self) -> None:
-        def answer(handler: BaseHTTPRequestHandler, n: int) -> None:
-            reply(handler, 200, b"pic" if n == 1 else b"picture", claim=7)
-
-        with http_server(answer) as (url, seen):
-            assert impatient(url).read(SEEN, max_bytes=100) == b"picture"
-            assert seen == ["GET", "GET"]
-
-    def test_a_body_that_always_breaks_off(self) -> None:
-        with (
-            http_server(lambda handler, _: reply(handler, 200, b"pic", claim=7)) as (url, _),
-            pytest.raises(Unavailable, match=ResponseStreamingError.__name__ + "|IncompleteReadError"),
-        ):
-            impatient(url).read(SEEN, max_bytes=100)
-
-    def test_a_store_that_ignores_the_pin_is_noticed(self) -> None:
-        with (
-            http_server(lambda handler, _: reply(handler, 200, b"another", etag='"other"')) as (url, _),
-            pytest.raises(Retryable) as raised,
-        ):
-            impatient(url).read(SEEN, max_bytes=100)
-        assert raised.value.code == Code.OBJECT_CHANGED
-
-    def test_a_conflicting_write_is_tried_again(self) -> None:
-        def answer(handler: BaseHTTPRequestHandler, n: int) -> None:
-            reply(handler, 409, refusal("ConditionalRequestConflict")) if n == 1 else reply(handler, 200)
-
-        with http_server(answer) as (url, seen):
-            assert put(impatient(url), "a", b"picture").created
-            assert seen == ["PUT", "PUT"]
-
-    @pytest.mark.parametrize(
-        ("status", "code", "kind", "expected"),
-        [
-            (403, "AccessDenied", Permanent, Code.ACCESS_DENIED),
-            (403, "ExpiredToken", Unavailable, Code.STORE_UNAVAILABLE),
-            (404, "NoSuchKey", Permanent, Code.OBJECT_NOT_FOUND),
-            (405, "MethodNotAllowed", Permanent, Code.OBJECT_NOT_FOUND),
-            (400, "KeyTooLongError", Permanent, Code.STORE_REFUSED),
-            (429, "TooManyRequests", Unavailable, Code.STORE_UNAVAILABLE),
-        ],
-    )
-    def test_refusals_have_codes(self, status: int, code: str, kind: type[StyleQueueError], expected: Code) -> None:
-        def answer(handler: BaseHTTPRequestHandler, _: int) -> None:
-            body = b"" if handler.command == "HEAD" else refusal(code)
-            reply(handler, status, body)
-
-        with http_server(answer) as (url, _), pytest.raises(kind) as raised:
-            look(impatient(url), "a", bucket="uploads")
-        assert raised.value.code == expected
-        assert "AWS-secret-in-body" not in str(raised.value)

@@ -7,7 +7,8 @@
     │   ├── Unavailable      Redis or the store does not answer
     │   └── QueueFull        the queue holds as many open jobs as it may
     ├── InvalidSettings      this process cannot run as it is set up
-    ├── CannotServe          this machine lacks what it should paint with
+    ├── CannotServe          this machine lacks what it should paint with: a job goes back to the queue, uncharged
+    │   └── Misconfigured    the store does not serve this process: its keys, region, clock or rights
     ├── DeadlinePassed       the job ran out of time: it ends `expired`
     ├── Cancelled            somebody no longer wants it: it ends `cancelled`
     ├── Preempted            the worker has to stop: the job goes back to the queue, uncharged
@@ -74,6 +75,8 @@ class Code(StrEnum):
     OBJECT_NOT_FOUND = "object_not_found"
     OBJECT_CHANGED = "object_changed"
     """The object was replaced between looking at it and reading it."""
+    OBJECT_ARCHIVED = "object_archived"
+    """The object lies in an archive, from which somebody has to restore it first."""
     OUTPUT_EXISTS = "output_exists"
     """Another picture already lies under the output key."""
 
@@ -219,6 +222,12 @@ class CannotServe(StyleQueueError):
     """This machine lacks what it should paint with: a device, a network, memory."""
 
     exit_code = ExitCode.CANNOT_SERVE
+
+
+class Misconfigured(CannotServe):
+    """The store does not serve this process as it is set up; another process, or this one once mended, it may."""
+
+    exit_code = ExitCode.BAD_INPUT
 
 
 class DeadlinePassed(StyleQueueError):

@@ -41,13 +41,26 @@ def check_key(key: str) -> str:
     return key
 
 
+def check_new_key(key: str) -> str:
+    """`key`, if what is written there will lie there, whatever the store. Raises ValueError.
+
+    S3 may read such keys as well as any other. But stores that keep objects as files take `a//b` for `a/b`, `/a` for
+    `a`, and `a/` for a directory, in which the picture would be lost.
+    """
+    if key.endswith("/"):
+        raise ValueError("a key to write to does not end in '/': stores take it for a directory's")
+    if key.startswith("/") or "//" in key:
+        raise ValueError("a key to write to neither begins with '/' nor has '//' in it: not all stores keep them apart")
+    return check_key(key)
+
+
 def check_output_key(key: str) -> str:
     """`key`, if a picture of ours may lie there. Raises ValueError."""
     if len(key.encode()) > MAX_OUTPUT_KEY_BYTES:
         raise ValueError(f"an output key has at most {MAX_OUTPUT_KEY_BYTES} bytes: others lie beside it")
     if key.endswith(SIDE_SUFFIXES):
         raise ValueError(f"an output key does not end in {' or '.join(SIDE_SUFFIXES)}: what lies beside a picture does")
-    return check_key(key)
+    return check_new_key(key)
 
 
 class ImageRef(Contract):

@@ -23,13 +23,14 @@ from stylequeue.contract.errors import (
     JobCancelled,
     JobFailed,
     JobNotFound,
+    Misconfigured,
     Permanent,
     StyleQueueError,
     Unavailable,
 )
 from stylequeue.contract.events import CancelledData, FailedData
 from stylequeue.contract.job import TASK_NAME
-from stylequeue.doctor import conditional_writes, eviction
+from stylequeue.doctor import safety
 from stylequeue.keeper import Keeper
 from stylequeue.ledger import Ledger
 from stylequeue.settings import Settings
@@ -85,23 +86,22 @@ class Parent:
         self._refuse_what_would_lose_work()
 
     def _refuse_what_would_lose_work(self) -> None:
-        """End the process where Redis or the store would lose or double jobs; where they answer."""
+        """End the process where Redis or the store would lose or double jobs, or not let it in; where they answer."""
         try:
-            findings = (eviction(self._ledger), conditional_writes(Store(self._settings)))
+            for finding in safety(self._ledger, Store(self._settings)):
+                if finding.state == "warning":
+                    log.warning("%s: %s", finding.found, finding.hint)
+                if finding.state == "bad":
+                    log.critical("this worker does not start: %s: %s", finding.found, finding.hint)
+                    raise SystemExit(ExitCode.BAD_INPUT)
         except Unavailable as error:
             # Celery goes on trying to connect, and the first job waits for that.
             log.warning("could not check that this deployment is safe: %s", error)
-            return
-        except Permanent as error:
+        except (Permanent, Misconfigured) as error:
             log.critical("this worker does not start: %s", error)
             raise SystemExit(ExitCode.BAD_INPUT) from None
-        self._is_safe = True
-        for finding in findings:
-            if finding.state == "warning":
-                log.warning("%s: %s", finding.found, finding.hint)
-            if finding.state == "bad":
-                log.critical("this worker does not start: %s: %s", finding.found, finding.hint)
-                raise SystemExit(ExitCode.BAD_INPUT)
+        else:
+            self._is_safe = True
 
     def _refuse(self, *, queue: str, raw: str, fault: Fault) -> None:
         """Put a message that no child will see where an operator can, and let its sender hear of it."""

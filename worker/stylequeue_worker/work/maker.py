@@ -19,7 +19,7 @@ from stylequeue.contract.objects import CONTENT_TYPES
 from stylequeue.contract.recipe import resolve
 from stylequeue.ledger import Ledger
 from stylequeue.settings import Settings
-from stylequeue.store import FINGERPRINT_METADATA, ObjectInfo, Store
+from stylequeue.store import FINGERPRINT_METADATA, SIZE_METADATA, ObjectInfo, Store
 
 from ..engine import ENGINE_VERSION
 from ..pictures import images
@@ -72,9 +72,9 @@ class Maker:
             order = Order.take(job, recipe, network, self.store)
         if reused := self._reuse(order, holder):
             return reused
-        made = self._made_before(order) if holder.record.attempt > 1 else None
-        if made is None:
-            made = self._make(order, holder, stopwatch)
+        before = self._made_before(order)
+        made = before or self._make(order, holder, stopwatch)
+        is_first = (holder.record.run, holder.record.attempt) == (1, 1)
         return SucceededData(
             labels=job.labels,
             output=made.output,
@@ -83,6 +83,7 @@ class Maker:
             recipe=recipe,
             engine_version=ENGINE_VERSION,
             report=made.report.model_copy(update={"timings_s": stopwatch.seconds}),
+            reused=before is not None and is_first,
             partial=made.partial,
         )
 
@@ -104,8 +105,7 @@ class Maker:
                 report_key = None
                 if painted.report_key:
                     report_key = objects.report_key(output.key)
-                    source = (painted.output.bucket, painted.report_key)
-                    self.store.copy(source, (output.bucket, report_key), overwrite=True)
+                    self.store.copy_beside((painted.output.bucket, painted.report_key), output, report_key)
             except Permanent as error:
                 if error.code != Code.OBJECT_NOT_FOUND:
                     raise
@@ -121,6 +121,7 @@ class Maker:
         stored = self.store.copy(
             (source.bucket, source.key),
             (job.output.bucket, job.output_key),
+            there=order.output,
             etag=source.etag,
             fingerprint=order.fingerprint,
             overwrite=job.output.overwrite,
@@ -128,17 +129,17 @@ class Maker:
         return _stored_picture(job, stored)
 
     def _made_before(self, order: Order) -> Made | None:
-        """What an attempt before this one had stored when it came to harm, if that was all."""
-        job = order.job
-        stored = self.store.find(job.output.bucket, job.output_key)
-        if stored is None or stored.metadata.get(FINGERPRINT_METADATA) != order.fingerprint:
-            return None
-        if "painting" not in stored.metadata:
+        """What lies there already, where that is all there is to make: an attempt before this one came to harm later.
+
+        Or another job made it, of which the ledger knows no longer.
+        """
+        job, stored = order.job, order.output
+        if stored is None or stored.fingerprint != order.fingerprint or "painting" not in stored.metadata:
             return None
         report_key = objects.report_key(job.output_key) if job.output.report else None
         if report_key and not self.store.exists(job.output.bucket, report_key):
             return None
-        log.info("an attempt before this one had stored the picture")
+        log.info("the picture lies there already")
         report = PaintingReport.model_validate_json(stored.metadata["painting"])
         return Made(_stored_picture(job, stored), report_key, report)
 
@@ -156,7 +157,7 @@ class Maker:
             if order.job.output.report:
                 report_key = objects.report_key(output.key)
                 sheet = _contact_sheet(order, inputs, painting, stopwatch.seconds["paint"])
-                self.store.write(output.bucket, report_key, sheet, content_type="image/png", overwrite=True)
+                self.store.write_beside(output, report_key, sheet, content_type="image/png", just_stored=True)
         return Made(output, report_key, painting.report, painting.partial)
 
     def _fetch(self, order: Order) -> Inputs:
@@ -177,8 +178,8 @@ class Maker:
         job, picture = order.job, painting.picture
         body = images.encode(picture, job.output.format, job.output.quality)
         metadata = {
-            # What is not finished never stands for the whole, should another job want it under the same key.
-            FINGERPRINT_METADATA: f"{order.fingerprint}+partial" if painting.partial else order.fingerprint,
+            FINGERPRINT_METADATA: order.partial_fingerprint if painting.partial else order.fingerprint,
+            SIZE_METADATA: str(len(body)),
             "sha256": hashlib.sha256(body).hexdigest(),
             "width-px": str(picture.width),
             "height-px": str(picture.height),

@@ -7,7 +7,7 @@ from typing import Self
 
 from stylequeue.contract.job import Job, fingerprint
 from stylequeue.contract.recipe import MAX_SIZE_PX, MIN_SIDE_PX, ResolvedOptimizeRecipe, ResolvedRecipe
-from stylequeue.store import ObjectInfo, Store
+from stylequeue.store import FINGERPRINT_METADATA, ObjectInfo, Store, output_exists
 
 from ..engine import ENGINE_VERSION, Network
 from ..pictures.inputs import Input, Role
@@ -33,6 +33,8 @@ class Order:
     job: Job
     recipe: ResolvedRecipe
     network: Network
+    output: ObjectInfo | None
+    """What lies where the picture is to go: nothing, the same picture, or what may be replaced."""
     content: Found
     styles: tuple[Found, ...]
     masks: tuple[Found | None, ...]
@@ -42,16 +44,22 @@ class Order:
 
     @classmethod
     def take(cls, job: Job, recipe: ResolvedRecipe, network: Network, store: Store) -> Self:
-        """Look at all of a job's pictures, and read none: a missing style should not cost the content's download."""
+        """Look at all of a job's pictures, and read none: a missing style should not cost the content's download.
+
+        Where the output goes comes first: that it cannot go there should not cost the painting. Raises Permanent with
+        `output_exists` where something else lies there, and otherwise as the store does.
+        """
+        output = store.look_at_output(job.output.bucket, job.output_key)
         numbered = list(enumerate(job.styles, 1))
         content = _look(store, Input(Role.CONTENT, job.content))
         styles = tuple(_look(store, Input(Role.STYLE, style.image, n)) for n, style in numbered)
         masks = tuple(_look(store, Input(Role.MASK, style.mask, n)) if style.mask else None for n, style in numbered)
         init = _look(store, Input(Role.INIT, job.init_image)) if job.init_image else None
-        return cls(
+        order = cls(
             job=job,
             recipe=recipe,
             network=network,
+            output=output,
             content=content,
             styles=styles,
             masks=masks,
@@ -68,6 +76,18 @@ class Order:
                 engine_version=ENGINE_VERSION,
             ),
         )
+        if output and not job.output.overwrite and not order.is_ours(output):
+            raise output_exists(output)
+        return order
+
+    @property
+    def partial_fingerprint(self) -> str:
+        """Of the picture as it is before it is finished: never taken for the whole, should another job want that."""
+        return f"{self.fingerprint}+partial"
+
+    def is_ours(self, there: ObjectInfo) -> bool:
+        """Whether this was meant to be this order's picture, whole or broken, finished or not."""
+        return there.metadata.get(FINGERPRINT_METADATA) in (self.fingerprint, self.partial_fingerprint)
 
     @property
     def style_size_px(self) -> int:

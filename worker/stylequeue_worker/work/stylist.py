@@ -15,6 +15,7 @@ from stylequeue.broker.messages import Messages, call_as_text
 from stylequeue.contract.base import QUEUES, canonical_json, is_job_id
 from stylequeue.contract.errors import (
     Cancelled,
+    CannotServe,
     Code,
     DeadlinePassed,
     InvalidJob,
@@ -200,6 +201,9 @@ class Stylist:
                     log.error("put back for a worker with its network: %s", error)
                     return self._put_back(record, str(error), charged=False, delay_s=self.settings.retry_delay_s)
                 data = FailedData(code=error.code, message=error.message, hint=error.hint)
+            except CannotServe as error:
+                log.critical("this worker cannot serve the job, which waits for one that can: %s", error)
+                return self._leave_to_others(record, str(error))
             except StyleQueueError as error:
                 log.warning("came to harm: %s", error)
                 return self._put_back(record, str(error), charged=True)
@@ -215,6 +219,18 @@ class Stylist:
                 log.exception("came to harm")
                 return self._put_back(record, f"[{Code.INTERNAL_ERROR}] {type(error).__name__}: {error}", charged=True)
             return self._commit(job, holder, data)
+
+    def _leave_to_others(self, record: Record, error: str) -> NoReturn:
+        """The job waits uncharged, longer each time, until its deadline; and this worker rests before the next one.
+
+        Else it would take all there are, and the workers that could do them had none.
+        """
+        try:
+            self._put_back(record, error, charged=False, delay_s=retry_delay_s(self.settings, record.attempt))
+        finally:
+            rested_at = time.monotonic() + self.settings.retry_delay_s
+            while time.monotonic() < rested_at and not stop_requested():
+                time.sleep(min(_PAUSE_S, self.settings.retry_delay_s))
 
     def _put_back(self, record: Record, error: str, *, charged: bool, delay_s: float = 0) -> NoReturn:
         """The job goes back to the queue, or ends: cancelled, or as a dead letter."""
@@ -235,6 +251,7 @@ class Stylist:
         painted = ""
         if isinstance(data, SucceededData) and not data.partial:
             painted = json.dumps({"job_id": job.id, "data": data.model_dump(mode="json")})
+        stored_at = time.monotonic()
         try:
             event = self._finish(record, data, painted)
         except LeaseLost as error:
@@ -244,7 +261,8 @@ class Stylist:
             log.info("succeeded: %s", data.output.key)
         else:
             log.warning("ended: [%s] %s", data.code, data.message)
-        self._tell(record, event, left_work=holder.left_work or record.attempt > 1)
+        just_stored = time.monotonic() - stored_at < _PAUSE_S
+        self._tell(record, event, left_work=holder.left_work or record.attempt > 1, just_stored=just_stored)
         # Those that waited for this picture, if any.
         self._send_due()
         return result_of(event)
@@ -266,9 +284,9 @@ class Stylist:
         except Exception as error:  # as Celery raises it
             log.warning("a keeper will send what is due: %s", error)
 
-    def _tell(self, record: Record, event: str, *, left_work: bool) -> None:
+    def _tell(self, record: Record, event: str, *, left_work: bool, just_stored: bool = False) -> None:
         try:
-            self.teller.tell(record, event, left_work=left_work)
+            self.teller.tell(record, event, left_work=left_work, just_stored=just_stored)
         except Exception as error:  # Celery's result backend raises whatever its Redis client does
             log.warning("a keeper will tell of the job's end: %s", error)
 

@@ -13,7 +13,7 @@ from zipfile import BadZipFile
 
 import numpy as np
 
-from stylequeue.contract.errors import Code, Permanent
+from stylequeue.contract.errors import CannotServe, Code, Permanent
 from stylequeue.contract.objects import checkpoint_key, preview_key
 from stylequeue.settings import Settings
 from stylequeue.store import Store
@@ -67,7 +67,7 @@ class Workbench:
         key = checkpoint_key(self._holder.record.id)
         try:
             data = self._store.read_work(key, max_bytes=MAX_CHECKPOINT_BYTES)
-        except Permanent as error:
+        except (Permanent, CannotServe) as error:
             if error.code != Code.OBJECT_NOT_FOUND:
                 log.warning("no checkpoint: %s", error)
             return None

@@ -1,0 +1,314 @@
+"""Single objects: seen with their ETag, read as they were seen, and what is written made sure to lie there."""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import io
+import logging
+import zlib
+from base64 import b64encode
+from collections.abc import Mapping, Sequence
+from contextlib import closing
+from dataclasses import dataclass, field
+from typing import IO, Any
+
+from ..contract.errors import Code, Misconfigured, Permanent, StyleQueueError, Unavailable
+from .refusals import Changed, errors_as_ours, object_name
+from .s3 import S3, etag_of
+
+log = logging.getLogger(__name__)
+
+FINGERPRINT_METADATA = "stylequeue-fingerprint"
+"""Object metadata that holds the fingerprint of a picture of ours."""
+SIZE_METADATA = "size-bytes"
+"""Object metadata that holds how many bytes a picture of ours has."""
+
+_CHUNK_BYTES = 1024 * 1024
+_NO_ENCODING = {"", "identity", "aws-chunked"}
+"""Content encodings that leave the bytes as they are."""
+_ARCHIVES = {"GLACIER", "DEEP_ARCHIVE"}
+"""Storage classes whose objects cannot be read as they are."""
+
+
+@dataclass(frozen=True)
+class ObjectInfo:
+    """What the store says of an object without its bytes."""
+
+    bucket: str
+    key: str
+    version_id: str | None
+    etag: str
+    """With its quotes, as HTTP has it."""
+    size_bytes: int
+    """As it lies there: of what is encoded, before decoding."""
+    metadata: Mapping[str, str] = field(default_factory=dict)
+    content_type: str = ""
+    content_encoding: str = ""
+    is_archived: bool = False
+    """Whether it cannot be read before somebody restores it."""
+
+    @property
+    def name(self) -> str:
+        """As errors call it."""
+        return object_name(self.bucket, self.key)
+
+    @property
+    def version(self) -> str:
+        """Names these bytes: the version id where the bucket keeps versions, else the ETag."""
+        return self.version_id or self.etag
+
+    @property
+    def fingerprint(self) -> str | None:
+        """Of a picture of ours that is whole; None: of anything else."""
+        is_whole = self.metadata.get(SIZE_METADATA, str(self.size_bytes)) == str(self.size_bytes)
+        return self.metadata.get(FINGERPRINT_METADATA) if is_whole else None
+
+    def is_broken(self, fingerprint: str | None) -> bool:
+        """Whether this should be the picture of that fingerprint, and is not: it may be replaced."""
+        named = self.metadata.get(FINGERPRINT_METADATA)
+        return named is not None and named == fingerprint and self.fingerprint is None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Written(ObjectInfo):
+    """What lies under the key after a write."""
+
+    created: bool
+    """False: the same picture lay there already, and this describes that one."""
+
+
+class Objects:
+    """Objects by bucket and key, whatever bucket that is. Raises as `S3.call` does."""
+
+    def __init__(self, s3: S3) -> None:
+        self._s3 = s3
+
+    def look(
+        self, bucket: str, key: str, version_id: str | None = None, *, own: bool = False, explain_missing: bool = True
+    ) -> ObjectInfo:
+        """Size, ETag and metadata."""
+        wanted = {"Bucket": bucket, "Key": key, **({"VersionId": version_id} if version_id else {})}
+        head = self._s3.head(own=own, explain_missing=explain_missing, **wanted)
+        etag, size_bytes = etag_of(head), head.get("ContentLength")
+        if etag is None or size_bytes is None:
+            raise Misconfigured(
+                Code.STORE_REFUSED,
+                f"the store says of {object_name(bucket, key)} neither ETag nor length, or only one of them",
+                "look for a proxy between here and the store that drops them; compressing answers does that",
+            )
+        is_archived = head.get("StorageClass") in _ARCHIVES or "ArchiveStatus" in head
+        return ObjectInfo(
+            bucket=bucket,
+            key=key,
+            version_id=_version_id(head),
+            etag=etag,
+            size_bytes=size_bytes,
+            metadata=head.get("Metadata", {}),
+            content_type=head.get("ContentType", ""),
+            content_encoding=head.get("ContentEncoding", ""),
+            is_archived=is_archived and 'ongoing-request="false"' not in head.get("Restore", ""),
+        )
+
+    def find(self, bucket: str, key: str) -> ObjectInfo | None:
+        """What lies under the key, if anything does."""
+        try:
+            return self.look(bucket, key, own=True, explain_missing=False)
+        except Permanent as error:
+            if error.code == Code.OBJECT_NOT_FOUND:
+                return None
+            raise
+
+    def read(self, info: ObjectInfo) -> bytes:
+        """The bytes that `look` saw, as they lie there. Raises Changed where they are others now."""
+        wanted = {"Bucket": info.bucket, "Key": info.key, "IfMatch": info.etag}
+        if info.version_id:
+            wanted["VersionId"] = info.version_id
+        body = io.BytesIO()
+        self.fetch(wanted, body, seen=info)
+        return body.getvalue()
+
+    def fetch(self, wanted: Mapping[str, Any], sink: IO[bytes], seen: ObjectInfo | None = None) -> None:
+        """Stream an object into `sink`, all of it: botocore tries requests again, but not broken-off bodies."""
+        from botocore.exceptions import BotoCoreError
+
+        name = object_name(wanted["Bucket"], wanted["Key"])
+        for left in self._s3.tries():
+            response = self._s3.call("get_object", own=False, **wanted)
+            with closing(response["Body"]) as body, errors_as_ours(name):
+                # Not every look-alike heeds If-Match, and some proxies take away what it could be seen by.
+                if seen and etag_of(response) not in (None, seen.etag):
+                    raise Changed(name)
+                if seen and response.get("ContentLength") not in (None, seen.size_bytes):
+                    raise Changed(name)
+                sink.seek(0)
+                sink.truncate()
+                try:
+                    for chunk in body.iter_chunks(_CHUNK_BYTES):  # fails if they are not all there
+                        sink.write(chunk)
+                        if seen and sink.tell() > seen.size_bytes:
+                            raise Changed(name)
+                except BotoCoreError:
+                    if not left:
+                        raise
+                    continue
+                if seen and sink.tell() != seen.size_bytes:
+                    raise Changed(name)
+                return
+
+    def put(
+        self,
+        bucket: str,
+        key: str,
+        body: bytes,
+        *,
+        content_type: str,
+        metadata: Mapping[str, str] | None = None,
+        condition: Mapping[str, str] | None = None,
+    ) -> Written:
+        """Put an object, and make sure that it is what lies there then. Raises Changed where the condition fails."""
+        metadata = dict(metadata or {})
+        answer = self._s3.call(
+            "put_object",
+            own=True,
+            Bucket=bucket,
+            Key=key,
+            Body=body,
+            ContentType=content_type,
+            Metadata=metadata,
+            **(condition or {}),
+        )
+        etag, crc32 = etag_of(answer), answer.get("ChecksumCRC32")
+        written = Written(bucket, key, _version_id(answer), etag or "", len(body), metadata, content_type, created=True)
+        if crc32 and crc32 != _crc32(body):
+            raise self._lost(written)
+        if etag and (crc32 or etag == _md5_etag(body)):
+            return written
+        return self._looked_up(written)
+
+    def copy(self, source: ObjectInfo, bucket: str, key: str, *, condition: Mapping[str, str]) -> Written:
+        """Copy what was looked at, with its metadata. Raises Changed where it is another by now, or as `put` does."""
+        try:
+            answer = self._s3.call(
+                "copy_object",
+                own=True,
+                Bucket=bucket,
+                Key=key,
+                CopySource={"Bucket": source.bucket, "Key": source.key},
+                CopySourceIfMatch=source.etag,
+                **condition,
+            )
+        except Changed:
+            raise
+        except StyleQueueError as error:
+            if error.code == Code.STORE_UNAVAILABLE:
+                raise
+            # Not every store copies, and not every object may be copied. Reading and writing says what else is wrong.
+            log.info("read and written, since it may not be copied: %s", error)
+            return self.put(
+                bucket,
+                key,
+                self.read(source),
+                content_type=source.content_type,
+                metadata=source.metadata,
+                condition=condition,
+            )
+        written = Written(
+            bucket,
+            key,
+            _version_id(answer),
+            etag_of(answer.get("CopyObjectResult", {})) or "",
+            source.size_bytes,
+            source.metadata,
+            source.content_type,
+            created=True,
+        )
+        return written if written.etag == source.etag else self._looked_up(written)
+
+    def delete(self, bucket: str, keys: Sequence[str]) -> None:
+        """Delete objects; those that are not there are no error."""
+        for key in keys:
+            try:
+                self._s3.call("delete_object", own=True, Bucket=bucket, Key=key)
+            except Permanent as error:
+                if error.code != Code.OBJECT_NOT_FOUND:
+                    raise
+
+    def clean_up(self, bucket: str, key: str) -> None:
+        """Away with an object that nobody needs. That it stays is no reason for anything else to fail."""
+        try:
+            self.delete(bucket, [key])
+        except StyleQueueError as error:
+            log.warning("%s stays behind: %s", object_name(bucket, key), error)
+
+    def _looked_up(self, written: Written) -> Written:
+        """What was written, as it lies there, where the store's answer does not say that it is the right bytes."""
+        there = self.find(written.bucket, written.key)
+        if there is None or there.size_bytes != written.size_bytes or written.etag not in ("", there.etag):
+            raise self._lost(written)
+        return Written(**vars(there), created=True)
+
+    def _lost(self, written: Written) -> Unavailable:
+        """That the store did not keep what it took. What it has instead goes, lest it is taken for the picture."""
+        there = self.find(written.bucket, written.key)
+        if there and (there.etag == written.etag or there.metadata == written.metadata):
+            self.clean_up(written.bucket, written.key)
+        return Unavailable(
+            Code.STORE_UNAVAILABLE,
+            f"the store took {written.name} and then had something else there",
+            "it is tried again later; see what the store logged",
+        )
+
+
+def unpacked(data: bytes, info: ObjectInfo, max_bytes: int) -> bytes:
+    """What was encoded on its way into the store, which hands it out as it lies there."""
+    encodings = {part.strip().lower() for part in info.content_encoding.split(",")} - _NO_ENCODING
+    if not encodings:
+        return data
+    if encodings != {"gzip"}:
+        raise Permanent(
+            Code.IMAGE_FORMAT_UNSUPPORTED,
+            f"{info.name} is stored with Content-Encoding {info.content_encoding!r}",
+            "store pictures as they are; they are compressed already",
+        )
+    if not data.startswith(b"\x1f\x8b"):
+        return data  # it only says so
+    try:
+        with gzip.GzipFile(fileobj=io.BytesIO(data)) as file:
+            body = file.read(max_bytes + 1)
+    except (OSError, EOFError, zlib.error):
+        raise Permanent(
+            Code.IMAGE_CORRUPT, f"{info.name} cannot be unpacked: its gzip encoding is damaged", "store it again"
+        ) from None
+    if len(body) > max_bytes:
+        raise too_large(info.name, len(body), max_bytes)
+    return body
+
+
+def too_large(name: str, size_bytes: int, max_bytes: int) -> Permanent:
+    """That a file is over the cap."""
+    return Permanent(
+        Code.IMAGE_TOO_MANY_BYTES,
+        f"{name} has {size_bytes} bytes, at most {max_bytes} are read",
+        "send a smaller picture",
+    )
+
+
+def in_place_of(there: ObjectInfo | None) -> dict[str, str]:
+    """The condition of a write: nothing, or just this, lies where it goes."""
+    return {"IfMatch": there.etag} if there else {"IfNoneMatch": "*"}
+
+
+def _crc32(body: bytes) -> str:
+    return b64encode(zlib.crc32(body).to_bytes(4, "big")).decode()
+
+
+def _md5_etag(body: bytes) -> str:
+    """The ETag of an object that was put in one go, unless the store encrypts with a key of somebody's."""
+    return f'"{hashlib.md5(body, usedforsecurity=False).hexdigest()}"'
+
+
+def _version_id(answer: Mapping[str, Any]) -> str | None:
+    version_id: str | None = answer.get("VersionId")
+    # "null" names whatever was written while versioning was off: not a version.
+    return None if version_id == "null" else version_id

@@ -1,0 +1,134 @@
+"""The S3 client: made when it is needed, asked with patience, its errors ours."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any
+
+from ..contract.errors import Code, StyleQueueError
+from ..settings import Settings
+from .refusals import errors_as_ours, is_conflict, object_name
+
+if TYPE_CHECKING:
+    from botocore.model import OperationModel
+    from mypy_boto3_s3 import S3Client
+
+_PAUSE_S, _LONGEST_PAUSE_S = 0.05, 1.0
+"""Between two tries: the first one, doubling, and the longest."""
+
+
+class S3:
+    """One client per process. Safe to share between threads and to carry across a fork."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._lock = threading.Lock()
+        self._clients: dict[int, S3Client] = {}
+
+    @property
+    def client(self) -> S3Client:
+        """boto3's own, loaded and made at first use."""
+        client = self._clients.get(os.getpid())
+        if client is None:
+            # Clients may be shared between threads, but making them may not; and none survives a fork.
+            with self._lock:
+                client = self._clients.get(os.getpid()) or _make_client(self._settings)
+                self._clients = {os.getpid(): client}
+        return client
+
+    def close(self) -> None:
+        """Give connections back. A later request opens new ones."""
+        client = self._clients.pop(os.getpid(), None)
+        if client is not None:
+            client.close()
+
+    def tries(self) -> Iterator[int]:
+        """Counts down to 0 what is left of `s3_attempts` tries, with a pause that grows before each but the first."""
+        pause_s = _PAUSE_S
+        for left in reversed(range(self._settings.s3_attempts)):
+            yield left
+            time.sleep(pause_s)
+            pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
+
+    def call(self, operation: str, *, own: bool, **request: Any) -> Mapping[str, Any]:
+        """One request, tried again where the store is busy with another one for the same object (409).
+
+        `own` is where this process writes, or keeps what is its own: not to be let in there is its own fault, and not
+        the job's. Raises Changed where a condition does not hold, and else what `errors_as_ours` does.
+        """
+        from botocore.exceptions import ClientError
+
+        name = object_name(request["Bucket"], request.get("Key"))
+        with errors_as_ours(name, own=own, pinned="IfMatch" in request or "CopySourceIfMatch" in request):
+            for left in self.tries():
+                try:
+                    answer: Mapping[str, Any] = getattr(self.client, operation)(**request)
+                    return answer
+                except ClientError as error:
+                    if not left or not is_conflict(error):
+                        raise
+        raise AssertionError("there is at least one try")
+
+    def head(self, *, own: bool, explain_missing: bool = True, **request: Any) -> Mapping[str, Any]:
+        """What HEAD answers. Raises as `call` does, and says why: the answer to HEAD has no body, that to GET has one.
+
+        Unless `explain_missing`, a missing bucket and a missing object are one.
+        """
+        for left in self.tries():
+            try:
+                return self.call("head_object", own=own, **request)
+            except StyleQueueError as error:
+                if error.code == Code.STORE_UNAVAILABLE:
+                    raise
+                if error.code == Code.OBJECT_NOT_FOUND and not explain_missing:
+                    raise
+                self.call("get_object", own=own, Range="bytes=0-0", **request)["Body"].close()
+                # Whatever it was, it has passed.
+                if not left:
+                    raise
+        raise AssertionError("there is at least one try")
+
+
+def etag_of(answer: Mapping[str, Any]) -> str | None:
+    """The ETag with its quotes, as HTTP has it, and without the mark of weakness that proxies put before it."""
+    etag: str | None = answer.get("ETag")
+    return '"' + etag.removeprefix("W/").strip('"') + '"' if etag else None
+
+
+def _make_client(settings: Settings) -> S3Client:
+    import boto3
+    from botocore.config import Config
+
+    access_key, secret_key = (
+        secret.get_secret_value() if secret else None for secret in (settings.s3_access_key, settings.s3_secret_key)
+    )
+    # A session of its own: boto3's default session is shared and not safe between threads.
+    client = boto3.session.Session().client(
+        "s3",
+        endpoint_url=settings.s3_endpoint_url,
+        region_name=settings.s3_region,
+        aws_access_key_id=access_key,
+        aws_secret_access_key=secret_key,
+        config=Config(
+            # Else botocore signs links to us-east-1 and to look-alikes in the way before, which many refuse by now.
+            signature_version="s3v4",
+            retries={"mode": "standard", "total_max_attempts": settings.s3_attempts},
+            connect_timeout=settings.s3_connect_timeout_s,
+            read_timeout=settings.s3_read_timeout_s,
+            tcp_keepalive=True,
+            request_checksum_calculation=settings.s3_checksums,
+            response_checksum_validation=settings.s3_checksums,
+            s3={"addressing_style": settings.s3_addressing},
+        ),
+    )
+    client.meta.events.register_last("before-parameter-build.s3", _ask_for_a_region_once)
+    return client
+
+
+def _ask_for_a_region_once(model: OperationModel, context: dict[str, Any], **_: Any) -> None:
+    """Where botocore is sent elsewhere, it asks HeadBucket where that is; and where that is, HeadBucket, for ever."""
+    if model.name == "HeadBucket":
+        context["s3_redirect"]["redirected"] = True

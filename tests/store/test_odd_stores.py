@@ -1,0 +1,583 @@
+"""The store against answers that SeaweedFS never gives: refusals of every kind, and answers that are not whole."""
+
+from __future__ import annotations
+
+import gzip
+import socket
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import pytest
+from botocore.exceptions import ResponseStreamingError
+from pydantic import SecretStr
+
+from stylequeue.contract.errors import Code, Misconfigured, Permanent, Retryable, StyleQueueError, Unavailable
+from stylequeue.contract.events import StoredPicture
+from stylequeue.contract.objects import ImageRef
+from stylequeue.settings import Settings
+from stylequeue.store import FINGERPRINT_METADATA, SIZE_METADATA, ObjectInfo, Store
+from tests.support.odd_s3 import (
+    SECRET,
+    OddS3,
+    before,
+    breaks_off,
+    careless,
+    keeps_instead,
+    refuse,
+    without,
+)
+
+PNG = "image/png"
+BODY = b"a picture, or what stands for one"
+
+
+def look(store: Store, key: str = "a", bucket: str = "uploads") -> ObjectInfo:
+    return store.look(ImageRef(bucket=bucket, key=key))
+
+
+def put(store: Store, body: bytes = BODY, fingerprint: str | None = None, *, overwrite: bool = False) -> Any:
+    metadata = {FINGERPRINT_METADATA: fingerprint, SIZE_METADATA: str(len(body))} if fingerprint else {}
+    return store.write("results", "a", body, content_type=PNG, metadata=metadata, overwrite=overwrite)
+
+
+def copy(store: Store, fingerprint: str | None = None, *, overwrite: bool = False, there: Any = None) -> Any:
+    source, target = ("results", "source"), ("results", "a")
+    return store.copy(source, target, there=there, fingerprint=fingerprint, overwrite=overwrite)
+
+
+# Whose fault it is: each kind with several of its members, reading and writing
+
+JOBS_FAULT = [
+    (404, "NoSuchKey", Code.OBJECT_NOT_FOUND),
+    (404, "NoSuchVersion", Code.OBJECT_NOT_FOUND),
+    (404, "NoSuchBucket", Code.OBJECT_NOT_FOUND),
+    (405, "MethodNotAllowed", Code.OBJECT_NOT_FOUND),
+    (403, "AccessDenied", Code.ACCESS_DENIED),
+    (403, "AllAccessDisabled", Code.ACCESS_DENIED),
+    (400, "KMS.DisabledException", Code.ACCESS_DENIED),
+    (400, "KMS.NotFoundException", Code.ACCESS_DENIED),
+    (403, "InvalidObjectState", Code.OBJECT_ARCHIVED),
+    (400, "KeyTooLongError", Code.STORE_REFUSED),
+    (400, "InvalidRequest", Code.STORE_REFUSED),
+]
+MOMENTS_FAULT = [
+    (400, "ThrottlingException"),
+    (400, "RequestTimeout"),
+    (400, "BadDigest"),
+    (403, "RequestLimitExceeded"),
+    (409, "OperationAborted"),
+    (409, "SomethingElse"),
+    (429, "TooManyRequests"),
+    (500, "InternalError"),
+    (503, "SlowDown"),
+    (503, "SomethingElse"),
+    (504, ""),
+]
+WORKERS_FAULT = [
+    (301, "PermanentRedirect", Code.STORE_UNAVAILABLE),
+    (301, "", Code.STORE_UNAVAILABLE),
+    (307, "TemporaryRedirect", Code.STORE_UNAVAILABLE),
+    (308, "", Code.STORE_UNAVAILABLE),
+    (400, "AuthorizationHeaderMalformed", Code.STORE_UNAVAILABLE),
+    (400, "IllegalLocationConstraintException", Code.STORE_UNAVAILABLE),
+    (400, "ExpiredToken", Code.STORE_UNAVAILABLE),
+    (400, "InvalidToken", Code.STORE_UNAVAILABLE),
+    (401, "", Code.STORE_UNAVAILABLE),
+    (403, "InvalidAccessKeyId", Code.STORE_UNAVAILABLE),
+    (403, "SignatureDoesNotMatch", Code.STORE_UNAVAILABLE),
+    (403, "RequestTimeTooSkewed", Code.STORE_UNAVAILABLE),
+    (403, "QuotaExceeded", Code.STORE_REFUSED),
+    (507, "XMinioStorageFull", Code.STORE_REFUSED),
+    (507, "", Code.STORE_REFUSED),
+    (501, "NotImplemented", Code.STORE_REFUSED),
+]
+WRITERS_FAULT = [
+    (403, "AccessDenied", Code.ACCESS_DENIED),
+    (400, "KMS.DisabledException", Code.ACCESS_DENIED),
+    (404, "NoSuchBucket", Code.OBJECT_NOT_FOUND),
+]
+"""This process's where it writes, the job's where it reads."""
+
+
+GONE = ("NoSuchKey", "NoSuchVersion", "MethodNotAllowed")
+
+
+def check_refusal(attempt: Callable[[], object], kind: type[StyleQueueError], code: Code) -> None:
+    with pytest.raises(StyleQueueError) as raised:
+        attempt()
+    assert isinstance(raised.value, kind)
+    assert kind is not Retryable or not isinstance(raised.value, Unavailable)
+    assert raised.value.code == code
+    assert raised.value.hint, "what to do"
+    assert SECRET not in str(raised.value)
+
+
+Refusals = Sequence[tuple[int, str, Code]]
+
+
+def check_refusals(method: str, refusals: Refusals, kind: type[StyleQueueError]) -> None:
+    """One store that refuses in each of these ways, one after the other."""
+    with OddS3() as s3:
+        s3.lay("/uploads/a", BODY)
+        store = Store(s3.settings(s3_attempts=1))
+        for status, code, expected in refusals:
+            print(method, status, code)
+            s3.oddities = [refuse("PUT" if method == "work" else method, status, code)]
+            check_refusal(lambda: do(store, method), kind, expected)
+
+
+class TestFaults:
+    def test_the_jobs_where_it_looks(self) -> None:
+        check_refusals("HEAD", JOBS_FAULT, Permanent)
+
+    def test_the_jobs_where_it_reads(self) -> None:
+        # What was seen a moment ago and is not there any more may be there again.
+        check_refusals("GET", [row for row in JOBS_FAULT if row[1] not in GONE], Permanent)
+
+    @pytest.mark.parametrize("code", ["NoSuchKey", "NoSuchVersion", "MethodNotAllowed"])
+    def test_what_goes_between_look_and_read_is_looked_at_again(self, code: str) -> None:
+        check_refusals("GET", [(404, code, Code.OBJECT_CHANGED)], Retryable)
+
+    @pytest.mark.parametrize("method", ["HEAD", "GET", "PUT", "work", "DELETE"])
+    def test_the_moments(self, method: str) -> None:
+        check_refusals(method, [(*row, Code.STORE_UNAVAILABLE) for row in MOMENTS_FAULT], Unavailable)
+
+    @pytest.mark.parametrize("method", ["HEAD", "GET", "PUT", "work", "DELETE"])
+    def test_this_process_s(self, method: str) -> None:
+        check_refusals(method, WORKERS_FAULT, Misconfigured)
+
+    @pytest.mark.parametrize("method", ["PUT", "work", "DELETE"])
+    def test_this_process_s_where_it_writes(self, method: str) -> None:
+        check_refusals(method, WRITERS_FAULT, Misconfigured)
+
+    @pytest.mark.parametrize(
+        ("status", "code", "expected"),
+        [
+            (400, "KeyTooLongError", Code.STORE_REFUSED),
+            (400, "EntityTooLarge", Code.STORE_REFUSED),
+            (400, "XMinioParentIsObject", Code.OUTPUT_EXISTS),
+            (409, "XMinioObjectExistsAsDirectory", Code.OUTPUT_EXISTS),
+        ],
+    )
+    def test_the_jobs_where_it_writes(self, status: int, code: str, expected: Code) -> None:
+        with OddS3(refuse("PUT", status, code)) as s3:
+            check_refusal(lambda: put(Store(s3.settings())), Permanent, expected)
+            assert s3.seen == ["PUT /results/a"]
+
+    def test_an_unknown_refusal_of_a_painted_picture_is_tried_again(self) -> None:
+        with OddS3(refuse("PUT", 418, "Teapot")) as s3:
+            check_refusal(lambda: put(Store(s3.settings())), Unavailable, Code.STORE_REFUSED)
+
+    def test_no_keys_at_all(self, monkeypatch: pytest.MonkeyPatch, tmp_path: Any) -> None:
+        for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_PROFILE"):
+            monkeypatch.delenv(name, raising=False)
+        monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+        monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(tmp_path / "none"))
+        monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "none"))
+        store = Store(Settings(s3_endpoint_url="http://127.0.0.1:9", read_buckets=("uploads",)))
+        with pytest.raises(Misconfigured, match="no S3 keys"):
+            look(store)
+
+
+def do(store: Store, method: str) -> object:
+    """Something that begins with such a request, or comes to it."""
+    match method:
+        case "HEAD":
+            return look(store)
+        case "GET":
+            return store.read(look(store), max_bytes=100)
+        case "PUT":
+            return put(store)
+        case "COPY":
+            return copy(store)
+        case "work":
+            store.put_work("a", BODY, content_type=PNG)
+        case "DELETE":
+            store.delete("results", ["a"])
+    return None
+
+
+# What passes
+
+
+class TestPassing:
+    @pytest.mark.parametrize("method", ["HEAD", "GET", "PUT", "COPY", "DELETE"])
+    def test_once_is_nothing(self, method: str) -> None:
+        with OddS3() as s3:
+            store = Store(s3.settings(s3_attempts=3))
+            for status, code in ((400, "ThrottlingException"), (409, "OperationAborted"), (503, "SlowDown")):
+                s3.objects.clear()
+                s3.lay("/uploads/a", BODY)
+                s3.lay("/results/source", BODY)
+                s3.oddities = [refuse(method, status, code, times=1)]
+                do(store, method)
+
+    @pytest.mark.parametrize("times", [1, 2])
+    @pytest.mark.parametrize("what", ["PUT", "COPY", "DELETE", "HEAD", "GET"])
+    def test_conflicts_are_asked_again_and_not_for_ever(self, what: str, times: int) -> None:
+        with OddS3(refuse(what, 409, "OperationAborted", times=times)) as s3:
+            s3.lay("/uploads/a", BODY)
+            s3.lay("/results/source", BODY)
+            store = Store(s3.settings(s3_attempts=2))
+
+            if times == 1:
+                do(store, what)
+            else:
+                check_refusal(lambda: do(store, what), Unavailable, Code.STORE_UNAVAILABLE)
+            bucket = "uploads" if what in ("HEAD", "GET") else "results"
+            assert s3.seen.count(f"{what} /{bucket}/a") == 2
+
+    def test_a_silent_server_is_given_up(self) -> None:
+        with socket.create_server(("127.0.0.1", 0)) as silent:
+            store = Store(
+                Settings(
+                    s3_endpoint_url=f"http://127.0.0.1:{silent.getsockname()[1]}",
+                    s3_access_key=SecretStr("access"),
+                    s3_secret_key=SecretStr("secret"),
+                    s3_read_timeout_s=0.2,
+                    s3_attempts=2,
+                )
+            )
+            with pytest.raises(Unavailable, match="did not answer for s3://uploads/a") as raised:
+                look(store)
+            store.close()
+        assert raised.value.code == Code.STORE_UNAVAILABLE
+
+    def test_a_body_that_breaks_off_is_read_again(self) -> None:
+        with OddS3(breaks_off("GET", times=1)) as s3:
+            s3.lay("/uploads/a", BODY)
+            store = Store(s3.settings())
+            assert store.read(look(store), max_bytes=100) == BODY
+            assert s3.seen == ["HEAD /uploads/a", "GET /uploads/a", "GET /uploads/a"]
+
+    def test_a_body_that_always_breaks_off(self) -> None:
+        with OddS3(breaks_off("GET", times=9)) as s3:
+            s3.lay("/uploads/a", BODY)
+            store = Store(s3.settings())
+            with pytest.raises(Unavailable, match=ResponseStreamingError.__name__ + "|IncompleteReadError"):
+                store.read(look(store), max_bytes=100)
+            assert s3.seen.count("GET /uploads/a") == 2  # s3_attempts
+
+
+# Answers that are not whole
+
+
+class TestAnswers:
+    @pytest.mark.parametrize("header", ["ETag", "Content-Length"])
+    def test_a_look_without_what_it_is_for(self, header: str) -> None:
+        with OddS3(without("HEAD", header)) as s3:
+            s3.lay("/uploads/a", BODY)
+            check_refusal(lambda: look(Store(s3.settings())), Misconfigured, Code.STORE_REFUSED)
+
+    @pytest.mark.parametrize("missing", ["ETag", "Content-Length"])
+    def test_a_body_without_etag_or_length_is_read_all_the_same(self, missing: str) -> None:
+        with OddS3(without("GET", missing)) as s3:
+            s3.lay("/uploads/a", BODY)
+            store = Store(s3.settings())
+            assert store.read(look(store), max_bytes=100) == BODY
+
+    @pytest.mark.parametrize("now", [BODY * 2, BODY[:5]], ids=["longer", "shorter"])
+    def test_a_body_without_length_that_is_another(self, now: bytes) -> None:
+        with OddS3(without("GET", "ETag", "Content-Length"), careless("GET")) as s3:
+            s3.lay("/uploads/a", BODY)
+            store = Store(s3.settings())
+            seen = look(store)
+            s3.lay("/uploads/a", now)
+            with pytest.raises(Retryable) as raised:
+                store.read(seen, max_bytes=100)
+        assert raised.value.code == Code.OBJECT_CHANGED
+
+    def test_a_store_that_ignores_the_pin_is_noticed(self) -> None:
+        with OddS3(careless("GET")) as s3:
+            s3.lay("/uploads/a", BODY)
+            store = Store(s3.settings())
+            seen = look(store)
+            s3.lay("/uploads/a", BODY[::-1])
+            with pytest.raises(Retryable) as raised:
+                store.read(seen, max_bytes=100)
+        assert raised.value.code == Code.OBJECT_CHANGED
+
+    @pytest.mark.parametrize("what", ["HEAD", "GET", ""])
+    def test_weak_etags_are_etags(self, what: str) -> None:
+        with OddS3() as s3:
+            etag = s3.lay("/uploads/a", BODY)
+            s3.oddities.append(without(what, ETag=f"W/{etag}"))
+            store = Store(s3.settings())
+            assert store.read(look(store), max_bytes=100) == BODY
+            assert look(store).etag == etag
+
+    @pytest.mark.parametrize("token", ["gzip", "GZIP", "aws-chunked,gzip"])
+    def test_gzip_is_unpacked(self, token: str) -> None:
+        with OddS3() as s3:
+            s3.lay("/uploads/a", gzip.compress(BODY), Content_Encoding=token)
+            store = Store(s3.settings())
+            assert store.read(look(store), max_bytes=100) == BODY
+
+    @pytest.mark.parametrize("token", ["", "identity", "aws-chunked", "gzip"])
+    def test_what_is_not_packed_is_not_unpacked(self, token: str) -> None:
+        with OddS3() as s3:
+            s3.lay("/uploads/a", BODY, Content_Encoding=token)
+            store = Store(s3.settings())
+            assert store.read(look(store), max_bytes=100) == BODY
+
+    @pytest.mark.parametrize(
+        ("body", "token", "code"),
+        [
+            (gzip.compress(bytes(10_000_000)), "gzip", Code.IMAGE_TOO_MANY_BYTES),
+            (gzip.compress(BODY)[:-9], "gzip", Code.IMAGE_CORRUPT),
+            (gzip.compress(BODY)[:12] + b"nonsense" * 3, "gzip", Code.IMAGE_CORRUPT),
+            (BODY, "br", Code.IMAGE_FORMAT_UNSUPPORTED),
+            (BODY, "gzip, br", Code.IMAGE_FORMAT_UNSUPPORTED),
+        ],
+        ids=["a bomb", "cut off", "damaged", "brotli", "both"],
+    )
+    def test_what_cannot_be_unpacked(self, body: bytes, token: str, code: Code) -> None:
+        with OddS3() as s3:
+            s3.lay("/uploads/a", body, Content_Encoding=token)
+            store = Store(s3.settings())
+            seen = look(store)
+            check_refusal(lambda: store.read(seen, max_bytes=50_000), Permanent, code)
+
+    @pytest.mark.parametrize(
+        "headers",
+        [
+            {"x_amz_storage_class": "GLACIER"},
+            {"x_amz_storage_class": "DEEP_ARCHIVE"},
+            {"x_amz_archive_status": "ARCHIVE_ACCESS"},
+            {"x_amz_storage_class": "GLACIER", "x_amz_restore": 'ongoing-request="true"'},
+        ],
+    )
+    def test_an_archived_object_is_seen_by_looking(self, headers: dict[str, str]) -> None:
+        with OddS3() as s3:
+            s3.lay("/uploads/a", BODY, **headers)
+            check_refusal(lambda: look(Store(s3.settings())), Permanent, Code.OBJECT_ARCHIVED)
+
+    @pytest.mark.parametrize(
+        "headers",
+        [
+            {"x_amz_storage_class": "GLACIER_IR"},
+            {"x_amz_storage_class": "STANDARD_IA"},
+            {"x_amz_storage_class": "GLACIER", "x_amz_restore": 'ongoing-request="false", expiry-date="some day"'},
+        ],
+    )
+    def test_what_only_sounds_archived(self, headers: dict[str, str]) -> None:
+        with OddS3() as s3:
+            s3.lay("/uploads/a", BODY, **headers)
+            store = Store(s3.settings())
+            assert store.read(look(store), max_bytes=100) == BODY
+
+
+# What lies there after a write
+
+
+class TestWritten:
+    def test_one_request_where_the_store_says_what_it_has(self) -> None:
+        with OddS3() as s3:
+            assert put(Store(s3.settings())).created
+            assert s3.seen == ["PUT /results/a"]
+
+    @pytest.mark.parametrize("oddity", [without("PUT", "ETag"), without("PUT", ETag='"not-the-md5"')])
+    def test_it_is_looked_up_where_the_store_does_not(self, oddity: Any) -> None:
+        etag = '"not-the-md5"'
+        with OddS3(oddity, without("HEAD", ETag=etag)) as s3:
+            written = put(Store(s3.settings()))
+            assert (written.created, written.etag, written.size_bytes) == (True, etag, len(BODY))
+            assert s3.seen == ["PUT /results/a", "HEAD /results/a"]
+
+    @pytest.mark.parametrize("overwrite", [False, True])
+    @pytest.mark.parametrize("kept", [b"", b"something else"])
+    def test_what_is_something_else_is_no_success_and_goes(self, kept: bytes, overwrite: bool) -> None:
+        with OddS3(keeps_instead(kept), without("PUT", "ETag")) as s3:
+            store = Store(s3.settings())
+            check_refusal(
+                lambda: put(store, fingerprint="f1", overwrite=overwrite), Unavailable, Code.STORE_UNAVAILABLE
+            )
+            assert "/results/a" not in s3.objects
+
+    def test_a_checksum_that_is_another(self) -> None:
+        with OddS3(without("PUT", x_amz_checksum_crc32="AAAAAA==")) as s3:
+            store = Store(s3.settings())
+            check_refusal(lambda: put(store), Unavailable, Code.STORE_UNAVAILABLE)
+
+    def test_it_is_gone_when_it_is_looked_up(self) -> None:
+        with OddS3(without("PUT", "ETag"), refuse("HEAD", 404, "NoSuchKey")) as s3:
+            store = Store(s3.settings())
+            check_refusal(lambda: put(store), Unavailable, Code.STORE_UNAVAILABLE)
+
+    @pytest.mark.parametrize("overwrite", [False, True])
+    def test_a_broken_picture_of_ours_is_put_right(self, overwrite: bool) -> None:
+        with OddS3() as s3:
+            headers = {f"x-amz-meta-{FINGERPRINT_METADATA}": "f1", f"x-amz-meta-{SIZE_METADATA}": str(len(BODY))}
+            s3.lay("/results/a", b"", **headers)
+            assert put(Store(s3.settings()), fingerprint="f1", overwrite=overwrite).created
+            assert s3.objects["/results/a"][0] == BODY
+
+    def test_overwriting_what_is_deleted_meanwhile(self) -> None:
+        """404 to If-Match: it is gone, and that is all."""
+        with OddS3() as s3:
+            s3.lay("/results/a", b"there")
+            s3.oddities = [before("PUT", lambda: s3.objects.pop("/results/a"), number=2)]
+            assert put(Store(s3.settings(s3_attempts=4)), fingerprint="f1", overwrite=True).created
+            assert s3.objects["/results/a"][0] == BODY
+
+    def test_others_write_again_and_again(self) -> None:
+        with OddS3() as s3:
+            numbers = iter(range(1000))
+            s3.oddities = [before("PUT", lambda: s3.lay("/results/a", b"%d" % next(numbers)), number=None)]
+            store = Store(s3.settings(s3_attempts=3))
+            check_refusal(lambda: put(store, fingerprint="f1", overwrite=True), Unavailable, Code.STORE_UNAVAILABLE)
+            assert s3.seen.count("PUT /results/a") == 3
+
+    def test_an_upload_that_lies_there_broken(self, tmp_path: Any) -> None:
+        photo = tmp_path / "photo.png"
+        photo.write_bytes(BODY)
+        with OddS3() as s3:
+            store = Store(s3.settings())
+            path = f"/uploads/{store.upload_file(photo).key}"
+            s3.lay(path, b"")
+            store.upload_file(photo)
+            assert s3.objects[path][0] == BODY
+
+
+class TestCopying:
+    def test_one_request_and_a_look_at_the_source(self) -> None:
+        with OddS3() as s3:
+            etag = s3.lay("/results/source", BODY)
+            written = copy(Store(s3.settings()))
+            assert (written.created, written.etag) == (True, etag)
+            assert s3.seen == ["HEAD /results/source", "COPY /results/a"]
+
+    def test_what_comes_in_between_is_not_replaced(self) -> None:
+        with OddS3() as s3:
+            s3.lay("/results/source", BODY)
+            s3.oddities = [before("COPY", lambda: s3.lay("/results/a", b"faster"))]
+            check_refusal(lambda: copy(Store(s3.settings(s3_attempts=3))), Permanent, Code.OUTPUT_EXISTS)
+            assert s3.objects["/results/a"][0] == b"faster"
+
+    def test_overwriting_replaces_what_was_seen_and_then_what_came_in_between(self) -> None:
+        with OddS3() as s3:
+            s3.lay("/results/source", BODY)
+            s3.lay("/results/a", b"there")
+            store = Store(s3.settings(s3_attempts=3))
+            there = store.find("results", "a")
+            s3.oddities = [before("COPY", lambda: s3.lay("/results/a", b"faster"))]
+            assert copy(store, overwrite=True, there=there).created
+            assert s3.objects["/results/a"][0] == BODY
+
+    def test_a_source_that_goes(self) -> None:
+        with OddS3() as s3:
+            s3.lay("/results/source", BODY)
+            s3.oddities = [before("COPY", lambda: s3.objects.pop("/results/source"))]
+            check_refusal(lambda: copy(Store(s3.settings(s3_attempts=3))), Permanent, Code.OBJECT_NOT_FOUND)
+
+    @pytest.mark.parametrize(
+        ("status", "code"),
+        [(403, "AccessDenied"), (501, "NotImplemented"), (405, "MethodNotAllowed"), (400, "InvalidRequest")],
+    )
+    def test_where_copies_are_forbidden_it_is_read_and_written(self, status: int, code: str) -> None:
+        with OddS3(refuse("COPY", status, code)) as s3:
+            s3.lay("/results/source", BODY, **{f"x-amz-meta-{FINGERPRINT_METADATA}": "f1"})
+            written = copy(Store(s3.settings()), fingerprint="f1")
+            assert written.created
+            assert s3.objects["/results/a"][0] == BODY
+            assert written.metadata == {FINGERPRINT_METADATA: "f1"}
+            assert s3.seen[-2:] == ["GET /results/source", "PUT /results/a"]
+
+    def test_read_and_written_it_replaces_nothing_either(self) -> None:
+        with OddS3(refuse("COPY", 403, "AccessDenied")) as s3:
+            s3.lay("/results/source", BODY)
+            s3.oddities.append(before("PUT", lambda: s3.lay("/results/a", b"faster")))
+            check_refusal(lambda: copy(Store(s3.settings(s3_attempts=3))), Permanent, Code.OUTPUT_EXISTS)
+
+    @pytest.mark.parametrize("kept", [b"", b"something else"])
+    def test_a_copy_that_is_something_else(self, kept: bytes) -> None:
+        with OddS3(keeps_instead(kept), without("COPY", "ETag")) as s3:
+            s3.lay("/results/source", BODY)
+            check_refusal(lambda: copy(Store(s3.settings())), Unavailable, Code.STORE_UNAVAILABLE)
+
+    def test_a_copy_without_etag_is_looked_up(self) -> None:
+        with OddS3(without("COPY", "ETag")) as s3:
+            s3.lay("/results/source", BODY)
+            assert copy(Store(s3.settings())).size_bytes == len(BODY)
+            assert s3.seen[-1] == "HEAD /results/a"
+
+
+# Before anything is painted
+
+
+class TestOutput:
+    def test_one_look(self) -> None:
+        with OddS3() as s3:
+            assert Store(s3.settings()).look_at_output("results", "a") is None
+            assert s3.seen == ["HEAD /results/a"]
+
+    def test_who_may_not_look_may_still_write(self) -> None:
+        with OddS3(refuse("HEAD", 403, "AccessDenied")) as s3:
+            store = Store(s3.settings())
+            assert store.look_at_output("results", "a") is None
+            assert put(store).created
+
+    def test_a_bucket_that_took_no_write_is_tried_before_the_next_painting(self) -> None:
+        with OddS3(refuse("PUT", 403, "AccessDenied", times=2)) as s3:
+            store = Store(s3.settings())
+            with pytest.raises(Misconfigured):
+                put(store)
+            check_refusal(lambda: store.look_at_output("results", "a"), Misconfigured, Code.ACCESS_DENIED)
+            assert store.look_at_output("results", "a") is None, "mended by now"
+            tried = len(s3.seen)
+            assert store.look_at_output("results", "a") is None
+            assert len(s3.seen) == tried + 1, "and not tried again"
+            assert list(s3.objects) == []
+
+
+class TestProbes:
+    @pytest.mark.parametrize("careless_in", [(), ("two",), ("one", "two")])
+    def test_each_bucket_that_workers_write_is_tried(self, careless_in: tuple[str, ...]) -> None:
+        with OddS3(*(careless(f"PUT /{bucket}") for bucket in careless_in)) as s3:
+            store = Store(s3.settings(write_buckets=("one", "two")))
+            assert store.honours_conditional_writes() is not bool(careless_in)
+            assert not any("results" in seen for seen in s3.seen)
+            assert s3.objects == {}
+
+    def test_what_cannot_be_deleted_stays_behind_with_a_warning(self, caplog: pytest.LogCaptureFixture) -> None:
+        with OddS3(refuse("DELETE", 403, "AccessDenied")) as s3:
+            assert Store(s3.settings()).honours_conditional_writes()
+        assert [seen.split()[0] for seen in s3.seen] == ["PUT", "PUT", "DELETE"]
+        [record] = caplog.records
+        assert record.levelname == "WARNING"
+        assert ".stylequeue-probe-" in record.message
+
+    def test_what_was_never_put_is_not_said_to_stay_behind(self, caplog: pytest.LogCaptureFixture) -> None:
+        with OddS3(refuse("PUT", 403, "AccessDenied")) as s3, pytest.raises(Misconfigured):
+            Store(s3.settings()).honours_conditional_writes()
+        assert [seen.split()[0] for seen in s3.seen] == ["PUT"]
+        assert caplog.records == []
+
+    @pytest.mark.parametrize("method", ["PUT", "GET", "DELETE"])
+    def test_the_work_bucket_is_tried_in_every_way(self, method: str) -> None:
+        with OddS3() as s3:
+            store = Store(s3.settings())
+            store.check_work()
+            assert s3.objects == {}
+            s3.oddities = [refuse(f"{method} /work", 403, "AccessDenied")]
+            with pytest.raises((Misconfigured, Permanent)) as raised:
+                store.check_work()
+            assert raised.value.code == Code.ACCESS_DENIED
+
+    def test_read_buckets_must_be_there_and_need_not_be_listed(self) -> None:
+        with OddS3(refuse("GET /uploads", 403, "AccessDenied")) as s3:
+            store = Store(s3.settings())
+            store.check_reading()
+            s3.oddities.append(refuse("GET /results", 404, "NoSuchBucket"))
+            with pytest.raises(Permanent, match="no bucket") as raised:
+                store.check_reading()
+        assert raised.value.code == Code.OBJECT_NOT_FOUND
+
+
+def test_a_picture_without_its_bucket() -> None:
+    """For completeness of the side files: what another deployment deleted is no trouble of ours."""
+    picture = StoredPicture(
+        bucket="results", key="a", etag='"e"', sha256="", width_px=1, height_px=1, size_bytes=1, content_type=PNG
+    )
+    with OddS3(refuse("", 404, "NoSuchBucket")) as s3:
+        assert not Store(s3.settings()).write_beside(picture, "a.json", b"{}", content_type="application/json")
