@@ -17,6 +17,7 @@ import pytest
 
 import stylequeue
 from stylequeue.client import StyleQueue
+from stylequeue.contract.base import QUEUES
 from stylequeue.contract.errors import (
     Code,
     FileUnusable,
@@ -132,6 +133,14 @@ def lying_there(queue: StyleQueue, job: Job) -> list[bool]:
 
 
 # What is refused
+
+
+def test_each_job_goes_to_its_own_queue(queue: StyleQueue) -> None:
+    jobs = {name: make_job(queue=name) for name in QUEUES}
+    queue.submit_many(jobs.values())
+    for name, job in jobs.items():
+        [message] = queue._ledger.redis.lrange(name, 0, -1)
+        assert json.loads(message)["headers"]["id"] == job.id
 
 
 def test_each_refused_job_has_its_error(settings: Settings) -> None:

@@ -85,9 +85,8 @@ class Messages:
             kwargs={"job": message.job},
             task_id=message.task_id,
             producer=producer,
-            # The default exchange, where a routing key is a queue's name: it needs no look at bindings.
-            exchange="",
-            routing_key=message.queue,
+            # By name alone, where Celery takes the default exchange: it needs no look at bindings.
+            queue=message.queue,
             declare=(),
             # Celery would copy the arguments in clear into a header otherwise: twice the bytes for nothing.
             argsrepr="()",
