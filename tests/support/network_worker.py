@@ -25,7 +25,7 @@ class NetworkPainter(FakePainter):
         there = {path.name for path in self._directory.iterdir()} - self._found_broken
         return {name: name * 8 for name in ("vgg19", "vgg16", "fast") if name in there}
 
-    def network(self, recipe: ResolvedRecipe) -> Any:  # type: ignore[override]
+    def network(self, recipe: ResolvedRecipe) -> Any:
         from stylequeue_worker.engine import Network
 
         name = next(name for name in networks_of(recipe) if name in self.networks())
@@ -34,11 +34,11 @@ class NetworkPainter(FakePainter):
     def paint(
         self,
         content: Any,
-        _styles: object,
+        _styles: Any,
         recipe: Any,
         resume: Any = None,
-        start: object = None,
-        masks: object = None,
+        start: Any = None,
+        masks: Any = None,
     ) -> Iterator[Any]:
         name = self.network(recipe).name
         if (self._directory / name).read_text() == BROKEN:

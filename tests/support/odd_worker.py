@@ -38,11 +38,11 @@ class OddPainter(FakePainter):
     def paint(
         self,
         content: Any,
-        _styles: object,
-        recipe: object,
+        _styles: Any,
+        recipe: Any,
         resume: Any = None,
-        start: object = None,
-        masks: object = None,
+        start: Any = None,
+        masks: Any = None,
     ) -> Iterator[Any]:
         import numpy as np
 
