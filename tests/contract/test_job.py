@@ -161,8 +161,10 @@ def test_errors_do_not_repeat_long_input() -> None:
 @given(st.recursive(st.none() | st.booleans() | st.integers() | st.floats() | st.text(), st.lists, max_leaves=5))
 def test_whatever_stands_in_a_field_is_refused_or_taken(value: object) -> None:
     for name in Job.model_fields:
+        job = None
         with suppress(InvalidJob):
-            parse_job(job_fields(**{name: value}), default_id="task-1")
+            job = parse_job(job_fields(**{name: value}), default_id="task-1")
+        assert job is None or parse_job(json.loads(job.canonical_json()), default_id="task-2") == job
 
 
 # Recipes

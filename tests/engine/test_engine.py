@@ -67,7 +67,12 @@ class TestNetwork:
             assert f"stylequeue models pull {name}" in caught.value.hint
 
     def test_warming_up_passes_over_what_is_not_there(self, tmp_path: Path) -> None:
-        Engine(tmp_path).warm_up({"optimize", "fast"})
+        engine = Engine(tmp_path)
+        engine.warm_up({"optimize", "fast"})
+        for recipe in (OptimizeRecipe(), FastRecipe()):
+            with pytest.raises(Permanent) as caught:
+                engine.network(resolve(recipe))
+            assert caught.value.code == Code.NETWORK_UNAVAILABLE
 
     def test_after_warming_up_no_file_is_read_again(self, model_dir: Path, tmp_path: Path, photo: Picture) -> None:
         shutil.copytree(model_dir, tmp_path / "models")
