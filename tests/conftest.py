@@ -28,6 +28,12 @@ __all__ = ["model_dir"]
 for _name in [name for name in os.environ if name.upper().startswith("STYLEQUEUE_")]:
     del os.environ[_name]  # tests see the defaults, whatever the developer has set
 
+
+@pytest.fixture(scope="session", autouse=True)
+def _no_up_of_the_developers_own(tmp_path_factory: pytest.TempPathFactory) -> None:
+    os.environ["XDG_STATE_HOME"] = str(tmp_path_factory.mktemp("state"))
+
+
 _free_databases = deque(range(1, 16))
 _databases_in_use: dict[str, Settings] = {}
 """By their addresses."""

@@ -175,7 +175,7 @@ def test_a_taken_port_means_another_try(monkeypatch: pytest.MonkeyPatch) -> None
         taken.listen()
         offers = [taken.getsockname()[1], *free_ports(1)]
         remaining = list(offers)
-        monkeypatch.setattr("stylequeue.local.valkey.free_ports", lambda _: [remaining.pop(0)])
+        monkeypatch.setattr(server_module, "free_ports", lambda *_, **__: [remaining.pop(0)])
         server = Valkey(None)
         first_directory = server.directory
         try:

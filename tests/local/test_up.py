@@ -8,13 +8,21 @@ import re
 import signal
 import subprocess
 import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 
+import pytest
 from PIL import Image
 
-from tests.support.processes import wait_for
+from stylequeue.contract.errors import ExitCode, Unavailable
+from stylequeue.local.demo import make_models
+from tests.support.processes import wait_for, wait_gone
 
 WAIT_S = 120
+GENTLE_END_S = 25
+"""A worker that is told to stop may take longer than this."""
 
 
 def test_demo(model_dir: Path, tmp_path: Path) -> None:
@@ -47,34 +55,134 @@ def test_demo(model_dir: Path, tmp_path: Path) -> None:
         "succeeded",
     ] * 2
     assert re.search(r"\d s +painted job", done.stderr), "it says how long each part took"
+    ours = r"fast: .*|paint: .*| *\d+\.\d s  .*|"
+    assert [line for line in done.stderr.splitlines() if not re.fullmatch(ours, line)] == [], "no line of TensorFlow's"
 
 
-def test_up(model_dir: Path, tmp_path: Path) -> None:
-    env = {**os.environ, "STYLEQUEUE_MODEL_DIR": str(model_dir)}
-    out, err = tmp_path / "out", tmp_path / "err"
-    command = [sys.executable, "-m", "stylequeue.cli", "up"]
-    with out.open("w") as stdout, err.open("w") as stderr:
-        up = subprocess.Popen(command, env=env, stdout=stdout, stderr=stderr)
-    try:
-        wait_for(
-            lambda: "waiting for jobs" in err.read_text() or up.poll() is not None, WAIT_S, "the worker to be ready"
-        )
-        settings = dict(re.findall(r"export (STYLEQUEUE_\w+)='(.*)'", out.read_text()))
-        doctor = [sys.executable, "-m", "stylequeue.cli", "doctor"]
-        found = subprocess.run(doctor, env={**env, **settings}, capture_output=True, text=True, check=False)
-        assert found.returncode == 0, found.stdout + found.stderr + err.read_text()
-        assert {line[:4] for line in found.stdout.splitlines()} == {"ok  "}
-        for looked_at in (
-            "redis",
-            "worker stylequeue-",
-            "bucket results",
-            "conditional writes",
-            "models: fast",
-            "TensorFlow",
-        ):
-            assert looked_at in found.stdout
-        assert settings["STYLEQUEUE_REDIS_URL"] not in found.stdout
-    finally:
-        up.send_signal(signal.SIGINT)
-        assert up.wait(WAIT_S) == 0
-    assert "stopping" in err.read_text()
+def test_making_the_networks_prints_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Of what TensorFlow prints only what it failed of is news."""
+    python = tmp_path / "python"
+    python.write_text("#!/bin/sh\necho on stdout; echo on stderr >&2; exit $FAILS_WITH\n")
+    python.chmod(0o700)
+    monkeypatch.setattr("sys.executable", str(python))
+    monkeypatch.setenv("FAILS_WITH", "0")
+    make_models()
+    monkeypatch.setenv("FAILS_WITH", "1")
+    with pytest.raises(Unavailable, match=r"could not be made(?s:.*)on stdout\non stderr"):
+        make_models()
+    assert capfd.readouterr() == ("", "")
+
+
+class Up:
+    """`stylequeue up`, started."""
+
+    def __init__(self, homes: Path, model_dir: Path, *arguments: str) -> None:
+        homes.mkdir(exist_ok=True)
+        own = {name: str(homes / name) for name in ("XDG_DATA_HOME", "XDG_STATE_HOME")}
+        self.env = {**os.environ, **own, "STYLEQUEUE_MODEL_DIR": str(model_dir)}
+        self._out, self._err = homes / "out", homes / "err"
+        command = [sys.executable, "-m", "stylequeue.cli", "up", *arguments]
+        with self._out.open("w") as stdout, self._err.open("w") as stderr:
+            self.process = subprocess.Popen(command, env=self.env, stdout=stdout, stderr=stderr)
+
+    @property
+    def err(self) -> str:
+        return self._err.read_text()
+
+    @property
+    def exports(self) -> dict[str, str]:
+        return dict(re.findall(r"export (STYLEQUEUE_\w+)='(.*)'", self._out.read_text()))
+
+    def until(self, said: str) -> None:
+        wait_for(lambda: said in self.err or self.process.poll() is not None, WAIT_S, f"{said!r} in {self.err}")
+        assert said in self.err
+
+    def command(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        """Another command, in the same home, without the exports."""
+        line = [sys.executable, "-m", "stylequeue.cli", *arguments]
+        return subprocess.run(line, env=self.env, capture_output=True, text=True, check=False, timeout=WAIT_S)
+
+    def descendants(self) -> list[int]:
+        """All processes that it has started, and theirs, in whatever session."""
+        parents = {}
+        for entry in Path("/proc").iterdir():
+            with suppress(OSError):
+                if entry.name.isdigit():
+                    parents[int(entry.name)] = int((entry / "stat").read_text().rpartition(")")[2].split()[1])
+        found = [self.process.pid]
+        for pid in found:
+            found += [child for child, parent in parents.items() if parent == pid]
+        return found
+
+
+@pytest.fixture
+def start_up(tmp_path: Path, model_dir: Path) -> Iterator[Callable[..., Up]]:
+    started: list[Up] = []
+
+    def start(*arguments: str) -> Up:
+        started.append(Up(tmp_path / "homes", model_dir, *arguments))
+        return started[-1]
+
+    yield start
+    for up in started:
+        if up.process.poll() is None:
+            up.process.kill()
+            up.process.wait(WAIT_S)
+
+
+def test_up(start_up: Callable[..., Up]) -> None:
+    up = start_up("--temporary")
+    up.until("waiting for jobs")
+    found = up.command("doctor")
+    assert found.returncode == 0, found.stdout + found.stderr + up.err
+    assert {line[:4] for line in found.stdout.splitlines()} == {"ok  "}
+    looked_at = ("redis", "worker stylequeue-", "bucket results", "conditional writes", "models: fast", "TensorFlow")
+    for what in looked_at:
+        assert what in found.stdout
+    assert "using what `stylequeue up` runs" in found.stderr
+    assert up.exports["STYLEQUEUE_REDIS_URL"] not in found.stdout
+    up.process.send_signal(signal.SIGINT)
+    assert up.process.wait(WAIT_S) == 0
+    assert "stopping" in up.err
+    assert "using" not in up.command("status", "nobody").stderr, "it is found no longer"
+
+
+def test_a_second_up_in_the_same_place(start_up: Callable[..., Up]) -> None:
+    first = start_up()
+    first.until("finds this by itself")
+    second = first.command("up")
+    assert second.returncode == ExitCode.NOT_REACHABLE
+    assert f"process id {first.process.pid}" in second.stderr
+    assert "--data" in second.stderr
+    assert "Traceback" not in second.stderr
+
+
+@pytest.mark.parametrize("said", ["making the networks", "loading its models"])
+def test_ctrl_c_while_it_starts_stops_at_once(start_up: Callable[..., Up], said: str) -> None:
+    up = start_up("--temporary")
+    up.until(said)
+    pids = up.descendants()
+    asked_at = time.monotonic()
+    up.process.send_signal(signal.SIGINT)
+    assert up.process.wait(WAIT_S) == ExitCode.INTERRUPTED
+    assert time.monotonic() - asked_at < GENTLE_END_S
+    for pid in pids:
+        wait_gone(pid, WAIT_S)
+    assert "Traceback" not in up.err
+
+
+def test_a_second_ctrl_c_kills(start_up: Callable[..., Up]) -> None:
+    up = start_up("--temporary")
+    up.until("loading its models")
+    pids = up.descendants()
+    lines = {pid: Path(f"/proc/{pid}/cmdline").read_bytes() for pid in pids}
+    keeper = next(pid for pid, line in lines.items() if b"keeper" in line and b"supervise.py" not in line)
+    os.kill(keeper, signal.SIGSTOP)  # deaf for the whole of its grace
+    up.process.send_signal(signal.SIGINT)
+    up.until("stopping")
+    up.process.send_signal(signal.SIGINT)
+    assert up.process.wait(WAIT_S) == ExitCode.INTERRUPTED
+    for pid in pids:
+        wait_gone(pid, WAIT_S)

@@ -14,7 +14,12 @@ from stylequeue.contract.recipe import FAST_NETWORK
 from stylequeue.ledger.registry import not_served
 from stylequeue.settings import Settings
 
-app = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
+app = typer.Typer(
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
 
 NO_GPU = "-1"
 
@@ -91,4 +96,4 @@ def _servable(wanted: list[str] | None, settings: Settings) -> list[str]:
 
 
 if __name__ == "__main__":
-    app(prog_name="stylequeue worker")
+    console.run(app, "stylequeue worker")

@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..contract.errors import Code, InvalidSettings, Unavailable
+from ..contract.errors import InvalidSettings
 from ..settings import Settings
 from . import console
 
@@ -27,16 +27,8 @@ def client(*, as_json: bool) -> Iterator[StyleQueue]:
     """A client of the deployment, inside which what goes wrong is told."""
     from ..client import StyleQueue
 
-    with console.errors_told(as_json=as_json):
-        found = settings(as_json=as_json)
-        try:
-            with StyleQueue(found) as queue:
-                yield queue
-        except Unavailable as error:
-            if error.code == Code.BROKER_UNAVAILABLE and "redis_url" not in found.model_fields_set:
-                hint = "start everything on this machine with `stylequeue up`, or set STYLEQUEUE_REDIS_URL"
-                raise Unavailable(error.code, error.message, hint) from None
-            raise
+    with console.errors_told(as_json=as_json), StyleQueue(settings(as_json=as_json)) as queue:
+        yield queue
 
 
 def settings(*, as_json: bool = False) -> Settings:
@@ -46,7 +38,9 @@ def settings(*, as_json: bool = False) -> Settings:
     """
     found = Settings.load()
     if "redis_url" not in found.model_fields_set and (variables := variables_of_up()):
-        os.environ.update(variables)
+        for name, value in variables.items():
+            os.environ[name] = value
+            os.environ.pop(f"{name}_FILE", None)
         console.note("using what `stylequeue up` runs on this machine", as_json=as_json)
         return Settings.load()
     return found

@@ -39,7 +39,7 @@ def follow_to_end(
 
 def fetch(client: StyleQueue, made: JobResult, path: Path) -> None:
     """Write a job's picture to a file, and its contact sheet, if there is one, beside it. Raises as above."""
-    hint = f"the picture is in the store: `stylequeue download {made.id} -o FILE` fetches it"
+    hint = f"to fetch it from the store: stylequeue download {made.id} -o FILE"
     try:
         client.download(made.output, path)
         if made.report_key:
@@ -57,7 +57,7 @@ def fetch(client: StyleQueue, made: JobResult, path: Path) -> None:
 def going_on(job_id: str, output: Path | None = None) -> Iterator[None]:
     """While a job is waited for: whatever breaks that off says that the job goes on."""
     come_back = f"stylequeue wait {job_id}" + (f" -o {output}" if output else "")
-    hint = f"`{come_back}` waits for its picture, `stylequeue cancel {job_id}` stops it"
+    hint = f"to wait for its picture: {come_back}\nto stop it: stylequeue cancel {job_id}"
     try:
         yield
     except KeyboardInterrupt:

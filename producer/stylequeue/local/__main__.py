@@ -2,59 +2,130 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
-import threading
+import time
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from ..cli import console
-from ..contract.errors import ExitCode
+from ..cli.deployment import data_home
+from ..contract.errors import ExitCode, FileUnusable, InvalidRequest
+from ..contract.recipe import MAX_SIZE_PX, MAX_STEPS, MIN_SIDE_PX
 from ..settings import Settings
+from .announce import announced
 from .demo import PAINTED, make_models, run_demo
+from .process import Process
 from .stack import Stack
 
-app = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
+app = typer.Typer(
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
 
 
 @app.command()
 def up(
     data: Annotated[
-        Path | None, typer.Option(help="Keep jobs and pictures in this directory. [default: gone at the end]")
+        Path | None,
+        typer.Option(metavar="DIR", help="Keep jobs and pictures there. [default: ~/.local/share/stylequeue/up]"),
     ] = None,
+    temporary: Annotated[bool, typer.Option("--temporary", help="Keep nothing: all is gone at the end.")] = False,
 ) -> None:
-    """Start Valkey, SeaweedFS, a keeper and a worker on this machine; stop everything on Ctrl-C."""
-    stop = threading.Event()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda *_: stop.set())
-    with console.errors_told(as_json=False), Stack(data, Settings.load()) as stack:
-        make_models()
-        console.tell("# Valkey and SeaweedFS are up. In other terminals, first paste this:")
-        for name, value in stack.env.items():
+    """Start Valkey, SeaweedFS, a keeper and a worker on this machine; stop everything on Ctrl-C.
+
+    While it runs, the command finds it by itself, where STYLEQUEUE_REDIS_URL is not set.
+    """
+    with console.errors_told(as_json=False):
+        if data and temporary:
+            raise InvalidRequest("--data and --temporary exclude each other", "give one of them")
+        directory = None if temporary else data or data_home() / "up"
+        stack = Stack(directory, Settings.load())
+        stop = _Stop(stack)
+        try:
+            _run(stack, directory, stop)
+        except KeyboardInterrupt:
+            sys.exit(ExitCode.DONE if stop.was_ready else ExitCode.INTERRUPTED)
+
+
+class _Stop:
+    """What the first Ctrl-C does, or SIGTERM: KeyboardInterrupt, wherever we are; and the second: SIGKILL to all."""
+
+    def __init__(self, stack: Stack) -> None:
+        self.was_ready = False
+        self._stack = stack
+        self._asked = False
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, self._ask)
+
+    def _ask(self, *_: object) -> None:
+        if self._asked:
+            self._stack.kill()
+            os._exit(ExitCode.INTERRUPTED)
+        self._asked = True
+        os.write(2, b"\n# stopping; Ctrl-C again kills everything at once\n")  # print might be in the middle of a line
+        raise KeyboardInterrupt
+
+
+def _run(stack: Stack, directory: Path | None, stop: _Stop) -> None:
+    console.tell("# starting Valkey and SeaweedFS ...")
+    with stack, announced(stack.env) as why_not:
+        for server in (stack.valkey, stack.seaweedfs):
+            for port in server.moved:
+                console.tell(f"# port {port} is another program's now: {server.name} has a new one")
+        console.tell(f"# data and logs: {directory or 'temporary, gone at the end'}")
+        if why_not:
+            console.tell(f"# `stylequeue` does not find this by itself: {why_not}. It needs:")
+        else:
+            console.tell("# `stylequeue` finds this by itself. Other programs need:")
+        for name, value in sorted(stack.env.items()):
             print(f"export {name}='{value}'", flush=True)
+        console.tell("# making the networks, unless they are there ...")
+        make_models()
         stack.process("keeper", [sys.executable, "-m", "stylequeue.cli", "keeper"])
         console.tell("# a worker is loading its models ...")
         worker = stack.worker()
-        console.tell("# the worker is ready, waiting for jobs. Ctrl-C stops everything.")
-        while not stop.wait(1):
-            if not worker.running:
-                console.tell(f"# the worker ended by itself; the end of its log:\n{worker.log_tail()}")
-                sys.exit(ExitCode.JOB_FAILED)
-        console.tell("# stopping")
+        stop.was_ready = True
+        console.tell(
+            "# the worker is ready, waiting for jobs. In another terminal:\n"
+            "#   stylequeue submit --content photo.jpg --style painting.jpg -o out.jpg\n"
+            "# Ctrl-C stops everything."
+        )
+        _watch_over(worker)
+
+
+def _watch_over(worker: Process) -> None:
+    while worker.running:
+        time.sleep(1)
+    console.tell(f"# the worker ended by itself; the end of its log:\n{worker.log_tail()}")
+    sys.exit(ExitCode.JOB_FAILED)
 
 
 @app.command()
 def demo(
-    output: Annotated[Path, typer.Option(help="Where the pictures go.")] = Path("demo-output"),
-    size: Annotated[int | None, typer.Option(help="Longest side of the painted picture in pixels.")] = PAINTED.size,
-    steps: Annotated[int | None, typer.Option(help="Its gradient evaluations. [default: the preset's]")] = None,
+    output: Annotated[Path, typer.Option("--output", "-o", metavar="DIR", help="Where the pictures go.")] = Path(
+        "demo-output"
+    ),
+    size: Annotated[
+        int | None,
+        typer.Option(min=MIN_SIDE_PX, max=MAX_SIZE_PX, help="Longest side of the painted picture in pixels."),
+    ] = PAINTED.size,
+    steps: Annotated[
+        int | None, typer.Option(min=1, max=MAX_STEPS, help="Its gradient evaluations. [default: the preset's]")
+    ] = None,
 ) -> None:
     """Paint the sample pictures, fast and well, on a stack of its own."""
     with console.errors_told(as_json=False):
-        run_demo(output, size_px=size, steps=steps)
+        try:
+            run_demo(output, size_px=size, steps=steps)
+        except OSError as error:
+            raise FileUnusable(f"{output} cannot be used: {error}", "name another directory with --output") from None
 
 
 if __name__ == "__main__":
-    app(prog_name="stylequeue")
+    console.run(app, "stylequeue")

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import os
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -15,6 +15,7 @@ from pathlib import Path
 from ..cli import console
 from ..cli.progress import follow
 from ..client import StyleQueue
+from ..contract.errors import Code, Unavailable
 from ..contract.events import AnyEvent
 from ..contract.job import Job, Output, Style
 from ..contract.objects import ImageRef
@@ -26,6 +27,9 @@ CONTENT = "astronaut.jpg"
 STYLE = "waves.jpg"
 FAST = FastRecipe(size=512)
 PAINTED = OptimizeRecipe(size=320)
+_TIDYING_S = 3
+"""For the making of a network to remove what it has begun, where it is broken off."""
+_TAIL_LINES = 15
 
 
 def run_demo(directory: Path, *, size_px: int | None = None, steps: int | None = None) -> None:
@@ -66,11 +70,27 @@ def run_demo(directory: Path, *, size_px: int | None = None, steps: int | None =
 
 
 def make_models() -> None:
-    """Put into the model directory what the demo paints with, unless it is there. Needs no internet."""
+    """Put into the model directory what the demo paints with, unless it is there. Needs no internet.
+
+    Raises Unavailable, with the end of what the making printed, where it fails.
+    """
     command = [sys.executable, "-m", "stylequeue_worker.models", "pull", "vgg16", "fast"]
-    # TensorFlow's own chatter is no news.
-    env = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"}
-    subprocess.run(command, check=True, stdout=subprocess.DEVNULL, env=env)  # noqa: S603 - our own module
+    # What TensorFlow prints on its way is no news.
+    making = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace")  # noqa: S603 - our own module
+    try:
+        said, _ = making.communicate()
+    except BaseException:
+        making.send_signal(signal.SIGINT)  # so that it removes what it has begun
+        try:
+            making.wait(_TIDYING_S)
+        except subprocess.TimeoutExpired:
+            making.kill()
+        raise
+    if making.returncode:
+        tail = "\n".join(said.splitlines()[-_TAIL_LINES:])
+        raise Unavailable(
+            Code.LOCAL_STACK_FAILED, "the networks could not be made", f"the end of what it said:\n{tail}"
+        )
 
 
 def _paint(

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import os
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, cast
 
@@ -42,8 +44,9 @@ def directory_for(name: str, parent: Path | None) -> Iterator[tuple[Path, list[P
 class Process:
     """One running command, its output in `log`. It ends when this process ends, even if this one is killed.
 
-    `remove` are files and directories to delete after that. Arguments are visible to everyone on the machine:
-    secrets belong in files or in `env`. Raises Unavailable where the command cannot be started.
+    `remove` are files and directories to delete after that, `hold` descriptors of locks to be held until then.
+    Arguments are visible to everyone on the machine: secrets belong in files or in `env`. Raises Unavailable where the
+    command cannot be started.
     """
 
     def __init__(
@@ -55,6 +58,7 @@ class Process:
         log: Path,
         env: Mapping[str, str] | None = None,
         remove: Sequence[Path] = (),
+        hold: Sequence[int] = (),
         grace_s: float = 8,
     ) -> None:
         self.name = name
@@ -70,6 +74,7 @@ class Process:
                 cwd=directory,
                 env=env,
                 start_new_session=True,
+                pass_fds=hold,
             )
         self._log = log.open(errors="replace")  # stays readable when the directory is removed
         self._line_to_guard = cast("IO[bytes]", self._guard.stdin)
@@ -121,6 +126,12 @@ class Process:
             return self._guard.wait(timeout_s)
         except subprocess.TimeoutExpired:
             raise TimeoutError(f"{self.name} has not ended after {timeout_s:g} s") from None
+
+    def kill(self) -> None:
+        """SIGKILL, at once, to the command and all that it has started."""
+        if self.running:
+            with suppress(ProcessLookupError):  # it ended just now
+                os.killpg(self.pid, signal.SIGKILL)
 
     def stop(self) -> int:
         """SIGTERM, and SIGKILL after the grace period; the exit status (128 + n for signal n). May be repeated."""

@@ -5,12 +5,12 @@ from __future__ import annotations
 import json
 import shutil
 import sysconfig
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import ClassVar
 
 from ..contract.errors import Code, Unavailable
-from .server import GRPC_OFFSET, HOST, Server, free_ports, new_secret, write_private
+from .server import GRPC_OFFSET, HOST, Server, write_private
 
 _SOCKETS = Path("/tmp")  # noqa: S108 - its own fixed choice, see below
 _SERVICES = ("master", "volume", "filer", "s3", "admin")
@@ -50,9 +50,9 @@ class SeaweedFS(Server):
 
     name: ClassVar[str] = "seaweedfs"
 
-    def __init__(self, parent: Path | None, buckets: Iterable[str]) -> None:
+    def __init__(self, parent: Path | None, buckets: Iterable[str], *, hold: Sequence[int] = ()) -> None:
         self.buckets = sorted(set(buckets))
-        super().__init__(parent)
+        super().__init__(parent, hold=hold)
 
     @property
     def endpoint_url(self) -> str:
@@ -60,9 +60,9 @@ class SeaweedFS(Server):
         return f"http://{HOST}:{self.port}"
 
     def _prepare(self) -> tuple[list[str | Path], list[Path]]:
-        ports = dict(zip(_SERVICES, free_ports(len(_SERVICES), offsets=(0, GRPC_OFFSET)), strict=True))
+        ports, secrets = self._ports_and_secrets(_SERVICES, ["access_key", "secret_key"], offsets=(0, GRPC_OFFSET))
         self.port = ports["s3"]
-        self.access_key, self.secret_key = new_secret(), new_secret()
+        self.access_key, self.secret_key = secrets["access_key"], secrets["secret_key"]
         identity = {
             "name": "stylequeue",
             "credentials": [{"accessKey": self.access_key, "secretKey": self.secret_key}],
@@ -78,8 +78,9 @@ class SeaweedFS(Server):
             f"-dir={self.directory}",
             f"-bucket={','.join(self.buckets)}",
             f"-s3.config={keys}",
-            f"-s3.localSocket={self.directory / 's3.sock'}",
-            f"-filer.localSocket={self.directory / 'filer.sock'}",
+            # In its working directory: such an address may have no more than 107 bytes.
+            "-s3.localSocket=s3.sock",
+            "-filer.localSocket=filer.sock",
         ]
         # It makes these whatever its options and the temporary directory are, and leaves them when it is killed.
         sockets = [_SOCKETS / f"seaweedfs-{service}-grpc-{port + GRPC_OFFSET}.sock" for service, port in ports.items()]
@@ -100,8 +101,14 @@ class SeaweedFS(Server):
         )
         try:
             present = {bucket["Name"] for bucket in client.list_buckets()["Buckets"]}
+            if not present.issuperset(self.buckets):
+                return False
+            # Objects of an earlier start are listed before the part that holds their bytes can be read.
+            for bucket in self.buckets:
+                for there in client.list_objects_v2(Bucket=bucket, MaxKeys=1).get("Contents", ()):
+                    client.get_object(Bucket=bucket, Key=there["Key"])["Body"].close()
         except (BotoCoreError, ClientError):
             return False
         finally:
             client.close()
-        return present.issuperset(self.buckets)
+        return True

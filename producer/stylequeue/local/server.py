@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import json
 import os
 import random
 import re
 import secrets
 import socket
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
-from contextlib import ExitStack
+from collections.abc import Collection, Sequence
+from contextlib import ExitStack, suppress
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from ..contract.errors import Code, Unavailable
 from .process import Process, directory_for
@@ -34,14 +35,17 @@ def new_secret() -> str:
     return secrets.token_hex(24)
 
 
-def free_ports(count: int, *, offsets: Sequence[int] = (0,)) -> list[int]:
+def free_ports(count: int, *, offsets: Sequence[int] = (0,), among: Collection[int] = _PORTS) -> list[int]:
     """`count` different ports of the loopback interface that nobody listens on, free at every one of `offsets` too.
 
-    Somebody may take one before it is used: who binds it must be ready to ask again.
+    Somebody may take one before it is used: who binds it must be ready to ask again. Raises Unavailable where there are
+    not so many.
     """
     with ExitStack() as bound:
         ports: list[int] = []
-        for port in random.sample(_PORTS, len(_PORTS)):
+        for port in random.sample([*among], len(among)):
+            if len(ports) == count:
+                break
             try:
                 for offset in offsets:
                     listener = bound.enter_context(socket.socket())
@@ -50,9 +54,15 @@ def free_ports(count: int, *, offsets: Sequence[int] = (0,)) -> list[int]:
             except OSError:
                 continue
             ports.append(port)
-            if len(ports) == count:
-                return ports
+    if len(ports) == count:
+        return ports
     raise Unavailable(Code.LOCAL_STACK_FAILED, "no free port on the loopback interface", "stop what listens there")
+
+
+def _is_free(port: int, offsets: Sequence[int]) -> bool:
+    with suppress(Unavailable):
+        return bool(free_ports(1, offsets=offsets, among=[port]))
+    return False
 
 
 def write_private(path: Path, text: str) -> Path:
@@ -66,14 +76,20 @@ def write_private(path: Path, text: str) -> Path:
 class Server(ABC):
     """One server, in a directory of its own: `parent/name`, which is kept, or a temporary one, which is removed.
 
-    Constructing it launches it; `wait_ready` waits until it answers, and starts it anew on other ports where somebody
-    was quicker to take one. Raises Unavailable, with the end of its log, if it does not come up.
+    In one that is kept, ports and secrets are those of the last start; `moved` are the ports of it that somebody else
+    has now. `hold` are descriptors of locks to be held while it runs.
+
+    Constructing launches it; `wait_ready` waits until it answers, and starts it anew on other ports where somebody was
+    quicker to take one. Raises Unavailable, with the end of its log, if it does not come up.
     """
 
     name: ClassVar[str]
 
-    def __init__(self, parent: Path | None) -> None:
+    def __init__(self, parent: Path | None, *, hold: Sequence[int] = ()) -> None:
         self._parent = parent
+        self._hold = hold
+        self.moved: list[int] = []
+        self._tried: set[int] = set()
         self._launch()
 
     @abstractmethod
@@ -83,6 +99,27 @@ class Server(ABC):
     @abstractmethod
     def _answers(self) -> bool:
         """Whether this server, and no other one on its port, does its work."""
+
+    def _ports_and_secrets(
+        self, services: Sequence[str], secret_names: Sequence[str], *, offsets: Sequence[int] = (0,)
+    ) -> tuple[dict[str, int], dict[str, str]]:
+        """Ports of these services and secrets of these names, kept where the directory is."""
+        memory = self.directory / "server.json"
+        known: dict[str, Any] = {"ports": {}, "secrets": {}}
+        if memory.exists():
+            with suppress(ValueError):  # its writing was broken off
+                known |= json.loads(memory.read_text())
+        ports = {
+            name: port for name, port in known["ports"].items() if port not in self._tried and _is_free(port, offsets)
+        }
+        self.moved += [port for name, port in known["ports"].items() if name not in ports]
+        others = [port for port in _PORTS if port not in {*ports.values(), *self.moved}]
+        missing = [name for name in services if name not in ports]
+        ports |= zip(missing, free_ports(len(missing), offsets=offsets, among=others), strict=True)
+        self._tried |= {*ports.values()}
+        secrets = {name: new_secret() for name in secret_names} | known["secrets"]
+        write_private(memory, json.dumps({"ports": ports, "secrets": secrets}))
+        return ports, secrets
 
     def _launch(self) -> None:
         with directory_for(self.name, self._parent) as (self.directory, temporary):
@@ -95,6 +132,7 @@ class Server(ABC):
                 # None of the user's variables: SeaweedFS would make an identity out of AWS_ACCESS_KEY_ID.
                 env={"HOME": str(self.directory), "PATH": os.defpath},
                 remove=[*leftovers, *temporary],
+                hold=self._hold,
             )
 
     def wait_ready(self) -> None:

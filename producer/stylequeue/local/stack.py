@@ -15,13 +15,17 @@ from pydantic import SecretStr
 
 from ..broker.app import READY_FOR_JOBS
 from ..contract.base import QUEUES
+from ..contract.errors import Code, Unavailable
 from ..settings import PREFIX, Settings
+from .lock import lock, write
 from .process import Process, directory_for
 from .seaweedfs import SeaweedFS
 from .valkey import Valkey
 
 _WORKER_START_TIMEOUT_S = 120
 _WORKER_GRACE_S = 30
+_KILLED_S = 10
+"""From SIGKILL to the end of what was killed, at most."""
 
 
 def environment(settings: Settings) -> dict[str, str]:
@@ -46,21 +50,27 @@ class Stack:
         with Stack() as stack:
             StyleQueue(stack.settings).submit(...)
 
-    Several may run at once. Data lies in `directory` and is kept, or in temporary directories that are gone at the
-    end, as every process is: also when this process is killed. `settings` are kept but for where the servers are.
-    Raises Unavailable where a server is not installed or does not start.
+    Several may run at once. Data, ports and passwords lie in `directory` and are kept, or in temporary directories that
+    are gone at the end, as every process is: also when this process is killed. `settings` are kept but for where the
+    servers are. Raises Unavailable where a server is not installed or does not start, or another stack runs in the same
+    directory, or that cannot be written.
     """
 
     def __init__(self, directory: Path | None = None, settings: Settings | None = None) -> None:
         self._directory = directory
         self._base = settings or Settings.load()
         self._stopping = ExitStack()
+        self._hold: list[int] = []
+        self._processes: list[Process] = []
 
     def __enter__(self) -> Self:
         with ExitStack() as started:
-            self.valkey = Valkey(self._directory)
+            if self._directory:
+                self._hold = [_alone_in(self._directory)]
+                started.callback(os.close, self._hold[0])
+            self.valkey = Valkey(self._directory, hold=self._hold)
             started.callback(lambda: self.valkey.stop())
-            self.seaweedfs = SeaweedFS(self._directory, self._base.buckets)
+            self.seaweedfs = SeaweedFS(self._directory, self._base.buckets, hold=self._hold)
             started.callback(lambda: self.seaweedfs.stop())
             self.valkey.wait_ready()
             self.seaweedfs.wait_ready()
@@ -79,6 +89,11 @@ class Stack:
     def stop(self) -> None:
         """End everything, the newest first."""
         self._stopping.close()
+
+    def kill(self) -> None:
+        """End everything at once, as it is. `stop` is to be called all the same."""
+        for process in (*self._processes, self.seaweedfs.process, self.valkey.process):
+            process.kill()
 
     @property
     def settings(self) -> Settings:
@@ -115,8 +130,10 @@ class Stack:
                 log=directory / f"{name}.log",
                 env={**inherited, **self.env, **(env or {})},
                 remove=temporary,
+                hold=self._hold,
                 grace_s=grace_s,
             )
+        self._processes.append(process)
         self._stopping.callback(process.stop)
         return process
 
@@ -131,5 +148,44 @@ class Stack:
         """Start a worker for these queues and wait until it is ready for jobs. Raises Unavailable if it is not."""
         command = [sys.executable, "-m", "stylequeue_worker", "--queues", ",".join(queues)]
         process = self.process(name, command, env=env, grace_s=_WORKER_GRACE_S)
-        process.wait_for_line(READY_FOR_JOBS, timeout_s)
+        try:
+            process.wait_for_line(READY_FOR_JOBS, timeout_s)
+        except BaseException:
+            process.kill()  # it has nothing yet that a gentle end would save
+            raise
         return process
+
+
+def _alone_in(directory: Path) -> int:
+    """A lock on a directory, made where it is absent: the descriptor.
+
+    Raises Unavailable where it cannot be made or another stack has it.
+    """
+    path = directory / "lock"
+    try:
+        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        descriptor = lock(path)
+    except OSError as error:
+        what = f"{directory} cannot be used: {error.strerror}"
+        raise Unavailable(Code.LOCAL_STACK_FAILED, what, "take another directory with --data, or --temporary") from None
+    # The servers of a stack that was killed hold its lock until they have ended.
+    if descriptor is None and not _is_alive(path.read_text()):
+        descriptor = lock(path, wait_s=_WORKER_GRACE_S + _KILLED_S)
+    if descriptor is None:
+        raise Unavailable(
+            Code.LOCAL_STACK_FAILED,
+            f"{directory} is in use: what `stylequeue up` runs there has process id {path.read_text() or 'unknown'}",
+            "stop that one with Ctrl-C, or take another directory with --data, or --temporary",
+        )
+    write(descriptor, str(os.getpid()))
+    return descriptor
+
+
+def _is_alive(pid: str) -> bool:
+    try:
+        os.kill(int(pid), 0)
+    except (ValueError, ProcessLookupError):
+        return False
+    except PermissionError:
+        pass  # somebody else's
+    return True

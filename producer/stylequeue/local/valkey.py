@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import ClassVar
 
 from ..contract.errors import Code, Unavailable
-from .server import HOST, Server, free_ports, new_secret, write_private
+from .server import HOST, Server, write_private
 
 _CONFIGURATION = """\
 bind {host}
@@ -45,8 +45,8 @@ class Valkey(Server):
     name: ClassVar[str] = "valkey"
 
     def _prepare(self) -> tuple[list[str | Path], list[Path]]:
-        (self.port,) = free_ports(1)
-        self.password = new_secret()
+        ports, secrets = self._ports_and_secrets(["redis"], ["password"])
+        self.port, self.password = ports["redis"], secrets["password"]
         configuration = _CONFIGURATION.format(
             host=HOST, port=self.port, password=self.password, directory=self.directory
         )

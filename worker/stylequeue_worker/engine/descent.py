@@ -118,7 +118,7 @@ def adam_in_calls(
         )
         return moved, count + 1, sound, evaluation
 
-    @tf.function  # type: ignore[untyped-decorator]
+    @tf.function(autograph=False)  # type: ignore[untyped-decorator]
     def call(moments: Moments, evaluation: Evaluation, steps: tf.Tensor) -> tuple[Any, ...]:
         return tf.while_loop(  # type: ignore[no-any-return]
             lambda _moments, count, sound, _evaluation: sound & (count < steps),

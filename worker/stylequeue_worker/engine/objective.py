@@ -47,7 +47,8 @@ class Objective:
     def __init__(self, network: Vgg, preset: Preset) -> None:
         self.network = network
         self.preset = preset
-        self._compiled = tf.function(self._evaluate, reduce_retracing=True)
+        # Here as everywhere without autograph, which nothing needs: it writes files that a child that is killed leaves.
+        self._compiled = tf.function(self._evaluate, reduce_retracing=True, autograph=False)
         self._compiled_by_view: dict[bytes, Callable[..., Evaluation]] = {}
         self._styles: dict[bytes, dict[str, Statistics]] = {}
 
@@ -66,7 +67,7 @@ class Objective:
         # XLA must know the paddings when it compiles. On processors it gains nothing, and each view costs seconds.
         key = view.numpy().tobytes()
         if key not in self._compiled_by_view:
-            compiled = tf.function(partial(self._evaluate, view=view.numpy()), jit_compile=True)
+            compiled = tf.function(partial(self._evaluate, view=view.numpy()), jit_compile=True, autograph=False)
             self._compiled_by_view[key] = compiled
         return self._compiled_by_view[key](picture, content, style, weights)
 

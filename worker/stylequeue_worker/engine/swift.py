@@ -46,7 +46,7 @@ def frequency_metric(height: int, width: int, exponent: float) -> Metric:
     lowest = 1 / max(height, width)
     factors = ((np.hypot(down, across) + lowest) / 0.5) ** -exponent
 
-    @tf.function  # type: ignore[untyped-decorator]
+    @tf.function(autograph=False)  # type: ignore[untyped-decorator]
     def apply(picture: tf.Tensor) -> tf.Tensor:
         planes = tf.transpose(picture[0], (2, 0, 1))
         spectrum = tf.signal.rfft2d(planes)

@@ -92,8 +92,8 @@ class TiledObjective(Objective):
         """`tile_px` is a multiple of 16, from 64."""
         super().__init__(network, preset)
         # Only what is done to a tile is compiled: as one graph, all tiles would be in memory at once.
-        self._part = tf.function(self._part_of, reduce_retracing=True)
-        self._pull = tf.function(self._gradient_of, reduce_retracing=True)
+        self._part = tf.function(self._part_of, reduce_retracing=True, autograph=False)
+        self._pull = tf.function(self._gradient_of, reduce_retracing=True, autograph=False)
         self._tile_px = tile_px
         self._layers = {*preset.content_layers, *preset.style_layers}
         self._reach_px = network.reach_px(self._layers)

@@ -3,6 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -13,7 +18,13 @@ from stylequeue.settings import Settings
 from .catalogue import MODELS, Entry, listing
 from .pull import pull
 
-app = typer.Typer(add_completion=False, no_args_is_help=True, rich_markup_mode=None, help="The networks on this disk.")
+app = typer.Typer(
+    add_completion=False,
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    help="The networks on this disk.",
+)
 
 Json = Annotated[bool, typer.Option("--json", help="For machines: one JSON document on stdout.")]
 
@@ -48,10 +59,27 @@ def pull_models(
     with console.errors_told(as_json=as_json):
         model_dir = Settings.load().models
         for name in wanted:
-            typer.echo(f"{name}: {pull(name, model_dir)}", err=as_json)
+            with _without_chatter():
+                path = pull(name, model_dir)
+            typer.echo(f"{name}: {path}", err=as_json)
         if as_json:
             pulled = [_as_dict(entry) for entry in listing(model_dir) if entry.model.name in wanted]
             typer.echo(json.dumps(pulled, indent=2))
+
+
+@contextmanager
+def _without_chatter() -> Iterator[None]:
+    """What TensorFlow's libraries print on standard error inside goes nowhere; what goes wrong is an exception."""
+    sys.stderr.flush()
+    own = os.dup(2)
+    with Path(os.devnull).open("wb") as nowhere:
+        os.dup2(nowhere.fileno(), 2)
+    try:
+        yield
+    finally:
+        sys.stderr.flush()
+        os.dup2(own, 2)
+        os.close(own)
 
 
 def _as_dict(entry: Entry) -> dict[str, str | bool | None]:
@@ -67,4 +95,4 @@ def _as_dict(entry: Entry) -> dict[str, str | bool | None]:
 
 
 if __name__ == "__main__":
-    app(prog_name="stylequeue models")
+    console.run(app, "stylequeue models")

@@ -56,7 +56,8 @@ class Holder:
         self._interval_s = min(settings.progress_interval_s, settings.heartbeat_s)
         self._verdict = "go_on"
         self._number = 0
-        self._began_at: float | None = None
+        self._began: tuple[float, float] | None = None
+        """When the first step was done, by the monotonic clock, and the share of the work done then."""
         self._held_since = time.monotonic()
         self._newest: dict[str, Any] | None = None
         self._beat_at = time.monotonic()
@@ -109,9 +110,11 @@ class Holder:
     def step(self, step: Step) -> None:
         """A step is done: told when it is time. Raises as `check` does."""
         now = time.monotonic()
-        if self._began_at is None:
-            self._began_at = now
-        left_s = (now - self._began_at) * (1 - step.done) / step.done if step.done else None
+        if self._began is None:
+            self._began = now, step.done
+        began_at, done_before = self._began
+        gained = step.done - done_before  # nothing yet at the first step, which also took the compiling
+        left_s = (now - began_at) * (1 - step.done) / gained if gained > 0 else None
         self._newest = {
             "stage": "painting",
             "step": step.step,

@@ -93,6 +93,8 @@ def paint(engine: PaintingEngine, order: Order, inputs: Inputs, workbench: Workb
         # Nothing was painted, or nothing of it is left.
         raise Cancelled
     forget_peak()
+    # Before the first step, the network is compiled for pictures of this shape.
+    holder.stage("painting")
     with workbench:
         for step in _steps(engine, order, inputs, state):
             if last is not None and step.size_px != last.size_px:
