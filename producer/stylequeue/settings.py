@@ -243,8 +243,14 @@ class Settings(BaseSettings):
 
     @property
     def models(self) -> Path:
-        """`model_dir` with `~` expanded."""
-        return self.model_dir.expanduser()
+        """`model_dir` with `~` expanded. Raises InvalidSettings where this user has no home directory."""
+        try:
+            return self.model_dir.expanduser()
+        except RuntimeError:
+            raise InvalidSettings(
+                f"STYLEQUEUE_MODEL_DIR: {self.model_dir} begins with a home directory, and this user has none",
+                "give the whole path, or set HOME",
+            ) from None
 
 
 _FOR_TLS = ("redis_ca_file", "redis_client_cert_file", "redis_client_key_file", "redis_verify")

@@ -6,7 +6,7 @@ import hashlib
 import os
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from functools import cached_property, partial
@@ -108,14 +108,20 @@ class Deployment:
         python_path: Path | None = None,
         redis: Proxy | None = None,
         store: Proxy | None = None,
+        within: Sequence[str] = (),
+        env: Mapping[str, str] | None = None,
         **overrides: Any,
     ) -> Process:
-        """Start a worker and wait for nothing; `app` is its module, modules in `python_path` come before all others."""
+        """Start a worker and wait for nothing.
+
+        `app` is its module, modules in `python_path` come before all others; `within` is the command that starts it,
+        `env` is set besides.
+        """
         settings = _through(_with(self.settings, overrides), redis, store)
         root = Path(__file__).parents[2]
         path = os.pathsep.join(str(part) for part in (python_path, root) if part)
-        env = {**environment(settings), "PYTHONPATH": path, "TMPDIR": self._temporary_files.name}
-        worker = self.stack.process(name, command(name, app), env=env)
+        variables = {**environment(settings), "PYTHONPATH": path, "TMPDIR": self._temporary_files.name, **(env or {})}
+        worker = self.stack.process(name, [*within, *command(name, app)], env=variables)
         self.workers.append(worker)
         return worker
 

@@ -39,6 +39,15 @@ def child_of(worker: Process) -> int:
     return children[-1]
 
 
+def processes_below(pid: int) -> list[int]:
+    """The processes that this one has started, and theirs, as this machine counts them; itself not."""
+    found: list[int] = []
+    for task in Path(f"/proc/{pid}/task").iterdir():
+        for child in (task / "children").read_text().split():
+            found += [int(child), *processes_below(int(child))]
+    return found
+
+
 def kill(pid: int) -> None:
     """SIGKILL; nothing is told, nothing is tidied."""
     os.kill(pid, signal.SIGKILL)

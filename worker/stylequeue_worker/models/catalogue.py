@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -73,7 +74,8 @@ def find(name: str, model_dir: Path) -> Path | None:
     model = MODELS[name]
     folders = [model_dir]
     if model.in_keras_cache:
-        folders.append(Path(os.environ.get("KERAS_HOME") or "~/.keras").expanduser() / "models")
+        with suppress(RuntimeError):  # a user without a home directory has no cache in it
+            folders.append(Path(os.environ.get("KERAS_HOME") or "~/.keras").expanduser() / "models")
     paths = (folder / model.filename for folder in folders)
     return next((path for path in paths if path.is_file() or (path / "saved_model.pb").is_file()), None)
 
