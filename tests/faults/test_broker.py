@@ -236,7 +236,7 @@ def test_20_redis_out_of_memory(own: Own) -> None:
     refused = own.deployment.job(4)
     with pytest.raises(Unavailable) as caught:
         queue.submit(refused)
-    assert caught.value.code == Code.BROKER_UNAVAILABLE
+    assert caught.value.code == Code.BROKER_REFUSED
     queue._ledger.redis.config_set("maxmemory", 0)
     queue.wait(job.id, timeout_s=WAIT_S)
     queue.submit(refused)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from stylequeue.cli import console
 from stylequeue.settings import Settings
 
 from .process.app import make_worker_app
@@ -23,4 +24,6 @@ def load_engine(settings: Settings) -> Engine:
     return engine
 
 
-app = make_worker_app(Settings.load(), module=__name__, load_engine=load_engine)
+# Celery's own command imports this as well, and would show settings that cannot be as a traceback.
+with console.errors_told(as_json=False):
+    app = make_worker_app(Settings.load(), module=__name__, load_engine=load_engine)
