@@ -147,7 +147,8 @@ def _unavailable(settings: Settings, code: Code, told: tuple[str, str]) -> Unava
     what, hint = told
     if address.password:
         what = what.replace(address.password, "***")
-    return Unavailable(code, f"{'Sentinel' if address.is_sentinel else 'Redis'} at {address.place} {what}", hint)
+    place = f"behind the sentinels at {address.place}" if address.is_sentinel else f"at {address.place}"
+    return Unavailable(code, f"Redis {place} {what}", hint)
 
 
 def _chain(error: BaseException | None) -> Iterator[BaseException]:
@@ -225,8 +226,9 @@ def _not_answered(settings: Settings, error: BaseException) -> tuple[str, str] |
     said = str(error)
     match error:
         case MasterNotFoundError():
-            return f"knows no Redis named {settings.redis_sentinel_master!r}, or does not answer", (
-                f"check {_ADDRESS}, STYLEQUEUE_REDIS_SENTINEL_MASTER and STYLEQUEUE_REDIS_SENTINEL_PASSWORD"
+            return f"cannot be found: no sentinel answers and knows {settings.redis_sentinel_master!r}", (
+                "during a failover this passes by itself; else check "
+                f"{_ADDRESS}, STYLEQUEUE_REDIS_SENTINEL_MASTER and STYLEQUEUE_REDIS_SENTINEL_PASSWORD"
             )
         case ssl.SSLCertVerificationError():
             return f"shows a certificate that cannot be verified: {error.verify_message}", (

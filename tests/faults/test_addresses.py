@@ -12,7 +12,8 @@ import pytest
 from pydantic import SecretStr
 from redis import Redis
 
-from stylequeue.contract.errors import ExitCode
+from stylequeue.client import StyleQueue
+from stylequeue.contract.errors import ExitCode, Unavailable
 from stylequeue.local import Stack
 from stylequeue.local.server import HOST
 from stylequeue.settings import Settings
@@ -114,6 +115,13 @@ def test_51_a_worker_by_tls_as_a_user_with_few_rights_in_a_shop_that_has_a_celer
             assert PASSWORD not in process.log_text()
 
 
+def is_back(deployment: Deployment) -> bool:
+    try:
+        return bool(deployment.queue.workers(wait_s=1))
+    except Unavailable:
+        return False
+
+
 @pytest.mark.slow
 def test_51_sentinels_and_a_failover(stack: Stack, servers: ExitStack) -> None:
     """Ledger, messages and results go where the sentinels say, and on to the new primary once the old one is gone."""
@@ -144,7 +152,10 @@ def test_51_sentinels_and_a_failover(stack: Stack, servers: ExitStack) -> None:
         one_is_done(deployment)
         first.close()
         wait_for(lambda: client.info()["role"] == "master", WAIT_S, "the sentinels to make the replica the primary")
-        wait_for(lambda: deployment.queue.workers(wait_s=1), WAIT_S, "the worker to be back")
+        wait_for(lambda: is_back(deployment), WAIT_S, "the worker to be back")
         one_is_done(deployment)
         assert worker.running
         assert PASSWORD not in worker.log_text()
+    nobody = settings.model_copy(update={"redis_sentinel_master": "nobody"})
+    with StyleQueue(nobody) as queue, pytest.raises(Unavailable, match="no sentinel answers and knows 'nobody'"):
+        queue.status("somebody")
