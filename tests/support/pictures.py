@@ -48,7 +48,7 @@ def webp() -> bytes:
 # Right pictures in every guise.
 
 
-def exif_rotated(orientation: int, file_format: str = "JPEG") -> bytes:
+def exif_rotated(orientation: int, file_format: str = "JPEG", *, width: int = 96, height: int = 64) -> bytes:
     """Stored turned or flipped, so that EXIF's `orientation` (1 to 8) sets it upright as `quarters()`."""
     undo = {
         2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -59,7 +59,8 @@ def exif_rotated(orientation: int, file_format: str = "JPEG") -> bytes:
         7: Image.Transpose.TRANSVERSE,
         8: Image.Transpose.ROTATE_270,
     }
-    picture = quarters() if orientation == 1 else quarters().transpose(undo[orientation])
+    picture = quarters(width, height)
+    picture = picture if orientation == 1 else picture.transpose(undo[orientation])
     exif = Image.Exif()
     exif[0x0112] = orientation
     return saved(picture, file_format, exif=exif, **({"quality": 95} if file_format == "JPEG" else {}))

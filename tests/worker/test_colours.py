@@ -240,6 +240,13 @@ def test_a_grey_profile_is_applied_before_the_mode_changes(mode: str) -> None:
         np.testing.assert_allclose(found, expected, atol=2)
 
 
+def test_a_grey_profile_of_sixteen_bits_with_opacity() -> None:
+    pixels = np.array([[(level * 257, 65_535) for level in LEVELS]] * 16).repeat(16, axis=1)
+    chunks = pictures.chunk(*profile(grey_profile(1))) + pictures.chunk(b"IDAT", odd_pictures.packed_rows(pixels, 16))
+    found = shown(pictures.png_of(80, 16, chunks, depth=16, colour_type=4))
+    np.testing.assert_allclose(found[:, 2], encoded(np.array(LEVELS) / 255), atol=2)
+
+
 def test_a_grey_profile_on_colours_is_ignored_and_one_of_colours_fits_grey() -> None:
     np.testing.assert_array_equal(shown(png(stripes(COLOURS), profile(grey_profile(1)))), COLOURS)
     of_colours = gamma_profile(1, None)

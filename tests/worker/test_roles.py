@@ -86,6 +86,17 @@ def test_a_mask_is_upright_before_it_is_squeezed(orientation: int) -> None:
         assert abs(mask.getpixel(place) - expected.getpixel(place)) <= 3  # type: ignore[operator]
 
 
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("file_format", ["JPEG", "WEBP"])
+def test_a_large_picture_is_upright_at_its_size(orientation: int, file_format: str) -> None:
+    data = pictures.exif_rotated(orientation, file_format, width=960, height=640)
+    content = decode(data, Role.CONTENT, 96)
+    expected = pictures.quarters()
+    assert content.size == expected.size
+    for place in ((24, 16), (72, 16), (24, 48), (72, 48)):
+        assert np.abs(np.subtract(content.getpixel(place), expected.getpixel(place))).max() <= 6  # type: ignore[arg-type]
+
+
 # Content and init image
 
 

@@ -10,11 +10,11 @@ from dataclasses import dataclass, field
 
 from PIL.JpegImagePlugin import JpegImageFile
 
-from .still import Still, check_pixels, corrupt, judged, orientation, truncated, unsupported
+from .still import Kept, Still, check_pixels, corrupt, judged, orientation, truncated, unsupported
 
-_MARKER = re.compile(rb"\xff+([\x01-\xcf\xd8-\xfe])")
+_MARKER = re.compile(rb"\xff([\x01-\xcf\xd8-\xfe])")
 """Neither a stuffed zero nor a restart: those are part of a scan."""
-_END = b"\xff\xd9"
+_BEGIN, _END = b"\xff\xd8", b"\xff\xd9"
 _SOI, _EOI, _SOS, _COM = 0xD8, 0xD9, 0xDA, 0xFE
 _APP0, _APP1, _APP2, _APP14, _APP15 = 0xE0, 0xE1, 0xE2, 0xEE, 0xEF
 _FRAMES = {0xC0, 0xC1, 0xC2, 0xC9, 0xCA}
@@ -31,8 +31,8 @@ _NOISE = b"\xb6\x6d\xdb" * 1500
 class _Layout:
     """Where things are in a file."""
 
-    needed: list[memoryview] = field(default_factory=list)
-    """Segments before the first scan."""
+    needed: Kept
+    """Segments before the first scan, and all scans."""
     frame: bytes = b""
     scans: list[bytes] = field(default_factory=list)
     """Their headers."""
@@ -51,19 +51,17 @@ def open_still(data: bytes, max_pixels: int) -> Still:
     layout = _walk(data)
     if not layout.scans:
         raise corrupt("jpeg", "there is no picture in it") if layout.whole else truncated("jpeg")
-    scans = memoryview(data)[layout.first_scan : layout.scans_end]
-    parts: list[bytes | memoryview] = [b"\xff\xd8", *layout.needed, scans]
+    layout.needed.keep(layout.first_scan, layout.scans_end)
     with judged("jpeg", whole=layout.whole):
-        file = JpegImageFile(io.BytesIO(b"".join([*parts, _END])))
+        file = JpegImageFile(io.BytesIO(layout.needed.joined(_BEGIN, _END)))
     check_pixels(*file.size, max_pixels)
-    if not layout.whole and not _complete(layout, parts):
+    if not layout.whole and not _complete(layout):
         raise truncated("jpeg")
     return Still("jpeg", file, True, _profiles(layout.profile), orientation(layout.exif))
 
 
 def _walk(data: bytes) -> _Layout:
-    layout = _Layout()
-    view = memoryview(data)
+    layout = _Layout(Kept(data))
     place, in_scan = 2, False
     while found := _MARKER.search(data, place):
         marker, begin, place = found[1][0], found.start(), found.end()
@@ -85,13 +83,13 @@ def _walk(data: bytes) -> _Layout:
             layout.scans.append(payload)
             in_scan = True
         elif not layout.scans:
-            _note(layout, marker, payload, view[begin:stop])
+            _note(layout, marker, payload, (begin, stop))
     if in_scan:
         layout.scans_end = len(data.rstrip(b"\xff"))
     return layout
 
 
-def _note(layout: _Layout, marker: int, payload: bytes, segment: memoryview) -> None:
+def _note(layout: _Layout, marker: int, payload: bytes, place: tuple[int, int]) -> None:
     """Keep a segment before the first scan if the picture needs it."""
     if marker in _OTHER_FRAMES:
         raise unsupported("a lossless or hierarchical JPEG")
@@ -107,7 +105,7 @@ def _note(layout: _Layout, marker: int, payload: bytes, segment: memoryview) -> 
     jfif = marker == _APP0 and payload.startswith(b"JFIF\0") and len(payload) >= 14
     adobe = marker == _APP14 and payload.startswith(b"Adobe") and len(payload) >= 12
     if jfif or adobe or not (_APP0 <= marker <= _APP15 or marker == _COM):
-        layout.needed.append(segment)
+        layout.needed.keep(*place)
 
 
 def _profiles(parts: Sequence[bytes]) -> list[bytes]:
@@ -118,10 +116,13 @@ def _profiles(parts: Sequence[bytes]) -> list[bytes]:
     return [b"".join(part[2:] for part in numbered)] if complete else []
 
 
-def _complete(layout: _Layout, parts: Sequence[bytes | memoryview]) -> bool:
+def _complete(layout: _Layout) -> bool:
     """Whether a file without an end has all its pixels."""
     with judged("jpeg", whole=False):
-        return _all_scans(layout.frame, layout.scans) and _digest([*parts, _END]) == _digest([*parts, _NOISE, _END])
+        if not _all_scans(layout.frame, layout.scans):
+            return False
+        plain, noisy = (layout.needed.joined(_BEGIN, *after) for after in ((_END,), (_NOISE, _END)))
+        return _digest(plain) == _digest(noisy)
 
 
 def _all_scans(frame: bytes, scans: Sequence[bytes]) -> bool:
@@ -136,8 +137,9 @@ def _all_scans(frame: bytes, scans: Sequence[bytes]) -> bool:
     return not any(missing.values())
 
 
-def _digest(parts: Sequence[bytes | memoryview]) -> bytes:
-    file = JpegImageFile(io.BytesIO(b"".join(parts)))
+def _digest(data: bytes) -> bytes:
+    """Of a JPEG's pixels."""
+    file = JpegImageFile(io.BytesIO(data))
     file.load()
     digest = hashlib.sha256()
     for top in range(0, file.height, 64):

@@ -13,11 +13,11 @@ from PIL import Image, ImageChops
 from PIL.PngImagePlugin import PngImageFile
 
 from ..colours import SRGB, cicp_profile, gamma_profile
-from .still import Box, Still, check_pixels, corrupt, judged, orientation, truncated, unsupported
+from .still import Box, Kept, Still, check_pixels, corrupt, judged, orientation, truncated, unsupported
 
 _SIGNATURE: Final = b"\x89PNG\r\n\x1a\n"
 _END: Final = b"\0\0\0\0IEND\xaeB`\x82"
-_GREY, _RGB, _PALETTE = 0, 2, 3
+_PALETTE, _GREY_WITH_OPACITY = 3, 4
 _ANCILLARY: Final = {b"tRNS", b"cICP", b"iCCP", b"sRGB", b"gAMA", b"cHRM", b"eXIf"}
 """Chunks that change how the picture looks, though it could be decoded without them."""
 _MAX_TEXT_BYTES: Final = 64 * 1024**2
@@ -38,8 +38,8 @@ class _Header(NamedTuple):
 class _Layout:
     """What a file holds."""
 
+    needed: Kept
     header: _Header | None = None
-    needed: list[bytes | memoryview] = field(default_factory=lambda: [_SIGNATURE])
     has_palette: bool = False
     has_pixels: bool = False
     whole: bool = False
@@ -49,22 +49,27 @@ class _Layout:
 
 @dataclass(frozen=True)
 class PngStill(Still):
-    """A PNG."""
+    """A PNG. Of one with 16 bits a channel, Pillow reads the upper eight."""
 
     data: bytes = b""
-    transparent: tuple[int, int, int] | None = None
-    """The colour that is transparent, where there are 16 bits a channel: Pillow would look at 8 of them."""
+    deep_grey: bool = False
+    """Whether it is grey with opacity, which Pillow reads as colours then."""
+    deep_transparent: tuple[int, int, int] | None = None
+    """The colour that is transparent, which has to be compared by all its bits."""
 
     def load(self, enough_px: tuple[int, int]) -> tuple[Image.Image, Box]:
         """As of all stills."""
-        if self.transparent is None:
-            return super().load(enough_px)
-        with judged("png", whole=self.whole):
-            upper = _is(self._bytes_of(0), [level >> 8 for level in self.transparent])
-            lower = _is(self._bytes_of(1), [level & 0xFF for level in self.transparent])
+        opacity = self._opacity(self.deep_transparent) if self.deep_transparent else None
         picture, box = super().load(enough_px)
-        picture.putalpha(ImageChops.invert(ImageChops.darker(upper, lower)))
-        return picture, box
+        if opacity:
+            picture.putalpha(opacity)
+        return picture.convert("LA") if self.deep_grey else picture, box
+
+    def _opacity(self, transparent: tuple[int, int, int]) -> Image.Image:
+        with judged("png", whole=self.whole):
+            upper = _is(self._bytes_of(0), [level >> 8 for level in transparent])
+            lower = _is(self._bytes_of(1), [level & 0xFF for level in transparent])
+        return ImageChops.invert(ImageChops.darker(upper, lower))
 
     def _bytes_of(self, place: int) -> Image.Image:
         """The upper (0) or lower (1) byte of each channel."""
@@ -84,21 +89,29 @@ def open_still(data: bytes, max_pixels: int) -> PngStill:
         check_pixels(layout.header.width, layout.header.height, max_pixels)
     if not layout.header or not layout.has_pixels:
         raise corrupt("png", "there is no picture in it") if layout.whole else truncated("png")
-    needed = b"".join([*layout.needed, _END] if layout.whole else layout.needed)
+    needed = layout.needed.joined(_SIGNATURE, _END if layout.whole else b"")
     with judged("png", whole=layout.whole):
         file = PngImageFile(io.BytesIO(needed))
-    ancillary = layout.ancillary
-    transparent = _transparent(layout.header, ancillary.get(b"tRNS", b""))
-    exactly = transparent if isinstance(transparent, tuple) and layout.header.depth == 16 else None
-    if transparent is not None and exactly is None:
+    deep = layout.header.depth == 16
+    transparent = _transparent(layout.header, layout.ancillary.get(b"tRNS", b""))
+    deep_transparent = transparent if deep and isinstance(transparent, tuple) else None
+    if transparent is not None and deep_transparent is None:
         file.info["transparency"] = transparent
-    turned = orientation(ancillary.get(b"eXIf", b""))
-    return PngStill("png", file, layout.whole, list(_profiles(ancillary)), turned, needed, exactly)
+    return PngStill(
+        "png",
+        file,
+        layout.whole,
+        list(_profiles(layout.ancillary)),
+        orientation(layout.ancillary.get(b"eXIf", b"")),
+        data=needed,
+        deep_grey=deep and layout.header.colour_type == _GREY_WITH_OPACITY,
+        deep_transparent=deep_transparent,
+    )
 
 
 def _walk(data: bytes) -> _Layout:
-    layout = _Layout()
-    view, place = memoryview(data), len(_SIGNATURE)
+    layout = _Layout(Kept(data))
+    place = len(_SIGNATURE)
     while place + 8 <= len(data):
         length, name = struct.unpack_from(">I4s", data, place)
         stop = place + length + 12
@@ -107,25 +120,25 @@ def _walk(data: bytes) -> _Layout:
             break
         if name == b"IDAT" and layout.header:
             layout.has_pixels = True
-            layout.needed.append(view[place:stop])
+            layout.needed.keep(place, stop)
         elif stop > len(data):
             break
         else:
-            _note(layout, name, data[place + 8 : stop - 4], view[place:stop])
+            _note(layout, name, data[place + 8 : stop - 4], (place, stop))
         place = stop
     return layout
 
 
-def _note(layout: _Layout, name: bytes, body: bytes, chunk: memoryview) -> None:
+def _note(layout: _Layout, name: bytes, body: bytes, place: tuple[int, int]) -> None:
     """Keep a chunk if the picture needs it."""
     if name == b"CgBI":
         raise unsupported("a PNG that only Apple's devices read (CgBI)")
     if name == b"IHDR" and not layout.header and len(body) == 13:
         layout.header = _Header(*struct.unpack_from(">2I2B", body))
-        layout.needed.append(chunk)
+        layout.needed.keep(*place)
     elif name == b"PLTE" and layout.header and layout.header.colour_type == _PALETTE and not layout.has_palette:
         layout.has_palette = True
-        layout.needed.append(chunk)
+        layout.needed.keep(*place)
     elif name in (b"zTXt", b"iTXt"):
         for piece in _unpacked(_packed_text(name, body)):
             layout.text_bytes += len(piece)
@@ -135,7 +148,7 @@ def _note(layout: _Layout, name: bytes, body: bytes, chunk: memoryview) -> None:
         name in _ANCILLARY
         and name not in layout.ancillary
         and (name == b"eXIf" or not layout.has_pixels)
-        and zlib.crc32(name + body) == int.from_bytes(chunk[-4:], "big")
+        and zlib.crc32(name + body) == int.from_bytes(layout.needed.data[place[1] - 4 : place[1]], "big")
     ):
         layout.ancillary[name] = body
 
@@ -164,12 +177,12 @@ def _transparent(header: _Header, levels: bytes) -> bytes | int | tuple[int, int
     """What is transparent, as Pillow has it: opacities of a palette, or a level or colour as it is once decoded."""
     top = (1 << header.depth) - 1
     match header.colour_type:
-        case 3:
+        case 3:  # a palette
             return levels[:256] if levels.strip(b"\xff") else None
-        case 0 if len(levels) >= 2:
+        case 0 if len(levels) >= 2:  # grey
             level = int.from_bytes(levels[:2], "big") & top
             return level if header.depth == 16 else level * 255 // top
-        case 2 if len(levels) >= 6:
+        case 2 if len(levels) >= 6:  # red, green and blue
             red, green, blue = struct.unpack_from(">3H", levels)
             return red & top, green & top, blue & top
     return None

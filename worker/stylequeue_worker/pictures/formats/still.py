@@ -5,7 +5,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from PIL import ImageFile
 from PIL.Image import Image
@@ -61,6 +61,25 @@ def judged(image_format: ImageFormat, *, whole: bool) -> Iterator[None]:
         raise
     except Exception as error:
         raise (corrupt(image_format, str(error)) if whole else truncated(image_format)) from error
+
+
+@dataclass
+class Kept:
+    """What is kept of a file, as stretches of it: few, however many pieces strangers cut it into."""
+
+    data: bytes
+    stretches: list[tuple[int, int]] = field(default_factory=list)
+
+    def keep(self, start: int, stop: int) -> None:
+        """Keep this much; pieces come in the order of the file."""
+        if self.stretches and self.stretches[-1][1] == start:
+            start, _ = self.stretches.pop()
+        self.stretches.append((start, stop))
+
+    def joined(self, before: bytes, *after: bytes) -> bytes:
+        """All of it, with something before and behind."""
+        view = memoryview(self.data)
+        return b"".join([before, *(view[start:stop] for start, stop in self.stretches), *after])
 
 
 def check_pixels(width: int, height: int, max_pixels: int) -> None:

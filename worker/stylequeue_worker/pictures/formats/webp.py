@@ -37,7 +37,7 @@ def open_still(data: bytes, max_pixels: int) -> Still:
     if needed is None:
         raise corrupt("webp", "there is no picture in it") if layout.whole else truncated("webp")
     # Pillow takes memory for the whole canvas when it opens one.
-    check_pixels(*_size_px(data[12:]), max_pixels)
+    check_pixels(*_size_px(data[12:42]), max_pixels)
     check_pixels(*_size_px(needed), max_pixels)
     with judged("webp", whole=True):
         file = _LeanWebPImageFile(io.BytesIO(_chunk(b"RIFF", b"WEBP" + needed)))
