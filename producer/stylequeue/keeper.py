@@ -79,9 +79,11 @@ class Keeper:
         self._rounds += 1
         if self._rounds % _RECONCILE_EVERY == 0:
             self.reconcile(thoroughly=self._rounds % _COMPARE_EVERY == 0)
-        # Last, and at most so many: this alone needs the store, which may be away.
-        for job_id in overdue.untold[:_TELL_AT_ONCE]:
-            self._see_to(self._tell, job_id)
+        # Last, and at most so many: this alone needs the store, which may be away, or closed to us in some places.
+        untold = overdue.untold
+        for job_id in random.sample(untold, min(len(untold), _TELL_AT_ONCE)):
+            if not self._see_to(self._tell, job_id):
+                break
 
     def reconcile(self, *, thoroughly: bool = True) -> None:
         """Compare ledger and broker: a queued job whose message is absent twice in a row gets a fresh one.
@@ -112,13 +114,15 @@ class Keeper:
             self._leases_hold_until = time.monotonic() + self._settings.lease_s
         return overdue
 
-    def _see_to(self, what: Callable[[str], None], job_id: str) -> None:
-        """One job's trouble is not the others'."""
+    def _see_to(self, what: Callable[[str], None], job_id: str) -> bool:
+        """One job's trouble is not the others'. False: there was some."""
         try:
             with celery_asked(self._settings):
                 what(job_id)
         except Exception as error:
             log.warning("job=%s left for the next round: %s", job_id, error)
+            return False
+        return True
 
     def _reap(self, job_id: str) -> None:
         try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import io
 import itertools
 import uuid
@@ -22,11 +23,12 @@ from stylequeue.contract.errors import Code, InvalidJob, JobFailed, Unavailable
 from stylequeue.contract.events import SucceededData
 from stylequeue.contract.job import TASK_NAME, Job
 from stylequeue.contract.objects import ImageRef
+from stylequeue.ledger.names import painted_key
 from stylequeue.local import Process, Stack
 from stylequeue.local.server import HOST
 from stylequeue.settings import Settings
 from tests.support import pictures
-from tests.support.deployment import WAIT_S, Deployment
+from tests.support.deployment import ENDLESS, WAIT_S, Deployment
 from tests.support.invariants import check
 from tests.support.processes import child_of
 from tests.support.proxy import Proxy, s3_error
@@ -384,3 +386,164 @@ def test_38_a_store_without_conditional_writes(deployment: Deployment) -> None:
         thread.join()
     assert "does not start" in str(caught.value)
     assert "If-None-Match" in str(caught.value)
+
+
+# The finer answers
+
+
+def once(service: Service, job: Job, method: str, status: int, code: str) -> None:
+    """The store refuses this job once in this way, as soon as it is asked in that one."""
+    pattern = to(job) if method == "PUT" else of(method, job.content)
+    service.proxy.answer_once(pattern, s3_error(status, code))
+    if method == "HEAD" and status != 301:
+        # Whose answer has no body: the one to GET says why.
+        service.proxy.answer_once(of("GET", job.content), s3_error(status, code))
+
+
+@pytest.mark.parametrize("method", ["HEAD", "GET", "PUT"])
+@pytest.mark.parametrize(
+    ("status", "code"),
+    [
+        (301, "PermanentRedirect"),
+        (400, "AuthorizationHeaderMalformed"),
+        (400, "ExpiredToken"),
+        (403, "RequestTimeTooSkewed"),
+        (403, "QuotaExceeded"),
+    ],
+)
+def test_54_the_workers_fault(service: Service, method: str, status: int, code: str) -> None:
+    """The job goes back uncharged, and is made where and when the store lets somebody in."""
+    job = service.job()
+    once(service, job, method, status, code)
+    service.paint(job)
+    record = service.queue._ledger.record(job.id)
+    assert (record.attempt, record.spared) == (2, 1)
+    assert record.last_error
+    assert code in record.last_error
+    service.check(job)
+
+
+def test_54_the_workers_fault_to_write(service: Service) -> None:
+    """After it the bucket is tried before the next painting: what is lost is one picture, and not one of each job."""
+    jobs = [service.job() for _ in range(2)]
+    once(service, jobs[0], "PUT", 403, "AccessDenied")
+    service.proxy.answer_once(b"PUT /results/.stylequeue-probe-", s3_error(403, "AccessDenied"))
+    service.queue.submit_many(jobs)
+    for job in jobs:
+        service.queue.wait(job.id, timeout_s=WAIT_S)
+    spared = [service.queue._ledger.record(job.id).spared for job in jobs]
+    assert sum(spared) == 2, "once when it was painted, once before anything was"
+    service.check(*jobs)
+
+
+def test_54_the_workers_fault_for_longer_than_attempts_last(service: Service) -> None:
+    """More often than the job may be tried: it is not the job's end, and the log says whose fault it is."""
+    job = service.job()
+    times = service.deployment.settings.max_attempts + 1
+    for _ in range(times):
+        once(service, job, "GET", 400, "ExpiredToken")
+    service.paint(job)
+    record = service.queue._ledger.record(job.id)
+    assert (record.attempt, record.spared) == (times + 1, times)
+    assert "CRITICAL" in service.worker.log_text()
+    service.check(job)
+
+
+@pytest.mark.parametrize("method", ["HEAD", "GET", "PUT"])
+@pytest.mark.parametrize(
+    ("status", "code"), [(400, "ThrottlingException"), (409, "OperationAborted"), (503, "SlowDown")]
+)
+def test_54_the_moments_fault(service: Service, method: str, status: int, code: str) -> None:
+    job = service.job()
+    if method == "HEAD" and status == 400:
+        pytest.skip("the answer to HEAD has no body that says so")
+    service.proxy.answer_once(to(job) if method == "PUT" else of(method, job.content), s3_error(status, code))
+    service.paint(job)
+    assert service.attempts(job) == 1
+    service.check(job)
+
+
+@pytest.mark.parametrize(
+    ("status", "code", "expected"),
+    [
+        (403, "InvalidObjectState", Code.OBJECT_ARCHIVED),
+        (400, "KMS.DisabledException", Code.ACCESS_DENIED),
+        (400, "InvalidRequest", Code.STORE_REFUSED),
+    ],
+)
+def test_54_the_jobs_fault(service: Service, status: int, code: str, expected: Code) -> None:
+    job = service.job()
+    once(service, job, "GET", status, code)
+    assert service.fail(job) == expected
+    assert service.attempts(job) == 1
+    service.check(job)
+
+
+def test_54_a_picture_stored_as_gzip(service: Service) -> None:
+    content = ImageRef(bucket="uploads", key=f"{uuid.uuid4().hex}/packed.jpg")
+    body = gzip.compress(pictures.jpeg())
+    service.queue._store._client.put_object(Bucket=content.bucket, Key=content.key, Body=body, ContentEncoding="gzip")
+    job = service.job(content)
+    assert service.paint(job).output.width_px == 64
+    service.check(job)
+
+
+@pytest.mark.parametrize("name", ["folder/", "//", "a//b.jpg", "a/b.jpg/"])
+def test_55_keys_that_stores_keep_as_paths(service: Service, name: str) -> None:
+    """SeaweedFS takes a picture put to `folder/`, and has an empty directory there."""
+    key = f"{uuid.uuid4().hex}/{name}"
+    with pytest.raises(InvalidJob, match="a key to write to"):
+        service.deployment.job(output={"bucket": "results", "key": key})
+    fields = service.job().model_dump(mode="json", exclude_none=True)
+    task_id = uuid.uuid4().hex
+    kwargs = {"job": {**fields, "id": task_id, "output": {"bucket": "results", "key": key}}}
+    service.queue._app.send_task(TASK_NAME, kwargs=kwargs, queue="paint", task_id=task_id)
+    with pytest.raises(JobFailed, match=Code.INVALID_JOB):
+        service.queue._app.AsyncResult(task_id).get(timeout=WAIT_S)
+    service.queue.drop(task_id)
+    assert not service.queue._store.exists("results", key)
+
+
+def test_55_a_key_that_begins_with_anothers(service: Service) -> None:
+    below = service.job(output={"bucket": "results", "key": f"{uuid.uuid4().hex}/a.jpg/b.jpg"})
+    above = service.job(output={"bucket": "results", "key": str(below.output.key).removesuffix("/b.jpg")})
+    service.paint(below)
+    assert service.fail(above) == Code.OUTPUT_EXISTS
+    service.check(below, above)
+
+
+@pytest.mark.parametrize("what", ["another object", "another picture of ours", "no bucket of ours"])
+def test_56_where_the_output_cannot_go(service: Service, what: str) -> None:
+    """It would be painted for longer than anybody waits here."""
+    expected, output = Code.OUTPUT_EXISTS, {"bucket": "results", "key": f"{uuid.uuid4().hex}.jpg"}
+    match what:
+        case "another object":
+            service.queue._store._client.put_object(Bucket="results", Key=output["key"], Body=b"in the way")
+        case "another picture of ours":
+            service.paint(service.job(output=output))
+        case _:
+            expected, output = Code.BUCKET_NOT_ALLOWED, {"bucket": "uploads"}
+    recipe = {"method": "optimize", "size": 64, "steps": ENDLESS}
+    job = service.job(output=output, recipe=recipe)
+    reading = service.proxy.hold(of("GET", job.content))
+    assert service.fail(job) == expected
+    assert service.attempts(job) == 1
+    service.proxy.heal()
+    with pytest.raises(AssertionError, match="did not come by"):
+        reading.wait(0)
+
+
+def test_56_the_same_picture_lies_there_already(service: Service) -> None:
+    """The ledger does not know of it any more: what lies there is the picture, and nothing is read or painted."""
+    job = service.job()
+    done = service.paint(job)
+    service.queue._ledger.redis.delete(painted_key(done.fingerprint))
+    output = job.output.model_copy(update={"key": job.output_key})
+    again = job.model_copy(update={"id": uuid.uuid4().hex, "output": output})
+    reading = service.proxy.hold(of("GET", job.content))
+    found = service.paint(again)
+    assert found.reused
+    assert found.output == done.output
+    service.proxy.heal()
+    with pytest.raises(AssertionError, match="did not come by"):
+        reading.wait(0)

@@ -417,16 +417,16 @@ class TestWritten:
         with OddS3() as s3:
             s3.lay("/results/a", b"there")
             s3.oddities = [before("PUT", lambda: s3.objects.pop("/results/a"), number=2)]
-            assert put(Store(s3.settings(s3_attempts=4)), fingerprint="f1", overwrite=True).created
+            assert put(Store(s3.settings(s3_attempts=1)), fingerprint="f1", overwrite=True).created
             assert s3.objects["/results/a"][0] == BODY
 
     def test_others_write_again_and_again(self) -> None:
         with OddS3() as s3:
             numbers = iter(range(1000))
             s3.oddities = [before("PUT", lambda: s3.lay("/results/a", b"%d" % next(numbers)), number=None)]
-            store = Store(s3.settings(s3_attempts=3))
+            store = Store(s3.settings(s3_attempts=1))
             check_refusal(lambda: put(store, fingerprint="f1", overwrite=True), Unavailable, Code.STORE_UNAVAILABLE)
-            assert s3.seen.count("PUT /results/a") == 3
+            assert s3.seen.count("PUT /results/a") == 5
 
     def test_an_upload_that_lies_there_broken(self, tmp_path: Any) -> None:
         photo = tmp_path / "photo.png"
@@ -451,14 +451,14 @@ class TestCopying:
         with OddS3() as s3:
             s3.lay("/results/source", BODY)
             s3.oddities = [before("COPY", lambda: s3.lay("/results/a", b"faster"))]
-            check_refusal(lambda: copy(Store(s3.settings(s3_attempts=3))), Permanent, Code.OUTPUT_EXISTS)
+            check_refusal(lambda: copy(Store(s3.settings(s3_attempts=1))), Permanent, Code.OUTPUT_EXISTS)
             assert s3.objects["/results/a"][0] == b"faster"
 
     def test_overwriting_replaces_what_was_seen_and_then_what_came_in_between(self) -> None:
         with OddS3() as s3:
             s3.lay("/results/source", BODY)
             s3.lay("/results/a", b"there")
-            store = Store(s3.settings(s3_attempts=3))
+            store = Store(s3.settings(s3_attempts=1))
             there = store.find("results", "a")
             s3.oddities = [before("COPY", lambda: s3.lay("/results/a", b"faster"))]
             assert copy(store, overwrite=True, there=there).created
@@ -468,7 +468,7 @@ class TestCopying:
         with OddS3() as s3:
             s3.lay("/results/source", BODY)
             s3.oddities = [before("COPY", lambda: s3.objects.pop("/results/source"))]
-            check_refusal(lambda: copy(Store(s3.settings(s3_attempts=3))), Permanent, Code.OBJECT_NOT_FOUND)
+            check_refusal(lambda: copy(Store(s3.settings(s3_attempts=1))), Permanent, Code.OBJECT_NOT_FOUND)
 
     @pytest.mark.parametrize(
         ("status", "code"),
@@ -487,7 +487,7 @@ class TestCopying:
         with OddS3(refuse("COPY", 403, "AccessDenied")) as s3:
             s3.lay("/results/source", BODY)
             s3.oddities.append(before("PUT", lambda: s3.lay("/results/a", b"faster")))
-            check_refusal(lambda: copy(Store(s3.settings(s3_attempts=3))), Permanent, Code.OUTPUT_EXISTS)
+            check_refusal(lambda: copy(Store(s3.settings(s3_attempts=1))), Permanent, Code.OUTPUT_EXISTS)
 
     @pytest.mark.parametrize("kept", [b"", b"something else"])
     def test_a_copy_that_is_something_else(self, kept: bytes) -> None:

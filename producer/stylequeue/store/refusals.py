@@ -30,7 +30,7 @@ def object_name(bucket: str, key: str | None) -> str:
     return f"bucket {bucket!r}" if key is None else f"s3://{bucket}/{key}"
 
 
-class Fault(Enum):
+class Whose(Enum):
     """Whose fault a refusal is."""
 
     JOB = "the job's"
@@ -40,14 +40,14 @@ class Fault(Enum):
     UNKNOWN = "the job's where it names what to read, the moment's where a picture that is painted cannot be stored"
 
 
-_KINDS: dict[Fault, type[StyleQueueError]] = {
-    Fault.JOB: Permanent,
-    Fault.MOMENT: Unavailable,
-    Fault.WORKER: Misconfigured,
-    Fault.PLACE: Permanent,
-    Fault.UNKNOWN: Permanent,
+_KINDS: dict[Whose, type[StyleQueueError]] = {
+    Whose.JOB: Permanent,
+    Whose.MOMENT: Unavailable,
+    Whose.WORKER: Misconfigured,
+    Whose.PLACE: Permanent,
+    Whose.UNKNOWN: Permanent,
 }
-_KINDS_OWN: dict[Fault, type[StyleQueueError]] = {**_KINDS, Fault.PLACE: Misconfigured, Fault.UNKNOWN: Unavailable}
+_KINDS_OWN: dict[Whose, type[StyleQueueError]] = {**_KINDS, Whose.PLACE: Misconfigured, Whose.UNKNOWN: Unavailable}
 """Where the request is about a place of this process's own."""
 
 
@@ -55,7 +55,7 @@ _KINDS_OWN: dict[Fault, type[StyleQueueError]] = {**_KINDS, Fault.PLACE: Misconf
 class _Meaning:
     """What a refusal means. `text` and `hint` are ours: the store's own words may quote what is secret."""
 
-    fault: Fault
+    whose: Whose
     code: Code
     text: str
     hint: str
@@ -64,65 +64,65 @@ class _Meaning:
 _SET_KEYS = "check STYLEQUEUE_S3_ACCESS_KEY and STYLEQUEUE_S3_SECRET_KEY, or this machine's AWS role"
 
 _BUSY = _Meaning(
-    Fault.MOMENT, Code.STORE_UNAVAILABLE, "the store could not serve {name}: {why}", "it is tried again later"
+    Whose.MOMENT, Code.STORE_UNAVAILABLE, "the store could not serve {name}: {why}", "it is tried again later"
 )
 _CONFLICT = _Meaning(
-    Fault.MOMENT, Code.STORE_UNAVAILABLE, "another request for {name} was under way: {why}", "it is tried again later"
+    Whose.MOMENT, Code.STORE_UNAVAILABLE, "another request for {name} was under way: {why}", "it is tried again later"
 )
-_KEYS = _Meaning(Fault.WORKER, Code.STORE_UNAVAILABLE, "the store does not accept our S3 keys: {why}", _SET_KEYS)
+_KEYS = _Meaning(Whose.WORKER, Code.STORE_UNAVAILABLE, "the store does not accept our S3 keys: {why}", _SET_KEYS)
 _CLOCK = _Meaning(
-    Fault.WORKER,
+    Whose.WORKER,
     Code.STORE_UNAVAILABLE,
     "by the store's clock this machine's is wrong: {why}",
     "set this machine's clock",
 )
 _ELSEWHERE = _Meaning(
-    Fault.WORKER,
+    Whose.WORKER,
     Code.STORE_UNAVAILABLE,
     "the store sends us elsewhere for {name}: {why}",
     "set STYLEQUEUE_S3_REGION to the buckets' region, STYLEQUEUE_S3_ENDPOINT_URL to where the store itself answers",
 )
 _FULL = _Meaning(
-    Fault.WORKER, Code.STORE_REFUSED, "the store has no room for {name}: {why}", "make room, or raise the quota"
+    Whose.WORKER, Code.STORE_REFUSED, "the store has no room for {name}: {why}", "make room, or raise the quota"
 )
 _LACKING = _Meaning(
-    Fault.WORKER,
+    Whose.WORKER,
     Code.STORE_REFUSED,
     "the store lacks what the request for {name} needs: {why}",
     "see the operations guide, the store; older ones want STYLEQUEUE_S3_CHECKSUMS=when_required",
 )
-_NO_BUCKET = _Meaning(Fault.PLACE, Code.OBJECT_NOT_FOUND, "there is no bucket for {name}", "check the bucket's name")
+_NO_BUCKET = _Meaning(Whose.PLACE, Code.OBJECT_NOT_FOUND, "there is no bucket for {name}", "check the bucket's name")
 _DENIED = _Meaning(
-    Fault.PLACE,
+    Whose.PLACE,
     Code.ACCESS_DENIED,
     "the store denies access to {name}",
     "grant it to these S3 keys, and the use of the KMS key if it is encrypted with one; "
     "it may also not exist, where they may not list the bucket",
 )
 _ENCRYPTED = _Meaning(
-    Fault.PLACE,
+    Whose.PLACE,
     Code.ACCESS_DENIED,
     "the KMS key of {name} cannot be used: {why}",
     "enable the KMS key, and let these S3 keys use it",
 )
-_MISSING = _Meaning(Fault.JOB, Code.OBJECT_NOT_FOUND, "there is no object {name}", "check bucket, key and version")
+_MISSING = _Meaning(Whose.JOB, Code.OBJECT_NOT_FOUND, "there is no object {name}", "check bucket, key and version")
 _ARCHIVED = _Meaning(
-    Fault.JOB,
+    Whose.JOB,
     Code.OBJECT_ARCHIVED,
     "{name} lies in an archive",
     "restore it, and submit the job again once that is done",
 )
 _IN_THE_WAY = _Meaning(
-    Fault.JOB,
+    Whose.JOB,
     Code.OUTPUT_EXISTS,
     "the store keeps objects as files, and one lies where {name} needs a directory, or the other way round: {why}",
     "choose another output key",
 )
 _NOT_TAKEN = _Meaning(
-    Fault.JOB, Code.STORE_REFUSED, "the store does not take what {name} should be: {why}", "choose another key, or less"
+    Whose.JOB, Code.STORE_REFUSED, "the store does not take what {name} should be: {why}", "choose another key, or less"
 )
 _OTHER = _Meaning(
-    Fault.UNKNOWN, Code.STORE_REFUSED, "the store refused the request for {name}: {why}", "see what the store logged"
+    Whose.UNKNOWN, Code.STORE_REFUSED, "the store refused the request for {name}: {why}", "see what the store logged"
 )
 
 _BY_CODE: dict[str, _Meaning] = {
@@ -202,7 +202,7 @@ def _refusal(name: str, error: ClientError, *, own: bool, pinned: bool) -> Style
     meaning = _meaning(error)
     if _status(error) == 412 or (pinned and meaning is _MISSING):
         return Changed(name)
-    kind = (_KINDS_OWN if own else _KINDS)[meaning.fault]
+    kind = (_KINDS_OWN if own else _KINDS)[meaning.whose]
     why = f"{_code(error)} ({_status(error)})"
     return kind(meaning.code, meaning.text.format(name=name, why=why), meaning.hint)
 

@@ -45,10 +45,10 @@ class S3:
         if client is not None:
             client.close()
 
-    def tries(self) -> Iterator[int]:
+    def tries(self, at_least: int = 1) -> Iterator[int]:
         """Counts down to 0 what is left of `s3_attempts` tries, with a pause that grows before each but the first."""
         pause_s = _PAUSE_S
-        for left in reversed(range(self._settings.s3_attempts)):
+        for left in reversed(range(max(self._settings.s3_attempts, at_least))):
             yield left
             time.sleep(pause_s)
             pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)

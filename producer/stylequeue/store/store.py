@@ -27,6 +27,9 @@ from .s3 import S3
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
 
+_LOOKS = 5
+"""At what lies where something is to be written, each after it was found to be another than before."""
+
 
 class Store:
     """One deployment's object store. Safe to share between threads and to carry across a fork.
@@ -103,7 +106,7 @@ class Store:
         if overwrite and not fingerprint:
             return put()
         there: ObjectInfo | None = None
-        for _ in self._s3.tries():
+        for _ in self._s3.tries(at_least=_LOOKS):
             try:
                 return put(condition=in_place_of(there))
             except Changed:
@@ -133,7 +136,7 @@ class Store:
         raises as `write` does.
         """
         self._check_target(*target)
-        for _ in self._s3.tries():
+        for _ in self._s3.tries(at_least=_LOOKS):
             if there and fingerprint and there.fingerprint == fingerprint:
                 return Written(**vars(there), created=False)
             info = self._objects.look(*source)
@@ -162,7 +165,7 @@ class Store:
         """
         self._check_target(picture.bucket, key)
         beside: ObjectInfo | None = None
-        for _ in self._s3.tries():
+        for _ in self._s3.tries(at_least=_LOOKS):
             if not just_stored:
                 there = self.find(picture.bucket, picture.key)
                 if there is None or there.etag != picture.etag:

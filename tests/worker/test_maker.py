@@ -1,0 +1,158 @@
+"""How a picture is made, against an S3 in memory: in which order the store is asked, and how often."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from stylequeue.contract.errors import Code, InvalidJob, Misconfigured, Permanent, StyleQueueError
+from stylequeue.contract.events import SucceededData
+from stylequeue.contract.job import Job
+from stylequeue.ledger.moves import ReserveAnswer
+from stylequeue.store import Store
+from stylequeue_worker.work.maker import Maker
+from tests.support import pictures
+from tests.support.fake_painter import FakePainter
+from tests.support.jobs import make_job
+from tests.support.odd_s3 import OddS3, refuse
+
+LOOKS = ["HEAD /results/out.jpg", "HEAD /uploads/content.jpg", "HEAD /uploads/style.jpg"]
+READS = ["GET /uploads/content.jpg", "GET /uploads/style.jpg"]
+
+
+class Workshop:
+    """A maker of jobs with one content, one style and `out.jpg`; the ledger answers what `painted` says."""
+
+    def __init__(self, s3: OddS3) -> None:
+        self.s3 = s3
+        self.painted: SucceededData | None = None
+        for name in ("content", "style"):
+            s3.lay(f"/uploads/{name}.jpg", pictures.jpeg())
+        self.store = Store(s3.settings())
+        ledger: Any = SimpleNamespace(reserve=self._reserve)
+        self.maker = Maker(s3.settings(), ledger, self.store, FakePainter())
+
+    def _reserve(self, *_: object, **how: Any) -> ReserveAnswer:
+        if self.painted is None or how["forget"]:
+            self.painted = None
+            return ReserveAnswer("paint", "")
+        return ReserveAnswer("reuse", json.dumps({"data": self.painted.model_dump(mode="json")}))
+
+    def job(self, **fields: Any) -> Job:
+        image = {"bucket": "uploads", "key": "content.jpg"}
+        style = {"image": {"bucket": "uploads", "key": "style.jpg"}}
+        output = {"bucket": "results", "key": "out.jpg", **fields.pop("output", {})}
+        recipe = {"method": "optimize", "size": 64, "steps": 1}
+        return make_job(content=image, styles=[style], output=output, recipe=recipe, **fields)
+
+    def make(self, attempt: int = 1, **fields: Any) -> SucceededData:
+        record = SimpleNamespace(id="a", run=1, attempt=attempt, fence=1)
+        nothing = lambda *_: None  # noqa: E731
+        holder: Any = SimpleNamespace(
+            record=record, keep=False, stage=nothing, step=nothing, check=nothing, preview=None, left_work=False
+        )
+        self.s3.seen.clear()
+        return self.maker.make(self.job(**fields), holder)
+
+    def fail(self, **fields: Any) -> StyleQueueError:
+        with pytest.raises(StyleQueueError) as raised:
+            self.make(**fields)
+        return raised.value
+
+
+@pytest.fixture
+def workshop() -> Iterator[Workshop]:
+    with OddS3() as s3:
+        yield Workshop(s3)
+
+
+class TestCalls:
+    def test_of_a_painted_picture(self, workshop: Workshop) -> None:
+        assert not workshop.make().reused
+        assert workshop.s3.seen == [*LOOKS, *READS, "PUT /results/out.jpg"]
+
+    def test_of_one_with_a_contact_sheet(self, workshop: Workshop) -> None:
+        workshop.make(output={"report": True})
+        assert workshop.s3.seen == [*LOOKS, *READS, "PUT /results/out.jpg", "PUT /results/out.jpg.report.png"]
+
+    def test_of_one_in_place_of_another(self, workshop: Workshop) -> None:
+        workshop.s3.lay("/results/out.jpg", b"there")
+        workshop.make(output={"overwrite": True})
+        writes = ["PUT /results/out.jpg", "HEAD /results/out.jpg", "PUT /results/out.jpg"]
+        assert workshop.s3.seen == [*LOOKS, *READS, *writes]
+
+    def test_of_a_reused_one(self, workshop: Workshop) -> None:
+        workshop.painted = workshop.make(output={"key": "before.jpg"})
+        assert workshop.make().reused
+        assert workshop.s3.seen == [*LOOKS, "HEAD /results/before.jpg", "COPY /results/out.jpg"]
+        assert workshop.s3.objects["/results/out.jpg"] == workshop.s3.objects["/results/before.jpg"]
+
+    @pytest.mark.parametrize("attempt", [1, 2])
+    def test_of_one_that_lies_there_already(self, workshop: Workshop, attempt: int) -> None:
+        first = workshop.make()
+        again = workshop.make(attempt=attempt)
+        assert again.output == first.output
+        assert again.reused is (attempt == 1), "an attempt before this one is no other job"
+        assert workshop.s3.seen == LOOKS
+
+    def test_of_one_that_lies_there_broken(self, workshop: Workshop) -> None:
+        first = workshop.make()
+        _, headers = workshop.s3.objects["/results/out.jpg"]
+        workshop.s3.objects["/results/out.jpg"] = (b"", headers)
+        assert workshop.make(attempt=2).output == first.output
+        assert len(workshop.s3.objects["/results/out.jpg"][0]) == first.output.size_bytes
+
+    def test_of_one_whose_contact_sheet_is_missing(self, workshop: Workshop) -> None:
+        workshop.make(output={"report": True})
+        del workshop.s3.objects["/results/out.jpg.report.png"]
+        assert workshop.make(attempt=2, output={"report": True}).report_key == "out.jpg.report.png"
+        assert "/results/out.jpg.report.png" in workshop.s3.objects
+
+    def test_of_a_reused_one_that_is_gone(self, workshop: Workshop) -> None:
+        workshop.painted = workshop.make(output={"key": "before.jpg"})
+        del workshop.s3.objects["/results/before.jpg"]
+        assert not workshop.make().reused
+        assert workshop.s3.seen[-3:] == [*READS, "PUT /results/out.jpg"]
+
+
+class TestOutputFirst:
+    """What the picture cannot go to is known before anything is read."""
+
+    def test_a_bucket_that_is_not_for_pictures(self, workshop: Workshop) -> None:
+        assert workshop.fail(output={"bucket": "uploads"}).code == Code.BUCKET_NOT_ALLOWED
+        assert workshop.s3.seen == []
+
+    @pytest.mark.parametrize("key", ["a/", "/a.jpg", "a//b.jpg"])
+    def test_a_key_that_stores_lose(self, workshop: Workshop, key: str) -> None:
+        with pytest.raises(InvalidJob, match="a key to write to"):
+            workshop.job(output={"key": key})
+
+    @pytest.mark.parametrize("attempt", [1, 2])
+    def test_another_object(self, workshop: Workshop, attempt: int) -> None:
+        workshop.s3.lay("/results/out.jpg", b"there")
+        assert workshop.fail(attempt=attempt).code == Code.OUTPUT_EXISTS
+        assert workshop.s3.seen == LOOKS
+
+    def test_another_picture_of_ours(self, workshop: Workshop) -> None:
+        workshop.make(output={"quality": 1})
+        assert workshop.fail().code == Code.OUTPUT_EXISTS
+        assert workshop.s3.seen == LOOKS
+
+    def test_a_bucket_that_took_no_picture(self, workshop: Workshop) -> None:
+        workshop.s3.oddities = [refuse("PUT /results", 403, "AccessDenied", times=2)]
+        assert isinstance(workshop.fail(), Misconfigured)
+        assert workshop.s3.seen[-1] == "PUT /results/out.jpg"
+        assert isinstance(workshop.fail(), Misconfigured)
+        assert len(workshop.s3.seen) == 1, "tried, and nothing painted"
+        workshop.make()
+
+    def test_a_missing_style_costs_no_download(self, workshop: Workshop) -> None:
+        del workshop.s3.objects["/uploads/style.jpg"]
+        error = workshop.fail()
+        assert isinstance(error, Permanent)
+        assert error.message.startswith("style 1")
+        assert "GET /uploads/content.jpg" not in workshop.s3.seen
