@@ -14,6 +14,7 @@ from typing import Any
 import kombu.pools
 import pytest
 import redis
+from celery import Celery, current_app
 from pydantic import SecretStr
 
 from stylequeue import doctor
@@ -344,6 +345,17 @@ def test_celery_s_own_variables_lead_nowhere_else(settings: Settings, monkeypatc
     for name in ("BROKER_URL", "BROKER_READ_URL", "BROKER_WRITE_URL", "RESULT_BACKEND"):
         monkeypatch.setenv(f"CELERY_{name}", f"redis://{HOST}:1/0")
     use(settings)
+
+
+def test_a_backend_s_own_celery_stays_the_current_one(settings: Settings) -> None:
+    before = current_app._get_current_object()  # type: ignore[attr-defined]
+    Celery("theirs").set_current()
+    try:
+        with StyleQueue(settings) as queue:
+            queue.submit(make_job())
+        assert current_app.main == "theirs"
+    finally:
+        before.set_current()
 
 
 @contextmanager

@@ -250,6 +250,11 @@ class TestTogether:
 
 def test_all_buckets() -> None:
     settings = Settings(
-        upload_bucket="aaa", output_bucket="bbb", work_bucket="ccc", read_buckets=("aaa", "ddd"), write_buckets=("eee",)
+        upload_bucket="aaa", output_bucket="bbb", work_bucket="ccc", read_buckets=("aaa", "ddd"), write_buckets=("bbb",)
     )
-    assert settings.buckets == {"aaa", "bbb", "ccc", "ddd", "eee"}
+    assert settings.buckets == {
+        "aaa": ["upload_bucket", "read_buckets"],
+        "bbb": ["output_bucket", "write_buckets"],
+        "ccc": ["work_bucket"],
+        "ddd": ["read_buckets"],
+    }

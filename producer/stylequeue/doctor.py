@@ -9,7 +9,7 @@ import sys
 import uuid
 from collections import defaultdict
 from collections.abc import Callable, Iterator
-from contextlib import closing
+from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass
 from functools import partial
 from importlib.metadata import version
@@ -20,11 +20,11 @@ from . import __version__
 from .broker.app import make_app
 from .connection import celery_asked
 from .contract.base import QUEUES
-from .contract.errors import ExitCode, InvalidSettings, StyleQueueError, Unavailable
+from .contract.errors import ExitCode, InvalidSettings, Misconfigured, Permanent, StyleQueueError, Unavailable
 from .contract.recipe import networks_of_queue
 from .ledger import Ledger
 from .ledger.registry import LiveWorker, named, not_served, waits_for
-from .settings import Settings
+from .settings import Settings, variable_of
 from .store import Store
 
 _NODE_S = 120
@@ -136,7 +136,8 @@ def append_only(ledger: Ledger) -> Finding:
 
 def conditional_writes(store: Store) -> Finding:
     """Whether the store honours `If-None-Match: *`: without it two attempts may write over each other."""
-    honoured = store.honours_conditional_writes()
+    with _set_by("write_buckets"):
+        honoured = store.honours_conditional_writes()
     return _finding(
         "conditional writes",
         honoured,
@@ -147,13 +148,15 @@ def conditional_writes(store: Store) -> Finding:
 
 def work_bucket(store: Store) -> Finding:
     """Whether checkpoints and previews can be kept: without them a job that moves to another worker begins anew."""
-    store.check_work()
+    with _set_by("work_bucket"):
+        store.check_work()
     return Finding("work bucket", "ok", "can be written, read and cleared")
 
 
 def read_buckets(store: Store) -> Finding:
     """Whether there is what workers may read."""
-    store.check_reading()
+    with _set_by("read_buckets"):
+        store.check_reading()
     return Finding("read buckets", "ok", "there")
 
 
@@ -249,20 +252,32 @@ def _waiting(ledger: Ledger) -> Iterator[Finding]:
 def _buckets(settings: Settings, store: Store) -> Iterator[Finding]:
     """Each bucket by itself, with all that it is used for."""
     used_for = {
-        "clients upload into it": (settings.upload_bucket,),
-        "the command's pictures go into it": (settings.output_bucket,),
-        "workers read it": settings.read_buckets,
-        "workers write pictures into it": settings.write_buckets,
-        "workers keep checkpoints in it": (settings.work_bucket,),
+        "upload_bucket": "clients upload into it",
+        "output_bucket": "the command's pictures go into it",
+        "read_buckets": "workers read it",
+        "write_buckets": "workers write pictures into it",
+        "work_bucket": "workers keep checkpoints in it",
     }
-    for bucket in sorted(settings.buckets):
-        role = ", ".join(use for use, buckets in used_for.items() if bucket in buckets)
+    for bucket, names in sorted(settings.buckets.items()):
+        role = ", ".join(used_for[name] for name in names)
         try:
-            store.check_work() if bucket == settings.work_bucket else store.check_bucket(bucket)
+            with _set_by(*names):
+                store.check_work() if bucket == settings.work_bucket else store.check_bucket(bucket)
             yield Finding(f"bucket {bucket}", "ok", f"there; {role}")
         except StyleQueueError as error:
             trouble = _trouble(f"bucket {bucket}", error)
             yield Finding(trouble.what, trouble.state, f"{trouble.found}; {role}", trouble.hint, trouble.exit_code)
+
+
+@contextmanager
+def _set_by(*names: str) -> Iterator[None]:
+    """Around what depends on these settings: what the store refuses says so."""
+    try:
+        yield
+    except (Permanent, Misconfigured) as error:
+        variables = " or ".join(map(variable_of, names))
+        error.hint = f"{error.hint}; it is named by {variables}" if error.hint else f"it is named by {variables}"
+        raise
 
 
 def _node() -> Iterator[Finding]:

@@ -172,15 +172,15 @@ class Settings(BaseSettings):
         if (self.s3_access_key is None) != (self.s3_secret_key is None):
             raise ValueError("STYLEQUEUE_S3_ACCESS_KEY and STYLEQUEUE_S3_SECRET_KEY are given together or not at all")
         address = self.redis
-        given = {_variable(name) for name in self.model_fields_set if getattr(self, name) not in (None, True)}
-        for_tls = given & {_variable(name) for name in _FOR_TLS}
+        given = {variable_of(name) for name in self.model_fields_set if getattr(self, name) not in (None, True)}
+        for_tls = given & {variable_of(name) for name in _FOR_TLS}
         if for_tls and not address.is_tls:
             raise ValueError(f"{min(for_tls)} is for TLS, but STYLEQUEUE_REDIS_URL does not begin with rediss://")
         if self.redis_client_key_file and not self.redis_client_cert_file:
             raise ValueError("STYLEQUEUE_REDIS_CLIENT_KEY_FILE is given without STYLEQUEUE_REDIS_CLIENT_CERT_FILE")
         if address.is_sentinel and not self.redis_sentinel_master:
             raise ValueError("STYLEQUEUE_REDIS_URL names sentinels, so STYLEQUEUE_REDIS_SENTINEL_MASTER must be given")
-        for_sentinel = given & {_variable(name) for name in _FOR_SENTINEL}
+        for_sentinel = given & {variable_of(name) for name in _FOR_SENTINEL}
         if for_sentinel and not address.is_sentinel:
             raise ValueError(f"{min(for_sentinel)} is given, but STYLEQUEUE_REDIS_URL does not begin with sentinel://")
         if address.is_tls:
@@ -212,7 +212,7 @@ class Settings(BaseSettings):
             return validate(values)
         except ValidationError as error:
             faults = (
-                (_variable(e["loc"][0]) + ": " if e["loc"] else "") + e["msg"].removeprefix("Value error, ")
+                (variable_of(e["loc"][0]) + ": " if e["loc"] else "") + e["msg"].removeprefix("Value error, ")
                 for e in error.errors(include_input=False, include_url=False)
             )
             raise InvalidSettings("; ".join(faults), _HINT) from None
@@ -235,11 +235,14 @@ class Settings(BaseSettings):
         return RedisAddress.parse(self.redis_url.get_secret_value())
 
     @property
-    def buckets(self) -> frozenset[str]:
-        """All buckets of a deployment: what must be there."""
-        return frozenset(
-            {self.upload_bucket, self.output_bucket, self.work_bucket, *self.read_buckets, *self.write_buckets}
-        )
+    def buckets(self) -> dict[str, list[str]]:
+        """All buckets of a deployment, which must be there, each with the settings that name it."""
+        named: dict[str, list[str]] = {}
+        for name in ("upload_bucket", "output_bucket", "read_buckets", "write_buckets", "work_bucket"):
+            value = getattr(self, name)
+            for bucket in dict.fromkeys((value,) if isinstance(value, str) else value):
+                named.setdefault(bucket, []).append(name)
+        return named
 
     @property
     def models(self) -> Path:
@@ -270,9 +273,9 @@ class _Environment(PydanticBaseSettingsSource):
 
     def _values(self) -> Iterator[tuple[str, Any]]:
         fields = self.settings_cls.model_fields
-        settings = {_variable(name): name for name in fields}
+        settings = {variable_of(name): name for name in fields}
         files = {
-            _variable(name) + _FILE: name for name, field in fields.items() if SecretStr in _parts(field.annotation)
+            variable_of(name) + _FILE: name for name, field in fields.items() if SecretStr in _parts(field.annotation)
         }
         for variable, text in os.environ.items():
             if not variable.upper().startswith(PREFIX):
@@ -284,8 +287,8 @@ class _Environment(PydanticBaseSettingsSource):
             elif not text.strip():
                 raise InvalidSettings(f"{variable} is empty", "give it a value, or leave it out")
             elif variable in files:
-                if _variable(name) in os.environ:
-                    raise InvalidSettings(f"{_variable(name)} and {variable} are both given", "leave one of them out")
+                if variable_of(name) in os.environ:
+                    raise InvalidSettings(f"{variable_of(name)} and {variable} are both given", "leave one of them out")
                 yield name, _content(variable, text)
             elif get_origin(fields[name].annotation) is tuple:
                 yield name, _list(variable, text)
@@ -293,7 +296,8 @@ class _Environment(PydanticBaseSettingsSource):
                 yield name, text
 
 
-def _variable(name: str | int) -> str:
+def variable_of(name: str | int) -> str:
+    """The environment variable of a setting."""
     return f"{PREFIX}{name}".upper()
 
 

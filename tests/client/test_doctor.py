@@ -186,6 +186,7 @@ def test_each_bucket_that_is_not_there(staffed: Settings, role: str, words: str)
     found = findings(staffed, **{role: value})
     assert found["bucket nowhere"].state == "bad"
     assert found["bucket nowhere"].found.endswith(f"; {words}")
+    assert f"named by STYLEQUEUE_{role.upper()}" in found["bucket nowhere"].hint
     assert found["bucket nowhere"].exit_code == ExitCode.BAD_INPUT
     others = {what for what, finding in found.items() if finding.state == "bad"} - {"bucket nowhere"}
     assert others == ({"conditional writes"} if role == "write_buckets" else set())

@@ -7,6 +7,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 
 import pytest
 from pydantic import SecretStr
@@ -62,6 +63,15 @@ def test_53_nothing_starts_with_settings_that_cannot_be(program: str) -> None:
         assert name in said
         assert PASSWORD not in said
         assert "Traceback" not in said
+
+
+@pytest.mark.parametrize("setting", ["write_buckets", "work_bucket", "read_buckets"])
+def test_53_a_worker_does_not_start_without_a_bucket(deployment: Deployment, setting: str) -> None:
+    missing: Any = ("uploads", "results", "nowhere") if setting.endswith("s") else "nowhere"
+    worker = deployment.start("lost", **{setting: missing})
+    assert worker.wait(START_TIMEOUT_S) == ExitCode.BAD_INPUT
+    assert "nowhere" in worker.log_text()
+    assert f"named by STYLEQUEUE_{setting.upper()}" in worker.log_text()
 
 
 @pytest.fixture

@@ -31,7 +31,8 @@ def make_app(settings: Settings, *, main: str = "stylequeue") -> Celery:
         "unacked_restore_throttle": 1,
     }
     results = "SentinelResults" if address.is_sentinel else "Results"
-    app = Application(main)
+    # A backend's own Celery stays the one that its tasks find.
+    app = Application(main, set_as_current=False)
     app.conf.update(
         options,
         result_backend=f"stylequeue.broker.results:{results}+{address.url}",

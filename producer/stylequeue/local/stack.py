@@ -16,7 +16,7 @@ from pydantic import SecretStr
 from ..broker.app import READY_FOR_JOBS
 from ..contract.base import QUEUES
 from ..contract.errors import Code, Unavailable
-from ..settings import PREFIX, Settings
+from ..settings import PREFIX, Settings, variable_of
 from .lock import lock, write
 from .process import Process, directory_for
 from .seaweedfs import SeaweedFS
@@ -40,7 +40,7 @@ def environment(settings: Settings) -> dict[str, str]:
         elif isinstance(value, Path):
             value = value.expanduser().absolute()  # the other process may run elsewhere
         if value is not None:
-            variables[f"{PREFIX}{name}".upper()] = str(value)
+            variables[variable_of(name)] = str(value)
     return variables
 
 

@@ -45,6 +45,7 @@ def make_worker_app(settings: Settings, *, module: str, load_engine: Callable[[S
     child only, before its first job; everything heavy belongs there.
     """
     app = make_app(settings)
+    app.set_current()
     app.conf.include = [module]
     app.conf.worker_pool = "stylequeue_worker.process.pool:TaskPool"
     app.conf.worker_consumer = "stylequeue_worker.process.consumer:Consumer"
