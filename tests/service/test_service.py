@@ -89,12 +89,21 @@ def test_a_fast_job_from_submit_to_picture(service: StyleQueue, photograph: Imag
     assert (tmp_path / "picture.jpg").read_bytes() == picture
 
 
-def test_a_style_applies_where_its_mask_is_white(service: StyleQueue, photograph: ImageRef) -> None:
-    mask = Image.new("L", (20, 16), 0)
-    mask.paste(255, (0, 0, 10, 16))
-    file = io.BytesIO()
-    mask.save(file, "PNG")
-    styles = [{"image": photograph, "mask": put(service, "mask.png", file.getvalue())}]
+MASKS: dict[str, tuple[Image.Image, int | tuple[int, int]]] = {
+    "grey": (Image.new("L", (20, 16), 255), 0),
+    "white on transparency": (Image.new("LA", (20, 16), (255, 255)), (255, 0)),
+    "of two pixels": (Image.new("L", (2, 1), 255), 0),
+    "of quite another shape": (Image.new("L", (4000, 16), 255), 0),
+}
+
+
+@pytest.mark.parametrize("name", MASKS)
+def test_a_style_applies_where_its_mask_is_white(service: StyleQueue, photograph: ImageRef, name: str) -> None:
+    white, nothing = MASKS[name]
+    mask = white.copy()
+    mask.paste(nothing, (mask.width // 2, 0, *mask.size))
+    file = pictures.saved(mask, "PNG")
+    styles = [{"image": photograph, "mask": put(service, f"mask {name}.png", file)}]
     fields: dict[str, Any] = {"styles": styles, "output": {"bucket": "results", "format": "png"}}
     done = paint(service, make(photograph, **fields))
     untouched = paint(service, make(photograph, {"method": "fast", "size": 64, "strength": 0.0}, **fields))
@@ -102,7 +111,8 @@ def test_a_style_applies_where_its_mask_is_white(service: StyleQueue, photograph
         Image.open(io.BytesIO(stored(service, made.output.key))).convert("RGB") for made in (done, untouched)
     )
     width, height = content.size
-    right, left = (width // 2 + 4, 0, width, height), (0, 0, width // 2 - 4, height)
+    edge = width // 4 if name == "of two pixels" else 4  # which is soft over half the picture
+    right, left = (width // 2 + edge, 0, width, height), (0, 0, width // 2 - edge, height)
     assert masked.crop(right).tobytes() == content.crop(right).tobytes()
     assert masked.crop(left).tobytes() != content.crop(left).tobytes()
 

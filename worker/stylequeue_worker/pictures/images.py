@@ -72,7 +72,7 @@ def _sampled(data: bytes, role: Role, size: int | tuple[int, int] | None, max_pi
     extent = still.size
     lying = still.orientation >= _LYING
     if role in (Role.CONTENT, Role.STYLE):
-        _check_sides(extent, "the picture has")
+        _check_sides(extent[::-1] if lying else extent, "the picture has")
     width, height = _scaled(extent, size, lying=lying)
     loaded, box = still.load((_SPARE * width, _SPARE * height))
     pixels = Pixels(loaded, tuple(still.profiles))
@@ -83,7 +83,7 @@ def _sampled(data: bytes, role: Role, size: int | tuple[int, int] | None, max_pi
             extent = (right - left, bottom - top)
         shape = _scaled(extent, size, lying=lying)
         if isinstance(size, int):
-            _check_not_narrow(extent, shape, size)
+            _check_not_narrow(*((extent[::-1], shape[::-1]) if lying else (extent, shape)), size)
         # Lanczos would ring beyond a mask's edges.
         scaling = Image.Resampling.BICUBIC if role == Role.MASK else Image.Resampling.LANCZOS
         return pixels.sample(box, shape, _FLATTEN[role], scaling), still.orientation

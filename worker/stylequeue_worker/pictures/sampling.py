@@ -17,6 +17,8 @@ _BAND_PIXELS = 2 * 1024 * 1024
 """So many are turned into colours at once."""
 _REACH = 3
 """Of the widest filter, in pixels of the smaller picture."""
+_REDUCING_GAP = 8.0
+"""What is larger than so many times the size wanted is averaged in blocks first: a filter's reach takes memory."""
 _SIXTEEN_TO_EIGHT_BITS = 257
 """65535 / 255: white stays white."""
 
@@ -46,7 +48,7 @@ class Pixels:
             band = flatten(*self._colours(self.picture.crop((left, above, right, below))))
             if not same:
                 inside = (box[0] - left, begin - above, box[2] - left, end - above)
-                band = band.resize((size[0], last - first), filter_, inside)
+                band = band.resize((size[0], last - first), filter_, inside, _REDUCING_GAP)
             sampled.paste(band, (0, first))
         return sampled
 

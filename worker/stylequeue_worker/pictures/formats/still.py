@@ -19,6 +19,8 @@ Box = tuple[float, float, float, float]
 _BLOCK_BYTES = 1024 * 1024
 """Of a file that Pillow reads at once. What `encode` needs to write would be held twice."""
 _EXIF_ORIENTATION = 0x0112
+_MAX_SIDE_PX = 1_000_000
+"""As libpng has it: a band of a picture is a few rows."""
 
 
 @dataclass(frozen=True)
@@ -83,11 +85,12 @@ class Kept:
 
 
 def check_pixels(width: int, height: int, max_pixels: int) -> None:
-    """Raise Permanent with `image_too_many_pixels` where there are more than `max_pixels`."""
-    if width * height > max_pixels:
+    """Raise Permanent with `image_too_many_pixels` where there are more than `max_pixels`, or too many in a row."""
+    if width * height > max_pixels or max(width, height) > _MAX_SIDE_PX:
         raise Permanent(
             Code.IMAGE_TOO_MANY_PIXELS,
-            f"the picture has {width} x {height} px, at most {max_pixels:,} in all are allowed",
+            f"the picture has {width} x {height} px, at most {max_pixels:,} in all are allowed "
+            f"and {_MAX_SIDE_PX:,} on a side",
             "scale it down first, or let the operator raise STYLEQUEUE_MAX_IMAGE_PIXELS",
         )
 
