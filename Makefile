@@ -66,6 +66,7 @@ check: $(INSTALLED)  ## format, lint, types, layers
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
+	$(BIN)/python scripts/check_user_types.py
 	$(BIN)/lint-imports
 
 .PHONY: fix

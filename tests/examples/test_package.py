@@ -1,0 +1,153 @@
+"""The wheel as a backend installs it, alone: what it needs it names, and what the README says works."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from collections.abc import Iterator
+from email.message import Message
+from email.parser import Parser
+from importlib.metadata import packages_distributions
+from pathlib import Path
+from zipfile import ZipFile
+
+import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+
+from stylequeue.testing import Service
+from tests.examples.conftest import ROOT
+
+PRODUCER = ROOT / "producer" / "stylequeue"
+OWN = {"stylequeue", "stylequeue_worker"}
+PLAIN_CELERY = "celery[redis]"
+"""All that the README's program without this package needs."""
+BIN = Path(sys.executable).parent
+WAIT_S = 120
+
+
+def run(*command: str | Path, cwd: Path = ROOT, env: dict[str, str] | None = None) -> str:
+    done = subprocess.run(command, capture_output=True, text=True, cwd=cwd, env=env, timeout=WAIT_S)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+@pytest.fixture(scope="session")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Built as `pip wheel` does it, by the backend that pyproject.toml names."""
+    directory = tmp_path_factory.mktemp("dist")
+    run(sys.executable, "-m", "hatchling", "build", "--target", "wheel", "--directory", directory)
+    [wheel] = directory.glob("*.whl")
+    return wheel
+
+
+@pytest.fixture(scope="session")
+def metadata(wheel: Path) -> Message:
+    with ZipFile(wheel) as archive:
+        [name] = [name for name in archive.namelist() if name.endswith(".dist-info/METADATA")]
+        return Parser().parsestr(archive.read(name).decode())
+
+
+def install(directory: Path, *requirements: str) -> Path:
+    """An environment with these and what they ask for, in the versions that we test with; its interpreter."""
+    environment = directory / "environment"
+    run(BIN / "uv", "venv", "--quiet", "--python", sys.executable, environment)
+    python = environment / "bin" / "python"
+    options = ("--quiet", "--system-certs", "--constraint", str(ROOT / "requirements" / "dev.txt"))
+    command: list[str | Path] = [BIN / "uv", "pip", "install", "--python", python, *options, *requirements]
+    try:
+        # What was installed for development is in the cache.
+        run(*command, "--offline")
+    except AssertionError:
+        run(*command)
+    return python
+
+
+def imported(path: Path) -> Iterator[str]:
+    """Top-level modules that a file imports when it runs."""
+    nodes = list(ast.walk(ast.parse(path.read_text())))
+    guarded = [node for node in nodes if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING"]
+    for_types_only = {inner for node in guarded for statement in node.body for inner in ast.walk(statement)}
+    for node in nodes:
+        if node in for_types_only:
+            continue
+        if isinstance(node, ast.Import):
+            yield from (alias.name.split(".")[0] for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+            yield node.module.split(".")[0]
+
+
+def named(metadata: Message, extra: str = "") -> set[str]:
+    """Distributions that the wheel asks for, with what an extra adds."""
+    every = [Requirement(text) for text in metadata.get_all("Requires-Dist", [])]
+    asked_for = [one for one in every if one.marker is None or one.marker.evaluate({"extra": extra})]
+    return {canonicalize_name(one.name) for one in asked_for}
+
+
+def test_what_the_producer_imports_the_wheel_asks_for(metadata: Message) -> None:
+    extras = {"local": {"local"}, "testing.py": {"local", "testing"}}
+    distributions = packages_distributions()
+    undeclared = {}
+    for path in sorted(PRODUCER.rglob("*.py")):
+        there = named(metadata).union(
+            *(named(metadata, extra) for extra in extras.get(path.relative_to(PRODUCER).parts[0], ()))
+        )
+        modules = set(imported(path)) - OWN - set(sys.stdlib_module_names)
+        missing = {name for name in modules if not {canonicalize_name(d) for d in distributions[name]} & there}
+        if missing:
+            undeclared[str(path.relative_to(PRODUCER))] = missing
+    assert undeclared == {}
+
+
+def test_the_extras_are_those_that_the_documents_name(metadata: Message) -> None:
+    assert set(metadata.get_all("Provides-Extra", [])) == {"worker", "gpu", "models", "local", "testing", "dev"}
+    assert {"tensorflow", "numpy", "pillow"} <= named(metadata, "worker")
+    assert not named(metadata) & {"tensorflow", "numpy", "pillow", "matplotlib"}
+    assert metadata["License-Expression"] == "Apache-2.0"
+
+
+def test_the_wheel_holds_what_is_no_python_too(wheel: Path) -> None:
+    with ZipFile(wheel) as archive:
+        names = set(archive.namelist())
+    for name in (
+        "stylequeue/__init__.pyi",
+        "stylequeue/py.typed",
+        "stylequeue/ledger/claim.lua",
+        "stylequeue/local/samples/astronaut.jpg",
+        "stylequeue_worker/stand_in.py",
+    ):
+        assert name in names
+    assert not [name for name in names if name.startswith(("tests", "examples")) or "__pycache__" in name]
+
+
+@pytest.mark.slow
+def test_the_wheel_alone_submits(
+    wheel: Path, readme: list[str], service: Service, env: dict[str, str], tmp_path: Path
+) -> None:
+    python = install(tmp_path, str(wheel))
+    backend, *_ = readme
+    # Another key than the program that stands for itself: nothing may lie there.
+    said = run(python, "-c", backend.replace("photo-wave.jpg", "wheel.jpg"), cwd=tmp_path, env=env)
+    assert said.splitlines()[-1] == "io.stylequeue.job.succeeded.v1"
+    assert (tmp_path / "wheel.jpg").read_bytes()[:3] == b"\xff\xd8\xff"
+    listed = run(tmp_path / "environment" / "bin" / "stylequeue", "list", "--json", cwd=tmp_path, env=env)
+    assert service.queue.jobs(limit=1)[0].id in listed
+
+
+@pytest.mark.slow
+def test_celery_alone_submits(readme: list[str], service: Service, env: dict[str, str], tmp_path: Path) -> None:
+    assert f'pip install "{PLAIN_CELERY}"' in (ROOT / "README.md").read_text()
+    python = install(tmp_path, PLAIN_CELERY)
+    _, plain_celery, *_ = readme
+    run(python, "-c", plain_celery + "print(result.get()['output']['key'])", cwd=tmp_path, env=env)
+    assert service.queue.jobs(limit=1)[0].state == "succeeded"
+
+
+@pytest.mark.slow
+def test_a_users_tests_need_the_extra_testing_alone(wheel: Path, tmp_path: Path) -> None:
+    python = install(tmp_path, f"{wheel}[testing]")
+    tests = ROOT / "examples" / "tests"
+    options = ("-q", "-p", "no:cacheprovider", "-c", "/dev/null", "-o", f"pythonpath={tests.parent}")
+    assert "3 passed" in run(python, "-m", "pytest", *options, "--rootdir", tests.parent, tests, cwd=tmp_path)
+    assert "tensorflow" not in run(BIN / "uv", "pip", "list", "--python", python)
