@@ -27,7 +27,7 @@ from stylequeue.ledger.names import painted_key
 from stylequeue.local import Process, Stack
 from stylequeue.local.server import HOST
 from stylequeue.settings import Settings
-from tests.support import pictures
+from tests.support import odd_pictures, pictures
 from tests.support.deployment import ENDLESS, WAIT_S, Deployment
 from tests.support.invariants import check
 from tests.support.processes import child_of
@@ -266,6 +266,9 @@ RIGHT: dict[str, tuple[Callable[[], bytes], tuple[tuple[int, int, int], ...]]] =
     "black and white": (pictures.bilevel_png, ((0, 0, 0), (0, 0, 0), WHITE, WHITE)),
     "transparent": (pictures.transparent_png, (pictures.RED, WHITE, pictures.BLUE, WHITE)),
     "half transparent": (pictures.half_transparent_webp, (GREY,) * 4),
+    "JPEG without its end": (lambda: odd_pictures.endless(pictures.jpeg()), QUARTERS),
+    "a colour profile of 3 MB": (odd_pictures.png_with_large_profile, QUARTERS),
+    "a comment of 40 MB": (odd_pictures.odd_pngs()["a large text"], QUARTERS),
     "10,000 frames of WebP": (pictures.ten_thousand_frame_webp, (pictures.RED,) * 4),
     "10,000 frames of APNG": (pictures.ten_thousand_frame_apng, (pictures.RED,) * 4),
     **{f"EXIF {turn}": (partial(pictures.exif_rotated, turn), QUARTERS) for turn in range(2, 9)},
