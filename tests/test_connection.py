@@ -256,6 +256,11 @@ class TestSilence:
         settings = settings_for(f"redis://:{PASSWORD}@nowhere.invalid/0")
         assert_told(settings, Code.BROKER_UNAVAILABLE, "nowhere.invalid:6379 cannot be found", "DNS")
 
+    def test_it_is_no_redis(self, servers: ExitStack) -> None:
+        port = servers.enter_context(saying(b"HTTP/1.1 400 Bad Request\r\n\r\n"))
+        settings = settings_for(f"redis://:{PASSWORD}@{HOST}:{port}/0")
+        assert_told(settings, Code.BROKER_UNAVAILABLE, "answers, but not as Redis does", "something else listens there")
+
     def test_it_takes_too_long(self) -> None:
         with socket.create_server((HOST, 0)) as silent:
             settings = settings_for(f"redis://{HOST}:{silent.getsockname()[1]}/0", redis_timeout_s=0.2)

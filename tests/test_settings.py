@@ -207,6 +207,15 @@ class TestTogether:
         given(**{name: "hunter2"})
         refusal("STYLEQUEUE_S3_ACCESS_KEY and STYLEQUEUE_S3_SECRET_KEY are given together or not at all")
 
+    @pytest.mark.parametrize("name", ["AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3"])
+    def test_boto3_s_own_address_is_looked_at_where_it_counts(
+        self, given: Set, monkeypatch: pytest.MonkeyPatch, name: str
+    ) -> None:
+        monkeypatch.setenv(name, "hunter2:8333")
+        refusal(f"{name}, which boto3 reads where STYLEQUEUE_S3_ENDPOINT_URL is left out: is not http://")
+        given(S3_ENDPOINT_URL="http://127.0.0.1:8333")
+        assert Settings.load()
+
     @pytest.mark.parametrize("name", ["REDIS_CA_FILE", "REDIS_CLIENT_CERT_FILE", "REDIS_CLIENT_KEY_FILE"])
     def test_certificates_without_tls_are_refused(self, given: Set, name: str) -> None:
         given(REDIS_URL="redis://:hunter2@h", **{name: "/etc/hosts"})

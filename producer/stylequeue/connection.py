@@ -221,10 +221,13 @@ def _answered(error: BaseException) -> tuple[str, str] | None:
 
 
 def _not_answered(settings: Settings, error: BaseException) -> tuple[str, str] | None:
+    from redis.exceptions import InvalidResponse
     from redis.sentinel import MasterNotFoundError
 
     said = str(error)
     match error:
+        case InvalidResponse():
+            return "answers, but not as Redis does", f"something else listens there: check host and port in {_ADDRESS}"
         case MasterNotFoundError():
             return f"cannot be found: no sentinel answers and knows {settings.redis_sentinel_master!r}", (
                 "during a failover this passes by itself; else check "

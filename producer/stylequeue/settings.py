@@ -168,6 +168,18 @@ class Settings(BaseSettings):
         return self
 
     @model_validator(mode="after")
+    def _endpoint_of_boto3_s_own(self) -> Self:
+        if self.s3_endpoint_url is None:
+            for name in _BOTO3_ENDPOINTS:
+                try:
+                    check_http(os.environ.get(name) or "http://left.out")
+                except ValueError as error:
+                    raise ValueError(
+                        f"{name}, which boto3 reads where STYLEQUEUE_S3_ENDPOINT_URL is left out: {error}"
+                    ) from None
+        return self
+
+    @model_validator(mode="after")
     def _what_belongs_together(self) -> Self:
         if (self.s3_access_key is None) != (self.s3_secret_key is None):
             raise ValueError("STYLEQUEUE_S3_ACCESS_KEY and STYLEQUEUE_S3_SECRET_KEY are given together or not at all")
@@ -256,6 +268,7 @@ class Settings(BaseSettings):
             ) from None
 
 
+_BOTO3_ENDPOINTS = ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL")
 _FOR_TLS = ("redis_ca_file", "redis_client_cert_file", "redis_client_key_file", "redis_verify")
 _FOR_SENTINEL = ("redis_sentinel_master", "redis_sentinel_password")
 

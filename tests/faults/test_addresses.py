@@ -34,6 +34,7 @@ PROGRAMS = {
     "doctor": ["-m", "stylequeue.cli", "doctor"],
     "models": ["-m", "stylequeue.cli", "models", "list"],
     "up": ["-m", "stylequeue.local", "up"],
+    "demo": ["-m", "stylequeue.local", "demo"],
 }
 WRONG = {
     "STYLEQUEUE_REDIS_URL": f"redis://:{PASSWORD}@h/abc",

@@ -37,6 +37,7 @@ def run_demo(directory: Path, *, size_px: int | None = None, steps: int | None =
 
     `size_px` and `steps` replace those of the painted job.
     """
+    settings = Settings.load()
     directory.mkdir(parents=True, exist_ok=True)
     seconds: dict[str, float] = {}
     painted = PAINTED.model_copy(update={"size": size_px or PAINTED.size, "steps": steps or PAINTED.steps})
@@ -48,7 +49,7 @@ def run_demo(directory: Path, *, size_px: int | None = None, steps: int | None =
     with _timed("make the networks", seconds):
         make_models()
     with _timed("start Valkey and SeaweedFS", seconds):
-        stack = Stack(settings=Settings.load()).start()
+        stack = Stack(settings=settings).start()
     try:
         with _timed("start a worker", seconds):
             stack.worker()
