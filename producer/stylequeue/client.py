@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
@@ -52,6 +52,8 @@ _NO_JOB = (Code.INVALID_JOB, Code.SCHEMA_TOO_NEW, Code.CALLBACKS_REFUSED)
 """Why a worker refuses what a task holds."""
 MAX_LINK_S = 7 * 24 * 3600
 """As S3 has it."""
+_SENT_AT_ONCE = 1000
+"""Jobs recorded and sent in one go: workers begin with the first while the last are still to come."""
 _WAIT_S = 2.0
 """For one look at the stream of events; longer waits are made of such looks."""
 
@@ -118,10 +120,18 @@ class StyleQueue:
                 raise InvalidJob(f"{type(job).__name__} is no Job", "make one: Job(content=..., ...), or Job(**fields)")
         refused = _too_late(jobs)
         fit = [job for job in jobs if job.id not in refused]
-        # Record first, message second: a message lost on the way is found by comparing the two.
-        answers = self._ledger.accept(fit) if fit else []
+        for start in range(0, len(fit), _SENT_AT_ONCE):
+            refused |= self._submit(fit[start : start + _SENT_AT_ONCE])
+        if refused:
+            raise JobsRefused(refused)
+        return [job.id for job in jobs]
+
+    def _submit(self, jobs: Sequence[Job]) -> dict[str, StyleQueueError]:
+        """Hand in what fits; the errors of what was refused, by job id."""
+        refused: dict[str, StyleQueueError] = {}
         unsent = []
-        for job, answer in zip(fit, answers, strict=True):
+        # Record first, message second: a message lost on the way is found by comparing the two.
+        for job, answer in zip(jobs, self._ledger.accept(jobs), strict=True):
             if answer.verdict == "conflict":
                 refused[job.id] = JobConflict(job.id)
             elif answer.verdict == "full":
@@ -132,9 +142,7 @@ class StyleQueue:
         if unsent:
             with self._redis(recorded=True):
                 self._messages.send([Message.of(job) for job in unsent])
-        if refused:
-            raise JobsRefused(refused)
-        return [job.id for job in jobs]
+        return refused
 
     def upload(self, path: str | Path) -> ImageRef:
         """Put a local picture into the upload bucket, where a job may name it. The same picture is stored once.
