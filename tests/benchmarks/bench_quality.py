@@ -27,7 +27,7 @@ from rich.table import Table
 from stylequeue.contract.recipe import FastRecipe, OptimizeRecipe, ResolvedRecipe, resolve
 from stylequeue.settings import Settings
 from stylequeue_worker.engine import Engine
-from stylequeue_worker.pictures.images import fit, to_array, to_picture
+from stylequeue_worker.pictures.images import decode, encode, to_array, to_picture
 from tests.benchmarks.engine_pictures import PAINTINGS, content, pairs, style
 from tests.support.judge import alien_colour, ssim, style_distance
 
@@ -141,7 +141,8 @@ def one_strength(engine: Engine, names: tuple[str, str]) -> tuple[list[Shown], t
     for size_px in SIZES_PX:
         photo, painting = content(names[0], size_px), style(names[1], size_px)
         made = painted(engine, photo, painting, resolve(OptimizeRecipe(strength=SIZES_STRENGTH)))
-        small = [to_array(fit(to_picture(picture), SIZES_PX[0])) for picture in (photo, made[0])]
+        files = [encode(to_picture(picture), "png", 100) for picture in (photo, made[0])]
+        small = [to_array(decode(file, size=SIZES_PX[0], max_pixels=10**8)) for file in files]
         figures = judged(f"{size_px} px", small[0], style(names[1]), small[1], made[1])
         shown.append(replace(figures, picture=made[0]))
     distances = [one.distance or 0 for one in shown]

@@ -10,7 +10,7 @@ from PIL import Image
 from skimage import data
 
 import stylequeue.local
-from stylequeue_worker.pictures.images import fit, to_array
+from stylequeue_worker.pictures.images import decode, encode, to_array
 
 SAMPLES = Path(stylequeue.local.__file__).parent / "samples"
 PAINTINGS = Path(os.environ.get("PAINTINGS", "../shared/images"))
@@ -28,15 +28,14 @@ def pairs() -> list[tuple[str, str]]:
 
 def content(name: str, size_px: int) -> np.ndarray:
     """A photograph of scikit-image's, float32 [1, H, W, 3] in [0, 1], its longest side `size_px`."""
-    return _fit(Image.fromarray(getattr(data, name)()), size_px)
+    return _decoded(encode(Image.fromarray(getattr(data, name)()), "png", 100), size_px)
 
 
 def style(name: str, size_px: int | None = None) -> np.ndarray:
     """A painting, likewise; without a size, as it is."""
     path = next(path for folder in (PAINTINGS, SAMPLES) if (path := folder / f"{name}.jpg").exists())
-    image = Image.open(path)
-    return _fit(image, size_px or max(image.size))
+    return _decoded(path.read_bytes(), size_px)
 
 
-def _fit(image: Image.Image, size_px: int) -> np.ndarray:
-    return to_array(fit(image.convert("RGB"), size_px))
+def _decoded(file: bytes, size_px: int | None) -> np.ndarray:
+    return to_array(decode(file, size=size_px, max_pixels=10**8))

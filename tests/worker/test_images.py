@@ -20,8 +20,8 @@ from tests.support import pictures
 MAX_PIXELS = 75_000_000
 
 
-def decode(data: bytes) -> Image.Image:
-    return images.decode(data, max_pixels=MAX_PIXELS)
+def decode(data: bytes, size_px: int | None = None) -> Image.Image:
+    return images.decode(data, size=size_px, max_pixels=MAX_PIXELS)
 
 
 def looks_like(picture: Image.Image, expected: Image.Image, tolerance: int = 6) -> bool:
@@ -166,7 +166,7 @@ class TestDecode:
             assert min(outcome.size) >= MIN_SIDE_PX
 
 
-class TestFit:
+class TestSize:
     @pytest.mark.parametrize(
         ("before", "size_px", "after"),
         [
@@ -180,17 +180,17 @@ class TestFit:
     def test_the_longest_side_becomes_the_size(
         self, before: tuple[int, int], size_px: int, after: tuple[int, int]
     ) -> None:
-        assert images.fit(Image.new("RGB", before), size_px).size == after
+        data = pictures.saved(Image.new("RGB", before), "PNG")
+        assert decode(data, size_px).size == after
 
     def test_too_narrow_at_the_size_asked_for(self) -> None:
-        picture = decode(pictures.narrow_png())
         with pytest.raises(Permanent) as refused:
-            images.fit(picture, 512)
+            decode(pictures.narrow_png(), 512)
         assert refused.value.code == Code.IMAGE_TOO_NARROW
-        assert images.fit(picture, 1024).size == (1024, 16)
+        assert decode(pictures.narrow_png(), 1024).size == (1024, 16)
 
     def test_scaling_keeps_the_picture(self) -> None:
-        assert looks_like(images.fit(pictures.quarters(), 480), pictures.quarters(480, 320))
+        assert looks_like(decode(pictures.png(), 480), pictures.quarters(480, 320))
 
 
 class TestArrays:

@@ -35,6 +35,13 @@ def test_an_address_is_not_said_twice() -> None:
     assert caught.value.message == "style 2: s3://styles/sea/wave.jpg was replaced"
 
 
-def test_other_errors_are_left_alone() -> None:
-    with pytest.raises(MemoryError), Input(Role.CONTENT, WAVE).named_in_errors():
+def test_a_picture_that_is_too_much_for_the_memory_is_named() -> None:
+    with pytest.raises(Permanent) as caught, Input(Role.MASK, WAVE, 3).named_in_errors():
         raise MemoryError
+    assert caught.value.code == Code.OUT_OF_MEMORY
+    assert caught.value.message.startswith("mask 3 s3://styles/sea/wave.jpg: ")
+
+
+def test_other_errors_are_left_alone() -> None:
+    with pytest.raises(ZeroDivisionError), Input(Role.CONTENT, WAVE).named_in_errors():
+        raise ZeroDivisionError

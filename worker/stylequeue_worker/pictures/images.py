@@ -89,16 +89,6 @@ def _sampled(data: bytes, role: Role, size: int | tuple[int, int] | None, max_pi
         return pixels.sample(box, shape, _FLATTEN[role], scaling), still.orientation
 
 
-def fit(picture: Image.Image, size_px: int) -> Image.Image:
-    """`picture` scaled up or down until its longest side is `size_px`.
-
-    Raises Permanent (`image_too_narrow`) where the other side would fall under MIN_SIDE_PX.
-    """
-    shape = _scaled(picture.size, size_px)
-    _check_not_narrow(picture.size, shape, size_px)
-    return picture if shape == picture.size else picture.resize(shape, Image.Resampling.LANCZOS)
-
-
 def to_array(picture: Image.Image) -> Array:
     """An RGB or grey picture as float32 [1, height, width, 3 or 1] in [0, 1]."""
     return np.atleast_3d(np.asarray(picture, np.float32))[np.newaxis] / np.float32(255)

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import StrEnum
 
-from stylequeue.contract.errors import StyleQueueError
+from stylequeue.contract.errors import Code, Permanent, StyleQueueError
 from stylequeue.contract.objects import ImageRef
 
 
@@ -36,12 +36,21 @@ class Input:
 
     @contextmanager
     def named_in_errors(self) -> Iterator[None]:
-        """Whatever error of ours leaves the block, its message begins with this picture's name and address."""
+        """Whatever error of ours leaves the block, its message begins with this picture's name and address.
+
+        Where the memory does not suffice, that is Permanent with `out_of_memory`.
+        """
+        address = f"s3://{self.image.bucket}/{self.image.key}"
         try:
             yield
         except StyleQueueError as error:
-            address = f"s3://{self.image.bucket}/{self.image.key}"
             # The store's messages have the address already.
             subject = self.name if address in error.message else f"{self.name} {address}"
             error.message = f"{subject}: {error.message}"
             raise
+        except MemoryError:
+            raise Permanent(
+                Code.OUT_OF_MEMORY,
+                f"{self.name} {address}: reading it took more memory than the worker has",
+                "send a smaller picture, or give the worker more memory",
+            ) from None

@@ -56,13 +56,10 @@ def made_whole(picture: Image.Image) -> Image.Image:
     while not painted.all():
         (row_distance, column), (column_distance, row) = _mirrored(painted), _mirrored(painted.T)
         column_distance, row = column_distance.T, row.T
-        for here, ys, xs in (
-            (row_distance <= column_distance, None, column),
-            (row_distance > column_distance, row, None),
-        ):
-            y, x = np.nonzero(here & ~painted & (np.minimum(row_distance, column_distance) < _FAR))
-            pixels[y, x] = pixels[y if ys is None else ys[y, x], x if xs is None else xs[y, x]]
-        painted = painted | (np.minimum(row_distance, column_distance) < _FAR)
+        y, x = np.nonzero(~painted & (np.minimum(row_distance, column_distance) < _FAR))
+        sideways = (row_distance <= column_distance)[y, x]
+        pixels[y, x] = pixels[np.where(sideways, y, row[y, x]), np.where(sideways, column[y, x], x)]
+        painted[y, x] = True
     return Image.fromarray(pixels)
 
 

@@ -6,9 +6,13 @@ import io
 import struct
 from dataclasses import dataclass, field
 
+from PIL import Image
 from PIL.WebPImagePlugin import WebPImageFile
 
 from .still import Still, check_pixels, corrupt, judged, orientation, truncated
+
+# Sizes are checked here, by what the operator allows: Pillow's own limit would refuse a WebP that lies above it.
+Image.MAX_IMAGE_PIXELS = None
 
 _ALPHA, _ANIMATION = 0x10, 0x02
 _PICTURES = (b"VP8 ", b"VP8L")
