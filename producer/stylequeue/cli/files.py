@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from ..client import StyleQueue
 
 _FORMATS: dict[str, ImageFormat] = {suffix: name for name, suffix in SUFFIXES.items()} | {".jpeg": "jpeg"}
+_NAME_A_FILE = "name a file in a directory that is there and can be written to"
 _LOOKED_AT = ImageRef(bucket="looked-at", key="not-uploaded-yet")
 
 
@@ -24,22 +25,29 @@ def source(flag: str, text: str, client: StyleQueue | None) -> ImageRef:
     does.
     """
     if text.startswith("s3://"):
-        try:
-            return ImageRef.from_uri(text)
-        except InvalidJob as error:
-            raise InvalidJob(f"{flag}: {error.message}", error.hint) from None
+        return address(flag, text)
     path, hint = Path(text), "give a picture file or an address s3://bucket/key"
     try:
-        if path.exists() and not path.is_file():
-            raise FileUnusable(f"{flag} {text}: no ordinary file", hint)
-        if client:
+        ordinary = path.is_file() or not path.exists()
+        if ordinary and client:
             return client.upload(path)
-        path.open("rb").close()
+        if ordinary:
+            path.open("rb").close()
     except OSError as error:
-        if isinstance(error, FileUnusable) and error.errno is None:
-            raise
-        raise FileUnusable(f"{flag} {text}: {reason(error)}", hint) from None
+        raise FileUnusable(f"{flag} {text}: {_reason(error)}", hint) from None
+    if not ordinary:
+        raise FileUnusable(f"{flag} {text}: no ordinary file", hint)
     return _LOOKED_AT
+
+
+def address(flag: str, text: str) -> ImageRef:
+    """What lies at s3://bucket/key, or will. Raises InvalidJob, which names the option."""
+    try:
+        return ImageRef.from_uri(text)
+    except InvalidJob as error:
+        raise InvalidJob(
+            f"{flag}: {error.message}", "write s3://bucket/key, and ? or # in a key as %3F or %23"
+        ) from None
 
 
 def format_named(flag: str, name: str) -> ImageFormat | None:
@@ -58,6 +66,8 @@ def check_target(path: Path, image_format: ImageFormat, *, flag: str = "-o") -> 
 
     Raises InvalidRequest where the name asks for another format, FileUnusable where nothing can be written.
     """
+    if not path.name:
+        raise FileUnusable(f"{flag} {path}: is a directory", _NAME_A_FILE)
     wanted = format_named(flag, str(path))
     if wanted is None and path.suffix:
         raise InvalidRequest(
@@ -66,18 +76,17 @@ def check_target(path: Path, image_format: ImageFormat, *, flag: str = "-o") -> 
     if wanted not in (None, image_format):
         hint = f"name it {path.with_suffix(SUFFIXES[image_format])}"
         raise InvalidRequest(f"{flag} {path}: the picture is {image_format}, not {wanted}", hint)
-    for target in (path, report_beside(path)):
-        if target.exists() and not target.is_file():
-            what = "a directory" if target.is_dir() else "no ordinary file"
-            raise FileUnusable(f"{flag} {path}: {target} is {what}", "name a file")
     try:
+        odd = [target for target in (path, report_beside(path)) if target.exists() and not target.is_file()]
         # Tried, not asked for: rights are not all that may be in the way. The name is as long as that of what is
         # written before it takes its place.
         with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{report_beside(path).name}.", suffix=".part"):
             pass
     except OSError as error:
-        hint = "name a file in a directory that is there and can be written to"
-        raise FileUnusable(f"{flag} {path}: {reason(error)}", hint) from None
+        raise FileUnusable(f"{flag} {path}: {_reason(error)}", _NAME_A_FILE) from None
+    if odd:
+        what = "is a directory" if odd[0].is_dir() else "is no ordinary file"
+        raise FileUnusable(f"{flag} {odd[0]}: {what}", _NAME_A_FILE)
 
 
 def report_beside(path: Path) -> Path:
@@ -85,6 +94,5 @@ def report_beside(path: Path) -> Path:
     return path.with_suffix(".report.png")
 
 
-def reason(error: OSError) -> str:
-    """What the system says is wrong, in the words of a sentence."""
+def _reason(error: OSError) -> str:
     return (error.strerror or str(error)).lower()

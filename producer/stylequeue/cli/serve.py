@@ -31,7 +31,8 @@ def schema(what: Annotated[Literal["job", "event", "status"], typer.Argument(hel
     """Print the JSON Schema of a job, of events or of what `status` answers."""
     from ..contract.schema import text
 
-    print(text(what), end="")
+    with console.errors_told(as_json=False):
+        print(text(what), end="", flush=True)
 
 
 def doctor(as_json: JsonOption = False) -> None:
@@ -51,8 +52,9 @@ def doctor(as_json: JsonOption = False) -> None:
 
 def worker(context: typer.Context) -> None:
     """Take jobs and paint them (needs the extra `worker`)."""
-    with console.errors_told(as_json=False):
-        deployment.settings()
+    if not _asks_for_help(context.args):
+        with console.errors_told(as_json=False):
+            deployment.settings()
     _become("stylequeue_worker", context.args, extra="worker")
 
 
@@ -73,7 +75,11 @@ def demo(context: typer.Context) -> None:
 
 def _become(module: str, arguments: Sequence[str], *, extra: str) -> None:
     """Go on as another module, so that this command stays light."""
-    if find_spec("tensorflow") is None and not {"-h", "--help"}.intersection(arguments):
+    if find_spec("tensorflow") is None and not _asks_for_help(arguments):
         with console.errors_told(as_json=False):
             raise InvalidSettings("TensorFlow is not installed", f'pip install "stylequeue[{extra}]"')
     os.execv(sys.executable, [sys.executable, "-m", module, *arguments])  # noqa: S606
+
+
+def _asks_for_help(arguments: Sequence[str]) -> bool:
+    return not {"-h", "--help"}.isdisjoint(arguments)

@@ -90,7 +90,7 @@ def submit(
             if given and len(given) != len(style):
                 hint = f"give one {flag}{', or all,' if flag == '--mask' else ''} for each --style"
                 raise InvalidRequest(f"{len(style)} --style but {len(given)} {flag}", hint)
-        target = files.source("--to", to, client=None) if to else None
+        target = files.address("--to", to) if to else None
         options["format"] = _format(options["format"], output, target)
         if output:
             files.check_target(output, options["format"])

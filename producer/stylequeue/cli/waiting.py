@@ -7,10 +7,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..contract.errors import Code, Interrupted, StyleQueueError, Unavailable
+from ..contract.errors import FileUnusable, Interrupted, StyleQueueError, Unavailable
 from ..contract.objects import ImageRef
 from . import console
-from .files import reason, report_beside
+from .files import report_beside
 from .progress import follow
 
 if TYPE_CHECKING:
@@ -46,9 +46,9 @@ def fetch(client: StyleQueue, made: JobResult, path: Path) -> None:
             client.download(ImageRef(bucket=made.output.bucket, key=made.report_key), report_beside(path))
     except KeyboardInterrupt:
         raise Interrupted(f"job {made.id} is done, its picture is not on this machine yet", hint) from None
-    except OSError as error:
-        what = f"job {made.id} is done, but its picture cannot be written to {path}: {reason(error)}"
-        raise StyleQueueError(Code.FILE_UNUSABLE, what, hint) from None
+    except FileUnusable as error:
+        what = f"job {made.id} is done, but its picture cannot be written: {error.message}"
+        raise StyleQueueError(error.code, what, hint) from None
     except Unavailable as error:
         raise Unavailable(error.code, error.message, f"{error.hint}\n{hint}") from None
 
