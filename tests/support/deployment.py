@@ -105,6 +105,7 @@ class Deployment:
         name: str,
         *,
         app: str = FAKE_WORKER,
+        queues: str = "",
         python_path: Path | None = None,
         redis: Proxy | None = None,
         store: Proxy | None = None,
@@ -115,13 +116,13 @@ class Deployment:
         """Start a worker and wait for nothing.
 
         `app` is its module, modules in `python_path` come before all others; `within` is the command that starts it,
-        `env` is set besides.
+        `env` is set besides. `queues` are those that it takes from, by commas; left out: all.
         """
         settings = _through(_with(self.settings, overrides), redis, store)
         root = Path(__file__).parents[2]
         path = os.pathsep.join(str(part) for part in (python_path, root) if part)
         variables = {**environment(settings), "PYTHONPATH": path, "TMPDIR": self._temporary_files.name, **(env or {})}
-        worker = self.stack.process(name, [*within, *command(name, app)], env=variables)
+        worker = self.stack.process(name, [*within, *command(name, app, queues)], env=variables)
         self.workers.append(worker)
         return worker
 

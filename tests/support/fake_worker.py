@@ -16,9 +16,9 @@ from tests.support.messages import NOTHING_TASK
 START_TIMEOUT_S = 120
 
 
-def command(name: str, app: str = "tests.support.fake_worker") -> list[str]:
+def command(name: str, app: str = "tests.support.fake_worker", queues: str = "") -> list[str]:
     """What starts this worker, or that of another module."""
-    celery = [sys.executable, "-m", "celery", "-A", app, "worker"]
+    celery = [sys.executable, "-m", "celery", "-A", app, "worker", *([f"--queues={queues}"] if queues else [])]
     return [*celery, f"--hostname={name}@%h", "--without-gossip", "--without-mingle"]
 
 
