@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
+from .connection import celery_asked
 from .contract.errors import Code, JobCancelled, JobEnded, JobExpired, JobFailed, Misconfigured, Permanent
 from .contract.events import StoredPicture, kind_of
 from .contract.objects import event_key, work_keys
@@ -30,7 +31,7 @@ class Teller:
         self._store = store
 
     def tell(self, record: Record, event: str, *, left_work: bool = True, just_stored: bool = False) -> None:
-        """Tell all of a job's terminal `event` (JSON). Raises what Celery, the ledger or the store does.
+        """Tell all of a job's terminal `event` (JSON). Raises what the ledger or the store does.
 
         `AsyncResult.get()` returns or raises what it says; the event is put beside the picture, if there is one, byte
         for byte as in the ledger; and what attempts left in the work bucket, if they did, goes. Whoever ends a job does
@@ -61,15 +62,17 @@ class Teller:
         At once, for they wait; the rest of the telling needs the store and has time.
         """
         for task_id in self._ledger.task_ids(record):
-            try:
-                self._app.backend.mark_as_done(task_id, result_of(event))
-            except JobEnded as error:
-                self._app.backend.mark_as_failure(task_id, error)
+            with celery_asked(self._ledger.settings):
+                try:
+                    self._app.backend.mark_as_done(task_id, result_of(event))
+                except JobEnded as error:
+                    self._app.backend.mark_as_failure(task_id, error)
 
     def forget_results(self, record: Record) -> None:
         """Let everyone who sent the job wait for its next end."""
         for task_id in self._ledger.task_ids(record):
-            self._app.backend.forget(task_id)
+            with celery_asked(self._ledger.settings):
+                self._app.backend.forget(task_id)
 
 
 _ERRORS: dict[str, type[JobEnded]] = {"cancelled": JobCancelled, "expired": JobExpired}

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from ..connection import celery_asked
 from ..contract.job import TASK_NAME, Job
 
 if TYPE_CHECKING:
@@ -36,7 +37,7 @@ class Message:
 
 
 class Messages:
-    """Puts messages on the queues. Safe to share between threads. Every method raises what Celery does."""
+    """Puts messages on the queues. Safe to share between threads. Every method raises as the ledger does."""
 
     def __init__(self, app: Celery, ledger: Ledger) -> None:
         self._app = app
@@ -47,17 +48,18 @@ class Messages:
         from kombu.exceptions import BatchPublishError  # type: ignore[attr-defined]  # its stubs are older
 
         tries_left = _TRIES
-        while True:
-            tries_left -= 1
-            try:
-                producer: Any
-                with self._app.producer_pool.acquire(block=True) as producer, producer.batch():
-                    for message in messages:
-                        self._send(message, producer)
-                return
-            except BatchPublishError:
-                if not tries_left:
-                    raise
+        with celery_asked(self._ledger.settings):
+            while True:
+                tries_left -= 1
+                try:
+                    producer: Any
+                    with self._app.producer_pool.acquire(block=True) as producer, producer.batch():
+                        for message in messages:
+                            self._send(message, producer)
+                    return
+                except BatchPublishError:
+                    if not tries_left:
+                        raise
 
     def send_due(self) -> int:
         """Send the fresh messages that are due now, and say how many. Any number of processes may do this at once.
@@ -77,7 +79,8 @@ class Messages:
 
     def replay(self, *, args: Sequence[Any], kwargs: dict[str, Any], queue: str, task_id: str | None) -> None:
         """Send a refused task once more: under its own id or, where that could name no job, under a new one."""
-        self._app.send_task(TASK_NAME, args=args, kwargs=kwargs, queue=queue, task_id=task_id)
+        with celery_asked(self._ledger.settings):
+            self._app.send_task(TASK_NAME, args=args, kwargs=kwargs, queue=queue, task_id=task_id)
 
     def _send(self, message: Message, producer: Any) -> None:
         self._app.send_task(

@@ -53,14 +53,14 @@ class Ledger:
     """The ledger of one deployment. Any method raises Unavailable where Redis does not answer in time."""
 
     def __init__(self, settings: Settings) -> None:
-        self._settings = settings
+        self.settings = settings
         self._moves = Moves(settings)
         self._registered: dict[str, Script] = {}
 
     @cached_property
     def redis(self) -> Redis:
         """The connection pool, made at first use."""
-        return connect(self._settings)
+        return connect(self.settings)
 
     @cached_property
     def registry(self) -> Registry:
@@ -342,7 +342,7 @@ class Ledger:
         return newest[0][0] if newest else "0"
 
     def _read(self, stream: str, after: str, wait_s: float) -> list[tuple[str, AnyEvent]]:
-        longest_s = self._settings.redis_timeout_s * _BLOCK_SHARE
+        longest_s = self.settings.redis_timeout_s * _BLOCK_SHARE
         block_ms = int(min(wait_s, longest_s) * 1000) or None
         with self._reachable():
             answer: Any = self.redis.xread({stream: after}, count=_PAGE, block=block_ms)
@@ -366,7 +366,7 @@ class Ledger:
         return self._registered[name]
 
     def _reachable(self) -> AbstractContextManager[None]:
-        return redis_asked(self._settings)
+        return redis_asked(self.settings)
 
 
 def _stale(job_id: str, fence: int) -> LeaseLost:
