@@ -265,3 +265,25 @@ def test_environment_carries_the_settings_to_another_process(stack: Stack, monke
     for name, value in environment(settings).items():
         monkeypatch.setenv(name, value)
     assert Settings() == settings
+
+
+def test_a_process_has_the_stack_s_settings_and_none_of_the_starter_s(
+    stack: Stack, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Even where the starter has its secrets in files, of which a setting may not be given twice."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "key").write_text("another")
+    monkeypatch.setenv("STYLEQUEUE_S3_ACCESS_KEY_FILE", "key")
+    monkeypatch.setenv("STYLEQUEUE_S3_SECRET_KEY_FILE", "key")
+    monkeypatch.setenv("STYLEQUEUE_MODEL_DIR", "networks")  # from where the starter is
+    code = (
+        "from stylequeue.settings import Settings; s = Settings(); print(s.s3_access_key, s.redis.place, s.model_dir)"
+    )
+    local = Stack(settings=Settings())
+    local.valkey, local.seaweedfs = stack.valkey, stack.seaweedfs
+    process = local.process("reader", [sys.executable, "-c", code])
+    try:
+        assert process.wait(30) == 0, process.log_tail()
+        assert process.log_text().split() == ["**********", stack.settings.redis.place, f"{tmp_path}/networks"]
+    finally:
+        local.stop()
