@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 from kombu.transport.redis import Channel
-from redis import Redis
+from redis import Redis, ResponseError
 
 from stylequeue.broker.app import make_app
 from stylequeue.contract.errors import Code
@@ -201,6 +201,29 @@ def test_while_redis_takes_nothing_it_waits_in_memory(reader: Reader) -> None:
     wait_for(lambda: reader.read().graveyard.letters, WAIT_S, "burials")
     assert [letter["raw"] for letter in reader.graveyard.letters] == [BAD_AS_TEXT, "null"]
     assert reader.unacknowledged() == []
+
+
+@pytest.mark.parametrize("reconnections", [1, 2])
+def test_a_good_message_that_cannot_be_noted_as_delivered_comes_again(reader: Reader, reconnections: int) -> None:
+    good = message()
+    reader.redis.set("unacked", "of another type, so that writing fails")
+    reader.push(json.dumps(good).encode())
+    with pytest.raises(ResponseError):
+        reader.read()
+    assert not reader.redis.exists(QUEUE)
+    reader.disconnect()
+    if reconnections > 1:
+        # Redis does not take it back either.
+        reader.redis.set(QUEUE, "of another type")
+        with pytest.raises(ResponseError):
+            reader.connect()
+        reader.redis.delete(QUEUE)
+        reader.disconnect()
+    reader.redis.delete("unacked")
+    reader.connect()
+    assert reader.read().passed == [good["headers"]["id"]]
+    assert reader.unacknowledged() == []
+    assert not reader.redis.exists(QUEUE)
 
 
 def test_an_unknown_task_that_became_known_runs(reader: Reader) -> None:

@@ -67,6 +67,8 @@ def make_app(settings: Settings, *, main: str = "stylequeue") -> Celery:
         # Nothing waits for ever for a Redis that went away.
         broker_connection_retry_on_startup=True,
         broker_connection_max_retries=None,
+        # What Redis answers passes as well: a replica, a full memory, a right that is missing.
+        broker_channel_error_retry=True,
         broker_pool_acquire_timeout=settings.redis_timeout_s,
         task_publish_retry_policy={"max_retries": PUBLISH_TRIES, "interval_start": 0.1, "interval_max": 1},
         result_backend_always_retry=True,

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import logging
 from typing import Any
 
+from celery import states
 from celery.backends.redis import RedisBackend, SentinelBackend
 
 from ..contract import errors
+
+log = logging.getLogger(__name__)
 
 _PUBLIC = __name__.partition(".")[0]
 """The package, which exports every error that a result may hold: senders of any version find it there."""
@@ -19,6 +23,16 @@ class Results(RedisBackend):
 
     def on_task_call(self, producer: object, task_id: str) -> None:
         """Nothing. Celery would subscribe to every task that is sent, and a producer would hold more with each."""
+
+    def store_result(self, task_id: str, result: Any, state: str, *args: Any, **kwargs: Any) -> Any:
+        """Store it. That a task has begun is told if that is possible: it would not begin otherwise."""
+        try:
+            return super().store_result(task_id, result, state, *args, **kwargs)
+        except Exception as error:
+            if state != states.STARTED:
+                raise
+            log.warning("not told that task %s has begun: %s", task_id, error)
+            return result
 
     def prepare_exception(self, exc: Exception, serializer: str | None = None) -> Any:
         """An exception as it is stored."""

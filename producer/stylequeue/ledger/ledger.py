@@ -139,9 +139,12 @@ class Ledger:
         queue: str = "",
         recorded: bool = False,
         timing: Timing = ANY_TIME,
+        token: str = "",
         lacks: Needs = (),
     ) -> ClaimAnswer:
         """Take a job for painting, with the next fence and attempt and a lease.
+
+        A call that is made again because it is not known what became of it has the same `token`.
 
         A job that came by plain Celery gets its record here, with the `queue` it was found on and the `timing` its
         message named; one that is `recorded` had a record when its message was sent. Where the worker
@@ -152,7 +155,7 @@ class Ledger:
             job,
             task_id=task_id,
             worker=worker,
-            token=uuid.uuid4().hex,
+            token=token or uuid.uuid4().hex,
             queue=queue,
             recorded=recorded,
             timing=timing,

@@ -52,7 +52,7 @@ def make_worker_app(settings: Settings, *, module: str, load_engine: Callable[[S
     connect(setup_logging, lambda **_: logs.configure(settings.log_level), vital=True)
     parent = Parent(app, settings)
     parent.connect()
-    cast("Any", app).Worker = app.subclass_with_self(Worker, stopping=parent.stopping)
+    cast("Any", app).Worker = app.subclass_with_self(Worker, stopping=parent.stopping, settings=settings)
     stylist: Stylist | None = None
 
     class Request(JobRequest):

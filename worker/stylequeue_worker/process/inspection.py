@@ -17,7 +17,8 @@ that are to be followed by others, a moment further off than any deadline may be
 How nothing is lost: the reply of a BRPOP is all that is left of a message. A bad one is noted among the broker's
 unacknowledged messages first, then buried, then the note is removed. After a crash in between, or where burying
 fails, the broker puts the note back on the list when the visibility timeout has passed, and it all begins again: a
-message may be buried twice. While Redis takes no note either, the message waits in this process.
+message may be buried twice. While Redis takes no note either, the message waits in this process. So does a good one,
+where Redis gives it out and then has no room for kombu's own note of it: kombu would forget it.
 """
 
 from __future__ import annotations
@@ -340,11 +341,20 @@ class _Inspector:
         self._app = app
         self._refuse = refuse
         self._bad: deque[_BadMessage] = deque()
+        self._on_its_way: tuple[bytes, bytes] | None = None
+        """The list that a good message came from, and the message, until the broker has noted that it is delivered."""
 
     def watch(self, channel: Any) -> None:
-        """Look at whatever this channel's client pops from now on."""
-        client = channel.client
-        parse_response = client.parse_response
+        """Look at whatever this channel's client pops from now on. Raises what Redis answers to what is to be done."""
+        self._put_back(channel)
+        client, qos = channel.client, channel.qos
+        parse_response, note_as_delivered = client.parse_response, qos.append
+
+        def note(message: Any, delivery_tag: str) -> None:
+            note_as_delivered(message, delivery_tag)
+            self._on_its_way = None
+
+        qos.append = note
 
         def parse_inspected(connection: Any, command_name: str, **options: Any) -> Any:
             reply = parse_response(connection, command_name, **options)
@@ -360,11 +370,22 @@ class _Inspector:
             if queue in self._app.amqp.queues:
                 item = _unwrap(item)
                 fault = examine(item, self._app.tasks)
-                reply = (key, item) if fault is None else None
                 if fault:
                     self._bad.append(_BadMessage(queue, item, fault))
+                    reply = None
+                else:
+                    reply = self._on_its_way = (key, item)
         self._refuse_bad(channel)
         return reply
+
+    def _put_back(self, channel: Any) -> None:
+        """Put a message back that was popped just before Redis went away, or had no room for a note of it."""
+        if self._on_its_way:
+            key, item = self._on_its_way
+            with channel.conn_or_acquire() as client:
+                client.rpush(key, item)
+            self._on_its_way = None
+            log.warning("a message that could not be noted as delivered is back on its list")
 
     def _refuse_bad(self, channel: Any) -> None:
         while self._bad:

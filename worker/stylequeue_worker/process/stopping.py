@@ -28,6 +28,7 @@ from celery.signals import worker_shutting_down
 from celery.worker import state
 
 from stylequeue.contract.errors import ExitCode, InvalidSettings
+from stylequeue.settings import Settings
 
 from ..work.lease import STOP_FILE_VARIABLE
 
@@ -125,6 +126,7 @@ class Worker(celerys.Worker):
     """Celery's worker, but for how it stops."""
 
     stopping: Stopping
+    settings: Settings
     hostname: str
     exitcode: int | None
 

@@ -33,6 +33,10 @@ STOP_FILE_VARIABLE = "_STYLEQUEUE_STOP_FILE"
 """Environment variable: the file that the parent process makes when the worker has to stop."""
 
 
+_TRY_AGAIN_S = 0.5
+"""After a heartbeat that failed, which it may do at once."""
+
+
 def stop_requested() -> bool:
     """Whether this worker was told to stop."""
     return Path(os.environ.get(STOP_FILE_VARIABLE, "/nonexistent")).exists()
@@ -125,12 +129,14 @@ class Holder:
         }
         self.check()
 
-    def flush(self) -> None:
-        """Tell what is new now."""
+    def flush(self) -> bool:
+        """Tell what is new now, and return whether that went well."""
         try:
             self._beat()
         except Exception as error:  # whatever it is, the next beat may go better
             log.warning("heartbeat failed: %s", error)
+            return False
+        return True
 
     def _beat(self) -> None:
         with self._speaking:
@@ -148,10 +154,13 @@ class Holder:
             self._beat_at = time.monotonic()
 
     def _keep_alive(self) -> None:
+        pause_s = self._interval_s
         with about(self.record.id):
-            while not self._done.wait(self._interval_s or 0.001):
-                if self._newest is not None or time.monotonic() - self._beat_at >= self._heartbeat_s:
-                    self.flush()
+            while not self._done.wait(pause_s or 0.001):
+                pause_s = self._interval_s
+                is_due = self._newest is not None or time.monotonic() - self._beat_at >= self._heartbeat_s
+                if is_due and not self.flush():
+                    pause_s = max(pause_s, min(_TRY_AGAIN_S, self._heartbeat_s))
 
 
 class Every:

@@ -6,6 +6,7 @@ import json
 import logging
 import random
 import time
+import uuid
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -30,7 +31,7 @@ from stylequeue.contract.errors import (
 from stylequeue.contract.events import CancelledData, ExpiredData, FailedData, SucceededData
 from stylequeue.contract.job import Job, parse_job
 from stylequeue.contract.recipe import Needs, networks_of
-from stylequeue.ledger import ANY_TIME, Ledger, Record, TerminalData, Timing
+from stylequeue.ledger import ANY_TIME, ClaimAnswer, Ledger, Record, TerminalData, Timing
 from stylequeue.logs import about
 from stylequeue.settings import Settings
 from stylequeue.store import Store
@@ -107,20 +108,7 @@ class Stylist:
                 raise NotOurs from None
 
     def _stylize(self, job: Job, delivery: Delivery) -> dict[str, Any]:
-        try:
-            claim = self.ledger.claim(
-                job,
-                task_id=delivery.task_id,
-                worker=delivery.worker,
-                queue=delivery.queue,
-                recorded=delivery.recorded,
-                lacks=self._lacks(job),
-                timing=delivery.timing,
-            )
-        except Unavailable as error:
-            log.warning("not claimed, the message goes back: %s", error)
-            time.sleep(_PAUSE_S)
-            raise NotNow from None
+        claim = self._claim(job, delivery)
         match claim.verdict:
             case "conflict":
                 if delivery.task_id == claim.record.task_id:
@@ -131,7 +119,9 @@ class Stylist:
                 raise JobFailed(conflict.code, conflict.message, conflict.hint)
             case "gone":
                 log.info("the job was deleted, message dropped")
-                raise NotOurs
+                if delivery.recorded:
+                    raise NotOurs
+                raise JobFailed(Code.JOB_NOT_FOUND, "the job of this id was deleted", "send it under a new id")
             case "held":
                 log.info("another attempt has the job, message dropped")
                 raise NotOurs
@@ -157,6 +147,27 @@ class Stylist:
             self._lacked.add(needs)
             log.warning("jobs for the network %s wait for another worker: this one has it not", " or ".join(needs))
         return needs
+
+    def _claim(self, job: Job, delivery: Delivery) -> ClaimAnswer:
+        """However long Redis takes to answer: meanwhile there is nothing to do, and the message may be all there is."""
+        token = uuid.uuid4().hex
+        while True:
+            try:
+                return self.ledger.claim(
+                    job,
+                    task_id=delivery.task_id,
+                    worker=delivery.worker,
+                    queue=delivery.queue,
+                    recorded=delivery.recorded,
+                    lacks=self._lacks(job),
+                    timing=delivery.timing,
+                    token=token,
+                )
+            except Unavailable as error:
+                log.warning("not claimed yet: %s", error)
+            if stop_requested():
+                raise NotNow
+            time.sleep(_PAUSE_S)
 
     def _refuse(
         self, error: InvalidJob, args: Sequence[object], kwargs: Mapping[str, object], delivery: Delivery
