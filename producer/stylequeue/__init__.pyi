@@ -16,6 +16,7 @@ from .contract.errors import JobNotFound as JobNotFound
 from .contract.errors import JobOpen as JobOpen
 from .contract.errors import JobsRefused as JobsRefused
 from .contract.errors import JobSucceeded as JobSucceeded
+from .contract.errors import Misconfigured as Misconfigured
 from .contract.errors import Permanent as Permanent
 from .contract.errors import QueueFull as QueueFull
 from .contract.errors import Retryable as Retryable

@@ -65,8 +65,8 @@ class StyleQueue:
             job_id = queue.submit(Job(content=..., styles=[...], output=...))
             queue.download(queue.wait(job_id).output, "picture.jpg")
 
-    Every method raises Unavailable, in bounded time, where Redis does not answer; `download` and `delete` also where
-    the store does not. The others do without the store.
+    Every method raises Unavailable, in bounded time, where Redis does not answer; `upload`, `download` and `delete`
+    also where the store does not, and Misconfigured where it does not let us in. The others do without the store.
     """
 
     def __init__(self, settings: Settings | None = None) -> None:
