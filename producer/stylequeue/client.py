@@ -12,8 +12,6 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
-from pydantic import ValidationError
-
 from .broker.app import make_app
 from .broker.lists import Lists
 from .broker.messages import Message, Messages
@@ -21,11 +19,9 @@ from .connection import celery_asked
 from .contract.base import QUEUES
 from .contract.errors import (
     Code,
-    FileUnusable,
     InvalidJob,
     InvalidRequest,
     JobConflict,
-    JobEnded,
     JobNotFound,
     JobOpen,
     JobsRefused,
@@ -37,10 +33,10 @@ from .contract.errors import (
 )
 from .contract.events import AnyEvent, StoredPicture, Succeeded, TerminalEvent
 from .contract.job import Job
-from .contract.objects import ImageRef, event_key, work_keys
+from .contract.objects import ImageRef
 from .contract.status import DeadLetter, JobResult, JobState, JobStatus, Page
 from .settings import MAX_DEADLINE_S, Settings
-from .telling import Teller, result_of
+from .telling import Teller, picture_of, result_of
 
 if TYPE_CHECKING:
     from celery import Celery
@@ -149,8 +145,7 @@ class StyleQueue:
 
         Raises FileUnusable where it cannot be read; Permanent with `image_too_many_bytes` where workers would not.
         """
-        with _local_file(path):
-            return self._store.upload_file(Path(path))
+        return self._store.upload_file(Path(path))
 
     def status(self, job_id: str) -> JobStatus:
         """What is known of a job. Raises JobNotFound."""
@@ -222,10 +217,9 @@ class StyleQueue:
         something else lies in its place; FileUnusable where it cannot be written.
         """
         if isinstance(picture, str):
-            picture = _picture_of(self._ended(picture, "downloaded"))
+            picture = self._picture(picture, "downloaded")
         etag = picture.etag if isinstance(picture, StoredPicture) else None
-        with _local_file(path):
-            self._store.download(picture.bucket, picture.key, Path(path), etag=etag)
+        self._store.download(picture.bucket, picture.key, Path(path), etag=etag)
 
     def link(self, picture: StoredPicture | ImageRef | str, *, valid_s: int = 3600) -> str:
         """An address under which anybody may fetch a picture for `valid_s` seconds (at most 7 days), without keys.
@@ -236,7 +230,7 @@ class StyleQueue:
         if not 1 <= valid_s <= MAX_LINK_S:
             raise InvalidRequest(f"valid_s {valid_s} is out of range", f"S3 allows 1 to {MAX_LINK_S} seconds")
         if isinstance(picture, str):
-            picture = _picture_of(self._ended(picture, "linked"))
+            picture = self._picture(picture, "linked")
         version_id = picture.version_id if isinstance(picture, ImageRef) else None
         return self._store.link(picture.bucket, picture.key, version_id=version_id, valid_s=valid_s)
 
@@ -282,14 +276,7 @@ class StyleQueue:
         """
         record = self._ended(job_id, "deleted")
         # Objects first: a record without objects can be deleted again, objects without a record cannot be found.
-        with suppress(JobEnded):
-            picture, report = _picture_of(record), result_of(record.outcome).get("report_key")
-            there = self._store.find(picture.bucket, picture.key)
-            if there and there.etag == picture.etag:
-                beside = [event_key(picture.key), *([report] if report else [])]
-                # The picture last: it is how a second try knows that the others are this job's.
-                self._store.delete(picture.bucket, [*beside, picture.key])
-        self._store.delete_work(work_keys(job_id))
+        self._teller.forget_pictures(record)
         self._ledger.delete(job_id)
 
     def dead_letters(self, *, after: str | None = None, limit: int = 100) -> Page[DeadLetter]:
@@ -368,6 +355,9 @@ class StyleQueue:
             answers = self._app.control.ping(timeout=wait_s) or []
         return sorted(name for answer in answers for name in answer)
 
+    def _picture(self, job_id: str, wanted: str) -> StoredPicture:
+        return picture_of(job_id, self._ended(job_id, wanted).outcome)
+
     def _ended(self, job_id: str, wanted: str) -> Record:
         record = self._ledger.record(job_id)
         if not record.outcome:
@@ -405,24 +395,6 @@ class StyleQueue:
                 f"the job is recorded, but its message could not be sent: {error.message}",
                 f"{error.hint}; the keeper will send the message, and submitting the same job again does no harm",
             ) from None
-
-
-@contextmanager
-def _local_file(path: str | Path) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        what = f"{path}: {(error.strerror or str(error)).lower()}"
-        raise FileUnusable(what, "check the path, the rights and the room there", because=error) from None
-
-
-def _picture_of(record: Record) -> StoredPicture:
-    """Of a job that has ended. Raises JobEnded where it made none, SchemaTooNew where that cannot be read."""
-    made = result_of(record.outcome)
-    try:
-        return StoredPicture.model_validate(made.get("output"))
-    except ValidationError:
-        raise SchemaTooNew(record.id) from None
 
 
 def _too_late(jobs: Iterable[Job]) -> dict[str, StyleQueueError]:

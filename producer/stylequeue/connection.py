@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, cast
 
-from .contract.errors import Code, Unavailable
+from .contract.errors import Code, InvalidRequest, Unavailable
 from .settings import Settings
 
 if TYPE_CHECKING:
@@ -112,6 +112,8 @@ def redis_asked(settings: Settings, *kinds: type[Exception]) -> Iterator[None]:
 
     try:
         yield
+    except UnicodeEncodeError:
+        raise InvalidRequest("what is asked for holds half a character", "send text that is whole Unicode") from None
     except Exception as error:
         if not isinstance(error, (RedisError, *kinds)):
             raise

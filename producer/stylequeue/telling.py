@@ -4,12 +4,22 @@ from __future__ import annotations
 
 import json
 import logging
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
 from .connection import celery_asked
-from .contract.errors import Code, JobCancelled, JobEnded, JobExpired, JobFailed, Misconfigured, Permanent
+from .contract.errors import (
+    Code,
+    JobCancelled,
+    JobEnded,
+    JobExpired,
+    JobFailed,
+    Misconfigured,
+    Permanent,
+    SchemaTooNew,
+)
 from .contract.events import StoredPicture, kind_of
 from .contract.objects import event_key, work_keys
 
@@ -40,10 +50,15 @@ class Teller:
         """
         # Its senders wait; whatever happens to the rest, they need not.
         self.tell_senders(record, event)
-        if picture := _picture_of(event):
-            side_key = event_key(picture.key)
+        # Where there is one, and no newer worker put it where only newer keepers know.
+        with suppress(JobEnded, SchemaTooNew):
+            picture = picture_of(record.id, event)
             self._store.write_beside(
-                picture, side_key, event.encode(), content_type="application/json", just_stored=just_stored
+                picture,
+                event_key(picture.key),
+                event.encode(),
+                content_type="application/json",
+                just_stored=just_stored,
             )
         if left_work:
             self._clear_away(record)
@@ -67,6 +82,20 @@ class Teller:
                     self._app.backend.mark_as_done(task_id, result_of(event))
                 except JobEnded as error:
                     self._app.backend.mark_as_failure(task_id, error)
+
+    def forget_pictures(self, record: Record) -> None:
+        """Take away what an ended job left in the store, but for a picture that is another job's by now.
+
+        Raises SchemaTooNew, and what the store does.
+        """
+        with suppress(JobEnded):
+            picture, report = picture_of(record.id, record.outcome), result_of(record.outcome).get("report_key")
+            there = self._store.find(picture.bucket, picture.key)
+            if there and there.etag == picture.etag:
+                beside = [event_key(picture.key), *([report] if report else [])]
+                # The picture last: it is how a second try knows that the others are this job's.
+                self._store.delete(picture.bucket, [*beside, picture.key])
+        self._store.delete_work(work_keys(record.id))
 
     def forget_results(self, record: Record) -> None:
         """Let everyone who sent the job wait for its next end."""
@@ -93,10 +122,9 @@ def result_of(event: str) -> dict[str, Any]:
     )
 
 
-def _picture_of(event: str) -> StoredPicture | None:
-    """The picture that a terminal event tells of."""
+def picture_of(job_id: str, event: str) -> StoredPicture:
+    """The picture that a job's terminal event tells of. Raises JobEnded for none, SchemaTooNew for one unreadable."""
     try:
-        return StoredPicture.model_validate(result_of(event)["output"])
-    except (JobEnded, KeyError, ValidationError):
-        # There is none; or a newer worker put it where only newer keepers know.
-        return None
+        return StoredPicture.model_validate(result_of(event).get("output"))
+    except ValidationError:
+        raise SchemaTooNew(job_id) from None

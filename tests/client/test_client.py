@@ -34,7 +34,7 @@ from stylequeue.contract.errors import (
     Unavailable,
     WaitTimeout,
 )
-from stylequeue.contract.events import FailedData, ProgressData, StoredPicture, SucceededData
+from stylequeue.contract.events import FailedData, ProgressData, StoredPicture, SucceededData, read_event
 from stylequeue.contract.job import TASK_NAME, Job
 from stylequeue.contract.objects import ImageRef
 from stylequeue.contract.recipe import resolve
@@ -425,6 +425,33 @@ def test_what_cannot_be_listed_is_refused(queue: StyleQueue, asked: dict[str, An
 def test_what_is_no_position_is_refused(queue: StyleQueue, after: str) -> None:
     with pytest.raises(InvalidRequest, match="is no position"):
         next(queue.events(after=after))
+
+
+HALF_A_CHARACTER = "\ud800"
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda queue: queue.status(HALF_A_CHARACTER),
+        lambda queue: queue.wait(HALF_A_CHARACTER),
+        lambda queue: queue.download(HALF_A_CHARACTER, "picture.jpg"),
+        lambda queue: queue.retry(HALF_A_CHARACTER),
+        lambda queue: queue.dead_letter(HALF_A_CHARACTER),
+        lambda queue: queue.upload(HALF_A_CHARACTER),
+        lambda queue: queue.upload("\0"),
+        lambda queue: queue.download(ImageRef(bucket="results", key="a"), "\0"),
+        lambda _: read_event(b"{"),
+        lambda _: read_event("[]"),
+        lambda queue: queue.submit_many([None]),
+    ],
+)
+def test_whatever_the_api_is_given_its_errors_are_of_one_tree(
+    queue: StyleQueue, call: Callable[[StyleQueue], object]
+) -> None:
+    with pytest.raises(StyleQueueError) as caught:
+        call(queue)
+    assert caught.value.hint
 
 
 def test_events_from_now_on(queue: StyleQueue) -> None:

@@ -128,7 +128,9 @@ def test_addresses(uri: str, key: str, version: str | None) -> None:
     assert ImageRef.from_uri(uri) == ImageRef(bucket="uploads", key=key, version_id=version)
 
 
-@pytest.mark.parametrize("uri", ["http://x/y", "s3://uploads", "s3://uploads/", "s3:///key", "s3://u/a?b", "a.jpg"])
+@pytest.mark.parametrize(
+    "uri", ["http://x/y", "s3://uploads", "s3://uploads/", "s3:///key", "s3://u/a?b", "a.jpg", "s3://[u/a"]
+)
 def test_what_is_no_address_is_refused(uri: str) -> None:
     with pytest.raises(InvalidJob):
         ImageRef.from_uri(uri)

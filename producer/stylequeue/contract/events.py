@@ -20,7 +20,7 @@ from pydantic import AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Fiel
 
 from .base import Told
 from .errors import Cancelled as CancelledError
-from .errors import DeadlinePassed
+from .errors import DeadlinePassed, InvalidRequest
 from .recipe import ResolvedRecipe
 
 NAMESPACE = uuid.UUID("6d1f2f0e-3c35-5c0c-9d1e-0f6a3f1f7f5b")
@@ -254,11 +254,16 @@ AnyEvent = KnownEvent | UnknownEvent
 
 
 def read_event(event: str | bytes) -> AnyEvent:
-    """An event as it was told, whatever version told it."""
+    """An event as it was told, whatever version told it. Raises InvalidRequest where it is none."""
     try:
         return EVENT.validate_json(event)
     except ValidationError:
+        pass
+    try:
         return UnknownEvent.model_validate_json(event)
+    except ValidationError as error:
+        faults = "; ".join(f"{'.'.join(map(str, fault['loc']))} {fault['msg']}".strip() for fault in error.errors())
+        raise InvalidRequest(f"this is no event: {faults}", "see `stylequeue schema event`") from None
 
 
 def kind_of(event_type: str) -> str:

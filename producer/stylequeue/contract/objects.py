@@ -80,7 +80,10 @@ class ImageRef(Contract):
 
         Raises InvalidJob where the URI is not of that form.
         """
-        parts = urlsplit(uri)
+        try:
+            parts = urlsplit(uri)
+        except ValueError as error:
+            raise InvalidJob(f"{uri!r} is no address: {error}", "write s3://bucket/key") from None
         if parts.scheme != "s3" or not parts.netloc or not parts.path.strip("/"):
             raise InvalidJob(f"{uri!r} is no S3 address", "write s3://bucket/key")
         version = re.fullmatch(r"versionId=(.+)", parts.query)

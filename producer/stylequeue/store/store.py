@@ -11,12 +11,12 @@ import hashlib
 import mimetypes
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..contract.errors import Code, InvalidJob, Misconfigured, Permanent, StyleQueueError, Unavailable
+from ..contract.errors import Code, FileUnusable, InvalidJob, Misconfigured, Permanent, StyleQueueError, Unavailable
 from ..contract.events import StoredPicture
 from ..contract.objects import ImageRef, check_new_key
 from ..settings import Settings
@@ -212,14 +212,15 @@ class Store:
     def upload_file(self, path: Path) -> ImageRef:
         """Put a local picture into `upload_bucket` under the hash of its content, so that it is stored once.
 
-        Raises OSError where the file cannot be read, Permanent with `image_too_many_bytes` where workers would refuse
-        it.
+        Raises FileUnusable where the file cannot be read, Permanent with `image_too_many_bytes` where workers would
+        refuse it.
         """
         bucket = self._settings.upload_bucket
-        size_bytes = path.stat().st_size
-        if size_bytes > self._settings.max_image_bytes:
-            raise too_large(str(path), size_bytes, self._settings.max_image_bytes)
-        body = path.read_bytes()
+        with _used(path):
+            size_bytes = path.stat().st_size
+            if size_bytes > self._settings.max_image_bytes:
+                raise too_large(str(path), size_bytes, self._settings.max_image_bytes)
+            body = path.read_bytes()
         key = hashlib.sha256(body).hexdigest() + path.suffix.lower()
         content_type = mimetypes.guess_type(key)[0] or "application/octet-stream"
         put = partial(self._objects.put, bucket, key, body, content_type=content_type)
@@ -233,9 +234,9 @@ class Store:
         return ImageRef(bucket=bucket, key=key)
 
     def download(self, bucket: str, key: str, path: Path, *, etag: str | None = None) -> None:
-        """Write an object to a local file, which appears complete or not at all. Raises OSError as writing does.
+        """Write an object to a local file, which appears complete or not at all.
 
-        With `etag`, Permanent with `object_changed` where the object has another one.
+        Raises FileUnusable where that cannot be; with `etag`, Permanent with `object_changed` for another object.
         """
         wanted = {"Bucket": bucket, "Key": key}
         seen = None
@@ -248,13 +249,14 @@ class Store:
                     "what lies there can be had with any S3 client; the job's own picture is gone",
                 )
             wanted["IfMatch"] = etag
-        part = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.part")
-        try:
-            with part.open("wb") as file:
-                self._objects.fetch(wanted, file, seen=seen)
-            part.replace(path)
-        finally:
-            part.unlink(missing_ok=True)
+        with _used(path):
+            part = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.part")
+            try:
+                with part.open("wb") as file:
+                    self._objects.fetch(wanted, file, seen=seen)
+                part.replace(path)
+            finally:
+                part.unlink(missing_ok=True)
 
     def link(self, bucket: str, key: str, *, version_id: str | None = None, valid_s: int) -> str:
         """An address under which anybody may GET the object for `valid_s` seconds. Made here, without the store."""
@@ -380,3 +382,18 @@ def output_exists(there: ObjectInfo) -> Permanent:
         f"another object lies at {there.name}",
         "choose another output key, or set output.overwrite",
     )
+
+
+@contextmanager
+def _used(path: Path) -> Iterator[None]:
+    """Around the use of a local file: what the system has against it becomes FileUnusable."""
+    hint = "check the path, the rights and the room there"
+    try:
+        with suppress(OSError):  # which the use itself will meet
+            path.stat()
+    except ValueError as error:
+        raise FileUnusable(f"{str(path)!r}: no file can have this name: {error}", hint) from None
+    try:
+        yield
+    except OSError as error:
+        raise FileUnusable(f"{path}: {(error.strerror or str(error)).lower()}", hint, because=error) from None
