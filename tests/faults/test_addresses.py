@@ -21,6 +21,7 @@ from stylequeue.settings import Settings
 from tests.support.certificates import make_certificates, needed
 from tests.support.deployment import HURRIED, WAIT_S, Deployment
 from tests.support.processes import wait_for
+from tests.support.proxy import Proxy
 from tests.support.redis_server import redis_server
 
 PASSWORD = "hunter2"
@@ -73,6 +74,19 @@ def test_53_a_worker_does_not_start_without_a_bucket(deployment: Deployment, set
     assert worker.wait(START_TIMEOUT_S) == ExitCode.BAD_INPUT
     assert "nowhere" in worker.log_text()
     assert f"named by STYLEQUEUE_{setting.upper()}" in worker.log_text()
+
+
+@pytest.mark.slow
+def test_53_what_could_not_be_looked_at_at_the_start_is_looked_at_later(
+    deployment: Deployment, store_proxy: Proxy
+) -> None:
+    store_proxy.refuse()
+    worker = deployment.worker("early", store=store_proxy, write_buckets=("results", "nowhere"), s3_attempts=1)
+    worker.wait_for_line("could not check that this deployment is safe", WAIT_S)
+    assert worker.running
+    store_proxy.heal()
+    assert worker.wait(START_TIMEOUT_S) == ExitCode.BAD_INPUT
+    assert "named by STYLEQUEUE_WRITE_BUCKETS" in worker.log_text()
 
 
 @pytest.fixture

@@ -46,6 +46,9 @@ from .stopping import Stopping
 
 log = logging.getLogger(__name__)
 
+_CHECK_AGAIN_S = 5.0
+"""Between two tries to look at what could not be looked at, since Redis or the store did not answer."""
+
 
 class Parent:
     """The parent's part in the life of jobs, driven by Celery's signals."""
@@ -138,10 +141,22 @@ class Parent:
     def _keep_house(self, **_: Any) -> None:
         if not self._is_safe:
             self._refuse_what_would_lose_work()
+        if not self._is_safe:
+            threading.Thread(target=self._check_later, name="safety", daemon=True).start()
         keeper = Keeper(self._settings, self._app)
         threading.Thread(target=keeper.run, args=(self.stopping.began,), name="keeper", daemon=True).start()
         registration = Registration(Ledger(self._settings).registry, self._name, self._settings.heartbeat_s)
         threading.Thread(target=registration.run, args=(self.stopping.began,), name="registry", daemon=True).start()
+
+    def _check_later(self) -> None:
+        """Again and again until it could be done: what comes late may be as unsafe as what is there at the start."""
+        while not self._is_safe and not self.stopping.began.wait(_CHECK_AGAIN_S):
+            try:
+                self._refuse_what_would_lose_work()
+            except SystemExit:
+                # Of a thread it would end nothing.
+                self.stopping.give_up(ExitCode.BAD_INPUT)
+                return
 
     def holds(self, request: JobRequest) -> bool:
         """Whether a child of this worker has the job: then its message can go."""

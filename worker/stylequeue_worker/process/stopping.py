@@ -77,10 +77,10 @@ class Stopping:
         self._asked.put(hurry)
 
     def give_up(self, code: int) -> None:
-        """In the child: there is no use in this worker; its parent ends with the exit status `code`."""
+        """There is no use in this worker, as its parent or its child has found: it ends with the exit status `code`."""
         stop_file = Path(os.environ[STOP_FILE_VARIABLE])
         stop_file.with_name(_FAILURE_FILE).write_text(str(int(code)))
-        os.kill(os.getppid(), signal.SIGTERM)
+        os.kill(os.getpid() if self._directory else os.getppid(), signal.SIGTERM)
 
     def failure(self) -> int | None:
         """The exit status that the child asked for, if it did."""
