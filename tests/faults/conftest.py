@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from stylequeue.local import Stack
+from stylequeue.local import Process, Stack
 from stylequeue.local.server import HOST
 from stylequeue.settings import Settings
 from tests.conftest import empty_database
@@ -45,3 +45,11 @@ def crew(stack: Stack) -> Iterator[Deployment]:
             deployment.start(f"worker{number}")
         deployment.until_ready()
         yield deployment
+
+
+@pytest.fixture
+def workers(deployment: Deployment) -> dict[str, Process]:
+    """Two, by name."""
+    workers = {name: deployment.start(name) for name in ("one", "two")}
+    deployment.until_ready()
+    return workers

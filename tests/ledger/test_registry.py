@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Any
 
@@ -26,13 +25,6 @@ from tests.support.jobs import make_job
 from tests.support.processes import wait_for
 
 VGG19_ONLY = {"method": "optimize", "network": "vgg19"}
-
-
-@pytest.fixture
-def ledger(settings: Settings) -> Iterator[Ledger]:
-    ledger = Ledger(settings)
-    yield ledger
-    ledger.close()
 
 
 def live_worker(name: str = "one@here", **fields: Any) -> LiveWorker:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -15,13 +14,6 @@ from stylequeue.settings import MAX_DEADLINE_S, Settings
 from tests.support.jobs import make_job
 
 ALMOST_S = 5
-
-
-@pytest.fixture
-def ledger(settings: Settings) -> Iterator[Ledger]:
-    ledger = Ledger(settings)
-    yield ledger
-    ledger.close()
 
 
 def in_s(seconds: float) -> datetime:
