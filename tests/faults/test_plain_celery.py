@@ -20,7 +20,8 @@ from stylequeue.ledger.names import record_key
 from tests.faults.conftest import CREW
 from tests.support.deployment import HURRIED, WAIT_S, Deployment
 from tests.support.invariants import check
-from tests.support.processes import child_of, children_of, wait_for
+from tests.support.processes import child_of, children_of, kill, wait_for
+from tests.support.proxy import Proxy
 
 # Celery's own way of storing a result, in our process where the client tells of a cancelled job.
 pytestmark = pytest.mark.filterwarnings("ignore:Call to deprecated setex:DeprecationWarning")
@@ -70,6 +71,22 @@ def state_of(deployment: Deployment, job_id: str) -> str:
 
 def attempts(deployment: Deployment, job_id: str) -> int:
     return sum(isinstance(event, Started) for event in deployment.queue._ledger.job_events(job_id))
+
+
+@pytest.mark.slow
+def test_01_child_killed_before_it_has_claimed(deployment: Deployment, redis_proxy: Proxy) -> None:
+    """Its message is all there is of the job: it is put back, and nothing is charged."""
+    worker = deployment.worker(redis=redis_proxy)
+    url = deployment.settings.redis_url.get_secret_value()
+    claiming = redis_proxy.hold(deployment.move("claim"))
+    with Celery("somebody", broker=url, backend=url, set_as_current=False) as sender:
+        result = send(sender, deployment)
+        claiming.wait(WAIT_S)
+        kill(child_of(worker))
+        claiming.drop()
+        assert result.get(**WAIT)["report"]["steps"] == QUICK
+    assert deployment.queue.status(result.id).attempt == 1
+    check(deployment.queue, [result.id], visibility_timeout_s=30)
 
 
 @pytest.fixture
@@ -370,6 +387,18 @@ def test_49_a_refusal_leaves_a_job_of_that_name_alone(crew: Deployment, sender: 
     crew.queue.cancel(job.id)
     with pytest.raises(JobCancelled):
         sender.AsyncResult(job.id).get(**WAIT)
+
+
+def test_49_a_job_that_was_deleted_says_so(crew: Deployment, sender: Celery) -> None:
+    first = send(sender, crew)
+    first.get(**WAIT)
+    crew.queue.delete(first.id)
+    kwargs = call(crew, QUICK)
+    kwargs["job"]["id"] = first.id
+    again = sender.send_task(TASK_NAME, kwargs=kwargs, queue=QUEUE)
+    with pytest.raises(JobFailed, match="deleted") as caught:
+        again.get(**WAIT)
+    assert caught.value.code == Code.JOB_NOT_FOUND
 
 
 @pytest.mark.parametrize("how", [{"serializer": "pickle"}, {"compression": "zlib"}])
