@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -13,12 +12,10 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
 from .broker.app import make_app
-from .broker.lists import Lists
 from .broker.messages import Message, Messages
 from .connection import celery_asked
 from .contract.base import QUEUES
 from .contract.errors import (
-    Code,
     InvalidJob,
     InvalidRequest,
     JobConflict,
@@ -44,8 +41,6 @@ if TYPE_CHECKING:
     from .ledger import Ledger, Record
     from .store import Store
 
-_NO_JOB = (Code.INVALID_JOB, Code.SCHEMA_TOO_NEW, Code.CALLBACKS_REFUSED)
-"""Why a worker refuses what a task holds."""
 MAX_LINK_S = 7 * 24 * 3600
 """As S3 has it."""
 _SENT_AT_ONCE = 1000
@@ -307,21 +302,9 @@ class StyleQueue:
             self.retry(letter_id)
             return
         with self._redis():
-            if letter.code in _NO_JOB:
-                # A task that held no job for the worker that had it.
-                message = json.loads(letter.message)
-                if record:
-                    self._app.backend.forget(record.task_id)
-                # Under a task id that could not name a job it would be refused for ever: such a one gets another.
-                self._messages.replay(
-                    args=message["args"],
-                    kwargs=message["kwargs"],
-                    queue=queue,
-                    task_id=record.task_id if record else None,
-                )
-            else:
-                # A message that was no task: exactly as it came.
-                Lists(self._ledger.redis).put(queue, letter.message)
+            if record:
+                self._app.backend.forget(record.task_id)
+            self._messages.replay(letter, queue=queue, task_id=record.task_id if record else None)
         # Sent first, forgotten second: nothing is lost in between. One that is on record stays a letter until a worker
         # has the message: it then is a job, or a letter again.
         if not record:
@@ -400,9 +383,5 @@ class StyleQueue:
 def _too_late(jobs: Iterable[Job]) -> dict[str, StyleQueueError]:
     """Errors, by id, of those jobs whose deadline is too far ahead. Jobs themselves have no clock to check it by."""
     furthest = datetime.now(UTC) + timedelta(seconds=MAX_DEADLINE_S)
-    days = MAX_DEADLINE_S // (24 * 3600)
-    return {
-        job.id: InvalidJob(f"deadline: more than {days} days ahead", "give a nearer one, or none")
-        for job in jobs
-        if job.deadline is not None and job.deadline > furthest
-    }
+    what, hint = f"deadline: more than {MAX_DEADLINE_S // (24 * 3600)} days ahead", "give a nearer one, or none"
+    return {job.id: InvalidJob(what, hint) for job in jobs if job.deadline and job.deadline > furthest}

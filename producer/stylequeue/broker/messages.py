@@ -8,7 +8,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from ..connection import celery_asked
+from ..contract.errors import Code
 from ..contract.job import TASK_NAME, Job
+from ..contract.status import DeadLetter
+from .lists import Lists
 
 if TYPE_CHECKING:
     from celery import Celery
@@ -17,6 +20,8 @@ if TYPE_CHECKING:
 
 RECORDED_HEADER = "stylequeue_recorded"
 """Of a message whose job had a record when it was sent: without one, the job was deleted since."""
+_NO_JOB = (Code.INVALID_JOB, Code.SCHEMA_TOO_NEW, Code.CALLBACKS_REFUSED)
+"""Why a worker refuses what a task holds."""
 _TRIES = 2
 """A connection of the pool may have died since it was used last; what is sent twice does no harm."""
 
@@ -77,10 +82,17 @@ class Messages:
             sent += len(due)
         return sent
 
-    def replay(self, *, args: Sequence[Any], kwargs: dict[str, Any], queue: str, task_id: str | None) -> None:
-        """Send a refused task once more: under its own id or, where that could name no job, under a new one."""
+    def replay(self, letter: DeadLetter, *, queue: str, task_id: str | None) -> None:
+        """Send a dead letter that is no job once more: a task that was refused, or a message exactly as it came.
+
+        A task goes under its own id or, where that could name no job and it would be refused for ever, under a new one.
+        """
         with celery_asked(self._ledger.settings):
-            self._app.send_task(TASK_NAME, args=args, kwargs=kwargs, queue=queue, task_id=task_id)
+            if letter.code in _NO_JOB:
+                call = json.loads(letter.message)
+                self._app.send_task(TASK_NAME, args=call["args"], kwargs=call["kwargs"], queue=queue, task_id=task_id)
+            else:
+                Lists(self._ledger.redis).put(queue, letter.message)
 
     def _send(self, message: Message, producer: Any) -> None:
         self._app.send_task(

@@ -322,10 +322,9 @@ class FileUnusable(StyleQueueError, OSError):
 
     def __init__(self, message: str, hint: str, *, because: OSError | None = None) -> None:
         super().__init__(Code.FILE_UNUSABLE, message, hint)
-        # OSError takes the arguments for its own.
-        self.errno = because.errno if because else None
-        self.strerror = because.strerror if because else None
-        self.filename = because.filename if because else None
+        # OSError has taken the arguments for its own.
+        of = because or OSError()
+        self.errno, self.strerror, self.filename = of.errno, of.strerror, of.filename
 
 
 class WaitTimeout(StyleQueueError, TimeoutError):

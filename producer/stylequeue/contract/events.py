@@ -138,7 +138,7 @@ class SucceededData(EventData):
 class FailedData(EventData):
     """Of `Failed`."""
 
-    code: str = Field(description="Stable; see the table of error codes.")
+    code: str = Field(description="Stable: one of `stylequeue.Code`, or of a newer version's.")
     message: str
     hint: str = ""
 
