@@ -103,6 +103,10 @@ def test_among_bad_messages_the_good_one_is_found(queue: StyleQueue, lists: List
     queue._messages.send([Message.of(job)])
     assert job.id in lists.task_ids()
     assert lists.waiting() == 2
+    # Delivered, it is as little in the way.
+    queue._ledger.redis.hset(UNACKED_KEY, "tag", raw)
+    queue._ledger.redis.zadd(UNACKED_INDEX_KEY, {"tag": time.time()})
+    assert job.id in lists.task_ids()
 
 
 def test_put_as_it_came(queue: StyleQueue, lists: Lists) -> None:

@@ -44,15 +44,23 @@ def test_an_end_without_a_picture_is_raised_as_what_the_package_exports(app: Cel
 @pytest.mark.parametrize("kind", [JobFailed, JobCancelled, JobExpired])
 def test_it_is_stored_under_a_name_that_no_move_of_modules_changes(app: Celery, kind: type[JobEnded]) -> None:
     app.backend.mark_as_failure("task", kind("image_empty", "there is nothing", ""))
-    stored: Any = json.loads(app.backend.get(app.backend.get_key_for_task("task")))  # type: ignore[attr-defined]
+    backend: Any = app.backend
+    stored: dict[str, Any] = json.loads(backend.get(backend.get_key_for_task("task")))
     assert (stored["result"]["exc_module"], stored["result"]["exc_type"]) == ("stylequeue", kind.__name__)
 
 
 @pytest.mark.parametrize("module", ["stylequeue", "stylequeue.errors"])
 def test_what_other_versions_stored_is_read(app: Celery, module: str) -> None:
     raised = {"exc_type": "JobFailed", "exc_message": ["image_empty", "nothing", ""], "exc_module": module}
-    stored = {"status": "FAILURE", "result": raised, "traceback": None, "children": [], "task_id": "task"}
-    app.backend.set(app.backend.get_key_for_task("task"), json.dumps(stored))  # type: ignore[attr-defined]
+    stored: dict[str, Any] = {
+        "status": "FAILURE",
+        "result": raised,
+        "traceback": None,
+        "children": [],
+        "task_id": "task",
+    }
+    backend: Any = app.backend
+    backend.set(backend.get_key_for_task("task"), json.dumps(stored))
     with pytest.raises(JobFailed, match="image_empty"):
         get(app, "task")
 
@@ -66,5 +74,5 @@ def test_an_error_of_others_stays_theirs(app: Celery) -> None:
 def test_a_sender_subscribes_to_nothing(app: Celery, settings: Settings) -> None:
     for _ in range(3):
         app.send_task("stylequeue.stylize", kwargs={}, queue="paint")
-    consumer: Any = app.backend.result_consumer  # type: ignore[attr-defined]
-    assert not consumer.subscribed_to
+    backend: Any = app.backend
+    assert not backend.result_consumer.subscribed_to

@@ -149,3 +149,14 @@ def test_who_could_not_be_heard_of_has_another_lease(stack: Stack, settings: Set
             return queue.status(job.id).state == "queued"
 
         wait_for(put_back, WAIT_S, "the job of one that did not say that it lives")
+
+
+def test_bytes_that_are_no_text_hide_no_lost_message(queue: StyleQueue, keeper: Keeper) -> None:
+    """Anybody may have put them there, and while all workers are down nobody buries them."""
+    lost = submitted(queue)
+    redis: Any = queue._ledger.redis
+    redis.delete("paint")
+    redis.lpush("paint", b"\xff\xfe\x80")
+    look_twice(keeper, thoroughly=True)
+    redis.rpop("paint")
+    assert waiting(queue) == [lost.id]

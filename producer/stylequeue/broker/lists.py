@@ -42,18 +42,27 @@ class Lists:
         found = set()
         for queue in QUEUES:
             for start in range(0, self._redis.llen(queue), _PAGE):
-                found |= {_task_id(raw) for raw in self._redis.lrange(queue, start, start + _PAGE - 1)}
+                found |= {_task_id(raw) for raw in self._bytes("LRANGE", queue, start, start + _PAGE - 1)}
         # What was delivered longer ago, and whose job is queued still or again, was delivered to one that is gone. By
         # clocks that may be wrong: then the job has a message more, or waits for the broker's own timeout.
         now_s, _ = self._redis.time()
         tags = self._redis.zrangebyscore(UNACKED_INDEX_KEY, now_s - _ON_ITS_WAY_S, "+inf")
-        for raw in self._redis.hmget(UNACKED_KEY, tags) if tags else ():
-            found.add(_task_id(json.dumps(json.loads(raw)[0])) if raw else "")
+        if tags:
+            found |= {_task_id(raw) for raw in self._bytes("HMGET", UNACKED_KEY, *tags) if raw}
         return found
 
+    def _bytes(self, *command: str | int) -> Any:
+        """What a command answers, undecoded: anybody may have put anything on a list."""
+        from redis.client import NEVER_DECODE
 
-def _task_id(raw: str | bytes) -> str:
+        return self._redis.execute_command(*command, **{NEVER_DECODE: True})
+
+
+def _task_id(raw: bytes) -> str:
+    """Of a message as it lies on a list, or as one lies that was delivered; "" where it has none."""
     try:
-        return str(json.loads(raw)["headers"]["id"])
-    except (ValueError, KeyError, TypeError):
+        whole = json.loads(raw)
+        message = whole[0] if isinstance(whole, list) else whole
+        return str(message["headers"]["id"])
+    except (ValueError, KeyError, IndexError, TypeError, RecursionError):
         return ""
