@@ -46,7 +46,7 @@ class Workshop:
         image = {"bucket": "uploads", "key": "content.jpg"}
         style = {"image": {"bucket": "uploads", "key": "style.jpg"}}
         output = {"bucket": "results", "key": "out.jpg", **fields.pop("output", {})}
-        recipe = {"method": "optimize", "size": 64, "steps": 1}
+        recipe = {"method": "optimize", "size": 64, "steps": 1, **fields.pop("recipe", {})}
         return make_job(content=image, styles=[style], output=output, recipe=recipe, **fields)
 
     def make(self, attempt: int = 1, **fields: Any) -> SucceededData:
@@ -90,6 +90,15 @@ class TestCalls:
         assert workshop.make().reused
         assert workshop.s3.seen == [*LOOKS, "HEAD /results/before.jpg", "COPY /results/out.jpg"]
         assert workshop.s3.objects["/results/out.jpg"] == workshop.s3.objects["/results/before.jpg"]
+
+    def test_a_reused_one_tells_nothing_of_the_other_job(self, workshop: Workshop) -> None:
+        workshop.s3.lay("/uploads/private/start.jpg", pictures.jpeg())
+        theirs = {"bucket": "uploads", "key": "private/start.jpg"}
+        ours = {"bucket": "uploads", "key": "content.jpg"}
+        workshop.painted = workshop.make(output={"key": "before.jpg"}, recipe={"init": "image", "init_image": theirs})
+        again = workshop.make(recipe={"init": "image", "init_image": ours})
+        assert again.reused, "the same bytes under another key"
+        assert "private" not in again.model_dump_json()
 
     @pytest.mark.parametrize("attempt", [1, 2])
     def test_of_one_that_lies_there_already(self, workshop: Workshop, attempt: int) -> None:

@@ -76,7 +76,6 @@ class Maker:
         made = before or self._make(order, holder, stopwatch)
         is_first = (holder.record.run, holder.record.attempt) == (1, 1)
         return SucceededData(
-            labels=job.labels,
             output=made.output,
             report_key=made.report_key,
             fingerprint=order.fingerprint,
@@ -113,7 +112,8 @@ class Maker:
                 forget = True
                 continue
             log.info("reused: %s", painted.output.key)
-            changes = {"labels": job.labels, "output": output, "report_key": report_key, "reused": True}
+            # The recipe as this job has it: the other's may name a picture that is no business of this one's.
+            changes = {"recipe": order.recipe, "output": output, "report_key": report_key, "reused": True}
             return painted.model_copy(update={**changes, "report": painted.report.model_copy(update={"timings_s": {}})})
 
     def _copy(self, order: Order, source: StoredPicture) -> StoredPicture:
