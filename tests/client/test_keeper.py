@@ -158,5 +158,5 @@ def test_bytes_that_are_no_text_hide_no_lost_message(queue: StyleQueue, keeper: 
     redis.delete("paint")
     redis.lpush("paint", b"\xff\xfe\x80")
     look_twice(keeper, thoroughly=True)
-    redis.rpop("paint")
+    redis.ltrim("paint", 0, -2)
     assert waiting(queue) == [lost.id]
