@@ -254,6 +254,7 @@ def test_48_not_before_its_time(crew: Deployment, sender: Celery, by: str) -> No
     record = crew.queue._ledger.record(result.id)
     assert record.not_before is not None
     assert abs(record.not_before - due) < timedelta(seconds=1)
+    assert str(crew.queue.status(result.id).waits_for).startswith("its time: ")
     redis = crew.queue._ledger.redis
     wait_for(lambda: not redis.exists(QUEUE, "unacked"), WAIT_S, "its message to be gone")
     assert result.get(**WAIT)["report"]["steps"] == QUICK

@@ -16,7 +16,8 @@ from redis import Redis, ResponseError
 from stylequeue.broker.app import make_app
 from stylequeue.contract.errors import Code
 from stylequeue.settings import Settings
-from stylequeue_worker.process.inspection import MAX_BURIED_BYTES, Fault, inspect_messages
+from stylequeue_worker.process.inspection import MAX_BURIED_BYTES, inspect_messages
+from stylequeue_worker.process.message import Fault
 from tests.support.messages import BAD_MESSAGES, NOTHING_TASK, message
 from tests.support.processes import wait_for
 

@@ -20,7 +20,7 @@ from kombu.utils.json import dumps, loads
 
 from stylequeue.contract.errors import Code
 from stylequeue.contract.job import MAX_JOB_BYTES
-from stylequeue_worker.process.inspection import MAX_MESSAGE_BYTES, examine
+from stylequeue_worker.process.message import MAX_MESSAGE_BYTES, examine
 from tests.support.messages import (
     BAD_MESSAGES,
     NOTHING_TASK,

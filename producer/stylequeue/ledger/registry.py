@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -82,8 +82,12 @@ class Registry:
         """What others may know of a job; where it is queued, also what it waits for."""
         waits = None
         if record.state == "queued":
-            same_picture = "another job, which paints the same picture now" if record.waits_for else None
-            waits = same_picture or (waits_for(record.queue, record.needs, self.workers()) if record.needs else None)
+            if record.waits_for:
+                waits = "another job, which paints the same picture now"
+            elif record.needs:
+                waits = waits_for(record.queue, record.needs, self.workers())
+            if waits is None and record.not_before and record.not_before > datetime.now(UTC):
+                waits = f"its time: {record.not_before.isoformat(timespec='seconds')}"
         return record.status.model_copy(update={"waits_for": waits})
 
     def lacking(self) -> dict[tuple[str, Needs], int]:

@@ -11,9 +11,6 @@ the reply becomes what Redis says when there is no message. Control commands and
 (pub/sub, lists of other names) and are not looked at. kombu promises none of this, so its version is pinned, and a
 test watches over the names used here.
 
-What Celery could bear, but what would come to nothing here, is refused in the same way: tasks of other names, tasks
-that are to be followed by others, a moment further off than any deadline may be.
-
 How nothing is lost: the reply of a BRPOP is all that is left of a message. A bad one is noted among the broker's
 unacknowledged messages first, then buried, then the note is removed. After a crash in between, or where burying
 fails, the broker puts the note back on the list when the visibility timeout has passed, and it all begins again: a
@@ -28,32 +25,16 @@ import logging
 import time
 import uuid
 from collections import deque
-from collections.abc import Callable, Container, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
-from textwrap import shorten
-from typing import Annotated, Any, Literal, Protocol, cast
+from typing import Any, Protocol
 
 from celery import Celery, bootsteps
-from celery.utils.time import maybe_iso8601, maybe_make_aware, timezone
 from celery.worker.consumer.tasks import Tasks
-from kombu.transport.virtual import Base64
-from kombu.utils.json import loads
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
-from stylequeue.contract.base import parse
-from stylequeue.contract.errors import Code, InvalidJob
-from stylequeue.settings import MAX_DEADLINE_S
+from .message import Fault, examine
 
-MAX_MESSAGE_BYTES = 256 * 1024
-"""Of a message as it lies on the list. The largest job takes 32 KiB, in base64 and with its headers about 50."""
 MAX_BURIED_BYTES = 64 * 1024
 """Of a bad message's text that are kept: whatever could have been a job is kept whole."""
-MAX_NESTING = 64
-"""Lists and objects inside each other. A job needs 5; Python gives up at some hundreds, Celery sooner."""
-MAX_NAME_CHARS = 255
-"""Of an id or a name; AMQP's own limit."""
 
 _UNREAD = "stylequeue-unread"
 _UNREAD_START = f'{{"{_UNREAD}": '.encode()
@@ -85,223 +66,6 @@ def inspect_messages(app: Celery, refuse: Refuse) -> None:
         inspector = _Inspector(app, refuse)
 
     steps.add(Step)
-
-
-@dataclass(frozen=True)
-class Fault:
-    """What is wrong with a message, and who waits for its outcome."""
-
-    code: Code
-    reason: str
-    hint: str
-    task_id: str = ""
-    """Its Celery task's, where that can be read."""
-    call: tuple[Sequence[Any], Mapping[str, Any]] | None = None
-    """What the task was to be called with, where the message is well-formed but for what it asks."""
-    followers: tuple[str, ...] = ()
-    """Ids of the tasks that were to follow it."""
-
-
-def examine(item: bytes, tasks: Container[str]) -> Fault | None:
-    """What keeps a worker that knows `tasks` from taking the message `item`, or None. Never raises."""
-    if len(item) > MAX_MESSAGE_BYTES:
-        reason = f"the message takes {len(item)} bytes, at most {MAX_MESSAGE_BYTES} are allowed"
-        return Fault(Code.MESSAGE_TOO_LARGE, reason, "pictures travel by S3 key, not in the message")
-    try:
-        return _asks_too_much(_read(_decode("message", lambda: item.decode())), tasks)
-    except InvalidJob as error:
-        hint = "send it by a Celery client, with the JSON serializer and without compression"
-        task_id = error.task_id if isinstance(error, _Malformed) else ""
-        return Fault(Code.MESSAGE_MALFORMED, error.message, hint, task_id)
-
-
-class _Malformed(InvalidJob):
-    """Says whose result waits, where that can be read."""
-
-    def __init__(self, wrong: Sequence[str], task_id: object) -> None:
-        super().__init__("; ".join(wrong))
-        fits = isinstance(task_id, str) and len(task_id) <= MAX_NAME_CHARS and task_id.isprintable()
-        self.task_id = str(task_id) if fits else ""
-
-
-def _read(content: object) -> _Task:
-    """The task that a message holds, in Celery's protocol 2 or 1. Raises InvalidJob, naming all that is wrong."""
-    if not isinstance(content, dict):
-        raise InvalidJob("message: not a JSON object")
-    wrong: list[str] = []
-    headers, body = content.get("headers"), None
-    with _noted(wrong):
-        message = parse(_Message, content)
-        encoded = message.properties.body_encoding == "base64"
-        body = _decode("body", lambda: Base64().decode(message.body) if encoded else message.body)
-    if isinstance(body, dict) and isinstance(headers, dict):
-        # Protocol 1 has in its body what later became headers; Celery mixes the two like this.
-        headers = {**{name: body[name] for name in _Headers.model_fields if name in body}, **headers}
-        body = [body.get("args"), body.get("kwargs", {}), {name: body.get(name) for name in _Afterwards.model_fields}]
-    task_id = headers.get("id") if isinstance(headers, dict) else None
-    if isinstance(headers, dict):
-        with _noted(wrong):
-            headers = parse(_Task, {"headers": headers, "body": ([], {}, None)}).headers
-    if not wrong:
-        with _noted(wrong):
-            return parse(_Task, {"headers": headers, "body": tuple(body) if isinstance(body, list) else body})
-    raise _Malformed(wrong, task_id)
-
-
-@contextmanager
-def _noted(wrong: list[str]) -> Iterator[None]:
-    try:
-        yield
-    except InvalidJob as error:
-        wrong.append(error.message)
-
-
-def _asks_too_much(task: _Task, tasks: Container[str]) -> Fault | None:
-    """What keeps a well-formed task from being done, or None."""
-    headers, (args, kwargs, afterwards) = task.headers, task.body
-    if headers.task not in tasks or headers.task.startswith(_CELERYS_OWN):
-        reason = f"headers.task: this worker knows no task {headers.task!r}"
-        return Fault(Code.UNKNOWN_TASK, reason, "the only one is stylequeue.stylize", headers.id)
-    if asked := [name for name, value in afterwards or () if value]:
-        followers = dict.fromkeys(task_id for _, value in afterwards or () for task_id in _task_ids(value))
-        ways = ", ".join(_CALLED[name] for name in asked)
-        return Fault(
-            Code.CALLBACKS_REFUSED,
-            f"other tasks are to follow this one ({ways}), and nobody here runs them",
-            "send it alone and go on when its result or its event is there; `stylequeue dead replay` runs it alone",
-            headers.id,
-            (args, kwargs),
-            tuple(followers),
-        )
-    if headers.eta and _moment(headers.eta) > datetime.now(UTC) + timedelta(seconds=MAX_DEADLINE_S):
-        reason = f"headers.eta: more than {MAX_DEADLINE_S // (24 * 3600)} days ahead"
-        return Fault(Code.INVALID_JOB, reason, "send it when it is due", headers.id, (args, kwargs))
-    return None
-
-
-_CELERYS_OWN = "celery."
-"""Tasks that every Celery app has; `celery.map` and the like would call ours behind our back."""
-_CALLED = {"callbacks": "link", "errbacks": "link_error", "chain": "chain", "chord": "chord"}
-"""As senders know them."""
-
-
-def _task_ids(signature: object) -> Iterator[str]:
-    """Ids of all tasks in a signature, as Celery writes it, and in those inside it."""
-    if isinstance(signature, dict):
-        options = signature.get("options")
-        task_id = options.get("task_id") if isinstance(options, dict) else None
-        if isinstance(task_id, str) and 0 < len(task_id) <= MAX_NAME_CHARS:
-            yield task_id
-    inside = signature.values() if isinstance(signature, dict) else signature if isinstance(signature, list) else ()
-    for part in inside:
-        yield from _task_ids(part)
-
-
-def _decode(what: str, text: Callable[[], str | bytes]) -> Any:
-    try:
-        value = loads(text())
-    # kombu's JSON makes dates, numbers and more of marked objects, and those raise whatever they like.
-    except Exception as error:
-        said = str(error).encode(errors="backslashreplace").decode()
-        raise InvalidJob(shorten(f"{what}: not JSON in UTF-8: {said}", 200)) from None
-    if _nested_deeper(value, MAX_NESTING):
-        raise InvalidJob(f"{what}: more than {MAX_NESTING} lists and objects inside each other")
-    return value
-
-
-def _nested_deeper(value: object, levels: int) -> bool:
-    inside = value.values() if isinstance(value, dict) else value if isinstance(value, list) else None
-    return inside is not None and (levels == 0 or any(_nested_deeper(part, levels - 1) for part in inside))
-
-
-def _moment(text: str) -> datetime:
-    return maybe_make_aware(cast("datetime", maybe_iso8601(text)))
-
-
-def _check_moment(text: str) -> str:
-    try:
-        timezone.to_system(_moment(text)).timestamp()
-    except Exception:
-        raise ValueError("not a time in ISO 8601") from None
-    return text
-
-
-def _check_no_self(kwargs: dict[str, Any]) -> dict[str, Any]:
-    if "self" in kwargs:
-        raise ValueError("Celery gives a task its 'self' itself")
-    return kwargs
-
-
-Name = Annotated[str, Field(min_length=1, max_length=MAX_NAME_CHARS)]
-NameOrEmpty = Annotated[str, Field(max_length=MAX_NAME_CHARS)]
-Moment = Annotated[str, Field(min_length=1), AfterValidator(_check_moment)]
-KeywordArguments = Annotated[dict[str, Any], AfterValidator(_check_no_self)]
-LimitS = Annotated[float, Field(ge=0, allow_inf_nan=False)]
-
-
-class _Part(BaseModel):
-    """Only what Celery or kombu would stumble over is checked; what else a message holds is left alone."""
-
-    model_config = ConfigDict(frozen=True, strict=True, extra="ignore")
-
-
-class _Headers(_Part):
-    task: Name
-    id: Name
-    eta: Moment | None = None
-    expires: Moment | None = None
-    timelimit: Annotated[list[LimitS | None], Field(min_length=2, max_length=2)] | None = None
-    retries: int | None = None
-    shadow: NameOrEmpty | None = None
-    stamped_headers: list[str] | None = None
-    stamps: dict[str, Any] | None = None
-    # A small body may be packed so that it fills the memory.
-    compression: None = None
-    # Headers become attributes of Celery's request: these would replace its own.
-    children: None = Field(None, alias="_children")
-    custom_headers: None = Field(None, alias="_get_custom_headers")
-
-
-class _DeliveryInfo(_Part):
-    """Where the broker puts the message back."""
-
-    exchange: NameOrEmpty | None
-    routing_key: Name
-
-
-class _Properties(_Part):
-    delivery_tag: Name
-    delivery_info: _DeliveryInfo
-    body_encoding: Literal["base64", "utf-8"] | None = None
-    priority: int | None = None
-    correlation_id: NameOrEmpty | None = None
-    reply_to: NameOrEmpty | None = None
-
-
-class _Message(_Part):
-    body: str
-    headers: dict[str, Any]
-    properties: _Properties
-    content_type: Literal["application/json"] = Field(alias="content-type")
-    content_encoding: Literal["utf-8", "UTF-8", "us-ascii"] | None = Field(None, alias="content-encoding")
-
-
-class _Afterwards(_Part):
-    """Tasks to call when this one is done. Anything else in its place would overwrite the request."""
-
-    model_config = ConfigDict(extra="forbid")
-
-    callbacks: list[dict[str, Any]] | None = None
-    errbacks: list[dict[str, Any]] | None = None
-    chain: list[dict[str, Any]] | None = None
-    chord: dict[str, Any] | None = None
-
-
-class _Task(_Part):
-    """Headers and body; in the latter arguments, keyword arguments, and what comes afterwards."""
-
-    headers: _Headers
-    body: tuple[list[Any], KeywordArguments, _Afterwards | None]
 
 
 @dataclass(frozen=True)

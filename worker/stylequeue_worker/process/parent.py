@@ -38,7 +38,8 @@ from stylequeue.store import Store
 from stylequeue.telling import Teller
 
 from . import control
-from .inspection import Fault, inspect_messages
+from .inspection import inspect_messages
+from .message import Fault
 from .receivers import connect
 from .registration import Registration, Told, tell_child
 from .request import JobRequest
