@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import sys
 import time
@@ -93,10 +94,15 @@ def _run(stack: Stack, directory: Path | None, stop: _Stop) -> None:
         stop.was_ready = True
         console.tell(
             "# the worker is ready, waiting for jobs. In another terminal:\n"
-            "#   stylequeue submit --content photo.jpg --style painting.jpg -o out.jpg\n"
+            f"#   {_command()} submit --content photo.jpg --style painting.jpg -o out.jpg\n"
             "# Ctrl-C stops everything."
         )
         _watch_over(worker)
+
+
+def _command() -> str:
+    """How a shell finds `stylequeue`."""
+    return "stylequeue" if shutil.which("stylequeue") else str(Path(sys.executable).with_name("stylequeue"))
 
 
 def _watch_over(worker: Process) -> None:
