@@ -336,7 +336,7 @@ def test_a_network_that_no_worker_has_is_waited_for(service: StyleQueue, photogr
     assert paint(service, make(photograph, {"method": "optimize", "size": 64, "steps": 2})).output
     waiting = service.status(job.id)
     assert (waiting.state, waiting.attempt) == ("queued", 0)
-    assert waiting.waits_for is not None
+    assert waiting.waits_for == "a worker with the network vgg19: none that takes from queue 'paint' has it now"
     assert service.cancel(job.id) == "cancelled"
 
 
