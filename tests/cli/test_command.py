@@ -182,7 +182,9 @@ def test_cancel_retry_delete(unattended: Command) -> None:
     assert json.loads(unattended("cancel", job_id, "--json").stdout)["state"] == "cancelled"
     assert "cancelled" in unattended("watch", job_id, exit_code=JOB_FAILED).stdout
     unattended("retry", job_id)
-    assert "queued  run 2, attempt 0" in unattended("status", job_id).stdout
+    queued = unattended("status", job_id).stdout
+    assert "queued  run 2, attempt 0" in queued
+    assert "waits for a worker that takes from queue 'paint' and has the network vgg19 or vgg16" in queued
     unattended("cancel", job_id)
     unattended("delete", job_id)
     unattended("status", job_id, exit_code=BAD_INPUT)

@@ -25,6 +25,7 @@ from hypothesis.stateful import (
 from stylequeue.contract.errors import JobOpen, LeaseLost
 from stylequeue.contract.events import CancelledData, FailedData, ProgressData
 from stylequeue.contract.job import Job
+from stylequeue.contract.recipe import Needs
 from stylequeue.ledger import Ledger, names
 from stylequeue.ledger.names import (
     CREATED_KEY,
@@ -32,17 +33,21 @@ from stylequeue.ledger.names import (
     DUE_KEY,
     LEASES_KEY,
     WAITING_KEY,
+    lacking_key,
     painting_key,
     queue_key,
     record_key,
     state_key,
     waiters_key,
 )
+from stylequeue.ledger.registry import lacking
 from stylequeue.settings import Settings
+from tests.ledger.test_registry import live_worker
 from tests.support.jobs import make_job
 
 MAX_ATTEMPTS = 2
 JOBS = 3
+NEEDS = ("vgg19", "vgg16")
 FINGERPRINTS = ("sunflowers", "sunflowers", "waves")
 """The first is wanted most."""
 RARELY = st.sampled_from([False, False, False, True])
@@ -75,6 +80,8 @@ class Known:
     fingerprint: str | None = None
     waits_for: str | None = None
     woken_for: str | None = None
+    lacks: bool = False
+    """It waits for a worker with its network."""
     sequence: int = 0
 
     @property
@@ -145,7 +152,7 @@ class Model:
     def end(self, job_id: str, state: State) -> None:
         known = self.jobs[job_id]
         known.state, known.lease_lost, known.wanted = state, False, "go_on"
-        known.due = known.early = False
+        known.due = known.early = known.lacks = False
         known.waits_for = None
         self.release(job_id)
         self.pass_on(job_id, 1)
@@ -209,7 +216,7 @@ class LedgerMachine(RuleBasedStateMachine):
         elif known.state in ("queued", "running"):
             assert verdict == "asked"
             if known.state == "queued":
-                known.early, known.due = False, True
+                known.early, known.due, known.lacks = False, True, False
             if known.wanted != "cancel":
                 known.wanted = "keep" if keep else "cancel"
         else:
@@ -251,8 +258,20 @@ class LedgerMachine(RuleBasedStateMachine):
     def only_claim(self, job: Job) -> Any:
         return _as_many(self.claim(job))
 
-    def claim(self, job: Job) -> Claim | None:
-        answer = self.ledger.claim(job, task_id=job.id, worker="anybody")
+    @rule(job=jobs)
+    def claim_without_its_network(self, job: Job) -> None:
+        self.claim(job, lacks=NEEDS)
+
+    @rule(able=st.booleans())
+    def a_worker_is_heard_of(self, able: bool) -> None:
+        waiting = [known for known in self.model.jobs.values() if known.lacks]
+        woken = self.ledger.registry.register(live_worker(networks={NEEDS[0]: "a"} if able else {}))
+        assert woken == (len(waiting) if able else 0)
+        for known in waiting if able else ():
+            known.lacks, known.due = False, True
+
+    def claim(self, job: Job, lacks: Needs = ()) -> Claim | None:
+        answer = self.ledger.claim(job, task_id=job.id, worker="anybody", lacks=lacks)
         if job.id in self.model.deleted:
             assert answer.verdict == "gone"
             return None
@@ -273,11 +292,18 @@ class LedgerMachine(RuleBasedStateMachine):
         elif known.exhausted:
             assert (answer.verdict, answer.record.state) == ("ended", "failed")
             self.model.end(job.id, "failed")
+        elif lacks:
+            assert (answer.verdict, answer.record.state) == ("lacking", "queued")
+            if known.state == "running":
+                self.model.queue(job.id, charged=True, early=False)
+            known.waits_for, known.lacks, known.due, known.early = None, True, False, False
+            self.model.pass_on(job.id, 1)
         else:
             assert answer.verdict == "yours"
             self.model.release(job.id)
             known.state, known.lease_lost, known.due, known.early = "running", False, False, False
             known.waits_for = known.fingerprint = None
+            known.lacks = False
             known.fence += 1
             known.attempt += 1
             return Claim(job, known.fence)
@@ -448,7 +474,8 @@ class LedgerMachine(RuleBasedStateMachine):
             DEADLINES_KEY: still_open,
             queue_key("paint"): still_open,
             DUE_KEY: {job for job, known in jobs.items() if known.due or known.early},
-            WAITING_KEY: {job for job, known in jobs.items() if known.waits_for},
+            WAITING_KEY: {job for job, known in jobs.items() if known.waits_for or known.lacks},
+            lacking_key(lacking("paint", NEEDS)): {job for job, known in jobs.items() if known.lacks},
             CREATED_KEY: set(jobs),
         }
         with self.redis.pipeline(transaction=False) as pipeline:
@@ -465,6 +492,8 @@ class LedgerMachine(RuleBasedStateMachine):
     @invariant()
     def whoever_waits_waits_for_somebody(self) -> None:
         for job_id in self.redis.zrange(WAITING_KEY, 0, -1):
+            if self.model.jobs[job_id].lacks:
+                continue
             waits_for = str(self.model.jobs[job_id].waits_for)
             holder = str(self.redis.get(painting_key(waits_for)))
             painted = self.redis.hget(record_key(holder), "state") == "running"
