@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from stylequeue import EventsLost, JobFailed, SchemaTooNew, StyleQueue, Succeeded, UnknownEvent
+from stylequeue.cli import console
 from stylequeue.contract.events import (
     PaintingReport,
     Progress,
@@ -117,10 +118,12 @@ def test_an_unknown_event_is_shown_as_one(queue: StyleQueue, newer: NewerWorker)
 
 def test_a_known_event_that_looks_different_is_an_unknown_one(queue: StyleQueue, newer: NewerWorker) -> None:
     newer.tell("io.stylequeue.job.started.v1", {"workers": ["a", "b"]})
+    newer.tell("framed", {})
     newer.tell("io.stylequeue.job.started.v2", {"worker": "a"}, specversion="2.0", datacontenttype="application/cbor")
-    *_, first, second = (event for _, event in queue.events(follow=False))
-    assert (type(first), type(second)) == (UnknownEvent, UnknownEvent)
-    assert (first.kind, second.kind) == ("started", "started")
+    *_, first, second, third = (event for _, event in queue.events(follow=False))
+    assert {type(event) for event in (first, second, third)} == {UnknownEvent}
+    assert [event.kind for event in (first, second, third)] == ["started", "framed", "started"]
+    assert [console.describe(event) for event in (first, second, third)] == ["started", "framed", "started"]
 
 
 def test_unknown_words_are_kept(queue: StyleQueue, newer: NewerWorker) -> None:
@@ -206,6 +209,19 @@ def test_an_older_keeper_takes_a_job_from_a_newer_worker_that_died(settings: Set
         assert queue.status(newer.job.id).progress is None
         Keeper(queue.settings).round()
         assert queue.status(newer.job.id).state == "queued"
+
+
+def test_a_worker_that_says_what_it_has_in_another_way_is_passed_over(queue: StyleQueue) -> None:
+    """Here it is as good as none; its own kind knows better."""
+    waiting = make_job()
+    queue.submit(waiting)
+    redis: Any = queue._ledger.redis
+    redis.zadd(names.WORKERS_KEY, {"newer": 2**60})
+    redis.set(names.worker_key("newer"), json.dumps({"name": "newer", "devices": ["two", "of them"]}), ex=60)
+    assert queue._ledger.registry.workers() == []
+    assert queue.status(waiting.id).state == "queued"
+    assert queue.jobs()[0].id == waiting.id
+    queue._ledger.registry.unregister("newer")
 
 
 def test_positions_of_unknown_events_are_positions(queue: StyleQueue, newer: NewerWorker) -> None:

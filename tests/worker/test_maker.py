@@ -121,6 +121,20 @@ class TestCalls:
         assert workshop.make(attempt=2, output={"report": True}).report_key == "out.jpg.report.png"
         assert "/results/out.jpg.report.png" in workshop.s3.objects
 
+    def test_of_a_reused_one_that_a_newer_worker_painted(self, workshop: Workshop) -> None:
+        painted = workshop.make(output={"key": "before.jpg"})
+        workshop.painted = painted.model_copy(update={"report": None})
+        assert not workshop.make().reused, "what cannot be read is painted again"
+        assert workshop.painted is None
+
+    def test_of_one_that_lies_there_and_that_a_newer_worker_painted(self, workshop: Workshop) -> None:
+        first = workshop.make()
+        body, headers = workshop.s3.objects["/results/out.jpg"]
+        workshop.s3.objects["/results/out.jpg"] = (body, {**headers, "x-amz-meta-painting": '{"frame": 1}'})
+        again = workshop.make(attempt=2)
+        assert (again.output.etag, again.report.network) == (first.output.etag, "stand-in")
+        assert workshop.s3.seen[: len(LOOKS + READS)] == [*LOOKS, *READS]
+
     def test_of_a_reused_one_that_is_gone(self, workshop: Workshop) -> None:
         workshop.painted = workshop.make(output={"key": "before.jpg"})
         del workshop.s3.objects["/results/before.jpg"]

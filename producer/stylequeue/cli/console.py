@@ -91,7 +91,7 @@ def show_json(value: Any) -> None:
 
 def describe(event: AnyEvent) -> str:
     """An event in one line."""
-    name = event.type.split(".")[-2]
+    name = event.kind
     match event:
         case Progress(data=data) if data.stage == "painting" and data.step:
             losses = " ".join(f"{term} {value:.4g}" for term, value in data.losses.items())
@@ -113,5 +113,4 @@ def stage_of(event: AnyEvent) -> str:
     if isinstance(event, Progress):
         # Networks are compiled for the picture's shape before the first step.
         return "preparing" if event.data.stage == "painting" and not event.data.step else event.data.stage
-    word = event.type.split(".")[-2]
-    return {"accepted": "queued", "succeeded": "done"}.get(word, word)
+    return {"accepted": "queued", "succeeded": "done"}.get(event.kind, event.kind)

@@ -268,7 +268,7 @@ def read_event(event: str | bytes) -> AnyEvent:
 
 def kind_of(event_type: str) -> str:
     """What happened, in one word, by an event's type: `succeeded` for io.stylequeue.job.succeeded.v1."""
-    return event_type.split(".")[-2]
+    return event_type.split(".")[-2] if "." in event_type else event_type
 
 
 def source_of(deployment: str) -> str:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from ..contract.base import QUEUES, QueueName
 from ..contract.recipe import ALL_NEEDS, Needs, networks_of_queue
@@ -76,7 +77,11 @@ class Registry:
             redis: Any = self._ledger.redis
             found = redis.zrange(names.WORKERS_KEY, 0, -1)
             words = redis.mget([names.worker_key(name) for name in found]) if found else []
-        return sorted((LiveWorker.model_validate_json(word) for word in words if word), key=lambda w: w.name)
+        workers = []
+        for word in words:
+            with suppress(ValidationError):  # of one that is gone, or of a newer one that says it in another way
+                workers.append(LiveWorker.model_validate_json(word or ""))
+        return sorted(workers, key=lambda worker: worker.name)
 
     def status(self, record: Record) -> JobStatus:
         """What others may know of a job; where it is queued, also what it waits for."""

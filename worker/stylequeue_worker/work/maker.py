@@ -11,6 +11,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from pydantic import ValidationError
+
 from stylequeue.contract import objects
 from stylequeue.contract.errors import Code, Permanent
 from stylequeue.contract.events import PaintingReport, StoredPicture, SucceededData
@@ -98,7 +100,12 @@ class Maker:
                 raise Waiting
             if answer.verdict == "paint":
                 return None
-            painted = SucceededData.model_validate(json.loads(answer.painted)["data"])
+            try:
+                painted = SucceededData.model_validate(json.loads(answer.painted)["data"])
+            except (ValidationError, KeyError):
+                log.info("the picture was painted before, but this version cannot read what a newer worker says of it")
+                forget = True
+                continue
             try:
                 output = self._copy(order, painted.output)
                 report_key = None
@@ -140,7 +147,11 @@ class Maker:
         if report_key and not self.store.exists(job.output.bucket, report_key):
             return None
         log.info("the picture lies there already")
-        report = PaintingReport.model_validate_json(stored.metadata["painting"])
+        try:
+            report = PaintingReport.model_validate_json(stored.metadata["painting"])
+        except ValidationError:
+            log.info("what a newer worker says of it cannot be read here: it is painted again")
+            return None
         return Made(_stored_picture(job, stored), report_key, report)
 
     def _make(self, order: Order, holder: Holder, stopwatch: Stopwatch) -> Made:
