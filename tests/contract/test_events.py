@@ -7,7 +7,16 @@ from typing import Any
 
 import pytest
 
-from stylequeue.contract.events import EVENT, PaintingReport, StoredPicture, Succeeded, SucceededData
+from stylequeue.contract.errors import InvalidRequest
+from stylequeue.contract.events import (
+    EVENT,
+    PaintingReport,
+    StoredPicture,
+    Succeeded,
+    SucceededData,
+    UnknownEvent,
+    read_event,
+)
 from stylequeue.contract.recipe import FastRecipe, OptimizeRecipe, resolve
 from stylequeue.ledger.draft import Draft
 from tests.support.jobs import NO_REPORT
@@ -48,6 +57,36 @@ def test_what_a_newer_worker_adds_is_passed_over(recipe: OptimizeRecipe | FastRe
     assert read == EVENT.validate_python(known)
     assert isinstance(read, Succeeded)
     assert read.data.recipe == resolve(recipe)
+
+
+@pytest.mark.parametrize("data", [None, [], "paused", {"labels": 7}, {"run": "first"}])
+@pytest.mark.parametrize(
+    ("event_type", "kind"),
+    [
+        ("io.stylequeue.job.paused.v1", "paused"),
+        ("io.stylequeue.job.succeeded.v1", "succeeded"),
+        ("io.stylequeue.job.succeeded.v2", "succeeded"),
+        ("paused", "paused"),
+        ("paused.v1", "paused"),
+        ("", ""),
+    ],
+)
+def test_any_event_of_a_newer_worker_can_be_read(event_type: str, kind: str, data: object) -> None:
+    """CloudEvents asks for an id, a source and a type, and lets data be anything."""
+    newer = {**succeeded(FastRecipe()), "type": event_type, "data": data}
+    read = read_event(json.dumps(newer))
+    assert isinstance(read, UnknownEvent)
+    assert (read.kind, read.subject, read.data.labels, read.data.run) == (kind, "j", {}, 0)
+    del newer["data"]
+    assert read_event(json.dumps(newer)) == read
+
+
+@pytest.mark.parametrize(
+    ("text", "wrong"), [("", "JSON"), ("{", "JSON"), ("[]", "object"), ("{}", "subject Field required")]
+)
+def test_what_is_no_event_is_refused(text: str, wrong: str) -> None:
+    with pytest.raises(InvalidRequest, match=wrong):
+        read_event(text)
 
 
 def test_the_longest_report_fits_into_an_objects_metadata() -> None:

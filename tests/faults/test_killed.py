@@ -151,6 +151,21 @@ def test_04_killed_after_the_record(deployment: Deployment, store_proxy: Proxy, 
 
 
 @pytest.mark.slow
+def test_04_killed_before_the_sender_is_told(deployment: Deployment, redis_proxy: Proxy) -> None:
+    """The parent tells it at once; a keeper would leave the child a lease's time to do so."""
+    worker = deployment.worker(redis=redis_proxy, lease_s=10 * WAIT_S)
+    job = deployment.job(2)
+    held = redis_proxy.hold(b'"status": "SUCCESS"')
+    deployment.queue.submit(job)
+    held.wait(WAIT_S)
+    assert deployment.queue.status(job.id).state == "succeeded"
+    kill_part(worker, "child")
+    held.drop()
+    result = deployment.queue._app.AsyncResult(job.id).get(timeout=WAIT_S)
+    assert result["output"]["key"] == job.output_key
+
+
+@pytest.mark.slow
 def test_04_killed_before_the_message_is_acknowledged(deployment: Deployment, redis_proxy: Proxy) -> None:
     """All is done, but the broker hands the message out again."""
     worker = deployment.worker(redis=redis_proxy)

@@ -35,9 +35,10 @@ Each error has a `code` that stays the same for ever (programs compare it), a `m
 
 from __future__ import annotations
 
+import copyreg
 from collections.abc import Mapping, Sequence
 from enum import IntEnum, StrEnum
-from typing import ClassVar, Self
+from typing import Any, ClassVar, Self
 
 
 class Code(StrEnum):
@@ -168,6 +169,12 @@ class StyleQueueError(Exception):
         self.code = str(code)
         self.message = message
         self.hint = hint
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """To be copied, and pickled on the way from a process to its parent, whatever the class is made of."""
+        also = ("errno", "strerror", "filename") if isinstance(self, OSError) else ()
+        state = {**vars(self), **{name: getattr(self, name) for name in also}}
+        return copyreg.__newobj__, (type(self), *self.args), state  # type: ignore[attr-defined]  # no stub has it
 
     def __str__(self) -> str:
         return f"[{self.code}] {self.message}" + (f" ({self.hint})" if self.hint else "")
@@ -351,6 +358,9 @@ class JobsRefused(StyleQueueError, ExceptionGroup[StyleQueueError]):
         self.code = str(Code.JOBS_REFUSED)
         self.hint = "`refused` has each one's error, by the jobs' ids; all others are submitted"
         self.refused = dict(refused)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return JobsRefused, (self.refused,), vars(self)
 
     def derive(self, errors: Sequence[StyleQueueError]) -> JobsRefused:  # type: ignore[override]
         """The same with some of its errors, for `except*` and `split`."""

@@ -16,7 +16,17 @@ from __future__ import annotations
 import uuid
 from typing import Annotated, Literal, get_args
 
-from pydantic import AwareDatetime, BaseModel, BeforeValidator, ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import (
+    AwareDatetime,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    TypeAdapter,
+    ValidationError,
+    ValidatorFunctionWrapHandler,
+    WrapValidator,
+)
 
 from .base import Told
 from .errors import Cancelled as CancelledError
@@ -243,11 +253,20 @@ class UnknownData(EventData):
     model_config = ConfigDict(extra="allow")
 
 
+def _or_nothing(data: object, read: ValidatorFunctionWrapHandler) -> UnknownData:
+    """What an unknown event told, where it told it as ours do."""
+    try:
+        unknown: UnknownData = read(data)
+    except ValidationError:
+        return UnknownData()
+    return unknown
+
+
 class UnknownEvent(_Event):
     """An event of a newer worker, of which this version knows only that it happened."""
 
     type: str = Field(json_schema_extra={"not": {"enum": [*_TYPES]}})
-    data: UnknownData
+    data: Annotated[UnknownData, WrapValidator(_or_nothing)] = Field(default_factory=UnknownData)
 
 
 AnyEvent = KnownEvent | UnknownEvent

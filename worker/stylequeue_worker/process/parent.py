@@ -204,8 +204,9 @@ class Parent:
                 verdict = self._ledger.put_back(record, error=error, charged=charged)
                 log.error("%s: %s", error, verdict)
                 # The sender hears of an end at once; the rest of the telling may take a while and is the keeper's.
-                if verdict in ("cancelled", "failed"):
-                    self._teller.tell_senders(record, self._ledger.outcome(job_id))
+                # "lost" may mean that the child had ended the job itself, and was cut off before it said so.
+                if verdict in ("cancelled", "failed", "lost") and (event := self._ledger.outcome(job_id)):
+                    self._teller.tell_senders(record, event)
                 Messages(self._app, self._ledger).send_due()
             except JobNotFound:
                 return
