@@ -202,6 +202,14 @@ def test_dead_letters(unattended: Command, settings: Settings) -> None:
         unattended("dead", "replay", letter_id)
         assert queue._ledger.redis.lrange("paint", 0, -1) == ["{torn"]
         letter_id = queue._ledger.bury(queue="paint", raw="{torn", code="message_malformed", reason="not JSON")
+        queue._ledger.bury(queue="paint", raw="{older", code="message_malformed", reason="not JSON")
+        page = unattended("dead", "list", "--limit", "1")
+        after = page.stderr.split("--after ")[1].strip()
+        rest = unattended("dead", "list", "--limit", "1", "--after", after)
+        assert (len(page.stdout.splitlines()), len(rest.stdout.splitlines()), rest.stderr) == (1, 1, "")
+        for letter in queue.dead_letters():
+            if letter.id != letter_id:
+                queue.drop(letter.id)
         unattended("dead", "drop", letter_id)
         assert json.loads(unattended("dead", "list", "--json").stdout) == []
         for command in ("show", "replay", "drop"):

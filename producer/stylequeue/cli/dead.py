@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from . import console, deployment
-from .options import JsonOption
+from .options import AfterOption, JsonOption, LimitOption
 
 app = typer.Typer(
     no_args_is_help=True, rich_markup_mode=None, help="Jobs whose attempts are used up, and bad messages."
@@ -17,10 +17,12 @@ LetterId = Annotated[str, typer.Argument(metavar="LETTER", help="Id of the dead 
 
 
 @app.command("list")
-def list_letters(as_json: JsonOption = False) -> None:
+def list_letters(limit: LimitOption = 20, after: AfterOption = None, as_json: JsonOption = False) -> None:
     """List the dead letters, the newest first."""
     with deployment.client(as_json=as_json) as client:
-        letters = client.dead_letters()
+        letters = client.dead_letters(after=after, limit=limit)
+        if letters.after:
+            console.note(f"there are more: --after {letters.after}", as_json=as_json)
         if as_json:
             console.show_json([letter.model_dump(mode="json") for letter in letters])
             return

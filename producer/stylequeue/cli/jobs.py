@@ -18,7 +18,7 @@ from ..contract.objects import ImageFormat
 from ..contract.status import JobResult, JobState, JobStatus
 from ..logs import printable
 from . import console, deployment, files
-from .options import JsonOption, duration_s, pair
+from .options import AfterOption, JsonOption, LimitOption, duration_s, pair
 from .waiting import fetch, follow_to_end, going_on
 
 _MIN_LABEL_CELLS = 12
@@ -31,14 +31,16 @@ def list_jobs(
     label: Annotated[
         list[str] | None, typer.Option(metavar="NAME=VALUE", help="Only those with this label; all, if repeated.")
     ] = None,
-    limit: Annotated[int, typer.Option(help="How many at most.")] = 20,
-    after: Annotated[str | None, typer.Option(help="Go on where a list before this one ended.")] = None,
+    limit: LimitOption = 20,
+    after: AfterOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """List jobs, the newest first."""
     with deployment.client(as_json=as_json) as client:
         wanted = dict(pair("--label", text) for text in label or [])
         page = client.jobs(state=state, label=wanted, after=after, limit=limit)
+        if page.after:
+            console.note(f"there are more: --after {page.after}", as_json=as_json)
         if as_json:
             console.show_json([job.model_dump(mode="json") for job in page])
             return
@@ -47,8 +49,6 @@ def list_jobs(
             console.show(line)
         if not page:
             console.tell("no jobs")
-        if page.after:
-            console.tell(f"there are more: --after {page.after}")
 
 
 def table(jobs: Sequence[JobStatus], *, width: int | None = None, now: datetime | None = None) -> Iterator[str]:

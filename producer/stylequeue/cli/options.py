@@ -16,6 +16,8 @@ from ..contract.objects import ImageRef
 _F = TypeVar("_F", bound=Callable[..., None])
 
 JsonOption = Annotated[bool, typer.Option("--json", help="Results on standard output as JSON, for machines.")]
+LimitOption = Annotated[int, typer.Option(help="How many at most.")]
+AfterOption = Annotated[str | None, typer.Option(help="Go on where a list before this one ended.")]
 
 _TYPES: dict[str, Any] = {"integer": int, "number": float, "string": str, "boolean": bool}
 _UNITS = {"_s": "SECONDS", "_px": "PIXELS", "_bytes": "BYTES"}

@@ -71,14 +71,15 @@ class Stylisation(tf.Module):  # type: ignore[misc]
         self._predict = OnnxNetwork(predict)
         self._paint = OnnxNetwork(paint)
 
-    @tf.function(input_signature=[tf.TensorSpec(_PICTURES, name="style")])  # type: ignore[untyped-decorator]
+    @tf.function(autograph=False, input_signature=[tf.TensorSpec(_PICTURES, name="style")])  # type: ignore[untyped-decorator]
     def style_vector(self, style: tf.Tensor) -> tf.Tensor:
         """The vectors [n, 100] of style pictures of any shape, which are squeezed into a square."""
         square = tf.image.resize(style, (STYLE_SIDE_PX, STYLE_SIDE_PX), antialias=True)
         return self._predict(square)[:, 0, 0, :]
 
     @tf.function(  # type: ignore[untyped-decorator]
-        input_signature=[tf.TensorSpec(_PICTURES, name="content"), tf.TensorSpec(_VECTORS, name="vector")]
+        autograph=False,
+        input_signature=[tf.TensorSpec(_PICTURES, name="content"), tf.TensorSpec(_VECTORS, name="vector")],
     )
     def paint_with_vector(self, content: tf.Tensor, vector: tf.Tensor) -> tf.Tensor:
         """Content pictures, or one, painted by style vectors, or one: [n, height, width, 3] in [0, 1]."""
@@ -89,7 +90,8 @@ class Stylisation(tf.Module):  # type: ignore[misc]
 
     # The arguments are named as those of the Hub module's signature.
     @tf.function(  # type: ignore[untyped-decorator]
-        input_signature=[tf.TensorSpec(_PICTURES, name="placeholder"), tf.TensorSpec(_PICTURES, name="placeholder_1")]
+        autograph=False,
+        input_signature=[tf.TensorSpec(_PICTURES, name="placeholder"), tf.TensorSpec(_PICTURES, name="placeholder_1")],
     )
     def __call__(self, placeholder: tf.Tensor, placeholder_1: tf.Tensor) -> list[tf.Tensor]:
         """The content `placeholder` painted in the style of `placeholder_1`, as the only element of a list."""
