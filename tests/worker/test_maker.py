@@ -9,11 +9,11 @@ from typing import Any
 
 import pytest
 
-from stylequeue.contract.errors import Code, InvalidJob, Misconfigured, Permanent, StyleQueueError
+from stylequeue.contract.errors import Code, InvalidJob, Misconfigured, Permanent, StyleQueueError, Unavailable
 from stylequeue.contract.events import SucceededData
 from stylequeue.contract.job import Job
 from stylequeue.ledger.moves import ReserveAnswer
-from stylequeue.store import Store
+from stylequeue.store import FINGERPRINT_METADATA, Store
 from stylequeue_worker.work.maker import Maker
 from tests.support import pictures
 from tests.support.fake_painter import FakePainter
@@ -135,6 +135,19 @@ class TestCalls:
         assert (again.output.etag, again.report.network) == (first.output.etag, "stand-in")
         assert workshop.s3.seen[: len(LOOKS + READS)] == [*LOOKS, *READS]
 
+    def test_of_reused_ones_that_are_gone_again_and_again(self, workshop: Workshop) -> None:
+        painted = workshop.make(output={"key": "before.jpg"})
+        del workshop.s3.objects["/results/before.jpg"]
+        asked = []
+
+        def reserve(*_: object, **how: Any) -> ReserveAnswer:
+            asked.append(how["forget"])
+            return ReserveAnswer("reuse", json.dumps({"data": painted.model_dump(mode="json")}))
+
+        workshop.maker.ledger = SimpleNamespace(reserve=reserve)  # type: ignore[assignment]
+        assert isinstance(workshop.fail(), Unavailable)
+        assert asked == [False, True, True]
+
     def test_of_a_reused_one_that_is_gone(self, workshop: Workshop) -> None:
         workshop.painted = workshop.make(output={"key": "before.jpg"})
         del workshop.s3.objects["/results/before.jpg"]
@@ -164,6 +177,17 @@ class TestOutputFirst:
         workshop.make(output={"quality": 1})
         assert workshop.fail().code == Code.OUTPUT_EXISTS
         assert workshop.s3.seen == LOOKS
+
+    def test_half_of_this_picture_kept_by_another_job(self, workshop: Workshop) -> None:
+        workshop.make()
+        body, headers = workshop.s3.objects["/results/out.jpg"]
+        name = f"x-amz-meta-{FINGERPRINT_METADATA}"
+        workshop.s3.objects["/results/out.jpg"] = (body, {**headers, name: f"{headers[name]}+partial"})
+        assert workshop.fail().code == Code.OUTPUT_EXISTS
+        assert workshop.s3.seen == LOOKS
+        # Kept by an attempt before this one it is what this one would store, if it is still to be kept.
+        assert workshop.fail(attempt=2).code == Code.OUTPUT_EXISTS
+        assert READS[0] in workshop.s3.seen
 
     def test_a_bucket_that_took_no_picture(self, workshop: Workshop) -> None:
         workshop.s3.oddities = [refuse("PUT /results", 403, "AccessDenied", times=2)]

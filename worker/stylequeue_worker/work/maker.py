@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from pydantic import ValidationError
 
 from stylequeue.contract import objects
-from stylequeue.contract.errors import Code, Permanent
+from stylequeue.contract.errors import Code, Permanent, Unavailable
 from stylequeue.contract.events import PaintingReport, StoredPicture, SucceededData
 from stylequeue.contract.job import Job
 from stylequeue.contract.objects import CONTENT_TYPES
@@ -35,6 +35,10 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
 log = logging.getLogger(__name__)
+
+_REUSES = 3
+"""Of pictures painted for other jobs, as many are tried that turn out to be gone."""
+_PAUSE_S = 0.1
 
 
 class Waiting(Exception):
@@ -71,7 +75,7 @@ class Maker:
 
         holder.stage("fetching")
         with stopwatch.stage("fetch"):
-            order = Order.take(job, recipe, network, self.store)
+            order = Order.take(job, recipe, network, self.store, attempt=holder.record.attempt)
         if reused := self._reuse(order, holder):
             return reused
         before = self._made_before(order)
@@ -94,7 +98,7 @@ class Maker:
         # A contact sheet is made while painting: only jobs that want one too leave one behind.
         name = f"{order.fingerprint}+report" if job.output.report else order.fingerprint
         forget = False
-        while True:
+        for _ in range(_REUSES):
             answer = self.ledger.reserve(job.id, fence=holder.record.fence, fingerprint=name, forget=forget)
             if answer.verdict == "wait":
                 raise Waiting
@@ -117,11 +121,17 @@ class Maker:
                     raise
                 log.info("the picture painted before is gone from the store")
                 forget = True
+                time.sleep(_PAUSE_S)
                 continue
             log.info("reused: %s", painted.output.key)
             # The recipe as this job has it: the other's may name a picture that is no business of this one's.
             changes = {"recipe": order.recipe, "output": output, "report_key": report_key, "reused": True}
             return painted.model_copy(update={**changes, "report": painted.report.model_copy(update={"timings_s": {}})})
+        raise Unavailable(
+            Code.STORE_UNAVAILABLE,
+            "pictures painted for other jobs are gone from the store again and again",
+            "let nobody delete pictures while jobs like theirs are waiting",
+        )
 
     def _copy(self, order: Order, source: StoredPicture) -> StoredPicture:
         job = order.job

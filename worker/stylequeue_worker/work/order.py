@@ -43,7 +43,7 @@ class Order:
     fingerprint: str
 
     @classmethod
-    def take(cls, job: Job, recipe: ResolvedRecipe, network: Network, store: Store) -> Self:
+    def take(cls, job: Job, recipe: ResolvedRecipe, network: Network, store: Store, *, attempt: int) -> Self:
         """Look at all of a job's pictures, and read none: a missing style should not cost the content's download.
 
         Where the output goes comes first: that it cannot go there should not cost the painting. Raises Permanent with
@@ -76,7 +76,9 @@ class Order:
                 engine_version=ENGINE_VERSION,
             ),
         )
-        if output and not job.output.overwrite and not order.is_ours(output):
+        # An attempt before this one may have stored what there was of the picture, and come to harm then.
+        ours = {order.fingerprint, order.partial_fingerprint} if attempt > 1 else {order.fingerprint}
+        if output and not job.output.overwrite and output.metadata.get(FINGERPRINT_METADATA) not in ours:
             raise output_exists(output)
         return order
 
@@ -84,10 +86,6 @@ class Order:
     def partial_fingerprint(self) -> str:
         """Of the picture as it is before it is finished: never taken for the whole, should another job want that."""
         return f"{self.fingerprint}+partial"
-
-    def is_ours(self, there: ObjectInfo) -> bool:
-        """Whether this was meant to be this order's picture, whole or broken, finished or not."""
-        return there.metadata.get(FINGERPRINT_METADATA) in (self.fingerprint, self.partial_fingerprint)
 
     @property
     def style_size_px(self) -> int:
