@@ -321,6 +321,31 @@ def test_whoever_makes_what_breaks_the_contract_hears_it_from_our_tree(make: Cal
     assert (caught.value.code, isinstance(caught.value, ValueError)) == (Code.INVALID_JOB, True)
 
 
+@pytest.mark.parametrize(
+    "update",
+    [
+        {"id": "a b/../:x"},
+        {"output": None},
+        {"output": {"bucket": "results", "format": "gif"}},
+        {"labels": {"user": 42}},
+        {"styles": []},
+        {"colour": "red"},
+    ],
+)
+def test_a_copy_with_something_else_in_it_is_looked_at(update: dict[str, Any]) -> None:
+    with pytest.raises(InvalidJob, match=next(iter(update))):
+        make_job().model_copy(update=update)
+
+
+def test_a_copy_is_the_same_but_for_what_is_put_in() -> None:
+    job = make_job(id="first", labels={"user": "42"})
+    copied = job.model_copy(update={"id": "second", "output": {"bucket": "results", "key": "b.jpg"}})
+    assert copied == make_job(id="second", labels={"user": "42"}, output=Output(bucket="results", key="b.jpg"))
+    assert copied.model_fields_set == job.model_fields_set
+    assert OptimizeRecipe().model_copy(update={"size": 64}).model_fields_set == {"size"}
+    assert job.model_copy() == job.model_copy(update={}) == job
+
+
 def test_styles_may_be_any_sequence_and_stay_as_they_are() -> None:
     output = Output(bucket="results")
     styles = [STYLE]

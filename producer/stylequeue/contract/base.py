@@ -53,6 +53,16 @@ class Contract(BaseModel):
             with _refused():
                 return super().model_validate_json(*args, **kwargs)
 
+        def model_copy(self, *, update=None, deep=False):
+            """As pydantic's, but what is put in is looked at: many jobs are made of one in this way."""
+            copied = super().model_copy(update=update, deep=deep)
+            if not update:
+                return copied
+            checked = parse(type(self), dict(copied))
+            # As pydantic sets it, past the model's being frozen.
+            object.__setattr__(checked, "__pydantic_fields_set__", copied.model_fields_set)
+            return checked
+
 
 class Told(BaseModel):
     """What is read by those who asked or listen: frozen; unknown fields are passed over, a newer service tells more."""
