@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
+from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
@@ -90,7 +91,8 @@ def test_ctrl_c_ends_the_waiting_and_not_the_job(
         assert waiting.stderr
         # It speaks of the painting: it is waiting.
         told = waiting.stdout if command == "watch" else waiting.stderr
-        assert any("step" in line for line in told)
+        lines = list(takewhile(lambda line: "step" not in line, told))
+        assert "preparing" in lines[-1], "what comes before the first step has a name"
         waiting.send_signal(signal.SIGINT)
         said = waiting.stderr.read()
     assert waiting.returncode == ExitCode.INTERRUPTED
