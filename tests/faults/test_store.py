@@ -17,9 +17,10 @@ from typing import Any
 import numpy as np
 import pytest
 from PIL import Image
+from pydantic import SecretStr
 
 from stylequeue.client import StyleQueue
-from stylequeue.contract.errors import Code, InvalidJob, JobFailed, Unavailable
+from stylequeue.contract.errors import Code, ExitCode, InvalidJob, JobFailed, Unavailable
 from stylequeue.contract.events import SucceededData
 from stylequeue.contract.job import TASK_NAME, Job
 from stylequeue.contract.objects import ImageRef
@@ -389,6 +390,26 @@ def test_38_a_store_without_conditional_writes(deployment: Deployment) -> None:
         thread.join()
     assert "does not start" in str(caught.value)
     assert "If-None-Match" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "says"),
+    [
+        ({"work_bucket": "nowhere"}, "no such bucket"),
+        ({"read_buckets": ("uploads", "nowhere")}, "bucket 'nowhere': there is no such bucket"),
+        ({"write_buckets": ("nowhere",)}, "no such bucket"),
+        ({"s3_secret_key": SecretStr("another-store's")}, "STYLEQUEUE_S3_SECRET_KEY"),
+    ],
+    ids=["work", "read", "write", "keys"],
+)
+def test_56_what_no_job_could_use_is_seen_at_the_start(
+    deployment: Deployment, wrong: dict[str, Any], says: str
+) -> None:
+    with pytest.raises(Unavailable, match="ended with status") as caught:
+        deployment.worker("careful", **wrong)
+    assert f"ended with status {ExitCode.BAD_INPUT}" in str(caught.value)
+    assert "does not start" in str(caught.value)
+    assert says in str(caught.value)
 
 
 # The finer answers

@@ -569,7 +569,7 @@ class TestProbes:
             store = Store(s3.settings())
             store.check_reading()
             s3.oddities.append(refuse("GET /results", 404, "NoSuchBucket"))
-            with pytest.raises(Permanent, match="no bucket") as raised:
+            with pytest.raises(Permanent, match="no such bucket") as raised:
                 store.check_reading()
         assert raised.value.code == Code.OBJECT_NOT_FOUND
 

@@ -123,10 +123,10 @@ class TestReading:
 
     def test_a_missing_bucket_says_so(self, stack: Stack) -> None:
         store = Store(stack.settings.model_copy(update={"read_buckets": ("misspelt",)}))
-        with pytest.raises(Permanent, match="no bucket") as raised:
+        with pytest.raises(Permanent, match="no such bucket") as raised:
             look(store, "a", bucket="misspelt")
         assert raised.value.code == Code.OBJECT_NOT_FOUND
-        with pytest.raises(Permanent, match="no bucket"):
+        with pytest.raises(Permanent, match="no such bucket"):
             store.check_bucket("misspelt")
         store.check_bucket("results")
         store.close()

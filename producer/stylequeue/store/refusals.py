@@ -91,7 +91,7 @@ _LACKING = _Meaning(
     "the store lacks what the request for {name} needs: {why}",
     "see the operations guide, the store; older ones want STYLEQUEUE_S3_CHECKSUMS=when_required",
 )
-_NO_BUCKET = _Meaning(Whose.PLACE, Code.OBJECT_NOT_FOUND, "there is no bucket for {name}", "check the bucket's name")
+_NO_BUCKET = _Meaning(Whose.PLACE, Code.OBJECT_NOT_FOUND, "{name}: there is no such bucket", "check the bucket's name")
 _DENIED = _Meaning(
     Whose.PLACE,
     Code.ACCESS_DENIED,
