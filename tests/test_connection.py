@@ -6,6 +6,7 @@ import shutil
 import socket
 import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager, suppress
 from functools import partial
 from pathlib import Path
@@ -20,7 +21,7 @@ from pydantic import SecretStr
 from stylequeue import doctor
 from stylequeue.broker.app import make_app
 from stylequeue.client import StyleQueue
-from stylequeue.connection import celery_asked
+from stylequeue.connection import celery_asked, redis_asked
 from stylequeue.contract.errors import Code, ExitCode, Unavailable
 from stylequeue.ledger import Ledger
 from stylequeue.local.server import HOST, free_ports
@@ -152,6 +153,23 @@ class TestRefusals:
         wait_for(lambda: redis.Redis(HOST, port).info()["master_link_status"] == "up", 30, "the replica to follow")
         assert_told(settings, Code.BROKER_REFUSED, "takes no writes: it is a replica", "the primary")
 
+    def test_it_becomes_a_replica_while_somebody_waits(self, servers: ExitStack) -> None:
+        port = servers.enter_context(redis_server())
+        settings = settings_for(f"redis://{HOST}:{port}/0")
+        admin = redis.Redis(HOST, port)
+
+        def wait_for_a_message() -> None:
+            with redis_asked(settings):
+                redis.Redis(HOST, port).brpop(["paint"])
+
+        with ThreadPoolExecutor(1) as pool:
+            waiting = pool.submit(wait_for_a_message)
+            wait_for(lambda: admin.info()["blocked_clients"] == 1, 30, "somebody to wait")
+            admin.replicaof(HOST, free_ports(1)[0])
+            with pytest.raises(Unavailable, match="has just become a replica") as caught:
+                waiting.result(30)
+        assert (caught.value.code, "the primary" in caught.value.hint) == (Code.BROKER_REFUSED, True)
+
     def test_a_replica_that_lost_its_primary(self, servers: ExitStack) -> None:
         nobody = free_ports(1)[0]
         port = servers.enter_context(redis_server(f"replicaof {HOST} {nobody}", "replica-serve-stale-data no"))
@@ -196,6 +214,13 @@ class TestRefusals:
         found = by_doctor(settings)
         assert "forbids this user a command, a key or a channel" in found.found
         assert "docs/operations.md" in found.hint
+
+    def test_a_user_who_may_not_do_what_scripts_do(self, servers: ExitStack) -> None:
+        port = servers.enter_context(redis_server(f"user bob on >{PASSWORD} ~* &* +@all -hset", "user default off"))
+        settings = settings_for(f"redis://bob:{PASSWORD}@{HOST}:{port}/0")
+        with StyleQueue(settings) as queue, pytest.raises(Unavailable, match="forbids this user a command") as caught:
+            queue.submit(make_job())
+        assert (caught.value.code, "docs/operations.md" in caught.value.hint) == (Code.BROKER_REFUSED, True)
 
     def test_a_user_who_may_do_what_the_guide_says(self, servers: ExitStack) -> None:
         guide = (Path(__file__).parents[1] / "docs" / "operations.md").read_text()

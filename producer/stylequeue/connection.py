@@ -187,6 +187,10 @@ _BY_CODE = {
     "NOREPLICAS": ("takes no writes: too few replicas follow it", "connect them, or lower min-replicas-to-write"),
     "BUSY": ("is held up by a script", "wait; `SCRIPT KILL` ends it"),
     "DENIED": ("is in protected mode", "set a password there (requirepass), and give it here"),
+    "UNBLOCKED": (
+        "has just become a replica",
+        f"after a failover this passes by itself; else point {_ADDRESS} at the primary",
+    ),
     **dict.fromkeys(("CLUSTERDOWN", "MOVED", "ASK", "TRYAGAIN", "CROSSSLOT"), _CLUSTER),
 }
 """What an answer of Redis that begins with this word means, and what to do."""
@@ -199,6 +203,7 @@ _BY_TEXT = {
     ),
     "SELECT is not allowed in cluster mode": _CLUSTER,
     "max number of clients reached": ("has as many clients as it may", "raise maxclients there, or run fewer"),
+    "ACL failure in script": _BY_CODE["NOPERM"],
     "unknown command": (
         "does not know a command that is needed",
         "take Redis 6.2, Valkey 7.2 or later, with no command renamed",
