@@ -55,7 +55,7 @@ def test_demo(model_dir: Path, tmp_path: Path) -> None:
         "succeeded",
     ] * 2
     assert re.search(r"\d s +painted job", done.stderr), "it says how long each part took"
-    ours = r"fast: .*|paint: .*| *\d+\.\d s  .*|"
+    ours = r"# .* \.\.\.|fast: .*|paint: .*| *\d+\.\d s  .*|"
     assert [line for line in done.stderr.splitlines() if not re.fullmatch(ours, line)] == [], "no line of TensorFlow's"
 
 

@@ -115,6 +115,7 @@ def _paint(
 
 @contextmanager
 def _timed(part: str, seconds: dict[str, float]) -> Iterator[None]:
+    console.tell(f"# {part} ...")
     began_at = time.monotonic()
     yield
     seconds[part] = time.monotonic() - began_at
