@@ -29,6 +29,8 @@ from tests.support.proxy import Proxy
 
 CHILD_BACK_S = 5 * 10
 WORKER_BACK_S = 5 * 30
+REFUSALS = 20
+"""More than the broker's client tries again."""
 ACKNOWLEDGE = b"ZREM\r\n$13\r\nunacked_index"
 NOTE_AS_DELIVERED = b"ZADD\r\n$13\r\nunacked_index"
 
@@ -220,3 +222,17 @@ def test_09_picture_that_kills_its_worker(deployment: Deployment) -> None:
     assert [letter.attempts for letter in deployment.queue.dead_letters()] == [2]
     deployment.check(poison, works(deployment))
     assert third.running
+
+
+@pytest.mark.slow
+def test_04_the_acknowledgement_is_refused(deployment: Deployment, redis_proxy: Proxy) -> None:
+    """A worker that cannot say that it has done with a message takes the next one all the same."""
+    worker = deployment.worker(redis=redis_proxy)
+    for _ in range(REFUSALS):
+        redis_proxy.answer_once(ACKNOWLEDGE, b"-ERR max number of clients reached\r\n")
+    first = submit(deployment, 2)
+    worker.wait_for_line("Connection to broker lost", WAIT_S)
+    redis_proxy.heal()
+    after = submit(deployment, 3)
+    assert deployment.queue.wait(after.id, timeout_s=WAIT_S).report.steps == 3
+    assert deployment.queue.wait(first.id, timeout_s=WAIT_S).report.steps == 2

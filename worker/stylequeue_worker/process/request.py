@@ -24,6 +24,9 @@ class JobRequest(Request):
         super().__init__(*args, **kwargs)
         # The worker's own limit ends the child; the sender's ends the job between two steps.
         self.time_limits = (None, None)
+        # Celery would log that the broker did not hear of the message's end, and wait for ever: with this one counted
+        # as being worked on, no other is fetched. What is raised instead makes it connect anew, and count anew.
+        self._connection_errors: tuple[type[Exception], ...] = ()
 
     def has_begun(self) -> bool:
         """Whether the child has claimed the job: then the ledger knows of it, and the message can go."""
