@@ -93,6 +93,11 @@ class TestLists:
         given(READ_BUCKETS='["abc", "def"]')
         assert Settings.load().read_buckets == ("abc", "def")
 
+    @pytest.mark.parametrize("name", ["READ_BUCKETS", "WRITE_BUCKETS"])
+    def test_an_empty_one_would_fail_every_job(self, given: Set, name: str) -> None:
+        given(**{name: "[]"})
+        refusal(f"STYLEQUEUE_{name}")
+
     @pytest.mark.parametrize("value", ["hunter2", "uploads,styles", '"uploads"', '{"a": 1}', "['a']", "7", '["a"'])
     @pytest.mark.parametrize("name", ["READ_BUCKETS", "WRITE_BUCKETS"])
     def test_one_that_is_none_is_named_and_shown_how(self, given: Set, name: str, value: str) -> None:

@@ -49,7 +49,7 @@ def _redis_address(secret: SecretStr) -> SecretStr:
 
 
 _Secret = Annotated[SecretStr, AfterValidator(_printable)]
-_Buckets = tuple[Bucket, ...]
+_Buckets = Annotated[tuple[Bucket, ...], Field(min_length=1)]
 
 
 class Settings(BaseSettings):

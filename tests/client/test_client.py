@@ -150,7 +150,8 @@ def test_each_refused_job_has_its_error(settings: Settings) -> None:
         other = make_job(id=known.id, labels={"other": "content"})
         with pytest.raises(JobsRefused) as caught:
             queue.submit_many([late, other, new, too_many])
-        assert (caught.value.code, caught.value.message) == (Code.JOBS_REFUSED, "3 jobs were refused")
+        assert caught.value.code == Code.JOBS_REFUSED
+        assert caught.value.message == f"3 jobs were refused, the first with: {caught.value.exceptions[0]}"
         assert {job_id: type(error) for job_id, error in caught.value.refused.items()} == {
             late.id: InvalidJob,
             other.id: JobConflict,

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import os
+import signal
 import sys
 from pathlib import Path
 from typing import Any
@@ -14,7 +16,7 @@ from stylequeue.contract.errors import ExitCode, InvalidSettings
 from stylequeue.local import Process, Stack
 from stylequeue.settings import Settings
 from stylequeue_worker.process.receivers import connect
-from tests.support.deployment import WAIT_S
+from tests.support.deployment import WAIT_S, Deployment
 
 HEAD = "from stylequeue.settings import Settings\nfrom stylequeue_worker.process.app import make_worker_app\n"
 APP = "app = make_worker_app(Settings.load(), module='broken_worker', load_engine=load)\n"
@@ -106,3 +108,14 @@ def test_what_ends_the_process_on_purpose_does_so() -> None:
     with pytest.raises(SystemExit) as caught:
         signal.send(None)
     assert caught.value.code == ExitCode.CANNOT_SERVE
+
+
+def test_where_its_threads_are_is_shown_without_what_they_hold(deployment: Deployment) -> None:
+    """Celery's own answer to SIGUSR1 prints local variables, among them settings and addresses."""
+    worker = deployment.worker("asked")
+    os.kill(worker.pid, signal.SIGUSR1)
+    worker.wait_for_line("Current thread", WAIT_S)
+    assert worker.running
+    password = deployment.settings.redis_url.get_secret_value().split(":")[2].split("@")[0]
+    assert password not in worker.log_text()
+    assert "LOCAL VARIABLES" not in worker.log_text()

@@ -351,7 +351,8 @@ class JobsRefused(StyleQueueError, ExceptionGroup[StyleQueueError]):
 
     def __new__(cls, refused: Mapping[str, StyleQueueError]) -> Self:
         """Of the jobs' errors, by their ids."""
-        return super().__new__(cls, f"{len(refused)} jobs were refused", list(refused.values()))
+        errors = list(refused.values())
+        return super().__new__(cls, f"{len(errors)} jobs were refused, the first with: {errors[0]}", errors)
 
     def __init__(self, refused: Mapping[str, StyleQueueError]) -> None:
         # Not the root's: a group has a message already.

@@ -9,6 +9,7 @@ somebody is in a hurry, the parent puts the job back itself and takes the child 
 
 from __future__ import annotations
 
+import faulthandler
 import logging
 import os
 import signal
@@ -132,7 +133,8 @@ class Worker(celerys.Worker):
 
     def install_platform_tweaks(self, _worker: object) -> None:
         """Instead of Celery's handlers of signals, ours."""
-        _celerys.install_cry_handler()
+        # For an operator: where its threads are. Celery's own handler prints what they hold as well, passwords and all.
+        faulthandler.register(signal.SIGUSR1, all_threads=True)
         for number in STOP_SIGNALS:
             # One that was ignored when this process began, as by nohup, stays ignored.
             if signal.getsignal(number) is not signal.SIG_IGN:
