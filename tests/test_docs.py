@@ -56,7 +56,9 @@ def test_targets_of_the_makefile_exist(page: Path) -> None:
 
 
 def test_every_target_says_what_it_is_for() -> None:
-    answer = subprocess.run(["make", "--no-print-directory", "help"], cwd=ROOT, capture_output=True, text=True, check=True)
+    answer = subprocess.run(
+        ["make", "--no-print-directory", "help"], cwd=ROOT, capture_output=True, text=True, check=True
+    )
     assert {line.split()[1] for line in answer.stdout.splitlines()} == TARGETS
 
 

@@ -18,8 +18,9 @@ from typing import Any, Literal
 
 from . import __version__
 from .broker.app import make_app
+from .broker.lists import CELERYS_DEFAULT_QUEUE, Lists
 from .connection import celery_asked
-from .contract.base import QUEUES
+from .contract.base import DEFAULT_QUEUE, QUEUES
 from .contract.errors import ExitCode, InvalidSettings, Misconfigured, Permanent, StyleQueueError, Unavailable
 from .contract.recipe import networks_of_queue
 from .ledger import Ledger
@@ -75,7 +76,16 @@ def examine(load: Callable[[], Settings] = Settings.load) -> Iterator[Finding]:
     yield Finding("settings", "ok", f"deployment {settings.deployment!r}, Redis at {settings.redis.place}")
     ledger, store = Ledger(settings), Store(settings)
     try:
-        for check in (partial(_redis, settings), eviction, append_only, _workers, _queues, _networks, _waiting):
+        for check in (
+            partial(_redis, settings),
+            eviction,
+            append_only,
+            _workers,
+            _queues,
+            _networks,
+            _waiting,
+            _astray,
+        ):
             try:
                 yield from _each(check(ledger))
             except StyleQueueError as error:
@@ -237,6 +247,17 @@ def _networks(ledger: Ledger) -> Iterator[Finding]:
             found = "; ".join(f"{named({network: digest})} on {', '.join(who)}" for digest, who in by_digest.items())
             hint = "different weights paint different pictures: give all workers the same"
             yield Finding(f"network {network}", "warning", found, hint)
+
+
+def _astray(ledger: Ledger) -> Iterator[Finding]:
+    """Jobs that nobody hears of: by plain Celery, to no queue of ours."""
+    if count := Lists(ledger.redis).astray():
+        yield Finding(
+            f"list {CELERYS_DEFAULT_QUEUE}",
+            "warning",
+            f"{count} messages lie where no worker takes them: their senders named no queue",
+            f'have them sent with queue="{DEFAULT_QUEUE}"; those that lie there have to be sent again',
+        )
 
 
 def _waiting(ledger: Ledger) -> Iterator[Finding]:

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from celery import Celery
 from pydantic import SecretStr
 from redis import Redis
 
@@ -155,6 +156,15 @@ def test_jobs_that_no_worker_can_paint(staffed: Settings, ledger: Ledger) -> Non
     assert "models pull vgg16" in found.hint
     waiting_for(ledger, "vgg19")
     assert "vgg19" not in findings(staffed)["jobs on paint"].found, "a live worker has it, and will wake it"
+
+
+def test_messages_that_went_to_no_queue(staffed: Settings) -> None:
+    assert not warned(staffed)
+    with Celery(broker=staffed.redis_url.get_secret_value()) as plain:
+        plain.send_task("stylequeue.stylize", kwargs={"job": {}})
+        assert warned(staffed) == {"list celery"}
+        assert findings(staffed)["list celery"].found.startswith("1 messages")
+        plain.control.purge()
 
 
 def test_weights_that_are_not_the_same_everywhere(staffed: Settings, ledger: Ledger) -> None:

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 UNACKED_KEY = "unacked"
 UNACKED_INDEX_KEY = "unacked_index"
+CELERYS_DEFAULT_QUEUE = "celery"
+"""Where a message goes whose sender named no queue. No worker of ours takes from it."""
 _PAGE = 500
 """Messages read at once."""
 _ON_ITS_WAY_S = 180
@@ -36,6 +38,10 @@ class Lists:
     def waiting(self) -> int:
         """Messages that wait for a worker."""
         return sum(self._redis.llen(queue) for queue in QUEUES)
+
+    def astray(self) -> int:
+        """Messages whose senders named no queue: nobody will ever take them."""
+        return int(self._redis.llen(CELERYS_DEFAULT_QUEUE))
 
     def task_ids(self) -> set[str]:
         """Task ids of all messages that wait for a worker, or that one has taken just now."""
