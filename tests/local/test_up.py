@@ -177,7 +177,10 @@ def test_a_second_ctrl_c_kills(start_up: Callable[..., Up]) -> None:
     up = start_up("--temporary")
     up.until("loading its models")
     pids = up.descendants()
-    lines = {pid: Path(f"/proc/{pid}/cmdline").read_bytes() for pid in pids}
+    lines = {}
+    for pid in pids:
+        with suppress(FileNotFoundError, ProcessLookupError):  # it may have ended by now
+            lines[pid] = Path(f"/proc/{pid}/cmdline").read_bytes()
     keeper = next(pid for pid, line in lines.items() if b"keeper" in line and b"supervise.py" not in line)
     os.kill(keeper, signal.SIGSTOP)  # deaf for the whole of its grace
     up.process.send_signal(signal.SIGINT)

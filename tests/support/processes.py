@@ -7,6 +7,7 @@ import re
 import signal
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import TypeVar
 
@@ -42,9 +43,10 @@ def child_of(worker: Process) -> int:
 def processes_below(pid: int) -> list[int]:
     """The processes that this one has started, and theirs, as this machine counts them; itself not."""
     found: list[int] = []
-    for task in Path(f"/proc/{pid}/task").iterdir():
-        for child in (task / "children").read_text().split():
-            found += [int(child), *processes_below(int(child))]
+    with suppress(FileNotFoundError, ProcessLookupError):  # it may end meanwhile
+        for task in Path(f"/proc/{pid}/task").iterdir():
+            for child in (task / "children").read_text().split():
+                found += [int(child), *processes_below(int(child))]
     return found
 
 
