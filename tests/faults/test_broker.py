@@ -4,22 +4,17 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Iterator
-from dataclasses import dataclass
-from pathlib import Path
 
 import pytest
-from pydantic import SecretStr
 
 from stylequeue.broker.app import READY_FOR_JOBS
 from stylequeue.contract.errors import Code, ExitCode, JobNotFound, Unavailable
 from stylequeue.contract.job import Job
 from stylequeue.local import Stack
 from stylequeue.local.server import HOST
-from stylequeue.settings import Settings
+from tests.faults.conftest import Own
 from tests.support.deployment import ENDLESS, HURRIED, WAIT_S, Deployment
 from tests.support.fake_worker import START_TIMEOUT_S
-from tests.support.lasting_valkey import LastingValkey
 from tests.support.processes import kill, wait_for, wait_gone
 from tests.support.proxy import Proxy
 
@@ -36,26 +31,6 @@ def deployment(deployment: Deployment) -> Deployment:
     """Where nothing takes long."""
     deployment.configure(**HURRIED)
     return deployment
-
-
-@dataclass
-class Own:
-    """A deployment with a Redis of its own."""
-
-    valkey: LastingValkey
-    deployment: Deployment
-
-
-@pytest.fixture
-def own(stack: Stack, settings: Settings, tmp_path: Path) -> Iterator[Own]:
-    valkey = LastingValkey(tmp_path)
-    try:
-        valkey.wait_ready()
-        there = settings.model_copy(update={"redis_url": SecretStr(valkey.url())})
-        with Deployment(stack, there, **HURRIED) as deployment:
-            yield Own(valkey, deployment)
-    finally:
-        valkey.stop()
 
 
 def submit(deployment: Deployment, steps: int = STEPS) -> Job:

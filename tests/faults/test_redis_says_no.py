@@ -6,23 +6,19 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import pytest
 from celery import Celery
-from pydantic import SecretStr
 from redis import Redis, ResponseError
 
 from stylequeue.contract.job import TASK_NAME, Job
 from stylequeue.contract.objects import event_key
-from stylequeue.local import Process, Stack
+from stylequeue.local import Process
 from stylequeue.local.server import HOST, free_ports
-from stylequeue.settings import Settings
+from tests.faults.conftest import Own
 from tests.support.deployment import WAIT_S, Deployment
-from tests.support.lasting_valkey import LastingValkey
 from tests.support.processes import pause, resume, wait_for
 from tests.support.proxy import Proxy
 
@@ -41,28 +37,9 @@ STEPS = 300
 LASTS_S = 4
 
 
-@dataclass
-class Own:
-    """A deployment with a Redis of its own."""
-
-    valkey: LastingValkey
-    deployment: Deployment
-
-    @property
-    def redis(self) -> Any:
-        return self.deployment.queue._ledger.redis
-
-
 @pytest.fixture
-def own(stack: Stack, settings: Settings, tmp_path: Path) -> Iterator[Own]:
-    valkey = LastingValkey(tmp_path)
-    try:
-        valkey.wait_ready()
-        there = settings.model_copy(update={"redis_url": SecretStr(valkey.url())})
-        with Deployment(stack, there, **SETTINGS) as deployment:
-            yield Own(valkey, deployment)
-    finally:
-        valkey.stop()
+def own_settings() -> dict[str, Any]:
+    return SETTINGS
 
 
 @contextmanager
