@@ -27,9 +27,10 @@ from stylequeue.contract.recipe import OptimizeRecipe, PresetName, ResolvedOptim
 from stylequeue.settings import Settings
 from stylequeue_worker import models
 from stylequeue_worker.engine import Engine, Step
-from stylequeue_worker.engine.networks import fast_dtype, load
+from stylequeue_worker.engine.networks import fast_dtype
 from stylequeue_worker.engine.objective import TERMS, Objective
 from stylequeue_worker.engine.presets import PRESETS
+from stylequeue_worker.engine.weights import load
 from stylequeue_worker.pictures import images
 
 SAMPLES = Path(__file__).parents[1] / "producer" / "stylequeue" / "local" / "samples"

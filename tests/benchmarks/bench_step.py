@@ -15,9 +15,9 @@ import tensorflow as tf
 from stylequeue.contract.recipe import PresetName
 from stylequeue.settings import Settings
 from stylequeue_worker import models
-from stylequeue_worker.engine.networks import load
 from stylequeue_worker.engine.objective import TERMS, Objective
 from stylequeue_worker.engine.presets import PRESETS
+from stylequeue_worker.engine.weights import load
 
 EVALUATIONS = 9
 

@@ -11,9 +11,9 @@ import tensorflow as tf
 
 from stylequeue.contract.recipe import OptimizeRecipe, PresetName, resolve
 from stylequeue_worker import models
-from stylequeue_worker.engine import Engine, Step, objective, painter
-from stylequeue_worker.engine.networks import load
+from stylequeue_worker.engine import Engine, Step, course, objective
 from stylequeue_worker.engine.presets import PRESETS
+from stylequeue_worker.engine.weights import load
 from tests.engine.conftest import Picture
 
 STEPS = 14
@@ -34,7 +34,7 @@ def paint(model_dir: Path, photo: Picture, stripes: Picture) -> Paint:
 
 def test_several_steps_in_one_call(paint: Paint, monkeypatch: pytest.MonkeyPatch) -> None:
     one_by_one = paint("tf-tutorial")
-    monkeypatch.setattr(painter, "on_gpu", lambda: True)
+    monkeypatch.setattr(course, "on_gpu", lambda: True)
     in_calls = paint("tf-tutorial")
     assert [step.step for step in in_calls] == [10, 14]
     assert [step.done for step in in_calls] == pytest.approx([10 / 14, 1])

@@ -18,7 +18,7 @@ import tensorflow as tf
 
 from stylequeue.contract.recipe import OptimizeRecipe, ResolvedOptimizeRecipe, resolve
 from stylequeue_worker import models
-from stylequeue_worker.engine import Engine, networks, painter
+from stylequeue_worker.engine import Engine, painter, weights
 from stylequeue_worker.engine.networks import Vgg
 from stylequeue_worker.engine.objective import TERMS, Objective
 from stylequeue_worker.engine.pictures import scaled
@@ -135,13 +135,13 @@ def given(photo: Picture, stripes: Picture) -> Given:
 @pytest.fixture(scope="module")
 def samples() -> list[tf.Tensor]:
     """What filters are rescaled by, small."""
-    return [scaled(picture, 0.25) for picture in networks.sample_pictures()]
+    return [scaled(picture, 0.25) for picture in weights.sample_pictures()]
 
 
 @pytest.fixture(scope="module")
 def narrow_engine(model_dir: Path, narrow: Vgg, samples: list[tf.Tensor]) -> Iterator[Engine]:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(networks, "load", lambda *_: narrow)
+        patch.setattr(weights, "load", lambda *_: narrow)
         patch.setattr(painter, "sample_pictures", lambda: samples)
         yield Engine(model_dir)
 

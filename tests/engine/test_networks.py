@@ -11,7 +11,8 @@ import tensorflow as tf
 
 from stylequeue.contract.errors import Code, Permanent
 from stylequeue_worker import models
-from stylequeue_worker.engine.networks import Vgg, fast_dtype, load
+from stylequeue_worker.engine.networks import Vgg, fast_dtype
+from stylequeue_worker.engine.weights import load
 from tests.engine.conftest import Picture
 from tests.support.vgg19 import make_vgg19_from_vgg16
 

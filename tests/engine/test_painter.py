@@ -14,10 +14,10 @@ from stylequeue.contract.errors import Code, Permanent
 from stylequeue.contract.recipe import OptimizeRecipe, ResolvedOptimizeRecipe, resolve
 from stylequeue_worker import models
 from stylequeue_worker.engine import Engine, Step
-from stylequeue_worker.engine.networks import load
 from stylequeue_worker.engine.objective import TERMS, Objective, View
-from stylequeue_worker.engine.painter import schedule
 from stylequeue_worker.engine.presets import PRESETS
+from stylequeue_worker.engine.schedule import schedule
+from stylequeue_worker.engine.weights import load
 from tests.engine.conftest import Picture
 from tests.support.judge import ssim
 

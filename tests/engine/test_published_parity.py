@@ -11,10 +11,11 @@ import tensorflow as tf
 from stylequeue.contract.recipe import OptimizeRecipe, PresetName, ResolvedOptimizeRecipe, resolve
 from stylequeue_worker import models
 from stylequeue_worker.engine.descent import Evaluation
-from stylequeue_worker.engine.networks import Vgg, load, sample_pictures
+from stylequeue_worker.engine.networks import Vgg
 from stylequeue_worker.engine.objective import Objective
 from stylequeue_worker.engine.painter import Painter
 from stylequeue_worker.engine.presets import PRESETS
+from stylequeue_worker.engine.weights import load, sample_pictures
 from tests.engine.conftest import Picture
 from tests.support.published import Gatys2016, TfKeras2018
 

@@ -11,10 +11,11 @@ import tensorflow as tf
 
 from stylequeue.contract.recipe import PresetName
 from stylequeue_worker import models
-from stylequeue_worker.engine.networks import Vgg, load
+from stylequeue_worker.engine.networks import Vgg
 from stylequeue_worker.engine.objective import TERMS, Objective
 from stylequeue_worker.engine.presets import PRESETS
 from stylequeue_worker.engine.tiling import TiledObjective, spans
+from stylequeue_worker.engine.weights import load
 from tests.engine.conftest import Picture
 
 TOLERANCE = 1e-4

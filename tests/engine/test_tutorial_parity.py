@@ -10,10 +10,10 @@ import tensorflow as tf
 
 from stylequeue.contract.recipe import OptimizeRecipe, ResolvedOptimizeRecipe, resolve
 from stylequeue_worker import models
-from stylequeue_worker.engine.networks import load
 from stylequeue_worker.engine.objective import Objective
 from stylequeue_worker.engine.painter import Painter
 from stylequeue_worker.engine.presets import PRESETS
+from stylequeue_worker.engine.weights import load
 from tests.engine.conftest import Picture
 from tests.support.tutorial import CONTENT_WEIGHT, STYLE_WEIGHT, VARIATION_WEIGHT, Tutorial
 from tests.support.vgg19 import make_vgg19_from_vgg16

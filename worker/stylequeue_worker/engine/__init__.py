@@ -4,6 +4,7 @@ It knows arrays and recipes, nothing of queues or stores. Importing this package
 `Engine.warm_up()` or the first painting does.
 """
 
-from .engine import ENGINE_VERSION, Checkpoint, Engine, Network, Step, Summary
+from .engine import ENGINE_VERSION, Engine
+from .steps import Checkpoint, Network, Step, Summary
 
 __all__ = ["ENGINE_VERSION", "Checkpoint", "Engine", "Network", "Step", "Summary"]

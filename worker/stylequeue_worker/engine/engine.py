@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from itertools import compress
 from pathlib import Path
@@ -15,80 +15,18 @@ from stylequeue.contract.errors import Code, Permanent
 from stylequeue.contract.recipe import FAST_NETWORK, VGG_NETWORKS, ResolvedFastRecipe, ResolvedOptimizeRecipe
 
 from .. import models
+from .steps import Checkpoint, Network, Step, Summary
 
 if TYPE_CHECKING:
     import numpy as np
 
     from .feedforward import FastNetwork
-    from .memory import Plan
     from .painter import Painter
 
 log = logging.getLogger(__name__)
 
 ENGINE_VERSION = "4"
 """Grows when the same inputs would give another picture."""
-
-Checkpoint = Mapping[str, "np.ndarray"]
-"""A half-painted picture by the names of its parts; all plain numbers, so that it can be stored."""
-
-
-Cut = Literal["time_budget", "stop_when"]
-"""What can end a scale before its last step."""
-
-
-@dataclass(frozen=True)
-class Network:
-    """What paints: its name and the SHA-256 (hex) of its weights."""
-
-    name: str
-    digest: str
-
-
-@dataclass(frozen=True)
-class Summary:
-    """What can be said of a painted picture, and of how it was painted."""
-
-    losses: Mapping[str, float]
-    """Without weights, by term; empty for `fast`, as `style_distances` is."""
-    style_distances: Mapping[str, float]
-    """Without weights, by layer."""
-    ssim: float
-    """Structural similarity to the content, of the lightness: 1 is the content itself."""
-    precision: str
-    """Of the network's arithmetic."""
-    tiles: int
-    """Into how many the picture was cut to fit into memory."""
-
-
-@dataclass(frozen=True)
-class Step:
-    """One evaluation of the loss, or the single pass of the fast network."""
-
-    step: int
-    """Evaluations done, over all scales."""
-    steps: int
-    """Evaluations planned; fewer are done where `cut` says why, or where L-BFGS finds no descent any more."""
-    size_px: int
-    """Longest side of the picture at this scale."""
-    losses: Mapping[str, float]
-    """Without weights, by term (content, style, variation), of the picture this step evaluated; empty for `fast`."""
-    done: float
-    """Share of the arithmetic done, in [0, 1]: a step at a large scale counts for more."""
-    picture: np.ndarray
-    """float32 [1, height, width, 3] in [0, 1], finite."""
-    summarise: Callable[[], Summary]
-    """Looks closely at the picture, which takes about as long as two steps."""
-    save: Callable[[], Checkpoint] | None = None
-    """Gives the state to go on from; None: there is nothing to go on with."""
-    plan: Plan | None = None
-    """Whether the picture is painted whole or in tiles, and the memory predicted for it; None for `fast`."""
-    cut: Cut | None = None
-    """What ended this scale or one before it early, if anything did."""
-
-    @property
-    def state(self) -> Checkpoint | None:
-        """What `Engine.paint` needs to go on from here, on this machine or another."""
-        return self.save() if self.save else None
 
 
 class Engine:
@@ -256,8 +194,8 @@ class Engine:
         return path
 
     def _painter(self, name: str) -> Painter:
-        from .networks import load
         from .painter import Painter
+        from .weights import load
 
         path = self._path(name)
         if path not in self._painters:

@@ -6,7 +6,6 @@ import logging
 import re
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +20,7 @@ from .losses import Statistics
 from .networks import Vgg, stride_px
 from .objective import Objective, View, Wanted
 from .presets import Preset
+from .steps import Plan
 from .tiling import GRID_PX, MIN_TILE_PX, TiledObjective
 
 _log = logging.getLogger(__name__)
@@ -34,15 +34,6 @@ _PICTURE_COPIES = 15
 _VIEWS_KEPT = 6
 """Content features of full size: targets for each view of the picture, its own features, their gradient."""
 _FIRST_TILE_PX, _FALLBACK_TILE_PX = 1024, 512
-
-
-@dataclass(frozen=True)
-class Plan:
-    """How a painting is done, and the memory that is predicted for it, beside what the process has already."""
-
-    peak_bytes: int
-    tile_px: int | None
-    """Side of a tile; None: the picture is painted whole."""
 
 
 def plan(sides: Sequence[tuple[int, int]], network: Vgg, preset: Preset, budget_bytes: int | None) -> Plan:

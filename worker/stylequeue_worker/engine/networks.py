@@ -1,26 +1,40 @@
 """The model: VGG-19 and VGG-16 without their classifier, as feature extractors (Simonyan and Zisserman, 2014).
 
-Weights are read by Keras from its own file layout; the forward pass is ours, because Keras builds a network for one
-precision and one set of outputs, and here both belong to the recipe.
+The forward pass is ours, because Keras builds a network for one precision and one set of outputs, and here both belong
+to the recipe.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Mapping
-from importlib.resources import files
 from itertools import pairwise
 from pathlib import Path
 
-import keras
 import numpy as np
 import tensorflow as tf
 
-from stylequeue.contract.errors import Code, Permanent
 from stylequeue.contract.recipe import PoolingName
 
-from .pictures import scaled
+Kernels = Mapping[str, tuple[np.ndarray, np.ndarray]]
+"""By layer, in order: kernel float32 [3, 3, in, out] and bias float32 [out]."""
 
-_KERAS_MODELS = {"vgg16": keras.applications.VGG16, "vgg19": keras.applications.VGG19}
+_BLOCK_WIDTHS = (64, 128, 256, 512, 512)
+
+
+def _widths(*convolutions: int) -> dict[str, int]:
+    return {
+        f"block{block}_conv{number}": width
+        for block, (count, width) in enumerate(zip(convolutions, _BLOCK_WIDTHS, strict=True), 1)
+        for number in range(1, count + 1)
+    }
+
+
+ARCHITECTURES: Mapping[str, Mapping[str, int]] = {
+    "vgg16": _widths(2, 2, 3, 3, 3),
+    "vgg19": _widths(2, 2, 4, 4, 4),
+}
+"""Channels of each network's convolutions, by Keras's names for them, in order. Each block but the last is pooled."""
+
 _IMAGENET_MEAN_BGR = (103.939, 116.779, 123.68)
 _BFLOAT16_FLAGS = {"avx512_bf16", "amx_bf16"}
 """What Linux calls a processor's instructions for it."""
@@ -31,13 +45,12 @@ _BFLOAT16_CAPABILITY = (8, 0)
 class Vgg:
     """Convolutions and poolings of a VGG network.
 
-    `kernels` maps a layer's Keras name ("block1_conv1", in order) to its kernel [3, 3, in, out] and bias [out].
     Arithmetic is done in `dtype`; bfloat16 halves the time where the processor knows it.
     """
 
     def __init__(
         self,
-        kernels: Mapping[str, tuple[np.ndarray, np.ndarray]],
+        kernels: Kernels,
         dtype: tf.DType = tf.float32,
         pooling: PoolingName = "max",
     ) -> None:
@@ -147,28 +160,3 @@ def fast_dtype() -> tf.DType:
         except OSError:
             knows = False
     return tf.bfloat16 if knows else tf.float32
-
-
-def sample_pictures() -> list[tf.Tensor]:
-    """The sample pictures that come with the project, three photographs and three paintings, at half their size."""
-    samples = files("stylequeue") / "local" / "samples"
-    names = sorted(sample.name for sample in samples.iterdir() if sample.name.endswith(".jpg"))
-    pictures = [tf.io.decode_jpeg((samples / name).read_bytes())[None] / 255 for name in names]
-    return [scaled(tf.cast(picture, tf.float32), 0.5) for picture in pictures]
-
-
-def load(name: str, path: Path) -> Vgg:
-    """The network `name` ("vgg19" or "vgg16") from a Keras weights file without top.
-
-    Raises Permanent(NETWORK_UNAVAILABLE) where the file does not hold that network.
-    """
-    try:
-        model = _KERAS_MODELS[name](include_top=False, weights=str(path))
-    except (OSError, ValueError, KeyError) as error:
-        raise Permanent(
-            Code.NETWORK_UNAVAILABLE,
-            f"{path.name} holds no weights of {name}: {type(error).__name__}",
-            f"delete it and run `stylequeue models pull {name}`",
-        ) from error
-    kernels = {layer.name: tuple(layer.get_weights()) for layer in model.layers if "_conv" in layer.name}
-    return Vgg(kernels)

@@ -5,10 +5,9 @@ from __future__ import annotations
 import itertools
 import math
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from functools import partial
-from typing import cast
 
 import numpy as np
 import tensorflow as tf
@@ -16,108 +15,19 @@ import tensorflow as tf
 from stylequeue.contract.errors import CannotServe, Code, Permanent
 from stylequeue.contract.recipe import PRESETS, ResolvedOptimizeRecipe
 
-from .descent import Evaluate, Iterate, Moments, adam, adam_in_calls, lbfgs
-from .device import on_gpu
-from .engine import Checkpoint, Cut, Step, Summary
+from .course import descend, weights_of
 from .memory import FittingObjective, available_bytes, plan, smallest_bytes
-from .networks import Vgg, fast_dtype, sample_pictures
+from .networks import Vgg, fast_dtype
 from .objective import TERMS, View, Wanted
 from .pictures import resize, scaled, ssim
+from .position import Position
 from .presets import Preset, preset_of
 from .regions import Masks
-from .safety import Standstill, TimeBudget, lenient, rolled_back, sound, strict
-from .swift import swift
+from .safety import Standstill, TimeBudget
+from .schedule import schedule
+from .steps import Checkpoint, Cut, Step, Summary
 from .tiling import spans
-
-_MIN_SCALED_SIDES_PX = 64, 120
-"""Of the shorter and the longer side: coarser stages lose faces, and hold too little of the content to be worth a step.
-"""
-
-
-@dataclass(frozen=True)
-class Stage:
-    """Steps at one scale."""
-
-    scale: float
-    steps: int
-
-    @property
-    def work(self) -> float:
-        """Its arithmetic, in steps at full size."""
-        return self.steps * self.scale**2
-
-
-def schedule(preset: Preset, sides_px: Sequence[int], steps: int) -> list[Stage]:
-    """`steps` shared out among the preset's scales, coarse to fine; the last has the output's size.
-
-    Scales with too small a side are left out, and the coarsest where there are fewer steps than scales.
-    """
-    least = max(least_px / side_px for least_px, side_px in zip(_MIN_SCALED_SIDES_PX, sorted(sides_px), strict=True))
-    scales = [scale for scale in preset.scales if scale.size == 1 or scale.size >= least][-steps:]
-    whole = sum(scale.steps for scale in scales)
-    stages = [Stage(scale.size, max(1, int(steps * scale.steps / whole))) for scale in scales[:-1]]
-    return [*stages, Stage(scales[-1].size, steps - sum(stage.steps for stage in stages))]
-
-
-@dataclass(frozen=True)
-class Position:
-    """How far a painting is: `taken` steps of stage `number`, `done` over all; the picture then, and Adam's memory."""
-
-    number: int
-    taken: int
-    done: int
-    picture: tf.Tensor | None
-    moments: Moments | None
-    spent_s: float
-    best: float
-    """The least loss at this stage; followed only where the preset keeps the picture that had it."""
-    cut: Cut | None
-    """What ended a stage early so far."""
-
-    def step(
-        self, steps: int, losses: Mapping[str, float], share: float, summarise: Callable[[np.ndarray], Summary]
-    ) -> Step:
-        """As it is shown, `share` of the arithmetic done."""
-        shown = np.asarray(self.picture, np.float32)
-        size_px = max(shown.shape[1:3])
-        return Step(
-            self.done,
-            steps,
-            size_px,
-            losses,
-            share,
-            shown,
-            save=self.state,
-            cut=self.cut,
-            summarise=partial(summarise, shown),
-        )
-
-    def state(self) -> Checkpoint:
-        """As plain arrays."""
-        plain = {name: getattr(self, name) for name in ("number", "taken", "done", "spent_s", "best")}
-        parts = {name: np.array(value) for name, value in plain.items()}
-        parts |= {"picture": np.asarray(self.picture), "cut": np.array(self.cut or "")}
-        if self.moments:
-            parts |= {f"adam_{name}": np.asarray(value) for name, value in self.moments._asdict().items()}
-        return parts
-
-    @classmethod
-    def read(cls, state: Checkpoint, dtype: tf.DType) -> Position:
-        """From `state`."""
-        moments = None
-        if "adam_step" in state:
-            arrays = {name: tf.constant(state[f"adam_{name}"], dtype) for name in Moments._fields if name != "step"}
-            moments = Moments(step=int(state["adam_step"]), **arrays)
-        return cls(
-            number=int(state["number"]),
-            taken=int(state["taken"]),
-            done=int(state["done"]),
-            picture=tf.constant(state["picture"], dtype),
-            moments=moments,
-            spent_s=float(state["spent_s"]),
-            best=float(state["best"]),
-            cut=cast("Cut | None", str(state["cut"]) or None),
-        )
+from .weights import sample_pictures
 
 
 class Painter:
@@ -192,7 +102,7 @@ class Painter:
             ]
             style = objective.style_target(styles_now, masks_now)
             summarise = partial(_summary, objective, recipe, content_now, style)
-            descent = _descend(objective, recipe, start_now, content_now, style, moments, stage.steps, before)
+            descent = descend(objective, recipe, start_now, content_now, style, moments, stage.steps, before)
             best = at.best if before else math.inf
             taken = before
             for iterate in itertools.islice(descent, stage.steps - before):
@@ -240,8 +150,6 @@ class Painter:
 
 
 _MB = 1024**2
-_STEPS_A_CALL = 10
-"""On a GPU: at small sizes it paints a step in the time that Python takes between two."""
 _KEPT = 4
 """Objectives: any mixture of layers is one more."""
 
@@ -274,7 +182,7 @@ def _summary(
     picture = tf.constant(shown, content.dtype)
     view = objective.views(picture)[0]
     evaluation = objective.evaluate(
-        picture, objective.content_target(content, view), style, _weights(recipe, picture.dtype), view
+        picture, objective.content_target(content, view), style, weights_of(recipe, picture.dtype), view
     )
     statistics = objective.statistics(picture, view, [wanted.mask for wanted in style])
     painted = sum(float(wanted.share) for wanted in style)
@@ -294,50 +202,3 @@ def _tiles(tile_px: int | None, picture: tf.Tensor, view: View) -> int:
         return 1
     sides_px = np.array(picture.shape[1:3]) + view.numpy()[1:3].sum(axis=1)
     return math.prod(len(spans(int(side_px), tile_px, 0)) for side_px in sides_px)
-
-
-def _weights(recipe: ResolvedOptimizeRecipe, dtype: tf.DType) -> dict[str, tf.Tensor]:
-    return {term: tf.constant(getattr(recipe, f"{term}_weight"), dtype) for term in TERMS}
-
-
-def _descend(
-    objective: FittingObjective,
-    recipe: ResolvedOptimizeRecipe,
-    start: tf.Tensor,
-    content: tf.Tensor,
-    style: Sequence[Wanted],
-    moments: Moments | None,
-    steps: int,
-    taken: int,
-) -> Iterator[Iterate]:
-    """The recipe's descent from `start`, or on with Adam's `moments`, all pictures at the same scale."""
-    weights = _weights(recipe, start.dtype)
-
-    def measured(view: View) -> Evaluate:
-        target = objective.content_target(content, view)
-        return lambda picture: objective.evaluate(picture, target, style, weights, view)
-
-    views = objective.views(start)
-    if recipe.optimizer == "lbfgs":
-        # Its picture of the curvature holds only while the objective stays the same.
-        return lbfgs(lenient(measured(views[0])), start)
-    if recipe.optimizer == "swift":
-        return swift(measured(views[0]), start, steps, taken, moments)
-    turns = [measured(view) for view in views]
-    rule = objective.preset.adam_at(max(start.shape[1:3]))
-    # Whoever looks at every step's loss needs every step.
-    probe = None
-    if on_gpu() and recipe.stop_when is None and not objective.preset.best_kept:
-        # Where memory does not suffice, the objective falls back to tiles here, which are no compiled function.
-        evaluation = turns[0](start)
-        probe = evaluation if objective.tile_px is None else None
-
-    def descend(moments: Moments | None, rate: float) -> Iterator[Iterate]:
-        slower = replace(rule, learning_rate=rate * rule.learning_rate)
-        done = moments.step if moments else 0
-        if probe is not None:
-            return sound(adam_in_calls(turns, start, slower, _STEPS_A_CALL, steps - done, probe, moments))
-        turn = itertools.islice(itertools.cycle(map(strict, turns)), done, None)
-        return adam(lambda picture: next(turn)(picture), start, slower, moments)
-
-    return rolled_back(descend, moments)

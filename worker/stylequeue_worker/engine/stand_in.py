@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from stylequeue.contract.recipe import FAST_NETWORK, VGG_NETWORKS, ResolvedOptimizeRecipe, ResolvedRecipe
 
-from .engine import Checkpoint, Network, Step, Summary
+from .steps import Checkpoint, Network, Step, Summary
 
 if TYPE_CHECKING:
     import numpy as np

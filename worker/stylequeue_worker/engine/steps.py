@@ -1,0 +1,80 @@
+"""What comes out of the engine: steps, each with its picture, and what can be said of them. Plain data."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+if TYPE_CHECKING:
+    import numpy as np
+
+Checkpoint = Mapping[str, "np.ndarray"]
+"""A half-painted picture by the names of its parts; all plain numbers, so that it can be stored."""
+
+Cut = Literal["time_budget", "stop_when"]
+"""What can end a scale before its last step."""
+
+
+@dataclass(frozen=True)
+class Network:
+    """What paints: its name and the SHA-256 (hex) of its weights."""
+
+    name: str
+    digest: str
+
+
+@dataclass(frozen=True)
+class Summary:
+    """What can be said of a painted picture, and of how it was painted."""
+
+    losses: Mapping[str, float]
+    """Without weights, by term; empty for `fast`, as `style_distances` is."""
+    style_distances: Mapping[str, float]
+    """Without weights, by layer."""
+    ssim: float
+    """Structural similarity to the content, of the lightness: 1 is the content itself."""
+    precision: str
+    """Of the network's arithmetic."""
+    tiles: int
+    """Into how many the picture was cut to fit into memory."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How a painting is done, and the memory that is predicted for it, beside what the process has already."""
+
+    peak_bytes: int
+    tile_px: int | None
+    """Side of a tile; None: the picture is painted whole."""
+
+
+@dataclass(frozen=True)
+class Step:
+    """One evaluation of the loss, or the single pass of the fast network."""
+
+    step: int
+    """Evaluations done, over all scales."""
+    steps: int
+    """Evaluations planned; fewer are done where `cut` says why, or where L-BFGS finds no descent any more."""
+    size_px: int
+    """Longest side of the picture at this scale."""
+    losses: Mapping[str, float]
+    """Without weights, by term (content, style, variation), of the picture this step evaluated; empty for `fast`."""
+    done: float
+    """Share of the arithmetic done, in [0, 1]: a step at a large scale counts for more."""
+    picture: np.ndarray
+    """float32 [1, height, width, 3] in [0, 1], finite."""
+    summarise: Callable[[], Summary]
+    """Looks closely at the picture, which takes about as long as two steps."""
+    save: Callable[[], Checkpoint] | None = None
+    """Gives the state to go on from; None: there is nothing to go on with."""
+    plan: Plan | None = None
+    """Whether the picture is painted whole or in tiles, and the memory predicted for it; None for `fast`."""
+    cut: Cut | None = None
+    """What ended this scale or one before it early, if anything did."""
+
+    @property
+    def state(self) -> Checkpoint | None:
+        """What `Engine.paint` needs to go on from here, on this machine or another."""
+        return self.save() if self.save else None
