@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -23,12 +22,6 @@ from tests.support.processes import wait_for
 from tests.support.proxy import Proxy
 
 WAIT_S = 20
-
-
-@pytest.fixture
-def queue(settings: Settings) -> Iterator[StyleQueue]:
-    with StyleQueue(settings) as queue:
-        yield queue
 
 
 @pytest.fixture

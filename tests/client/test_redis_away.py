@@ -1,0 +1,70 @@
+"""Every method of the client where Redis does not answer."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+
+from stylequeue.client import StyleQueue
+from stylequeue.contract.errors import Code, Unavailable
+from tests.client.conftest import OFTEN, REFUSAL
+from tests.support.jobs import make_job
+from tests.support.proxy import Proxy
+
+# Celery's own way to store results.
+pytestmark = pytest.mark.filterwarnings("ignore:Call to deprecated setex:DeprecationWarning")
+
+
+CALLS: dict[str, Callable[[StyleQueue], object]] = {
+    "submit": lambda queue: queue.submit(make_job()),
+    "jobs": lambda queue: queue.jobs(),
+    "link": lambda queue: queue.link("j"),
+    "newest_position": lambda queue: queue.newest_position(),
+    "dead_letter": lambda queue: queue.dead_letter("j"),
+    "status": lambda queue: queue.status("j"),
+    "watch": lambda queue: next(queue.watch("j")),
+    "wait": lambda queue: queue.wait("j"),
+    "download": lambda queue: queue.download("j", "nowhere"),
+    "cancel": lambda queue: queue.cancel("j"),
+    "retry": lambda queue: queue.retry("j"),
+    "delete": lambda queue: queue.delete("j"),
+    "dead_letters": lambda queue: queue.dead_letters(),
+    "replay": lambda queue: queue.replay("j"),
+    "drop": lambda queue: queue.drop("j"),
+    "events": lambda queue: next(queue.events()),
+    "workers": lambda queue: queue.workers(wait_s=0.1),
+}
+
+
+def test_every_method_is_among_the_calls() -> None:
+    methods = {name for name, value in vars(StyleQueue).items() if callable(value) and not name.startswith("_")}
+    assert methods - {"close", "submit_many", "upload"} == set(CALLS), "upload has nothing to do with Redis"
+
+
+@pytest.mark.parametrize("name", CALLS)
+def test_every_method_says_so_where_redis_is_away(behind: StyleQueue, proxy: Proxy, name: str) -> None:
+    proxy.refuse()
+    with pytest.raises(Unavailable) as caught:
+        CALLS[name](behind)
+    assert caught.value.code == Code.BROKER_UNAVAILABLE
+
+
+@pytest.mark.parametrize("redis_timeout_s", [0.2])
+@pytest.mark.parametrize("name", ["submit", "cancel", "workers"])
+def test_every_method_gives_up_where_redis_is_silent(behind: StyleQueue, proxy: Proxy, name: str) -> None:
+    proxy.half_open()
+    with pytest.raises(Unavailable):
+        CALLS[name](behind)
+
+
+@pytest.mark.parametrize(("name", "command"), [("submit", b"lpush"), ("workers", b"pidbox")])
+@pytest.mark.parametrize("trouble", [REFUSAL, b""], ids=["refused", "cut off"])
+def test_what_celery_raises_is_translated(
+    behind: StyleQueue, proxy: Proxy, name: str, command: bytes, trouble: bytes
+) -> None:
+    for _ in range(OFTEN):
+        proxy.answer_once(command, trouble)
+    with pytest.raises(Unavailable) as caught:
+        CALLS[name](behind)
+    assert caught.value.hint
