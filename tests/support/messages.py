@@ -6,10 +6,21 @@ import base64
 import json
 import pickle
 import uuid
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from typing import Any
 
 from stylequeue.contract.errors import Code
+from stylequeue_worker.process.message import Fault, Refused, read_message
+
+
+def fault_of(item: bytes, tasks: Container[str]) -> Fault | None:
+    """What keeps a worker that knows `tasks` from taking the message, or None."""
+    try:
+        read_message(item, tasks)
+    except Refused as refused:
+        return refused.fault
+    return None
+
 
 NOTHING_TASK = "tests.nothing"
 """A task of the tests' own worker."""
@@ -133,6 +144,18 @@ _MALFORMED: dict[str, object] = {
     "exchange_missing": without(message(), "properties", "delivery_info", "exchange"),
     "routing_key_missing": without(message(), "properties", "delivery_info", "routing_key"),
     "routing_key_list": message(properties={"delivery_info": {"exchange": "", "routing_key": []}}),
+    "body_number_of_a_megadigit": message(body='[[],{"job":{"seed":%s}},null]' % ("9" * 100_000), body_encoding=None),
+    "body_number_infinite": message(body=encoded([[], {"job": {"x": float("inf")}}, None])),
+    "body_number_of_a_huge_exponent": message(body=base64.b64encode(b'[[],{"x":1e999999},null]').decode()),
+    "body_not_a_number": message(body=encoded([[], {"x": float("nan")}, None])),
+    "body_name_twice": message(body=base64.b64encode(b'[[],{"job":{},"job":{}},null]').decode()),
+    "body_half_a_character": message(body=encoded([[], {"job": "\ud800"}, None])),
+    "body_name_half_a_character": message(body=encoded([[], {"\udfff": 1}, None])),
+    "header_number_of_a_megadigit": json.dumps(message(headers={"x": 7}))
+    .replace('"x": 7', '"x": ' + "7" * 100_000)
+    .encode(),
+    "header_name_twice": json.dumps(message()).replace('"id": ', '"id": "a", "id": ').encode(),
+    "eta_endless": message(headers={"eta": "2020-01-01T00:00:00." + "0" * 10_000}),
     "priority_infinite": message(properties={"priority": float("inf")}),
     "headers_missing": without(message(), "headers"),
     "headers_list": message(headers=[]),

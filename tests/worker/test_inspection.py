@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import base64
 import inspect
 import json
+import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from queue import Empty
 from types import SimpleNamespace
 from typing import Any
@@ -16,9 +19,10 @@ from redis import Redis, ResponseError
 from stylequeue.broker.app import make_app
 from stylequeue.contract.errors import Code
 from stylequeue.settings import Settings
+from stylequeue_worker.process import inspection
 from stylequeue_worker.process.inspection import MAX_BURIED_BYTES, inspect_messages
 from stylequeue_worker.process.message import Fault
-from tests.support.messages import BAD_MESSAGES, NOTHING_TASK, message
+from tests.support.messages import BAD_MESSAGES, NOTHING_TASK, encoded, message
 from tests.support.processes import wait_for
 
 QUEUE = "paint"
@@ -127,7 +131,8 @@ def test_buried_once_and_gone(reader: Reader) -> None:
     assert not reader.redis.exists(QUEUE)
 
 
-def test_a_good_message_passes_byte_for_byte(reader: Reader) -> None:
+def test_only_what_was_read_is_handed_on(reader: Reader) -> None:
+    """Not the sender's name for it at the broker, nor where it is to be put back, nor what Celery would act upon."""
     replies: list[Any] = []
     parse_response = reader.channel.client.parse_response
 
@@ -136,10 +141,91 @@ def test_a_good_message_passes_byte_for_byte(reader: Reader) -> None:
         return replies[-1]
 
     reader.channel.client.parse_response = noting
-    item = json.dumps(message(), indent=3).encode()
-    reader.push(item)
+    call = [[1.5], {"job": {"id": "é", "x": [None, True, 10**18]}}, {"callbacks": []}]
+    elsewhere = {"exchange": "celeryev", "routing_key": "stylequeue:events", "priority": 9}
+    whole = message(
+        headers={
+            "eta": "2020-01-01T00:00:00+00:00",
+            "timelimit": [5, None],
+            "stylequeue_recorded": True,
+            "stylequeue_later": "kept for a newer worker",
+            **dict.fromkeys(("group", "origin", "root_id", "parent_id", "shadow", "argsrepr"), "somebodys"),
+            **{
+                "ignore_result": True,
+                "replaced_task_nesting": 9,
+                "stamps": {"a": 1},
+                "retries": 7,
+                "redelivered": True,
+            },
+        },
+        properties={"delivery_info": elsewhere, "priority": 9, "reply_to": "somebody"},
+        body=encoded(call),
+    )
+    reader.push(json.dumps(whole).encode())
     reader.read()
-    assert [reply[1] for reply in replies if reply] == [item]
+    [handed_on] = [json.loads(reply[1]) for reply in replies if reply]
+    task_id = whole["headers"]["id"]
+    assert handed_on["headers"] == {
+        "task": NOTHING_TASK,
+        "id": task_id,
+        "eta": "2020-01-01T00:00:00+00:00",
+        "expires": None,
+        "timelimit": [5, None],
+        "stylequeue_recorded": True,
+        "stylequeue_later": "kept for a newer worker",
+        "lang": "py",
+        "root_id": task_id,
+        "parent_id": None,
+        "retries": 0,
+        "argsrepr": "()",
+        "kwargsrepr": "{}",
+    }
+    tag = handed_on["properties"].pop("delivery_tag")
+    assert tag != whole["properties"]["delivery_tag"]
+    assert handed_on["properties"] == {
+        "correlation_id": task_id,
+        "body_encoding": "base64",
+        "delivery_info": {"exchange": "", "routing_key": QUEUE},
+    }
+    assert json.loads(base64.b64decode(handed_on["body"])) == [call[0], call[1], None]
+
+
+def test_two_messages_of_one_name_are_two(reader: Reader, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Under the sender's own tag, the second would take the first one's place at the broker, and take it along."""
+    first, second = message(), message()
+    second["properties"]["delivery_tag"] = first["properties"]["delivery_tag"]
+    kept: list[Any] = []
+    monkeypatch.setattr(reader, "_take", kept.append)
+    reader.disconnect()
+    reader.connect()
+    for whole in (first, second):
+        reader.push(json.dumps(whole).encode())
+    reader.read()
+    assert [taken.headers["id"] for taken in kept] == [first["headers"]["id"], second["headers"]["id"]]
+    kept[1].ack()
+    [[left, exchange, queue]] = reader.unacknowledged()
+    assert (left["headers"]["id"], exchange, queue) == (first["headers"]["id"], "", QUEUE)
+    kept[0].ack()
+
+
+def test_no_more_bad_messages_wait_in_memory_than_fit(reader: Reader, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(inspection, "_MAX_IN_MEMORY", 3)
+    monkeypatch.setattr(inspection, "_PAUSE_S", 0.01)
+    reader.redis.set("unacked", "of another type, so that writing fails")
+    for _ in range(10):
+        reader.push(BAD)
+    done = threading.Event()
+
+    def mend() -> None:
+        wait_for(lambda: reader.redis.llen(QUEUE) == 7, WAIT_S, "three to be fetched")
+        done.wait(0.2)
+        assert reader.redis.llen(QUEUE) == 7, "and no more"
+        reader.redis.delete("unacked")
+
+    with ThreadPoolExecutor(1) as pool:
+        mending = pool.submit(mend)
+        wait_for(lambda: len(reader.read().graveyard.letters) == 10, WAIT_S, "all to be buried")
+        mending.result()
 
 
 def test_a_long_message_is_cut(reader: Reader) -> None:
@@ -151,6 +237,21 @@ def test_a_long_message_is_cut(reader: Reader) -> None:
     text, cut = letter["raw"].split("\n")
     assert text == "\\x80" * MAX_BURIED_BYTES
     assert str(len(item)) in cut
+
+
+def test_a_long_message_that_comes_again_is_still_too_long(reader: Reader) -> None:
+    item, code = BAD_MESSAGES["one_megabyte_of_noise"]
+    reader.graveyard.failure = RuntimeError("no room")
+    reader.push(item)
+    reader.read()
+    [[note, _, _]] = reader.unacknowledged()
+    assert len(json.dumps(note)) < 7 * MAX_BURIED_BYTES, "no more of it is noted than is kept"
+    reader.graveyard.failure = None
+    reader.put_back()
+    reader.read()
+    [letter] = reader.graveyard.letters
+    assert letter["code"] == code
+    assert str(len(item)) in letter["raw"].split("\n")[1]
 
 
 @pytest.mark.parametrize("item", [BAD, b"", b"[]", BAD_MESSAGES["one_megabyte_of_noise"][0]])

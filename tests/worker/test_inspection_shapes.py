@@ -20,12 +20,13 @@ from kombu.utils.json import dumps, loads
 
 from stylequeue.contract.errors import Code
 from stylequeue.contract.job import MAX_JOB_BYTES
-from stylequeue_worker.process.message import MAX_MESSAGE_BYTES, examine
+from stylequeue_worker.process.message import MAX_MESSAGE_BYTES, read_message
 from tests.support.messages import (
     BAD_MESSAGES,
     NOTHING_TASK,
     REFUSED_TASKS,
     encoded,
+    fault_of,
     message,
     nested,
     old_message,
@@ -42,7 +43,7 @@ def as_bytes(whole: object) -> bytes:
 @pytest.mark.parametrize("name", [*BAD_MESSAGES, *REFUSED_TASKS])
 def test_bad(name: str) -> None:
     item, code = {**BAD_MESSAGES, **REFUSED_TASKS}[name]
-    fault = examine(item, TASKS)
+    fault = fault_of(item, TASKS)
     assert fault is not None
     assert fault.code == code
     assert 10 < len(fault.reason.encode()) < 2000
@@ -70,19 +71,19 @@ def test_bad(name: str) -> None:
     ],
 )
 def test_good(whole: dict[str, Any]) -> None:
-    assert examine(as_bytes(whole), TASKS) is None
+    assert fault_of(as_bytes(whole), TASKS) is None
 
 
 def test_the_size_limit_is_exact() -> None:
     room = MAX_MESSAGE_BYTES - len(as_bytes(message(headers={"own": ""})))
-    assert examine(as_bytes(message(headers={"own": "x" * room})), TASKS) is None
-    fault = examine(as_bytes(message(headers={"own": "x" * (room + 1)})), TASKS)
+    assert fault_of(as_bytes(message(headers={"own": "x" * room})), TASKS) is None
+    fault = fault_of(as_bytes(message(headers={"own": "x" * (room + 1)})), TASKS)
     assert fault is not None
     assert fault.code == Code.MESSAGE_TOO_LARGE
 
 
 def test_the_reason_says_where() -> None:
-    fault = examine(as_bytes(message(headers={"id": 5, "eta": "soon"}, content_type="text/plain")), TASKS)
+    fault = fault_of(as_bytes(message(headers={"id": 5, "eta": "soon"}, content_type="text/plain")), TASKS)
     assert fault is not None
     for where in ("headers.id", "headers.eta", "content-type"):
         assert where in fault.reason
@@ -100,7 +101,7 @@ def test_a_refusal_says_who_waits() -> None:
         "callbacks": [{"task": "x", "options": {"task_id": 5}}, {"task": "x", "options": None}],
     }
     whole = message(body=encoded([["a"], {"b": 1}, afterwards]))
-    fault = examine(as_bytes(whole), TASKS)
+    fault = fault_of(as_bytes(whole), TASKS)
     assert fault is not None
     assert fault.task_id == whole["headers"]["id"]
     assert fault.call == (["a"], {"b": 1})
@@ -122,7 +123,7 @@ def test_a_refusal_says_who_waits() -> None:
     ],
 )
 def test_a_malformed_message_says_who_waits_where_that_can_be_read(whole: object, task_id: str) -> None:
-    fault = examine(as_bytes(whole), TASKS)
+    fault = fault_of(as_bytes(whole), TASKS)
     assert fault is not None
     assert (fault.task_id, fault.call) == (task_id, None)
 
@@ -254,7 +255,7 @@ def celery_takes() -> Iterator[Callable[[bytes], None]]:
 
         def take(item: bytes) -> None:
             taken.clear()
-            raw = loads(item.decode(errors="replace"))
+            raw = loads(read_message(item, TASKS).as_message("paint").decode())
             delivered = channel.Message(raw, channel=channel)
             delivered.accept = {"application/json"}
             assert not delivered.errors
@@ -267,7 +268,7 @@ def celery_takes() -> Iterator[Callable[[bytes], None]]:
             raw["headers"]["redelivered"] = True
             raw["properties"]["delivery_info"]["redelivered"] = True
             channel._get_message_priority(raw)
-            assert examine(dumps(raw).encode(), TASKS) is None
+            assert fault_of(dumps(raw).encode(), TASKS) is None
 
         yield take
         channel.close()
@@ -280,7 +281,7 @@ def celery_takes() -> Iterator[Callable[[bytes], None]]:
 @example(item=as_bytes(message(headers={"eta": "2020-01-01T00:00:00"})))
 @example(item=as_bytes(old_message()))
 def test_what_passes_celery_takes(celery_takes: Callable[[bytes], None], item: bytes) -> None:
-    fault = examine(item, TASKS)
+    fault = fault_of(item, TASKS)
     if fault is None:
         celery_takes(item)
     else:

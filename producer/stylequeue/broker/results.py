@@ -9,6 +9,7 @@ from celery import states
 from celery.backends.redis import RedisBackend, SentinelBackend
 
 from ..contract import errors
+from ..contract.plain_json import read_json
 
 log = logging.getLogger(__name__)
 
@@ -33,6 +34,10 @@ class Results(RedisBackend):
                 raise
             log.warning("not told that task %s has begun: %s", task_id, error)
             return result
+
+    def decode(self, payload: Any) -> Any:
+        """What lies there, whoever put it there: plain JSON, of which no object is made."""
+        return read_json(payload)
 
     def prepare_exception(self, exc: Exception, serializer: str | None = None) -> Any:
         """An exception as it is stored."""

@@ -14,12 +14,15 @@ from celery import Celery, Task
 from celery.exceptions import Ignore, Reject
 from celery.signals import setup_logging, worker_process_init
 from celery.utils.time import maybe_iso8601, maybe_make_aware
+from kombu.serialization import register
+from kombu.utils.json import dumps
 
 from stylequeue import logs
 from stylequeue.broker.app import READY_FOR_JOBS, make_app
 from stylequeue.broker.messages import RECORDED_HEADER, Messages
 from stylequeue.contract.errors import ExitCode, JobEnded, StyleQueueError
 from stylequeue.contract.job import TASK_NAME
+from stylequeue.contract.plain_json import read_json
 from stylequeue.ledger import Ledger, Timing
 from stylequeue.settings import Settings
 from stylequeue.store import Store
@@ -44,6 +47,8 @@ def make_worker_app(settings: Settings, *, module: str, load_engine: Callable[[S
     `module` names the module that calls this at its top level: the child imports it anew. `load_engine` runs in the
     child only, before its first job; everything heavy belongs there.
     """
+    # In parent and child: Celery's own reader makes objects of marked values, of a size that the sender chooses.
+    register("json", dumps, read_json, content_type="application/json")
     app = make_app(settings)
     app.set_current()
     app.conf.include = [module]

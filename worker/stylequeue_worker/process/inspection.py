@@ -2,7 +2,8 @@
 
 A stock worker trusts its messages. Some that are not what it expects end its process, some set it reconnecting for
 ever, some go back to the list to do the same to the next worker, and the others vanish with a line in the log. Here
-such a message is buried (put where an operator can see it) with a reason, and the worker takes the next one.
+such a message is buried (put where an operator can see it) with a reason, and the worker takes the next one. A good one
+is handed on as it was read, written anew.
 
 Where: Celery's consumer pops messages with one `BRPOP` over all its lists, and kombu reads the reply with
 `channel.client.parse_response(connection, "BRPOP")` (`kombu.transport.redis.Channel._brpop_read`). That method of
@@ -29,14 +30,22 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from celery import Celery, bootsteps
+from celery.worker import state
 from celery.worker.consumer.tasks import Tasks
 
-from .message import Fault, examine
+from .message import Fault, Refused, read_message
 
 MAX_BURIED_BYTES = 64 * 1024
 """Of a bad message's text that are kept: whatever could have been a job is kept whole."""
 
+_MAX_NOTE_BYTES = 16 * MAX_BURIED_BYTES
+"""Of what is kept, as a note in JSON."""
+_MAX_IN_MEMORY = 100
+"""Bad messages that wait in this process while Redis takes no note of them; past it, no other is fetched."""
+_PAUSE_S = 0.5
+
 _UNREAD = "stylequeue-unread"
+_SIZE = "size_bytes"
 _UNREAD_START = f'{{"{_UNREAD}": '.encode()
 
 log = logging.getLogger(__name__)
@@ -72,30 +81,35 @@ def inspect_messages(app: Celery, refuse: Refuse) -> None:
 class _BadMessage:
     queue: str
     item: bytes
+    """As much of it as is kept."""
+    size_bytes: int
+    """As it came."""
     fault: Fault
     tag: str = field(default_factory=lambda: str(uuid.uuid4()))
 
     @property
     def text(self) -> str:
-        text = self.item[:MAX_BURIED_BYTES].decode(errors="backslashreplace")
-        cut = len(self.item) > MAX_BURIED_BYTES
-        return f"{text}\n[cut here, {len(self.item)} bytes in all]" if cut else text
+        text = self.item.decode(errors="backslashreplace")
+        cut = self.size_bytes > len(self.item)
+        return f"{text}\n[cut here, {self.size_bytes} bytes in all]" if cut else text
 
     def note(self) -> str:
         """For the broker: a message it can put back on the list, around the very bytes that were there."""
         unread = self.item.decode(errors="surrogateescape")
-        message = {_UNREAD: unread, "headers": {}, "properties": {"delivery_info": {}}}
+        message = {_UNREAD: unread, _SIZE: self.size_bytes, "headers": {}, "properties": {"delivery_info": {}}}
         return json.dumps([message, "", self.queue])
 
 
-def _unwrap(item: bytes) -> bytes:
-    """The bytes inside a note that was put back, or `item` if it is none."""
-    if not item.startswith(_UNREAD_START):
-        return item
+def _unwrap(item: bytes) -> tuple[bytes, int]:
+    """The bytes inside a note that was put back, or `item` if it is none, and how many there were at first."""
+    if not item.startswith(_UNREAD_START) or len(item) > _MAX_NOTE_BYTES:
+        return item, len(item)
     try:
-        return bytes(json.loads(item)[_UNREAD].encode(errors="surrogateescape"))
+        note = json.loads(item)
+        unread = bytes(note[_UNREAD].encode(errors="surrogateescape"))
+        return unread, int(note.get(_SIZE, len(unread)))
     except Exception:
-        return item
+        return item, len(item)
 
 
 class _Inspector:
@@ -132,14 +146,18 @@ class _Inspector:
             key, item = reply
             queue = key.decode(errors="replace").rsplit(channel.sep, 1)[0]
             if queue in self._app.amqp.queues:
-                item = _unwrap(item)
-                fault = examine(item, self._app.tasks)
-                if fault:
-                    self._bad.append(_BadMessage(queue, item, fault))
+                item, size_bytes = _unwrap(item)
+                try:
+                    task = read_message(item, self._app.tasks, size_bytes=size_bytes)
+                    reply = self._on_its_way = (key, task.as_message(queue))
+                except Refused as refused:
+                    self._bad.append(_BadMessage(queue, item[:MAX_BURIED_BYTES], size_bytes, refused.fault))
                     reply = None
-                else:
-                    reply = self._on_its_way = (key, item)
         self._refuse_bad(channel)
+        while len(self._bad) >= _MAX_IN_MEMORY:
+            state.maybe_shutdown()
+            time.sleep(_PAUSE_S)
+            self._refuse_bad(channel)
         return reply
 
     def _put_back(self, channel: Any) -> None:
@@ -148,6 +166,8 @@ class _Inspector:
             key, item = self._on_its_way
             with channel.conn_or_acquire() as client:
                 client.rpush(key, item)
+                # Half of the note may be there, by a name that the message does not have the next time.
+                client.zrem(channel.unacked_index_key, json.loads(item)["properties"]["delivery_tag"])
             self._on_its_way = None
             log.warning("a message that could not be noted as delivered is back on its list")
 

@@ -1,33 +1,42 @@
 """What a message must be for a worker to take it: one that Celery can bear, and that asks for nothing but a job.
 
 Refused is what Celery would stumble over, and what would come to nothing here: tasks of other names, tasks that are to
-be followed by others, a moment further off than any deadline may be.
+be followed by others, a moment further off than any deadline may be, whatever is not plain JSON. What is taken is
+written anew: Celery sees no more of it than was read here, so that nothing else a sender put into it has any effect,
+neither where the broker puts it back nor which other message it is taken for.
 """
 
 from __future__ import annotations
 
+import base64
+import json
+import uuid
 from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from itertools import islice
 from textwrap import shorten
 from typing import Annotated, Any, Literal, cast
 
 from celery.utils.time import maybe_iso8601, maybe_make_aware, timezone
 from kombu.transport.virtual import Base64
-from kombu.utils.json import loads
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from stylequeue.contract.base import parse
 from stylequeue.contract.errors import Code, InvalidJob
+from stylequeue.contract.plain_json import read_json
 from stylequeue.settings import MAX_DEADLINE_S
 
 MAX_MESSAGE_BYTES = 256 * 1024
 """Of a message as it lies on the list. The largest job takes 32 KiB, in base64 and with its headers about 50."""
-MAX_NESTING = 64
-"""Lists and objects inside each other. A job needs 5; Python gives up at some hundreds, Celery sooner."""
 MAX_NAME_CHARS = 255
 """Of an id or a name; AMQP's own limit."""
+MAX_FOLLOWERS = 100
+"""Tasks that were to follow a refused one and whose results are told of that."""
+_MAX_MOMENT_CHARS = 64
+_OUR_HEADERS = "stylequeue_"
+"""What the names of headers of ours begin with: a newer worker may know more of them."""
 
 
 @dataclass(frozen=True)
@@ -45,17 +54,38 @@ class Fault:
     """Ids of the tasks that were to follow it."""
 
 
-def examine(item: bytes, tasks: Container[str]) -> Fault | None:
-    """What keeps a worker that knows `tasks` from taking the message `item`, or None. Never raises."""
-    if len(item) > MAX_MESSAGE_BYTES:
-        reason = f"the message takes {len(item)} bytes, at most {MAX_MESSAGE_BYTES} are allowed"
-        return Fault(Code.MESSAGE_TOO_LARGE, reason, "pictures travel by S3 key, not in the message")
+class Refused(Exception):
+    """The message is not taken."""
+
+    def __init__(self, fault: Fault) -> None:
+        super().__init__(fault.reason)
+        self.fault = fault
+
+
+def read_message(item: bytes, tasks: Container[str], *, size_bytes: int = 0) -> Task:
+    """The task that the message `item` asks for, for a worker that knows `tasks`. Raises Refused and nothing else.
+
+    `size_bytes` is how large it was, where `item` is only its beginning.
+    """
+    if max(size_bytes, len(item)) > MAX_MESSAGE_BYTES:
+        raise Refused(_too_large(max(size_bytes, len(item))))
     try:
-        return _asks_too_much(_read(_decode("message", lambda: item.decode())), tasks)
+        task = _read(_decode("message", lambda: item.decode()))
     except InvalidJob as error:
         hint = "send it by a Celery client, with the JSON serializer and without compression"
         task_id = error.task_id if isinstance(error, _Malformed) else ""
-        return Fault(Code.MESSAGE_MALFORMED, error.message, hint, task_id)
+        raise Refused(Fault(Code.MESSAGE_MALFORMED, error.message, hint, task_id)) from None
+    if fault := _asks_too_much(task, tasks):
+        raise Refused(fault)
+    # Another way of writing the same may take more room, and it comes by here again where it is put back.
+    if (size_bytes := len(task.as_message("x" * MAX_NAME_CHARS))) > MAX_MESSAGE_BYTES:
+        raise Refused(_too_large(size_bytes, task.headers.id))
+    return task
+
+
+def _too_large(size_bytes: int, task_id: str = "") -> Fault:
+    reason = f"the message takes {size_bytes} bytes, at most {MAX_MESSAGE_BYTES} are allowed"
+    return Fault(Code.MESSAGE_TOO_LARGE, reason, "pictures travel by S3 key, not in the message", task_id)
 
 
 class _Malformed(InvalidJob):
@@ -67,7 +97,7 @@ class _Malformed(InvalidJob):
         self.task_id = str(task_id) if fits else ""
 
 
-def _read(content: object) -> _Task:
+def _read(content: object) -> Task:
     """The task that a message holds, in Celery's protocol 2 or 1. Raises InvalidJob, naming all that is wrong."""
     if not isinstance(content, dict):
         raise InvalidJob("message: not a JSON object")
@@ -84,10 +114,12 @@ def _read(content: object) -> _Task:
     task_id = headers.get("id") if isinstance(headers, dict) else None
     if isinstance(headers, dict):
         with _noted(wrong):
-            headers = parse(_Task, {"headers": headers, "body": ([], {}, None)}).headers
-    if not wrong:
+            parse(Task, {"headers": headers, "body": ([], {}, None)})
+    if not wrong and isinstance(headers, dict):
         with _noted(wrong):
-            return parse(_Task, {"headers": headers, "body": tuple(body) if isinstance(body, list) else body})
+            ours = {name: value for name, value in headers.items() if name.startswith(_OUR_HEADERS)}
+            whole = {"headers": headers, "body": tuple(body) if isinstance(body, list) else body, "ours": ours}
+            return parse(Task, whole)
     raise _Malformed(wrong, task_id)
 
 
@@ -99,14 +131,15 @@ def _noted(wrong: list[str]) -> Iterator[None]:
         wrong.append(error.message)
 
 
-def _asks_too_much(task: _Task, tasks: Container[str]) -> Fault | None:
+def _asks_too_much(task: Task, tasks: Container[str]) -> Fault | None:
     """What keeps a well-formed task from being done, or None."""
     headers, (args, kwargs, afterwards) = task.headers, task.body
     if headers.task not in tasks or headers.task.startswith(_CELERYS_OWN):
         reason = f"headers.task: this worker knows no task {headers.task!r}"
         return Fault(Code.UNKNOWN_TASK, reason, "the only one is stylequeue.stylize", headers.id)
     if asked := [name for name, value in afterwards or () if value]:
-        followers = dict.fromkeys(task_id for _, value in afterwards or () for task_id in _task_ids(value))
+        named = (task_id for _, value in afterwards or () for task_id in _task_ids(value))
+        followers = dict.fromkeys(islice(named, MAX_FOLLOWERS))
         ways = ", ".join(_CALLED[name] for name in asked)
         return Fault(
             Code.CALLBACKS_REFUSED,
@@ -142,19 +175,10 @@ def _task_ids(signature: object) -> Iterator[str]:
 
 def _decode(what: str, text: Callable[[], str | bytes]) -> Any:
     try:
-        value = loads(text())
-    # kombu's JSON makes dates, numbers and more of marked objects, and those raise whatever they like.
-    except Exception as error:
+        return read_json(text())
+    except ValueError as error:
         said = str(error).encode(errors="backslashreplace").decode()
-        raise InvalidJob(shorten(f"{what}: not JSON in UTF-8: {said}", 200)) from None
-    if _nested_deeper(value, MAX_NESTING):
-        raise InvalidJob(f"{what}: more than {MAX_NESTING} lists and objects inside each other")
-    return value
-
-
-def _nested_deeper(value: object, levels: int) -> bool:
-    inside = value.values() if isinstance(value, dict) else value if isinstance(value, list) else None
-    return inside is not None and (levels == 0 or any(_nested_deeper(part, levels - 1) for part in inside))
+        raise InvalidJob(shorten(f"{what}: not plain JSON in UTF-8: {said}", 200)) from None
 
 
 def _moment(text: str) -> datetime:
@@ -177,13 +201,13 @@ def _check_no_self(kwargs: dict[str, Any]) -> dict[str, Any]:
 
 Name = Annotated[str, Field(min_length=1, max_length=MAX_NAME_CHARS)]
 NameOrEmpty = Annotated[str, Field(max_length=MAX_NAME_CHARS)]
-Moment = Annotated[str, Field(min_length=1), AfterValidator(_check_moment)]
+Moment = Annotated[str, Field(min_length=1, max_length=_MAX_MOMENT_CHARS), AfterValidator(_check_moment)]
 KeywordArguments = Annotated[dict[str, Any], AfterValidator(_check_no_self)]
 LimitS = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 
 
 class _Part(BaseModel):
-    """Only what Celery or kombu would stumble over is checked; what else a message holds is left alone."""
+    """What Celery could not bear is refused, handed on or not; what else a message holds is passed over."""
 
     model_config = ConfigDict(frozen=True, strict=True, extra="ignore")
 
@@ -206,8 +230,6 @@ class _Headers(_Part):
 
 
 class _DeliveryInfo(_Part):
-    """Where the broker puts the message back."""
-
     exchange: NameOrEmpty | None
     routing_key: Name
 
@@ -240,8 +262,41 @@ class _Afterwards(_Part):
     chord: dict[str, Any] | None = None
 
 
-class _Task(_Part):
-    """Headers and body; in the latter arguments, keyword arguments, and what comes afterwards."""
+class Task(_Part):
+    """What a message asks for: headers, and of the body arguments, keyword arguments, and what comes afterwards."""
 
     headers: _Headers
     body: tuple[list[Any], KeywordArguments, _Afterwards | None]
+    ours: dict[str, bool | NameOrEmpty | None] = Field(default_factory=dict)
+    """Headers that only we set."""
+
+    def as_message(self, queue: str) -> bytes:
+        """What Celery is handed, and what the broker keeps and puts back: nothing but this, and back to this queue.
+
+        Each time it gets a name of its own at the broker: under the sender's, one message could be let go for another.
+        """
+        args, kwargs, _ = self.body
+        task_id = self.headers.id
+        body = json.dumps([args, kwargs, None]).encode()
+        message = {
+            "body": base64.b64encode(body).decode(),
+            "content-type": "application/json",
+            "content-encoding": "utf-8",
+            "headers": {
+                **self.headers.model_dump(include={"task", "id", "eta", "expires", "timelimit"}),
+                **self.ours,
+                "lang": "py",
+                "root_id": task_id,
+                "parent_id": None,
+                "retries": 0,
+                "argsrepr": "()",
+                "kwargsrepr": "{}",
+            },
+            "properties": {
+                "correlation_id": task_id,
+                "body_encoding": "base64",
+                "delivery_info": {"exchange": "", "routing_key": queue},
+                "delivery_tag": str(uuid.uuid4()),
+            },
+        }
+        return json.dumps(message).encode()
