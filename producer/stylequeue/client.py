@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
-from functools import cached_property
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
-from .broker.app import make_app
-from .broker.messages import Message, Messages
-from .connection import celery_asked
-from .contract.base import QUEUES
+from .access import Access
+from .broker.messages import Message
+from .contract.base import QUEUES, check_tenant
 from .contract.errors import (
     InvalidJob,
     InvalidRequest,
@@ -33,13 +31,15 @@ from .contract.job import Job
 from .contract.objects import ImageRef
 from .contract.status import DeadLetter, JobResult, JobState, JobStatus, Page
 from .settings import MAX_DEADLINE_S, Settings
-from .telling import Teller, picture_of, result_of
+from .telling import picture_of, result_of
 
 if TYPE_CHECKING:
     from celery import Celery
 
+    from .broker.messages import Messages
     from .ledger import Ledger, Record
     from .store import Store
+    from .telling import Teller
 
 MAX_LINK_S = 7 * 24 * 3600
 """As S3 has it."""
@@ -58,40 +58,54 @@ class StyleQueue:
 
     Every method raises Unavailable, in bounded time, where Redis does not answer; `upload`, `download` and `delete`
     also where the store does not, and Misconfigured where it does not let us in. The others do without the store.
+
+    One that is bound to a `tenant` submits jobs as that tenant's and knows of no others: whatever it is asked of
+    another's job raises JobNotFound, no list and no event tells of one, and no picture of one is reused. Pictures that
+    are named by bucket and key are not looked at. One without a tenant submits jobs as nobody's and sees all.
     """
 
-    def __init__(self, settings: Settings | None = None) -> None:
+    def __init__(self, settings: Settings | None = None, *, tenant: str | None = None) -> None:
         self.settings = settings or Settings.load()
+        self.tenant = None if tenant is None else check_tenant(tenant)
+        self._access = Access(self.settings)
+        self._shares_access = False
 
-    @cached_property
+    def for_tenant(self, tenant: str) -> StyleQueue:
+        """The deployment as `tenant` sees it, over the connections of this client, which closes them.
+
+        A tenant's name has 1 to 64 letters, digits, dots, underscores and hyphens. Raises InvalidRequest.
+        """
+        # None, from somebody's table say, must not come to a client that sees all.
+        bound = StyleQueue(self.settings, tenant=check_tenant(tenant))
+        bound._access = self._access
+        bound._shares_access = True
+        return bound
+
+    @property
     def _ledger(self) -> Ledger:
-        from .ledger import Ledger
+        return self._access.ledger
 
-        return Ledger(self.settings)
-
-    @cached_property
+    @property
     def _store(self) -> Store:
-        from .store import Store
+        return self._access.store
 
-        return Store(self.settings)
-
-    @cached_property
+    @property
     def _app(self) -> Celery:
-        return make_app(self.settings)
+        return self._access.app
 
-    @cached_property
+    @property
     def _messages(self) -> Messages:
-        return Messages(self._app, self._ledger)
+        return self._access.messages
 
-    @cached_property
+    @property
     def _teller(self) -> Teller:
-        return Teller(self._app, self._ledger, self._store)
+        return self._access.teller
 
     def submit(self, job: Job) -> str:
         """Hand a job in and return its id.
 
         Submitting the same job again is harmless, and the thing to do after an Unavailable. Raises JobConflict where
-        its id belongs to a job with other content, QueueFull where the queue has no room, InvalidJob where its deadline
+        its id belongs to another job, QueueFull where the queue has no room, InvalidJob where its deadline
         is more than 30 days ahead.
         """
         try:
@@ -122,7 +136,7 @@ class StyleQueue:
         refused: dict[str, StyleQueueError] = {}
         unsent = []
         # Record first, message second: a message lost on the way is found by comparing the two.
-        for job, answer in zip(jobs, self._ledger.accept(jobs), strict=True):
+        for job, answer in zip(jobs, self._ledger.accept(jobs, tenant=self.tenant), strict=True):
             if answer.verdict == "conflict":
                 refused[job.id] = JobConflict(job.id)
             elif answer.verdict == "full":
@@ -131,7 +145,7 @@ class StyleQueue:
                 # One that waits already is sent again: its first message may never have left. Workers drop doubles.
                 unsent.append(job)
         if unsent:
-            with self._redis(recorded=True):
+            with self._access.celery(recorded=True):
                 self._messages.send([Message.of(job) for job in unsent])
         return refused
 
@@ -144,7 +158,7 @@ class StyleQueue:
 
     def status(self, job_id: str) -> JobStatus:
         """What is known of a job. Raises JobNotFound."""
-        return self._ledger.registry.status(self._ledger.record(job_id))
+        return self._ledger.registry.status(self._record(job_id))
 
     def jobs(
         self,
@@ -160,7 +174,7 @@ class StyleQueue:
         is looked for among all jobs on record: where few fit, that is some milliseconds for each thousand. Raises
         InvalidRequest.
         """
-        return self._ledger.jobs(state=state, label=label or {}, after=after, limit=limit)
+        return self._ledger.jobs(tenant=self.tenant, state=state, label=label or {}, after=after, limit=limit)
 
     def watch(self, job_id: str, *, timeout_s: float | None = None) -> Iterator[AnyEvent]:
         """The events of the job's newest run from its first, each as it happens; ends after the terminal one.
@@ -168,7 +182,7 @@ class StyleQueue:
         Raises JobNotFound, and WaitTimeout when the job has not ended after `timeout_s`.
         """
         ends_at = None if timeout_s is None else time.monotonic() + timeout_s
-        run, sequence = self._ledger.record(job_id).run, 0
+        run, sequence = self._record(job_id).run, 0
         while True:
             left_s = _WAIT_S if ends_at is None else ends_at - time.monotonic()
             events = self._ledger.job_events(job_id, after=sequence, wait_s=max(0.001, min(_WAIT_S, left_s)))
@@ -181,7 +195,7 @@ class StyleQueue:
                     return
             if not events:
                 # The stream may be gone with the record.
-                record = self._ledger.record(job_id)
+                record = self._record(job_id)
                 if record.outcome and sequence >= record.sequence:
                     # An end that only newer versions know.
                     return
@@ -200,7 +214,7 @@ class StyleQueue:
                 return JobResult(id=event.subject, **dict(event.data))
             if isinstance(event, TerminalEvent):
                 result_of(event.model_dump_json())
-        result_of(self._ledger.record(job_id).outcome)
+        result_of(self._record(job_id).outcome)
         raise SchemaTooNew(job_id)
 
     def download(self, picture: StoredPicture | ImageRef | str, path: str | Path) -> None:
@@ -236,10 +250,11 @@ class StyleQueue:
         next attempt stays `queued` until a worker stores what the last one saved of it. Where nothing is painted or
         saved, the job is cancelled. One that has ended stays as it is. Raises JobNotFound.
         """
+        self._check_owner(job_id)
         answer = self._ledger.cancel(job_id, keep=keep)
         record = self._ledger.record(job_id)
         if answer.verdict == "cancelled":
-            with suppress(Unavailable), self._redis():
+            with suppress(Unavailable), self._access.celery():
                 self._teller.tell_senders(record, answer.event)
                 # What attempts left in the store a keeper takes away.
                 if not record.attempt:
@@ -251,16 +266,16 @@ class StyleQueue:
 
         May be called again after an Unavailable. Raises JobNotFound, JobOpen, JobSucceeded.
         """
-        record = self._ledger.record(job_id)
+        record = self._record(job_id)
         if record.job and record.ended and record.state != "succeeded":
             # The old result first: later, it could be the new one.
-            with self._redis():
+            with self._access.celery():
                 self._teller.forget_results(record)
         self._ledger.replay(job_id)
         if not record.ended:
             # It waits for its next run already, as a retry leaves it that broke off: its message may never have left.
             self._ledger.make_due([job_id])
-        with self._redis(recorded=True):
+        with self._access.celery(recorded=True):
             self._messages.send_due()
 
     def delete(self, job_id: str) -> None:
@@ -280,10 +295,11 @@ class StyleQueue:
         The page's `after`, given again, leads to the next one. Only so many are kept, and of so many bytes
         (`STYLEQUEUE_MAX_DEAD_LETTERS`, `..._BYTES`): the oldest go first. Raises InvalidRequest.
         """
-        return self._ledger.dead_letters(after=after, limit=limit)
+        return self._ledger.dead_letters(tenant=self.tenant, after=after, limit=limit)
 
     def dead_letter(self, letter_id: str) -> DeadLetter:
         """One of them, with its message. Raises JobNotFound."""
+        self._check_owner(letter_id)
         return self._ledger.dead_letter(letter_id)
 
     def replay(self, letter_id: str) -> None:
@@ -291,7 +307,7 @@ class StyleQueue:
 
         May be called again after an Unavailable: a message that comes twice does no harm.
         """
-        letter = self._ledger.dead_letter(letter_id)
+        letter = self.dead_letter(letter_id)
         # A message can come from a list that only its sender knows.
         queue = letter.queue if letter.queue in QUEUES else "paint"
         try:
@@ -301,7 +317,7 @@ class StyleQueue:
         if record and record.job:
             self.retry(letter_id)
             return
-        with self._redis():
+        with self._access.celery():
             if record:
                 self._app.backend.forget(record.task_id)
             self._messages.replay(letter, queue=queue, task_id=record.task_id if record else None)
@@ -312,7 +328,7 @@ class StyleQueue:
 
     def drop(self, letter_id: str) -> None:
         """Forget a dead letter, with the record of the job it was. Raises JobNotFound."""
-        self._ledger.dead_letter(letter_id)
+        self.dead_letter(letter_id)
         self._ledger.delete(letter_id)
 
     def events(self, *, after: str = "0", follow: bool = True) -> Iterator[tuple[str, AnyEvent]]:
@@ -324,7 +340,8 @@ class StyleQueue:
         while True:
             events = self._ledger.deployment_events(after=after, wait_s=_WAIT_S if follow else 0)
             for after, event in events:
-                yield after, event
+                if self.tenant in (None, event.data.tenant):
+                    yield after, event
             if not events and not follow:
                 return
 
@@ -334,50 +351,41 @@ class StyleQueue:
 
     def workers(self, *, wait_s: float) -> list[str]:
         """Names of the workers that answer within `wait_s`."""
-        with self._redis():
+        with self._access.celery():
             answers = self._app.control.ping(timeout=wait_s) or []
         return sorted(name for answer in answers for name in answer)
+
+    def _record(self, job_id: str) -> Record:
+        """The record of a job that this client may know of. Raises JobNotFound."""
+        record = self._ledger.record(job_id)
+        if self.tenant not in (None, record.tenant):
+            raise JobNotFound(job_id)
+        return record
+
+    def _check_owner(self, job_id: str) -> None:
+        # An id stays its tenant's, also once its job is deleted: what follows can meet no other's.
+        if self.tenant is not None:
+            self._record(job_id)
 
     def _picture(self, job_id: str, wanted: str) -> StoredPicture:
         return picture_of(job_id, self._ended(job_id, wanted).outcome)
 
     def _ended(self, job_id: str, wanted: str) -> Record:
-        record = self._ledger.record(job_id)
+        record = self._record(job_id)
         if not record.outcome:
             raise JobOpen(job_id, record.state, wanted)
         return record
 
     def close(self) -> None:
         """Give all connections back."""
-        for name in ("_messages", "_teller"):
-            self.__dict__.pop(name, None)
-        for name in ("_ledger", "_store", "_app"):
-            if name in self.__dict__:
-                self.__dict__.pop(name).close()
+        if not self._shares_access:
+            self._access.close()
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         self.close()
-
-    @contextmanager
-    def _redis(self, *, recorded: bool = False) -> Iterator[None]:
-        """Around all that Celery does with Redis: what it raises becomes Unavailable.
-
-        `recorded`: the ledger has the job, and only its message has not left.
-        """
-        try:
-            with celery_asked(self.settings):
-                yield
-        except Unavailable as error:
-            if not recorded:
-                raise
-            raise Unavailable(
-                error.code,
-                f"the job is recorded, but its message could not be sent: {error.message}",
-                f"{error.hint}; the keeper will send the message, and submitting the same job again does no harm",
-            ) from None
 
 
 def _too_late(jobs: Iterable[Job]) -> dict[str, StyleQueueError]:

@@ -234,6 +234,10 @@ def test_resolving_twice_changes_nothing() -> None:
 # Fingerprints
 
 
+GOLDEN = "6f2fcbb58ea3e123d4acacb50c1192142ff77de396f9ff57c4031a390ca179e1"
+"""Of what `mark` makes, as it was before there were tenants."""
+
+
 def mark(**changes: Any) -> str:
     job = make_job(**changes.pop("job", {}))
     parts: dict[str, Any] = {
@@ -250,6 +254,7 @@ def mark(**changes: Any) -> str:
 
 def test_the_same_painting_has_the_same_fingerprint() -> None:
     assert mark() == mark()
+    assert mark() == mark(tenant=None) == GOLDEN, "what was painted before is found"
     assert mark() == mark(style_weights=(2.0, 2.0)), "only the proportion of weights matters"
     assert mark() == mark(
         job={"labels": {"a": "b"}, "output": {"bucket": "results", "key": "elsewhere", "report": True}}
@@ -268,6 +273,7 @@ def test_the_same_painting_has_the_same_fingerprint() -> None:
         {"mask_versions": ("m", None)},
         {"network_digest": "m"},
         {"engine_version": "2"},
+        {"tenant": "acme"},
         {"job": {"recipe": {"method": "optimize", "steps": 3}}},
         {"job": {"recipe": {"method": "fast"}}},
         {"job": {"output": {"bucket": "results", "quality": 50}}},

@@ -18,6 +18,7 @@ class Known:
     """What the model knows of a job."""
 
     state: State = "queued"
+    tenant: str | None = None
     run: int = 1
     fence: int = 0
     attempt: int = 0
@@ -61,11 +62,11 @@ class Model:
     painted: dict[str, str] = field(default_factory=dict)
     deleted: dict[str, Known] = field(default_factory=dict)
 
-    def create(self, job_id: str) -> Known:
+    def create(self, job_id: str, tenant: str | None = None) -> Known:
         """A new record, or the one there is; of a deleted job it goes on where the old one was."""
         if job_id not in self.jobs:
             last = self.deleted.pop(job_id, Known(run=0))
-            self.jobs[job_id] = Known(run=last.run + 1, fence=last.fence, sequence=last.sequence)
+            self.jobs[job_id] = Known(tenant=tenant, run=last.run + 1, fence=last.fence, sequence=last.sequence)
         return self.jobs[job_id]
 
     def holds(self, claim: Claim) -> bool:

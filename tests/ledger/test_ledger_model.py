@@ -30,12 +30,14 @@ from stylequeue.ledger.names import (
     DEADLINES_KEY,
     DUE_KEY,
     LEASES_KEY,
+    TENANTS_KEY,
     WAITING_KEY,
     lacking_key,
     painting_key,
     queue_key,
     record_key,
     state_key,
+    tenant_key,
     waiters_key,
 )
 from stylequeue.ledger.registry import lacking
@@ -50,6 +52,7 @@ FINGERPRINTS = ("sunflowers", "sunflowers", "waves")
 """The first is wanted most."""
 RARELY = st.sampled_from([False, False, False, True])
 """What ends jobs would else leave none to go on with."""
+TENANTS = (None, "acme", "globex")
 ENDS = ("succeeded", "failed", "cancelled", "expired")
 FAILED = FailedData(code="image_empty", message="there is nothing")
 LATER_S = 1000
@@ -84,22 +87,24 @@ class LedgerMachine(RuleBasedStateMachine):
     def hand_in(self) -> Any:
         """One of the jobs is not handed in at first: it may come by plain Celery."""
         made = [make_job(id=f"job-{number}") for number in range(JOBS)]
-        for job in made[1:]:
-            self.accept(job, other=False)
+        for job, tenant in zip(made[1:], TENANTS, strict=False):
+            self.accept(job, other=False, tenant=tenant)
         return multiple(*made)
 
     # What producers do
 
-    @rule(job=jobs, other=st.booleans())
-    def accept(self, job: Job, other: bool) -> None:
+    @rule(job=jobs, other=st.booleans(), tenant=st.sampled_from(TENANTS))
+    def accept(self, job: Job, other: bool, tenant: str | None) -> None:
         known = self.known(job)
-        if other and known:
-            [answer] = self.ledger.accept([job.model_copy(update={"labels": {"an": "other"}})])
+        owner = known or self.model.deleted.get(job.id)
+        if known and other:
+            job = job.model_copy(update={"labels": {"an": "other"}})
+        [answer] = self.ledger.accept([job], tenant=tenant)
+        if (known and other) or (owner and owner.tenant != tenant):
             assert answer.verdict == "conflict"
             return
-        [answer] = self.ledger.accept([job])
         assert (answer.verdict, answer.state) == (("known", known.state) if known else ("new", "queued"))
-        self.model.create(job.id)
+        self.model.create(job.id, tenant)
 
     @rule(job=jobs, keep=st.booleans(), sure=RARELY)
     def cancel(self, job: Job, keep: bool, sure: bool) -> None:
@@ -134,7 +139,12 @@ class LedgerMachine(RuleBasedStateMachine):
             return
         self.ledger.replay(job.id)
         self.model.jobs[job.id] = Known(
-            run=known.run + 1, fence=known.fence, fingerprint=known.fingerprint, sequence=known.sequence, due=True
+            tenant=known.tenant,
+            run=known.run + 1,
+            fence=known.fence,
+            fingerprint=known.fingerprint,
+            sequence=known.sequence,
+            due=True,
         )
 
     @rule(job=jobs, sure=RARELY)
@@ -353,8 +363,8 @@ class LedgerMachine(RuleBasedStateMachine):
     def the_ledger_is_as_the_model(self) -> None:
         for job_id, known in self.model.jobs.items():
             record = self.ledger.record(job_id)
-            found = (record.state, record.run, record.fence, record.attempt)
-            assert found == (known.state, known.run, known.fence, known.attempt), job_id
+            found = (record.state, record.tenant, record.run, record.fence, record.attempt)
+            assert found == (known.state, known.tenant, known.run, known.fence, known.attempt), job_id
             assert record.ended == bool(record.outcome)
             assert record.sequence >= known.sequence, "the sequence never goes back"
             known.sequence = record.sequence
@@ -375,12 +385,17 @@ class LedgerMachine(RuleBasedStateMachine):
             WAITING_KEY: {job for job, known in jobs.items() if known.waits_for or known.lacks},
             lacking_key(lacking("paint", NEEDS)): {job for job, known in jobs.items() if known.lacks},
             CREATED_KEY: set(jobs),
+            **{
+                tenant_key(tenant): {job for job, known in jobs.items() if known.tenant == tenant}
+                for tenant in filter(None, TENANTS)
+            },
         }
         with self.redis.pipeline(transaction=False) as pipeline:
             for key in expected:
                 pipeline.zrange(key, 0, -1)
             found = dict(zip(expected, map(set, pipeline.execute()), strict=True))
         assert found == expected
+        assert self.redis.hgetall(TENANTS_KEY) == {job: known.tenant for job, known in jobs.items() if known.tenant}
 
     @invariant()
     def attempts_stay_within_the_limit(self) -> None:

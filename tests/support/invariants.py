@@ -31,6 +31,7 @@ from stylequeue.ledger.names import (
     DUE_KEY,
     EVENTS_KEY,
     LEASES_KEY,
+    TENANTS_KEY,
     UNTOLD_KEY,
     WAITING_KEY,
     dead_key,
@@ -38,6 +39,7 @@ from stylequeue.ledger.names import (
     queue_key,
     record_key,
     state_key,
+    tenant_key,
 )
 from stylequeue.settings import Settings
 from tests.support.processes import wait_for
@@ -112,6 +114,11 @@ def _not_dead(redis: Any, key: str, _: Settings) -> Iterator[str]:
         yield f"names {sorted(strangers)}, of which there is no letter"
 
 
+def _of_no_record(redis: Any, key: str, _: Settings) -> Iterator[str]:
+    if strangers := set(redis.hkeys(key)) - set(redis.zrange(CREATED_KEY, 0, -1)):
+        yield f"names {sorted(strangers)}, of which there is no record"
+
+
 def _of_ended_job(redis: Any, key: str, _: Settings) -> Iterator[str]:
     record = key.removesuffix(events_key.after)
     state, deadline_ms = redis.hmget(record, "state", "deadline_ms")
@@ -133,6 +140,8 @@ LASTING = (
     Lasting(EVENTS_KEY, "a stream with a cap", _over_cap),
     Lasting(COUNTERS_KEY, "one number for each state, two for dead letters", _no_counter),
     Lasting(CREATED_KEY, "an index of records", _no_record),
+    Lasting(tenant_key("*"), "an index of records", _no_record),
+    Lasting(TENANTS_KEY, "an index of records", _of_no_record),
     Lasting(state_key("*"), "an index of records", _no_record),
     Lasting(queue_key("*"), "an index of open jobs", _not_open),
     Lasting(LEASES_KEY, "an index of open jobs", _not_open),

@@ -16,7 +16,17 @@ from stylequeue.client import StyleQueue
 from stylequeue.contract.events import FailedData, StoredPicture, SucceededData
 from stylequeue.contract.job import Job
 from stylequeue.contract.recipe import resolve
-from stylequeue.ledger.names import COUNTERS_KEY, CREATED_KEY, DEAD_KEY, EVENTS_KEY, LEASES_KEY, record_key, state_key
+from stylequeue.ledger.names import (
+    COUNTERS_KEY,
+    CREATED_KEY,
+    DEAD_KEY,
+    EVENTS_KEY,
+    LEASES_KEY,
+    TENANTS_KEY,
+    record_key,
+    state_key,
+    tenant_key,
+)
 from stylequeue.settings import Settings
 from tests.support.invariants import check
 from tests.support.jobs import NO_REPORT, make_job
@@ -187,6 +197,11 @@ def result_for_ever(scene: Scene) -> None:
     scene.redis.set("celery-task-meta-x", "{}")
 
 
+def tenant_of_nobody(scene: Scene) -> None:
+    scene.redis.hset(TENANTS_KEY, "nobody", "acme")
+    scene.redis.zadd(tenant_key("acme"), {"nobody": 1})
+
+
 def index_of_the_dead(scene: Scene) -> None:
     scene.redis.zadd(CREATED_KEY, {"nobody": 1})
 
@@ -256,6 +271,7 @@ BREAKAGES: list[tuple[Callable[[Scene], None], set[str]]] = [
     (strangers_key, {"I4"}),
     (result_for_ever, {"I4"}),
     (index_of_the_dead, {"I4"}),
+    (tenant_of_nobody, {"I4"}),
     (ended_job_has_a_lease, {"I4"}),
     (letter_without_text, {"I4"}),
     (unknown_counter, {"I4"}),

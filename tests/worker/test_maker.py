@@ -49,8 +49,8 @@ class Workshop:
         recipe = {"method": "optimize", "size": 64, "steps": 1, **fields.pop("recipe", {})}
         return make_job(content=image, styles=[style], output=output, recipe=recipe, **fields)
 
-    def make(self, attempt: int = 1, **fields: Any) -> SucceededData:
-        record = SimpleNamespace(id="a", run=1, attempt=attempt, fence=1)
+    def make(self, attempt: int = 1, tenant: str | None = None, **fields: Any) -> SucceededData:
+        record = SimpleNamespace(id="a", run=1, attempt=attempt, fence=1, tenant=tenant)
         nothing = lambda *_: None  # noqa: E731
         holder: Any = SimpleNamespace(
             record=record, keep=False, stage=nothing, step=nothing, check=nothing, preview=None, left_work=False

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from .errors import InvalidJob
+from .errors import InvalidJob, InvalidRequest
 
 if TYPE_CHECKING:
     from pydantic_core import ErrorDetails
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 ID_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._-]*$"
 """Of a job's id: safe as part of a key in Redis and in the store."""
 MAX_ID_CHARS = 128
+MAX_TENANT_CHARS = 64
 
 QueueName = Literal["fast", "paint", "bulk"]
 """`fast`: seconds a job. `paint`: minutes. `bulk`: whenever there is time."""
@@ -111,6 +112,16 @@ def _refused(in_words: Callable[[ErrorDetails], str] = _in_the_contracts_words, 
     except ValidationError as error:
         faults = [shorten(in_words(fault), _FAULT_CHARS) for fault in error.errors()[:_FAULTS]]
         raise InvalidJob("; ".join(faults), hint) from None
+
+
+def check_tenant(name: str) -> str:
+    """`name`, if it can be a tenant's: as a job's id, and shorter. Raises InvalidRequest."""
+    if not isinstance(name, str) or len(name) > MAX_TENANT_CHARS or not re.fullmatch(ID_PATTERN, name):
+        raise InvalidRequest(
+            f"{shorten(repr(name), _FAULT_CHARS)} is no name of a tenant",
+            f"1 to {MAX_TENANT_CHARS} of A-Z a-z 0-9 . _ -, the first a letter or a digit",
+        )
+    return name
 
 
 def is_job_id(text: str) -> bool:

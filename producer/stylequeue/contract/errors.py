@@ -14,7 +14,7 @@
     ├── Preempted            the worker has to stop: the job goes back to the queue, uncharged
     ├── LeaseLost            another attempt owns the job now: this one stops and writes nothing
     ├── JobNotFound          the ledger knows no such job (any more)
-    ├── JobConflict          the id belongs to a job with other content
+    ├── JobConflict          the id belongs to a job with other content, or to another tenant's
     ├── JobOpen              the job has not ended, so that this cannot be done with it
     ├── JobSucceeded         the job has its picture, so that this cannot be done with it
     ├── JobsRefused          `submit_many()`: some were refused, each with its error; an exception group
@@ -279,15 +279,15 @@ class JobNotFound(StyleQueueError):
 
 
 class JobConflict(StyleQueueError):
-    """The id belongs to another job."""
+    """The id belongs to a job with other content, or to another tenant's."""
 
     exit_code = ExitCode.BAD_INPUT
 
     def __init__(self, job_id: str) -> None:
         super().__init__(
             Code.JOB_CONFLICT,
-            f"id {job_id!r} already belongs to a job with other content",
-            "an id names one job for ever: send the same content again, or take a new id",
+            f"id {job_id!r} already belongs to another job",
+            "an id names one job for ever: send its very content again, or take a new id",
         )
 
 

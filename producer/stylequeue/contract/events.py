@@ -64,6 +64,9 @@ def _as_far_as_known(recipe: object) -> object:
 class EventData(Told):
     """What all events tell."""
 
+    tenant: str | None = Field(
+        default=None, description="Whose job it is; null: nobody's in particular; set by the ledger."
+    )
     labels: dict[str, str] = Field(default_factory=dict, description="The job's own; set by the ledger.")
     run: int = Field(default=0, description="Which life of the job, from 1; set by the ledger.")
     attempt: int = Field(

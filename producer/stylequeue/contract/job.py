@@ -158,11 +158,13 @@ def fingerprint(
     output: Output,
     network_digest: str,
     engine_version: str,
+    tenant: str | None = None,
 ) -> str:
-    """SHA-256 (hex) of everything that determines the output's bytes.
+    """SHA-256 (hex) of everything that determines the output's bytes, and of whose they are.
 
     Versions are ETags or version ids of the pictures, `init_version` that of the recipe's `init_image`,
     `mask_versions` those of the styles' masks, if any has one; weights are taken relative to their sum.
+    No two tenants' pictures have one, so that neither learns from it what the other had painted.
     """
     total = sum(style_weights)
     parts = {
@@ -174,5 +176,6 @@ def fingerprint(
         "output": output.model_dump(mode="json", include={"format", "quality"}),
         "network": network_digest,
         "engine": engine_version,
+        **({"tenant": tenant} if tenant else {}),
     }
     return hashlib.sha256(canonical_json(parts).encode()).hexdigest()

@@ -25,6 +25,7 @@ class JobStatus(Told):
     attempt: int = Field(description="Which try within the run, from 1; 0: no worker has had it.")
     queue: str
     labels: dict[str, str] = Field(description="The job's own.")
+    tenant: str | None = Field(default=None, description="Whose job it is; null: nobody's in particular.")
     job: dict[str, Any] | None = Field(description="The job as it was accepted; null: the message was no job.")
     created_at: AwareDatetime
     updated_at: AwareDatetime = Field(description="When it came into this state.")

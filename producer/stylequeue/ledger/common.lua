@@ -35,10 +35,11 @@ local function tell(id, draft_json)
   local sequence = redis.call('HINCRBY', key, 'sequence', 1)
   local run = redis.call('HGET', key, 'run')
   local attempt = redis.call('HGET', key, 'attempt')
+  local tenant = redis.call('HGET', key, 'tenant')
   local what = draft.terminal and '' or (attempt .. '/' .. draft.number)
   local event = '{"id":"' .. uuid5(id .. '/' .. run .. '/' .. draft.event_type .. '/' .. what)
     .. '","sequence":"' .. string.format('%010d', sequence) .. '",' .. string.sub(draft.envelope, 2, -2)
-    .. ',"data":{"labels":' .. labels_of(id) .. ',"run":' .. run .. ',"attempt":' .. attempt
+    .. ',"data":{' .. (tenant and '"tenant":"' .. tenant .. '",' or '') .. '"labels":' .. labels_of(id) .. ',"run":' .. run .. ',"attempt":' .. attempt
     .. (draft.data == '{}' and '' or ',') .. string.sub(draft.data, 2) .. '}'
   redis.call('XADD', events_key(id), 'MAXLEN', '~', limits.job_events, sequence .. '-1', 'event', event)
   if draft.lifecycle then
@@ -47,13 +48,28 @@ local function tell(id, draft_json)
   return event
 end
 
+-- Whose job that is or, once its record is deleted, was: an id stays its tenant's. '' for nobody's.
+local function tenant_of(id)
+  return redis.call('HGET', record_key(id), 'tenant') or redis.call('HGET', gone_key(id), 'tenant') or ''
+end
+
+-- Takes the job out of the lists of all there are.
+local function unlist(id)
+  redis.call('ZREM', CREATED_KEY, id)
+  local tenant = redis.call('HGET', TENANTS_KEY, id)
+  if tenant then
+    redis.call('ZREM', tenant_key(tenant), id)
+    redis.call('HDEL', TENANTS_KEY, id)
+  end
+end
+
 -- Forgets the index entries of jobs whose records have expired by now; a few at a time.
 local function trim(state)
   local oldest_ms = now_ms - limits.record_ttl_ms
   local gone = redis.call('ZRANGEBYSCORE', state_key(state), '-inf', oldest_ms, 'LIMIT', 0, 100)
   for _, id in ipairs(gone) do
     redis.call('ZREM', state_key(state), id)
-    redis.call('ZREM', CREATED_KEY, id)
+    unlist(id)
   end
 end
 
@@ -163,6 +179,8 @@ end
 local function remember(id)
   local last = redis.call('HMGET', record_key(id), 'fence', 'run', 'sequence')
   redis.call('HSET', gone_key(id), 'fence', last[1], 'run', last[2], 'sequence', last[3])
+  local tenant = redis.call('HGET', record_key(id), 'tenant')
+  if tenant then redis.call('HSET', gone_key(id), 'tenant', tenant) end
   redis.call('PEXPIRE', gone_key(id), limits.record_ttl_ms)
 end
 
@@ -178,6 +196,11 @@ local function create(id, job)
   if job.time_limit_s then redis.call('HSET', record_key(id), 'time_limit_s', job.time_limit_s) end
   redis.call('ZADD', DEADLINES_KEY, deadline_ms, id)
   redis.call('ZADD', CREATED_KEY, now_ms, id)
+  if job.tenant then
+    redis.call('HSET', record_key(id), 'tenant', job.tenant)
+    redis.call('HSET', TENANTS_KEY, id, job.tenant)
+    redis.call('ZADD', tenant_key(job.tenant), now_ms, id)
+  end
   redis.call('ZADD', queue_key(job.queue), now_ms, id)
 end
 

@@ -16,7 +16,7 @@ end
 remember(id)
 redis.call('DEL', key, events_key(id), tasks_key(id))
 redis.call('ZREM', state_key(state), id)
-redis.call('ZREM', CREATED_KEY, id)
+unlist(id)
 redis.call('ZREM', UNTOLD_KEY, id)
 unbury(id)
 return 'deleted'

@@ -11,13 +11,13 @@ from ..contract.events import EventData, KnownEvent, Progress, TerminalEvent, so
 
 @dataclass(frozen=True)
 class Draft:
-    """An event on its way into the ledger, which alone knows its id, sequence, labels, run and attempt."""
+    """An event on its way into the ledger, which alone knows its id, sequence, labels, run, attempt and tenant."""
 
     event_type: str
     envelope: str
     """JSON object: all but id, sequence and data."""
     data: str
-    """JSON object: all but labels, run and attempt."""
+    """JSON object: all but what the ledger sets, which are the fields of all events."""
     number: str = ""
     """What tells repeated events of one attempt apart."""
     terminal: bool = False
@@ -40,7 +40,7 @@ class Draft:
         return cls(
             event_type=event_type,
             envelope=json.dumps(envelope, separators=(",", ":")),
-            data=data.model_dump_json(exclude={"labels", "run", "attempt"}),
+            data=data.model_dump_json(exclude=set(EventData.model_fields)),
             number=str(getattr(data, "number", "")),
             terminal=issubclass(kind, TerminalEvent),
             lifecycle=kind is not Progress,

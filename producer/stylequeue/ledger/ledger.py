@@ -95,9 +95,9 @@ class Ledger:
 
     # What producers do
 
-    def accept(self, jobs: Sequence[Job]) -> list[AcceptAnswer]:
-        """Record jobs as `queued`, in one round trip; the answers are in the jobs' order."""
-        return self._run([self._moves.accept(job, task_id=job.id) for job in jobs])
+    def accept(self, jobs: Sequence[Job], *, tenant: str | None = None) -> list[AcceptAnswer]:
+        """Record a tenant's jobs as `queued`, in one round trip; the answers are in the jobs' order."""
+        return self._run([self._moves.accept(job, task_id=job.id, tenant=tenant) for job in jobs])
 
     def cancel(self, job_id: str, *, keep: bool) -> EndAnswer:
         """End a queued job; ask the holder of a running one to end it, keeping the picture so far if `keep`.
@@ -288,11 +288,20 @@ class Ledger:
         return Record.from_redis(fields)
 
     def jobs(
-        self, *, state: JobState | None, label: Mapping[str, str], after: str | None, limit: int
+        self,
+        *,
+        tenant: str | None = None,
+        state: JobState | None,
+        label: Mapping[str, str],
+        after: str | None,
+        limit: int,
     ) -> Page[JobStatus]:
-        """Jobs that are in `state` and have all of these labels, the newest first. Raises InvalidRequest."""
+        """Jobs, all or a `tenant`'s, that are in `state` and have all of these labels, the newest first.
+
+        Raises InvalidRequest.
+        """
         with self._reachable():
-            return listing.jobs(self.redis, state=state, label=label, after=after, limit=limit)
+            return listing.jobs(self.redis, tenant=tenant, state=state, label=label, after=after, limit=limit)
 
     def outcome(self, job_id: str) -> str:
         """The terminal event exactly as stored; "" where there is none."""
@@ -306,10 +315,12 @@ class Ledger:
             others: Any = self.redis.smembers(names.tasks_key(record.id))
         return sorted({record.task_id, *others})
 
-    def dead_letters(self, *, after: str | None = None, limit: int = _PAGE) -> Page[DeadLetter]:
-        """Dead letters, the newest first. Raises InvalidRequest."""
+    def dead_letters(
+        self, *, tenant: str | None = None, after: str | None = None, limit: int = _PAGE
+    ) -> Page[DeadLetter]:
+        """Dead letters, all or those of a `tenant`'s jobs, the newest first. Raises InvalidRequest."""
         with self._reachable():
-            return listing.dead_letters(self.redis, after=after, limit=limit)
+            return listing.dead_letters(self.redis, tenant=tenant, after=after, limit=limit)
 
     def dead_letter(self, letter_id: str) -> DeadLetter:
         """One dead letter. Raises JobNotFound."""

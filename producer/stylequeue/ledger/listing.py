@@ -28,28 +28,38 @@ _Entry = tuple[int, str]
 
 
 def jobs(
-    redis: Redis, *, state: JobState | None, label: Mapping[str, str], after: str | None, limit: int
+    redis: Redis,
+    *,
+    tenant: str | None,
+    state: JobState | None,
+    label: Mapping[str, str],
+    after: str | None,
+    limit: int,
 ) -> Page[JobStatus]:
-    """Up to `limit` jobs behind `after` that are in `state` and have all of these labels. Raises InvalidRequest."""
+    """Up to `limit` jobs behind `after`, all or a `tenant`'s, that are in `state` and have all of these labels.
+
+    Raises InvalidRequest.
+    """
     if state is not None and state not in get_args(JobState):
         raise InvalidRequest(f"there is no state {state!r}", f"one of {', '.join(get_args(JobState))}")
 
     def look(entries: Sequence[_Entry]) -> Iterator[tuple[_Entry, JobStatus]]:
         if state is not None:
-            scores: Any = redis.zmscore(names.state_key(state), [job_id for _, job_id in entries])
-            entries = [entry for entry, score in zip(entries, scores, strict=True) if score is not None]
+            entries = _among(redis, names.state_key(state), entries)
         for entry, fields in _hashes(redis, names.record_key, entries):
             record = Record.from_redis(fields)
             if state in (None, record.state) and label.items() <= record.labels.items():
                 yield entry, record.status
 
-    return _page(redis, names.CREATED_KEY, look, after, limit)
+    return _page(redis, names.tenant_key(tenant) if tenant else names.CREATED_KEY, look, after, limit)
 
 
-def dead_letters(redis: Redis, *, after: str | None, limit: int) -> Page[DeadLetter]:
-    """Up to `limit` dead letters behind `after`. Raises InvalidRequest."""
+def dead_letters(redis: Redis, *, tenant: str | None, after: str | None, limit: int) -> Page[DeadLetter]:
+    """Up to `limit` dead letters behind `after`, all or those of a `tenant`'s jobs. Raises InvalidRequest."""
 
     def look(entries: Sequence[_Entry]) -> Iterator[tuple[_Entry, DeadLetter]]:
+        if tenant is not None:
+            entries = _among(redis, names.tenant_key(tenant), entries)
         for entry, fields in _hashes(redis, names.dead_key, entries):
             yield entry, dead_letter_from_redis(fields)
 
@@ -88,6 +98,12 @@ def _newest_first(redis: Redis, index: str, behind: _Entry | None) -> Iterator[l
             return
         behind = fresh[-1]
         yield fresh
+
+
+def _among(redis: Redis, index: str, entries: Sequence[_Entry]) -> list[_Entry]:
+    """Those entries whose ids stand in another index too."""
+    scores: Any = redis.zmscore(index, [entry_id for _, entry_id in entries])
+    return [entry for entry, score in zip(entries, scores, strict=True) if score is not None]
 
 
 def _hashes(redis: Redis, key: KeyOfEach, entries: Sequence[_Entry]) -> Iterator[tuple[_Entry, dict[str, str]]]:

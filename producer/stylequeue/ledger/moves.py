@@ -91,7 +91,7 @@ ANY_TIME = Timing()
 
 @dataclass(frozen=True)
 class AcceptAnswer:
-    """`new`: recorded now. `known`: the same job was there. `conflict`: another job has the id. `full`: no room."""
+    """`new`: recorded now. `known`: the same job was there. `conflict`: the id is another's. `full`: no room."""
 
     verdict: Literal["new", "known", "conflict", "full"]
     state: str
@@ -186,12 +186,12 @@ class Moves:
             }
         )
 
-    def accept(self, job: Job, *, task_id: str) -> Move[AcceptAnswer]:
+    def accept(self, job: Job, *, task_id: str, tenant: str | None) -> Move[AcceptAnswer]:
         """Record a job as `queued`."""
         return self._move(
             "accept",
             id=job.id,
-            job=_fields(job, task_id),
+            job=_fields(job, task_id) | ({"tenant": tenant} if tenant else {}),
             accepted=self._accepted(job.id, job.queue_name),
             parse=lambda a: AcceptAnswer(a[0], a[1]),
         )

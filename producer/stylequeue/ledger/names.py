@@ -38,6 +38,8 @@ queue_key = KeyOfEach("stylequeue:queue:")
 """Of a queue: its open jobs, since when they were created (sorted set)."""
 dead_key = KeyOfEach("stylequeue:dead:")
 """Of a dead letter: what it holds (hash)."""
+tenant_key = KeyOfEach("stylequeue:tenant:", ":jobs")
+"""Of a tenant: its jobs, since when (sorted set)."""
 painting_key = KeyOfEach("stylequeue:painting:")
 """Of a fingerprint: the job that paints it now."""
 waiters_key = KeyOfEach("stylequeue:waiters:")
@@ -54,6 +56,8 @@ EVENTS_KEY = "stylequeue:events"
 """The deployment's newest lifecycle events (stream)."""
 CREATED_KEY = "stylequeue:created"
 """All jobs, since when (sorted set)."""
+TENANTS_KEY = "stylequeue:tenants"
+"""Whose each job is that has a tenant: outlives its record, until the indexes have forgotten it (hash)."""
 COUNTERS_KEY = "stylequeue:counters"
 """How often a job entered each state; the dead letters' bytes, and how many of them had to go (hash)."""
 DEAD_KEY = "stylequeue:dead"

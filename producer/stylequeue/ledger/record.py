@@ -32,6 +32,7 @@ class Record(BaseModel):
     task_id: str = Field(description="Celery's id, under which the result is stored.")
     job: str = Field(description="The job as JSON; empty where the message was no job.")
     labels: dict[str, str] = Field(default_factory=dict, description="The job's own.")
+    tenant: str | None = Field(None, description="Whose job it is, where its client was bound to a tenant.")
     created_at: datetime
     updated_at: datetime
     deadline_at: datetime
@@ -53,6 +54,7 @@ class Record(BaseModel):
                 **{name: fields[name] for name in ("id", "state", "run", "attempt", "sequence", "fence")},
                 **{name: fields[name] for name in ("queue", "task_id", "job")},
                 "labels": _labels(fields),
+                "tenant": fields.get("tenant"),
                 "created_at": _moment(fields["created_ms"]),
                 "updated_at": _moment(fields["updated_ms"]),
                 "deadline_at": _moment(fields["deadline_ms"]),

@@ -75,7 +75,7 @@ class Maker:
 
         holder.stage("fetching")
         with stopwatch.stage("fetch"):
-            order = Order.take(job, recipe, network, self.store, attempt=holder.record.attempt)
+            order = Order.take(job, recipe, network, self.store, record=holder.record)
         if reused := self._reuse(order, holder):
             return reused
         before = self._made_before(order)

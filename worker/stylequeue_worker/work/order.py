@@ -7,6 +7,7 @@ from typing import Self
 
 from stylequeue.contract.job import Job, fingerprint
 from stylequeue.contract.recipe import MAX_SIZE_PX, MIN_SIDE_PX, ResolvedOptimizeRecipe, ResolvedRecipe
+from stylequeue.ledger import Record
 from stylequeue.store import FINGERPRINT_METADATA, ObjectInfo, Store, output_exists
 
 from ..engine import ENGINE_VERSION, Network
@@ -43,7 +44,7 @@ class Order:
     fingerprint: str
 
     @classmethod
-    def take(cls, job: Job, recipe: ResolvedRecipe, network: Network, store: Store, *, attempt: int) -> Self:
+    def take(cls, job: Job, recipe: ResolvedRecipe, network: Network, store: Store, *, record: Record) -> Self:
         """Look at all of a job's pictures, and read none: a missing style should not cost the content's download.
 
         Where the output goes comes first: that it cannot go there should not cost the painting. Raises Permanent with
@@ -74,10 +75,11 @@ class Order:
                 output=job.output,
                 network_digest=network.digest,
                 engine_version=ENGINE_VERSION,
+                tenant=record.tenant,
             ),
         )
         # An attempt before this one may have stored what there was of the picture, and come to harm then.
-        ours = {order.fingerprint, order.partial_fingerprint} if attempt > 1 else {order.fingerprint}
+        ours = {order.fingerprint, order.partial_fingerprint} if record.attempt > 1 else {order.fingerprint}
         if output and not job.output.overwrite and output.metadata.get(FINGERPRINT_METADATA) not in ours:
             raise output_exists(output)
         return order
