@@ -17,6 +17,7 @@ from stylequeue.client import StyleQueue
 from stylequeue.contract.objects import ImageRef
 from stylequeue.local import Process, Stack
 from stylequeue.settings import Settings
+from stylequeue_worker.pictures.decoder import Decoder
 from tests.support import pictures
 from tests.support.deployment import Deployment
 from tests.support.fake_worker import START_TIMEOUT_S
@@ -79,6 +80,13 @@ def nothing_stays_for_ever() -> Iterator[None]:
                 time.sleep(_AT_WORK_S)
                 kept &= set(keys_without_end(client, settings))
             assert not kept, kept
+
+
+@pytest.fixture(scope="session")
+def decoder() -> Iterator[Decoder]:
+    """A decoder with the default limits; its process is started when it is first used."""
+    with Decoder.of(Settings()) as decoder:
+        yield decoder
 
 
 @pytest.fixture

@@ -107,6 +107,7 @@ class Settings(BaseSettings):
 
     max_image_bytes: int = Field(default=64 * 1024**2, gt=0, description="Of one input picture as stored.")
     max_image_pixels: int = Field(default=75_000_000, gt=0, description="Of one input picture, decoded.")
+    image_cpu_s: int = Field(default=60, gt=0, description="Processor seconds for decoding one input picture.")
 
     model_dir: Path = Field(default=Path("~/.cache/stylequeue/models"), description="Where networks lie on disk.")
     hub_handle: str | None = Field(

@@ -103,8 +103,8 @@ class TestDecode:
             (pictures.huge_png, Code.IMAGE_TOO_MANY_PIXELS),
             (pictures.huge_webp, Code.IMAGE_TOO_MANY_PIXELS),
             (pictures.tiny_png, Code.IMAGE_TOO_SMALL),
-            (pictures.text_bomb_png, Code.IMAGE_CORRUPT),
-            (pictures.many_texts_png, Code.IMAGE_CORRUPT),
+            (pictures.text_bomb_png, Code.IMAGE_TOO_COSTLY),
+            (pictures.many_texts_png, Code.IMAGE_TOO_COSTLY),
         ],
         ids=lambda value: getattr(value, "__name__", str(value)),
     )

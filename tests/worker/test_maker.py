@@ -14,6 +14,7 @@ from stylequeue.contract.events import SucceededData
 from stylequeue.contract.job import Job
 from stylequeue.ledger.moves import ReserveAnswer
 from stylequeue.store import FINGERPRINT_METADATA, Store
+from stylequeue_worker.pictures.decoder import Decoder
 from stylequeue_worker.work.maker import Maker
 from tests.support import pictures
 from tests.support.fake_painter import FakePainter
@@ -27,14 +28,14 @@ READS = ["GET /uploads/content.jpg", "GET /uploads/style.jpg"]
 class Workshop:
     """A maker of jobs with one content, one style and `out.jpg`; the ledger answers what `painted` says."""
 
-    def __init__(self, s3: OddS3) -> None:
+    def __init__(self, s3: OddS3, decoder: Decoder) -> None:
         self.s3 = s3
         self.painted: SucceededData | None = None
         for name in ("content", "style"):
             s3.lay(f"/uploads/{name}.jpg", pictures.jpeg())
         self.store = Store(s3.settings())
         ledger: Any = SimpleNamespace(reserve=self._reserve)
-        self.maker = Maker(s3.settings(), ledger, self.store, FakePainter())
+        self.maker = Maker(s3.settings(), ledger, self.store, FakePainter(), decoder)
 
     def _reserve(self, *_: object, **how: Any) -> ReserveAnswer:
         if self.painted is None or how["forget"]:
@@ -65,9 +66,9 @@ class Workshop:
 
 
 @pytest.fixture
-def workshop() -> Iterator[Workshop]:
+def workshop(decoder: Decoder) -> Iterator[Workshop]:
     with OddS3() as s3:
-        yield Workshop(s3)
+        yield Workshop(s3, decoder)
 
 
 class TestCalls:

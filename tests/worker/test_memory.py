@@ -5,7 +5,7 @@ import sys
 import numpy as np
 import pytest
 
-from stylequeue_worker.work.memory import forget_peak, peak_bytes
+from stylequeue_worker.memory import forget_peak, peak_bytes
 
 MANY_BYTES = 300_000_000
 

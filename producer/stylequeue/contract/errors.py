@@ -90,6 +90,8 @@ class Code(StrEnum):
     IMAGE_CORRUPT = "image_corrupt"
     IMAGE_TOO_MANY_BYTES = "image_too_many_bytes"
     IMAGE_TOO_MANY_PIXELS = "image_too_many_pixels"
+    IMAGE_TOO_COSTLY = "image_too_costly"
+    """Reading the picture takes more time or memory than one that is in order does."""
     IMAGE_TOO_SMALL = "image_too_small"
     IMAGE_TOO_NARROW = "image_too_narrow"
     """At the size asked for, the shorter side would fall under the limit."""

@@ -7,6 +7,7 @@ memory is taken, and everything that is refused is `Permanent` with a code of it
 from __future__ import annotations
 
 import io
+import sys
 from typing import Any, Final
 
 import numpy as np
@@ -18,7 +19,7 @@ from stylequeue.contract.objects import ImageFormat
 from stylequeue.contract.recipe import MAX_SIZE_PX, MIN_SIDE_PX
 
 from . import paint
-from .formats import open_still
+from .formats import Still, open_still
 from .formats.still import judged
 from .inputs import Role
 from .sampling import Flatten, Pixels
@@ -49,7 +50,12 @@ _FULL_CHROMA_QUALITY: Final = 85
 
 
 def decode(
-    data: bytes, role: Role = Role.CONTENT, size: int | tuple[int, int] | None = None, *, max_pixels: int
+    data: bytes,
+    role: Role = Role.CONTENT,
+    size: int | tuple[int, int] | None = None,
+    *,
+    max_pixels: int,
+    room_bytes: int = sys.maxsize,
 ) -> Image.Image:
     """The picture in `data` (JPEG, PNG or WebP) as it is meant to look: RGB, upright, sRGB; a mask in grey (L).
 
@@ -58,17 +64,21 @@ def decode(
     cut to what is painted, and what remains transparent in it is filled (`paint.made_whole`).
 
     Raises Permanent with a code `image_*` for whatever is no such picture, has more than `max_pixels` or, of content
-    and style, a side under MIN_SIDE_PX, now or at the size asked for.
+    and style, a side under MIN_SIDE_PX, now or at the size asked for; MemoryError, before it takes any, where the
+    file's own pixels may take more than `room_bytes`.
     """
-    picture, orientation = _sampled(data, role, size, max_pixels)
+    still = open_still(data, max_pixels=max_pixels)
+    if still.peak_bytes > room_bytes:
+        raise MemoryError
+    picture, orientation = _sampled(still, role, size)
+    del still
     if picture.mode == "RGBA":
         picture = paint.made_whole(picture)
     return picture.transpose(_UPRIGHT[orientation]) if orientation in _UPRIGHT else picture
 
 
-def _sampled(data: bytes, role: Role, size: int | tuple[int, int] | None, max_pixels: int) -> tuple[Image.Image, int]:
-    """The picture at its size, not upright yet, and its orientation. The file's own pixels are gone by then."""
-    still = open_still(data, max_pixels=max_pixels)
+def _sampled(still: Still, role: Role, size: int | tuple[int, int] | None) -> tuple[Image.Image, int]:
+    """The picture at its size, not upright yet, and its orientation."""
     extent = still.size
     lying = still.orientation >= _LYING
     if role in (Role.CONTENT, Role.STYLE):
@@ -89,8 +99,8 @@ def _sampled(data: bytes, role: Role, size: int | tuple[int, int] | None, max_pi
         return pixels.sample(box, shape, _FLATTEN[role], scaling), still.orientation
 
 
-def to_array(picture: Image.Image) -> Array:
-    """An RGB or grey picture as float32 [1, height, width, 3 or 1] in [0, 1]."""
+def to_array(picture: Image.Image | npt.NDArray[np.uint8]) -> Array:
+    """An RGB or grey picture, or its pixels, as float32 [1, height, width, 3 or 1] in [0, 1]."""
     return np.atleast_3d(np.asarray(picture, np.float32))[np.newaxis] / np.float32(255)
 
 

@@ -69,8 +69,12 @@ def make_worker_app(settings: Settings, *, module: str, load_engine: Callable[[S
         nonlocal stylist
         # Celery would only log an exception here, and the child would serve jobs without its models.
         try:
+            from ..pictures.decoder import Decoder
             from ..work.stylist import Stylist
 
+            # First, so that it is ready by the time the engine is.
+            decoder = Decoder.of(settings)
+            decoder.start()
             engine = load_engine(settings)
             worker = registration.describe(engine)
             registration.require_networks(worker.queues, worker.networks)
@@ -78,6 +82,7 @@ def make_worker_app(settings: Settings, *, module: str, load_engine: Callable[[S
             stylist = Stylist(
                 settings,
                 engine,
+                decoder=decoder,
                 ledger=ledger,
                 store=store,
                 messages=Messages(app, ledger),

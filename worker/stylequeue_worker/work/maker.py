@@ -9,8 +9,8 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
+from PIL import Image
 from pydantic import ValidationError
 
 from stylequeue.contract import objects
@@ -26,13 +26,11 @@ from stylequeue.store import FINGERPRINT_METADATA, SIZE_METADATA, ObjectInfo, St
 from ..engine import ENGINE_VERSION
 from ..pictures import images
 from ..pictures.contact_sheet import contact_sheet
+from ..pictures.decoder import Decoder, Pixels
 from .lease import Holder
 from .order import Found, Order
 from .painting import Inputs, Painting, PaintingEngine, paint
 from .workbench import Workbench
-
-if TYPE_CHECKING:
-    from PIL.Image import Image
 
 log = logging.getLogger(__name__)
 
@@ -58,11 +56,14 @@ class Made:
 class Maker:
     """Makes the pictures of a worker's jobs."""
 
-    def __init__(self, settings: Settings, ledger: Ledger, store: Store, engine: PaintingEngine) -> None:
+    def __init__(
+        self, settings: Settings, ledger: Ledger, store: Store, engine: PaintingEngine, decoder: Decoder
+    ) -> None:
         self.settings = settings
         self.ledger = ledger
         self.store = store
         self.engine = engine
+        self.decoder = decoder
 
     def make(self, job: Job, holder: Holder) -> SucceededData:
         """Make the picture of a job that `holder` holds, and put it into the store; or find that it is made already.
@@ -167,7 +168,7 @@ class Maker:
     def _make(self, order: Order, holder: Holder, stopwatch: Stopwatch) -> Made:
         """Fetch the pictures that were found, paint, and store what came of it."""
         with stopwatch.stage("fetch"):
-            inputs = self._fetch(order)
+            inputs = self._fetch(order, holder)
         with stopwatch.stage("paint"):
             workbench = Workbench(self.store, self.settings, holder, order.fingerprint)
             painting = paint(self.engine, order, inputs, workbench, holder)
@@ -181,19 +182,20 @@ class Maker:
                 self.store.write_beside(output, report_key, sheet, content_type="image/png", just_stored=True)
         return Made(output, report_key, painting.report, painting.partial)
 
-    def _fetch(self, order: Order) -> Inputs:
-        content = self._picture(order.content, order.recipe.size)
+    def _fetch(self, order: Order, holder: Holder) -> Inputs:
+        def picture(found: Found, size: int | tuple[int, int]) -> Pixels:
+            with found.input.named_in_errors():
+                data = self.store.read(found.info, max_bytes=self.settings.max_image_bytes)
+                return self.decoder.decode(data, found.input.role, size, check=holder.check)
+
+        content = picture(order.content, order.recipe.size)
+        height, width, _ = content.shape
         return Inputs(
             content=content,
-            styles=[self._picture(style, order.style_size_px) for style in order.styles],
-            masks=[self._picture(mask, content.size) if mask else None for mask in order.masks],
-            start=self._picture(order.init, content.size) if order.init else None,
+            styles=[picture(style, order.style_size_px) for style in order.styles],
+            masks=[picture(mask, (width, height)) if mask else None for mask in order.masks],
+            start=picture(order.init, (width, height)) if order.init else None,
         )
-
-    def _picture(self, found: Found, size: int | tuple[int, int]) -> Image:
-        with found.input.named_in_errors():
-            data = self.store.read(found.info, max_bytes=self.settings.max_image_bytes)
-            return images.decode(data, found.input.role, size, max_pixels=self.settings.max_image_pixels)
 
     def _store_picture(self, order: Order, painting: Painting) -> StoredPicture:
         job, picture = order.job, painting.picture
@@ -233,8 +235,8 @@ def _stored_picture(job: Job, stored: ObjectInfo) -> StoredPicture:
 
 def _contact_sheet(order: Order, inputs: Inputs, painting: Painting, took_s: float) -> bytes:
     return contact_sheet(
-        content=inputs.content,
-        styles=inputs.styles,
+        content=Image.fromarray(inputs.content),
+        styles=[Image.fromarray(style) for style in inputs.styles],
         result=painting.picture,
         scales=painting.scales,
         history=painting.history,

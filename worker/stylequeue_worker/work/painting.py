@@ -14,10 +14,11 @@ from stylequeue.contract.events import PaintingReport
 from stylequeue.contract.recipe import ResolvedRecipe
 
 from ..engine import Checkpoint, Network, Step
+from ..memory import forget_peak, peak_bytes
 from ..pictures import images
 from ..pictures.contact_sheet import Sample
+from ..pictures.decoder import Pixels
 from .lease import Holder
-from .memory import forget_peak, peak_bytes
 from .order import Order
 from .workbench import Workbench
 
@@ -61,11 +62,11 @@ class PaintingEngine(Protocol):
 class Inputs:
     """An order's pictures, read and decoded."""
 
-    content: Image
-    styles: Sequence[Image]
-    masks: Sequence[Image | None]
+    content: Pixels
+    styles: Sequence[Pixels]
+    masks: Sequence[Pixels | None]
     """One for each style."""
-    start: Image | None
+    start: Pixels | None
 
 
 @dataclass
@@ -113,7 +114,8 @@ def paint(engine: PaintingEngine, order: Order, inputs: Inputs, workbench: Workb
         raise RuntimeError("the engine yielded no step")
     picture = images.to_picture(last.picture)
     if partial:
-        picture = picture.resize(inputs.content.size, Resampling.LANCZOS)
+        height, width, _ = inputs.content.shape
+        picture = picture.resize((width, height), Resampling.LANCZOS)
     scales.append((last.size_px, picture))
     report = _report(order.network, last, "request" if partial else last.cut)
     return Painting(picture, report, partial, scales, history)
@@ -128,7 +130,7 @@ def _steps(engine: PaintingEngine, order: Order, inputs: Inputs, state: Checkpoi
         order.recipe,
         resume=state,
         start=None if inputs.start is None else images.to_array(inputs.start),
-        masks=masks if any(inputs.masks) else None,
+        masks=None if all(mask is None for mask in masks) else masks,
     )
 
 

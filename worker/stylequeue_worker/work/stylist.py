@@ -37,6 +37,7 @@ from stylequeue.settings import Settings
 from stylequeue.store import Store
 from stylequeue.telling import Teller, result_of
 
+from ..pictures.decoder import Decoder
 from .lease import Holder, stop_requested
 from .maker import Maker, Waiting
 from .painting import PaintingEngine
@@ -75,6 +76,7 @@ class Stylist:
         settings: Settings,
         engine: PaintingEngine,
         *,
+        decoder: Decoder,
         ledger: Ledger,
         store: Store,
         messages: Messages,
@@ -84,7 +86,7 @@ class Stylist:
         self.ledger = ledger
         self.messages = messages
         self.teller = teller
-        self.maker = Maker(settings, ledger, store, engine)
+        self.maker = Maker(settings, ledger, store, engine, decoder)
         self._lacked: set[Needs] = set()
 
     def stylize(self, args: Sequence[object], kwargs: Mapping[str, object], delivery: Delivery) -> dict[str, Any]:

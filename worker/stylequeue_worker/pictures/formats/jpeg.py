@@ -10,7 +10,19 @@ from dataclasses import dataclass, field
 
 from PIL.JpegImagePlugin import JpegImageFile
 
-from .still import Kept, Still, check_pixels, corrupt, judged, orientation, truncated, unsupported
+from .still import (
+    MAX_BYTES_A_PIXEL,
+    Kept,
+    Still,
+    check_pieces,
+    check_pixels,
+    corrupt,
+    judged,
+    orientation,
+    too_costly,
+    truncated,
+    unsupported,
+)
 
 _MARKER = re.compile(rb"\xff([\x01-\xcf\xd8-\xfe])")
 """Neither a stuffed zero nor a restart: those are part of a scan."""
@@ -19,10 +31,16 @@ _SOI, _EOI, _SOS, _COM = 0xD8, 0xD9, 0xDA, 0xFE
 _APP0, _APP1, _APP2, _APP14, _APP15 = 0xE0, 0xE1, 0xE2, 0xEE, 0xEF
 _FRAMES = {0xC0, 0xC1, 0xC2, 0xC9, 0xCA}
 """Sequential and progressive, Huffman and arithmetic."""
+_PROGRESSIVE = {0xC2, 0xCA}
 _OTHER_FRAMES = {0xC3, 0xC5, 0xC6, 0xC7, 0xCB, 0xCD, 0xCE, 0xCF}
 """Lossless and hierarchical."""
 _FIRST_SEGMENT, _LAST_SEGMENT = 0xC0, 0xFE
 _COEFFICIENTS = 64
+_MAX_SCANS = 100
+"""Each goes over all of the picture, however few its bytes; programs write a dozen."""
+_BYTES_A_PIXEL = 4
+"""Of one whose scans are decoded as they come."""
+_MAX_PROFILE_PARTS = 255
 _NOISE = b"\xb6\x6d\xdb" * 1500
 """Tells of pixels that are missing, nothing of those that are there; unlike the zeros that libjpeg makes up."""
 
@@ -33,7 +51,9 @@ class _Layout:
 
     needed: Kept
     """Segments before the first scan, and all scans."""
+    pieces: int = 0
     frame: bytes = b""
+    is_progressive: bool = False
     scans: list[bytes] = field(default_factory=list)
     """Their headers."""
     first_scan: int = 0
@@ -57,7 +77,15 @@ def open_still(data: bytes, max_pixels: int) -> Still:
     check_pixels(*file.size, max_pixels)
     if not layout.whole and not _complete(layout):
         raise truncated("jpeg")
-    return Still("jpeg", file, True, _profiles(layout.profile), orientation(layout.exif))
+    in_turn = len(layout.scans) == 1 and not layout.is_progressive
+    return Still(
+        "jpeg",
+        file,
+        True,
+        _profiles(layout.profile),
+        orientation(layout.exif),
+        _BYTES_A_PIXEL if in_turn else MAX_BYTES_A_PIXEL,
+    )
 
 
 def _walk(data: bytes) -> _Layout:
@@ -67,6 +95,8 @@ def _walk(data: bytes) -> _Layout:
         marker, begin, place = found[1][0], found.start(), found.end()
         if in_scan:
             layout.scans_end, in_scan = begin, False
+        layout.pieces += 1
+        check_pieces(layout.pieces)
         if marker == _EOI:
             layout.whole = True
             return layout
@@ -81,6 +111,8 @@ def _walk(data: bytes) -> _Layout:
         if marker == _SOS:
             layout.first_scan = layout.first_scan or begin
             layout.scans.append(payload)
+            if len(layout.scans) > _MAX_SCANS:
+                raise too_costly(f"the picture comes in more than {_MAX_SCANS} scans")
             in_scan = True
         elif not layout.scans:
             _note(layout, marker, payload, (begin, stop))
@@ -96,7 +128,7 @@ def _note(layout: _Layout, marker: int, payload: bytes, place: tuple[int, int]) 
     if marker in _FRAMES:
         if payload[:1] != b"\x08":
             raise unsupported(f"a JPEG of {payload[0] if payload else 0} bits a channel")
-        layout.frame = payload
+        layout.frame, layout.is_progressive = payload, marker in _PROGRESSIVE
     if marker == _APP1 and payload.startswith(b"Exif\0\0"):
         layout.exif = layout.exif or payload
     if marker == _APP2 and payload.startswith(b"ICC_PROFILE\0"):
@@ -110,6 +142,8 @@ def _note(layout: _Layout, marker: int, payload: bytes, place: tuple[int, int]) 
 
 def _profiles(parts: Sequence[bytes]) -> list[bytes]:
     """The ICC profile of its parts, each with its number and how many there are."""
+    if len(parts) > _MAX_PROFILE_PARTS:
+        return []
     numbered = sorted(part[12:] for part in parts if len(part) >= 14)
     expected = [bytes([number, len(numbered)]) for number in range(1, len(numbered) + 1)]
     complete = numbered and [part[:2] for part in numbered] == expected

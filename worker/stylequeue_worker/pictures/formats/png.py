@@ -13,7 +13,20 @@ from PIL import Image, ImageChops
 from PIL.PngImagePlugin import PngImageFile
 
 from ..colours import SRGB, cicp_profile, gamma_profile
-from .still import Box, Kept, Still, check_pixels, corrupt, judged, orientation, truncated, unsupported
+from .still import (
+    MAX_BYTES_A_PIXEL,
+    Box,
+    Kept,
+    Still,
+    check_pieces,
+    check_pixels,
+    corrupt,
+    judged,
+    orientation,
+    too_costly,
+    truncated,
+    unsupported,
+)
 
 _SIGNATURE: Final = b"\x89PNG\r\n\x1a\n"
 _END: Final = b"\0\0\0\0IEND\xaeB`\x82"
@@ -24,6 +37,8 @@ _MAX_TEXT_BYTES: Final = 64 * 1024**2
 """Of compressed texts, unpacked: what is larger was made to do harm."""
 _MAX_PROFILE_BYTES: Final = 16 * 1024**2
 _PIECE_BYTES: Final = 1024**2
+_BYTES_A_PIXEL = 4
+"""But for what has a transparent colour of 16 bits, which is decoded three times."""
 
 
 class _Header(NamedTuple):
@@ -42,6 +57,7 @@ class _Layout:
     header: _Header | None = None
     has_palette: bool = False
     has_pixels: bool = False
+    pieces: int = 0
     whole: bool = False
     ancillary: dict[bytes, bytes] = field(default_factory=dict)
     text_bytes: int = 0
@@ -103,6 +119,7 @@ def open_still(data: bytes, max_pixels: int) -> PngStill:
         layout.whole,
         list(_profiles(layout.ancillary)),
         orientation(layout.ancillary.get(b"eXIf", b"")),
+        MAX_BYTES_A_PIXEL if deep_transparent else _BYTES_A_PIXEL,
         data=needed,
         deep_grey=deep and layout.header.colour_type == _GREY_WITH_OPACITY,
         deep_transparent=deep_transparent,
@@ -115,6 +132,8 @@ def _walk(data: bytes) -> _Layout:
     while place + 8 <= len(data):
         length, name = struct.unpack_from(">I4s", data, place)
         stop = place + length + 12
+        layout.pieces += 1
+        check_pieces(layout.pieces)
         if name == b"IEND" or not name.isalpha():
             layout.whole = True  # or damaged, but not cut
             break
@@ -143,7 +162,7 @@ def _note(layout: _Layout, name: bytes, body: bytes, place: tuple[int, int]) -> 
         for piece in _unpacked(_packed_text(name, body)):
             layout.text_bytes += len(piece)
             if layout.text_bytes > _MAX_TEXT_BYTES:
-                raise corrupt("png", f"its texts unpack to more than {_MAX_TEXT_BYTES:,} bytes")
+                raise too_costly(f"the texts in the file unpack to more than {_MAX_TEXT_BYTES:,} bytes")
     elif (
         name in _ANCILLARY
         and name not in layout.ancillary

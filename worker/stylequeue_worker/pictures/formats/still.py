@@ -21,6 +21,10 @@ _BLOCK_BYTES = 1024 * 1024
 _EXIF_ORIENTATION = 0x0112
 _MAX_SIDE_PX = 1_000_000
 """As libpng has it: a band of a picture is a few rows."""
+MAX_BYTES_A_PIXEL = 12
+"""While a picture is decoded, of the most expensive kinds; measured."""
+MAX_PIECES = 100_000
+"""Segments or chunks: a file of the largest size in pieces of less than a kilobyte was made to do harm."""
 
 
 @dataclass(frozen=True)
@@ -35,11 +39,18 @@ class Still:
     """ICC profiles in the order in which they count; none: sRGB."""
     orientation: int = 1
     """EXIF's, 1 to 8."""
+    bytes_a_pixel: int = MAX_BYTES_A_PIXEL
+    """Memory that decoding takes."""
 
     @property
     def size(self) -> tuple[int, int]:
         """Width and height in pixels, as stored: not turned upright yet."""
         return self.file.size
+
+    @property
+    def peak_bytes(self) -> int:
+        """The memory that decoding takes, at most."""
+        return self.bytes_a_pixel * self.size[0] * self.size[1]
 
     def load(self, enough_px: tuple[int, int]) -> tuple[Image, Box]:
         """Its pixels, and where in them the picture lies.
@@ -93,6 +104,19 @@ def check_pixels(width: int, height: int, max_pixels: int) -> None:
             f"and {_MAX_SIDE_PX:,} on a side",
             "scale it down first, or let the operator raise STYLEQUEUE_MAX_IMAGE_PIXELS",
         )
+
+
+def too_costly(why: str) -> Permanent:
+    """What is said of a file that would take more time or memory than any picture needs."""
+    return Permanent(
+        Code.IMAGE_TOO_COSTLY, why, "save the picture again with an ordinary program, or smaller, and upload that"
+    )
+
+
+def check_pieces(number: int) -> None:
+    """Raise Permanent with `image_too_costly` where a file has more than `MAX_PIECES`."""
+    if number > MAX_PIECES:
+        raise too_costly(f"the file is cut into more than {MAX_PIECES:,} pieces")
 
 
 def truncated(image_format: ImageFormat) -> Permanent:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from PIL import Image
 from PIL.WebPImagePlugin import WebPImageFile
 
-from .still import Still, check_pixels, corrupt, judged, orientation, truncated
+from .still import Still, check_pieces, check_pixels, corrupt, judged, orientation, truncated
 
 # Sizes are checked here, by what the operator allows: Pillow's own limit would refuse a WebP that lies above it.
 Image.MAX_IMAGE_PIXELS = None
@@ -31,6 +31,7 @@ class _Layout:
     """Chunks by their names, the first of each."""
 
     chunks: dict[bytes, bytes] = field(default_factory=dict)
+    pieces: int = 0
     whole: bool = False
 
 
@@ -59,6 +60,8 @@ def _walk(data: bytes) -> _Layout:
         name, length = struct.unpack_from("<4sI", data, place)
         if place + 8 + length > len(data):
             return layout
+        layout.pieces += 1
+        check_pieces(layout.pieces)
         layout.chunks.setdefault(name, data[place + 8 : place + 8 + length])
         place += 8 + length + length % 2
     layout.whole = end <= len(data)

@@ -1,4 +1,4 @@
-"""How much memory this process holds, as the operating system counts it."""
+"""How much memory there is, and how much of it this process holds, as the operating system counts it."""
 
 from __future__ import annotations
 
@@ -9,6 +9,19 @@ from contextlib import suppress
 from pathlib import Path
 
 _PROCESS = Path("/proc/self")
+_GROUP = Path("/sys/fs/cgroup")
+
+
+def available_bytes() -> int | None:
+    """What this machine, or the container's limit, has left; None where the system does not say (Linux does)."""
+    try:
+        found = re.search(r"MemAvailable:\s+(\d+) kB", Path("/proc/meminfo").read_text())
+    except OSError:
+        return None
+    left = [int(found[1]) * 1024] if found else []
+    with suppress(OSError, ValueError):  # no limit
+        left.append(int((_GROUP / "memory.max").read_text()) - int((_GROUP / "memory.current").read_text()))
+    return min(left, default=None)
 
 
 def forget_peak() -> None:
