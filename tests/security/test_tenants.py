@@ -262,11 +262,11 @@ def test_a_bound_client_leaves_the_connections_to_the_one_it_came_from(queue: St
 class Workshop:
     """A maker on a store in memory and a ledger of the test's own."""
 
-    def __init__(self, s3: OddS3, ledger: Ledger) -> None:
+    def __init__(self, s3: OddS3, ledger: Ledger, decoder: Decoder) -> None:
         for name in ("content", "style"):
             s3.lay(f"/uploads/{name}.jpg", pictures.jpeg())
         self.ledger = ledger
-        self.maker = Maker(s3.settings(), ledger, Store(s3.settings()), FakePainter())
+        self.maker = Maker(s3.settings(), ledger, Store(s3.settings()), FakePainter(), decoder)
 
     def begin(self, tenant: str | None) -> tuple[Job, Any]:
         """Any tenant's job, always of the same pictures and recipe, as a worker has it."""
@@ -296,10 +296,10 @@ class Workshop:
 
 
 @pytest.fixture
-def workshop(settings: Settings) -> Iterator[Workshop]:
+def workshop(settings: Settings, decoder: Decoder) -> Iterator[Workshop]:
     with OddS3() as s3:
         ledger = Ledger(settings)
-        yield Workshop(s3, ledger)
+        yield Workshop(s3, ledger, decoder)
         ledger.close()
 
 
