@@ -20,6 +20,7 @@ from stylequeue.contract.status import Page
 from stylequeue.ledger import Ledger, names
 from stylequeue.settings import Settings
 from stylequeue.store import Store
+from stylequeue_worker.pictures.decoder import Decoder
 from stylequeue_worker.work.maker import Maker, Waiting
 from tests.support import pictures
 from tests.support.fake_painter import FakePainter
