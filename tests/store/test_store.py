@@ -10,6 +10,7 @@ import sys
 import uuid
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -438,3 +439,10 @@ class TestProcess:
         )
         result = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
         assert result.stdout == "[]\n"
+
+    def test_what_s3_understands_is_read_once(self, store: Store, key: str, monkeypatch: pytest.MonkeyPatch) -> None:
+        """It is long, and each client would else take a tenth of a second to read it."""
+        assert not store.exists("results", key)
+        monkeypatch.delattr("botocore.loaders.JSONFileLoader.load_file")
+        with closing(Store(store._settings)) as another:
+            assert not another.exists("results", key)

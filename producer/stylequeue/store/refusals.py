@@ -180,7 +180,6 @@ def errors_as_ours(name: str, *, own: bool = False, pinned: bool = False) -> Ite
     Permanent: the job's own fault. Unavailable: the moment's. Misconfigured: this process's. Changed: a condition does
     not hold; of a `pinned` request also where there is nothing any more.
     """
-    from boto3.exceptions import Boto3Error
     from botocore.exceptions import BotoCoreError, ClientError, NoCredentialsError, PartialCredentialsError
 
     try:
@@ -189,7 +188,7 @@ def errors_as_ours(name: str, *, own: bool = False, pinned: bool = False) -> Ite
         raise _refusal(name, error, own=own, pinned=pinned) from None
     except (NoCredentialsError, PartialCredentialsError):
         raise Misconfigured(Code.STORE_UNAVAILABLE, "there are no S3 keys to sign in with", _SET_KEYS) from None
-    except (BotoCoreError, Boto3Error) as error:
+    except BotoCoreError as error:
         # Not the error's own text: it may quote an address with a signature.
         raise Unavailable(
             Code.STORE_UNAVAILABLE,

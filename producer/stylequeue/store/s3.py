@@ -6,13 +6,15 @@ import os
 import threading
 import time
 from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING, Any
+from functools import cache
+from typing import TYPE_CHECKING, Any, cast
 
 from ..contract.errors import Code, StyleQueueError
 from ..settings import Settings
 from .refusals import errors_as_ours, is_conflict, object_name
 
 if TYPE_CHECKING:
+    from botocore.loaders import Loader
     from botocore.model import OperationModel
     from mypy_boto3_s3 import S3Client
 
@@ -30,7 +32,7 @@ class S3:
 
     @property
     def client(self) -> S3Client:
-        """boto3's own, loaded and made at first use."""
+        """botocore's own, loaded and made at first use."""
         client = self._clients.get(os.getpid())
         if client is None:
             # Clients may be shared between threads, but making them may not; and none survives a fork.
@@ -99,14 +101,16 @@ def etag_of(answer: Mapping[str, Any]) -> str | None:
 
 
 def _make_client(settings: Settings) -> S3Client:
-    import boto3
+    import botocore.session
     from botocore.config import Config
 
     access_key, secret_key = (
         secret.get_secret_value() if secret else None for secret in (settings.s3_access_key, settings.s3_secret_key)
     )
-    # A session of its own: boto3's default session is shared and not safe between threads.
-    client = boto3.session.Session().client(
+    # A session of its own, for none is safe between threads; what it reads of S3's requests all may share.
+    session = botocore.session.Session()
+    session.register_component("data_loader", _descriptions())
+    client = session.create_client(
         "s3",
         endpoint_url=settings.s3_endpoint_url,
         region_name=settings.s3_region,
@@ -125,7 +129,16 @@ def _make_client(settings: Settings) -> S3Client:
         ),
     )
     client.meta.events.register_last("before-parameter-build.s3", _ask_for_a_region_once)
-    return client
+    return cast("S3Client", client)
+
+
+@cache
+def _descriptions() -> Loader:
+    """Of services and their requests: long JSON, which each session would read anew, in a tenth of a second."""
+    import botocore.session
+
+    loader: Loader = botocore.session.Session().get_component("data_loader")
+    return loader
 
 
 def _ask_for_a_region_once(model: OperationModel, context: dict[str, Any], **_: Any) -> None:

@@ -1,6 +1,6 @@
 """S3, or anything that speaks it: pinned reads under a size cap, conditional writes, errors of our own tree.
 
-Light to import: boto3 is loaded with the first request. What a worker may touch is limited by `read_buckets` and
+Light to import: botocore is loaded with the first request. What a worker may touch is limited by `read_buckets` and
 `write_buckets` in `look`, `look_at_output`, `write`, `write_beside` and `copy`; the client's own uploads and downloads
 are limited by its S3 keys alone. No message holds a key or an address with one.
 """
