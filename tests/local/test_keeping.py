@@ -62,7 +62,7 @@ def test_a_directory_far_down(tmp_path: Path) -> None:
 
 
 def test_a_torn_memory_means_new_ports_and_keys(tmp_path: Path) -> None:
-    (tmp_path / "valkey").mkdir()
+    (tmp_path / "valkey").mkdir(mode=0o700)
     (tmp_path / "valkey" / "server.json").write_text('{"ports": {"re')
     with Stack(tmp_path, Settings()) as stack:
         assert stack.valkey.password

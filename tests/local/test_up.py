@@ -18,7 +18,7 @@ from PIL import Image
 
 from stylequeue.contract.errors import ExitCode, Unavailable
 from stylequeue.local.demo import make_models
-from tests.support.processes import wait_for, wait_gone
+from tests.support.processes import arguments_below, wait_for, wait_gone
 
 WAIT_S = 120
 GENTLE_END_S = 25
@@ -143,6 +143,11 @@ def test_up(start_up: Callable[..., Up]) -> None:
         assert what in found.stdout
     assert "using what `stylequeue up` runs" in found.stderr
     assert up.exports["STYLEQUEUE_REDIS_URL"] not in found.stdout
+    secrets = [up.exports[f"STYLEQUEUE_{name}"] for name in ("S3_ACCESS_KEY", "S3_SECRET_KEY")]
+    secrets += re.findall(r"://:(\w+)@", up.exports["STYLEQUEUE_REDIS_URL"])
+    lines = arguments_below(up.process.pid)
+    assert len(lines) >= 8, "servers, keeper and worker, each with its guard"
+    assert [line for line in lines if any(secret in line for secret in secrets)] == []
     up.process.send_signal(signal.SIGINT)
     assert up.process.wait(WAIT_S) == 0
     assert "stopping" in up.err

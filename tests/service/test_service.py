@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import os
 import subprocess
 import sys
 import uuid
@@ -26,7 +27,7 @@ from stylequeue.contract.objects import ImageRef
 from stylequeue.ledger.names import events_key
 from stylequeue.local import Process, Stack
 from tests.support import pictures
-from tests.support.processes import wait_for
+from tests.support.processes import arguments_below, wait_for
 
 WAIT_S = 60
 
@@ -418,3 +419,12 @@ def test_no_secret_is_in_the_log(service: StyleQueue, stack: Stack, real_worker:
     password = settings.redis_url.get_secret_value().split("@")[0].split(":")[-1]
     assert password
     assert password not in log
+
+
+def test_no_secret_is_among_the_arguments_of_any_process(service: StyleQueue, stack: Stack) -> None:
+    """All users of a machine may read those: of servers and their guards, of a worker and its child."""
+    secrets = (stack.valkey.password, stack.seaweedfs.access_key, stack.seaweedfs.secret_key)
+    lines = arguments_below(os.getpid())
+    assert any("stylequeue_worker" in line for line in lines)
+    assert any("valkey-server" in line for line in lines)
+    assert [line for line in lines if any(secret in line for secret in secrets)] == []

@@ -50,6 +50,15 @@ def processes_below(pid: int) -> list[int]:
     return found
 
 
+def arguments_below(pid: int) -> list[str]:
+    """The command lines, as every user of this machine may read them, of the processes that this one has started."""
+    lines = []
+    for below in processes_below(pid):
+        with suppress(FileNotFoundError, ProcessLookupError):  # it may end meanwhile
+            lines.append(Path(f"/proc/{below}/cmdline").read_text(errors="replace").replace("\0", " "))
+    return lines
+
+
 def kill(pid: int) -> None:
     """SIGKILL; nothing is told, nothing is tidied."""
     os.kill(pid, signal.SIGKILL)

@@ -9,10 +9,11 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TextIO
 
 from ..contract.errors import InvalidSettings
 from ..settings import Settings
@@ -50,6 +51,8 @@ def variables_of_up() -> dict[str, str]:
     """The variables that lead to what `stylequeue up` runs; none where it does not run."""
     try:
         with up_file().open() as file:
+            if not _is_ours_alone(file):
+                return {}
             try:
                 fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
             except BlockingIOError:
@@ -57,6 +60,12 @@ def variables_of_up() -> dict[str, str]:
     except (OSError, ValueError, KeyError, InvalidSettings):
         pass  # there is none, or it is being written
     return {}
+
+
+def _is_ours_alone(file: TextIO) -> bool:
+    """Whether nobody else could have written it, to lead us, and our keys, to servers of their own."""
+    status = os.fstat(file.fileno())
+    return status.st_uid == os.geteuid() and not status.st_mode & (stat.S_IRWXG | stat.S_IRWXO)
 
 
 def up_file() -> Path:

@@ -8,7 +8,9 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
 from ..cli.deployment import up_file
+from ..contract.errors import Unavailable
 from .lock import lock, write
+from .private import private_directory
 
 _READERS_S = 1.0
 """For commands that look at this moment whether the file is locked."""
@@ -19,8 +21,11 @@ def announced(variables: Mapping[str, str]) -> Iterator[str]:
     """While the block runs, the command finds what these variables lead to; yields why it does not, or ""."""
     path = up_file()
     try:
-        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        private_directory(path.parent)
         descriptor = lock(path, wait_s=_READERS_S)
+    except Unavailable as error:
+        yield error.message
+        return
     except OSError as error:
         yield f"{path} cannot be written: {error.strerror}"
         return

@@ -15,8 +15,11 @@ from pathlib import Path
 from typing import IO, cast
 
 from ..contract.errors import Code, Unavailable
+from .private import private_directory, write_private
 
 _GUARD = Path(__file__).with_name("supervise.py")
+_UMASK = 0o077
+"""What it writes, sockets included, is this user's alone."""
 _POLL_S = 0.02
 _KILL_GRACE_S = 10
 _LOG_TAIL_LINES = 15
@@ -26,12 +29,10 @@ _LOG_TAIL_LINES = 15
 def directory_for(name: str, parent: Path | None) -> Iterator[tuple[Path, list[Path]]]:
     """A directory only we may read, and what of it to remove later: `parent/name`, nothing; else a temporary one, all.
 
-    If the block raises, the temporary one is removed at once.
+    If the block raises, the temporary one is removed at once. Raises Unavailable where others may enter it.
     """
     if parent:
-        directory = (parent / name).absolute()
-        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-        yield directory, []
+        yield private_directory(parent / name), []
         return
     directory = Path(tempfile.mkdtemp(prefix=f"stylequeue-{name}-"))
     try:
@@ -64,7 +65,7 @@ class Process:
         self.name = name
         self._grace_s = grace_s
         self._final_log = ""
-        with log.open("wb") as output:
+        with write_private(log, "").open("wb") as output:
             # A session of its own: Ctrl-C in the terminal reaches only us, and we stop things in order.
             self._guard = subprocess.Popen(  # noqa: S603 - the caller's own command
                 [sys.executable, "-I", "-S", _GUARD, str(grace_s), *remove, "--", *command],
@@ -74,6 +75,7 @@ class Process:
                 cwd=directory,
                 env=env,
                 start_new_session=True,
+                umask=_UMASK,
                 pass_fds=hold,
             )
         self._log = log.open(errors="replace")  # stays readable when the directory is removed

@@ -4,16 +4,23 @@ from __future__ import annotations
 
 import json
 import shutil
+import ssl
 import sysconfig
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import ClassVar
 
 from ..contract.errors import Code, Unavailable
-from .server import GRPC_OFFSET, HOST, Server, write_private
+from .certificate import new_certificate
+from .private import write_private
+from .server import GRPC_OFFSET, HOST, Server, new_secret
 
 _SOCKETS = Path("/tmp")  # noqa: S108 - its own fixed choice, see below
 _SERVICES = ("master", "volume", "filer", "s3", "admin")
+_CERTIFICATE = "inner.pem"
+_GRPC = (*_SERVICES, "worker", "client")
+"""Parts that listen for the others, and parts that only call them."""
+_JWT = ("jwt.signing", "jwt.signing.read", "jwt.filer_signing", "jwt.filer_signing.read")
 _SMALL_AND_ALONE = (
     "-master.telemetry=false",
     # Only the two together keep it off the other network interfaces.
@@ -25,6 +32,7 @@ _SMALL_AND_ALONE = (
     "-s3.port.lance=0",
     "-admin.ui=false",
     "-webdav=false",
+    "-s3.iam=false",
     # A misspelt bucket is an error, as it is at AWS.
     "-s3.autoCreateBucket=false",
     "-idleTimeout=1",
@@ -62,6 +70,7 @@ class SeaweedFS(Server):
     def _prepare(self) -> tuple[list[str | Path], list[Path]]:
         ports, secrets = self._ports_and_secrets(_SERVICES, ["access_key", "secret_key"], offsets=(0, GRPC_OFFSET))
         self.port = ports["s3"]
+        self._inner_ports = [port + GRPC_OFFSET for port in ports.values()]
         self.access_key, self.secret_key = secrets["access_key"], secrets["secret_key"]
         identity = {
             "name": "stylequeue",
@@ -69,6 +78,7 @@ class SeaweedFS(Server):
             "actions": ["Admin", "Read", "Write", "List", "Tagging"],
         }
         keys = write_private(self.directory / "s3.json", json.dumps({"identities": [identity]}))
+        self._close_inner_ports()
         (self.directory / "mini.options").unlink(missing_ok=True)  # the ports of an earlier start
         command: list[str | Path] = [
             find_weed(),
@@ -85,6 +95,20 @@ class SeaweedFS(Server):
         # It makes these whatever its options and the temporary directory are, and leaves them when it is killed.
         sockets = [_SOCKETS / f"seaweedfs-{service}-grpc-{port + GRPC_OFFSET}.sock" for service, port in ports.items()]
         return command, sockets
+
+    def _close_inner_ports(self) -> None:
+        """Have the parts of SeaweedFS, which trust each other, trust nobody else on this machine.
+
+        Its gRPC ports would hand out the keys and do whatever they are asked; they ask for a certificate that only
+        these parts have. The volumes' HTTP port would hand out, take and delete objects; it asks for tokens.
+        """
+        self._certificate = new_certificate(self.name)
+        write_private(self.directory / _CERTIFICATE, self._certificate)
+        sections = {"grpc": {"ca": _CERTIFICATE}}
+        sections |= {f"grpc.{part}": {"cert": _CERTIFICATE, "key": _CERTIFICATE} for part in _GRPC}
+        sections |= {name: {"key": new_secret()} for name in _JWT}
+        # Read from the working directory.
+        write_private(self.directory / "security.toml", _toml(sections))
 
     def _answers(self) -> bool:
         import boto3
@@ -111,4 +135,31 @@ class SeaweedFS(Server):
             return False
         finally:
             client.close()
+        return self._inner_ports_are_closed()
+
+    def _inner_ports_are_closed(self) -> bool:
+        """Whether each listens by now. Raises Unavailable where one does without our certificate.
+
+        SeaweedFS goes on in plain text where it cannot make use of a certificate.
+        """
+        for port in self._inner_ports:
+            try:
+                shown = ssl.get_server_certificate((HOST, port), timeout=1)
+            except ssl.SSLError:
+                shown = ""
+            except OSError:
+                return False
+            if not shown or not self._certificate.startswith(shown):
+                raise Unavailable(
+                    Code.LOCAL_STACK_FAILED,
+                    f"{self.name} answers anybody on its inner port {port}",
+                    "this release of it cannot be used, or something else listens there",
+                )
         return True
+
+
+def _toml(sections: Mapping[str, Mapping[str, str]]) -> str:
+    return "".join(
+        f"[{section}]\n" + "".join(f'{name} = "{value}"\n' for name, value in values.items())
+        for section, values in sections.items()
+    )

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from ..contract.errors import Code, Unavailable
+from .private import write_private
 from .process import Process, directory_for
 
 HOST = "127.0.0.1"
@@ -63,14 +64,6 @@ def _is_free(port: int, offsets: Sequence[int]) -> bool:
     with suppress(Unavailable):
         return bool(free_ports(1, offsets=offsets, among=[port]))
     return False
-
-
-def write_private(path: Path, text: str) -> Path:
-    """Write a file that only this user may read."""
-    path.unlink(missing_ok=True)
-    path.touch(mode=0o600)
-    path.write_text(text)
-    return path
 
 
 class Server(ABC):

@@ -18,6 +18,7 @@ from ..contract.base import QUEUES
 from ..contract.errors import Code, Unavailable
 from ..settings import PREFIX, Settings, variable_of
 from .lock import lock, write
+from .private import private_directory
 from .process import Process, directory_for
 from .seaweedfs import SeaweedFS
 from .valkey import Valkey
@@ -53,7 +54,7 @@ class Stack:
     Several may run at once. Data, ports and passwords lie in `directory` and are kept, or in temporary directories that
     are gone at the end, as every process is: also when this process is killed. `settings` are kept but for where the
     servers are. Raises Unavailable where a server is not installed or does not start, or another stack runs in the same
-    directory, or that cannot be written.
+    directory, or that cannot be written or other users may enter it.
     """
 
     def __init__(self, directory: Path | None = None, settings: Settings | None = None) -> None:
@@ -159,11 +160,11 @@ class Stack:
 def _alone_in(directory: Path) -> int:
     """A lock on a directory, made where it is absent: the descriptor.
 
-    Raises Unavailable where it cannot be made or another stack has it.
+    Raises Unavailable where it cannot be made, others may enter it, or another stack has it.
     """
     path = directory / "lock"
     try:
-        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        private_directory(directory)
         descriptor = lock(path)
     except OSError as error:
         what = f"{directory} cannot be used: {error.strerror}"

@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import ClassVar
 
 from ..contract.errors import Code, Unavailable
-from .server import HOST, Server, write_private
+from .private import write_private
+from .server import HOST, Server
 
 _CONFIGURATION = """\
 bind {host}
