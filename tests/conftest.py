@@ -20,14 +20,17 @@ from stylequeue.settings import Settings
 from stylequeue_worker.pictures.decoder import Decoder
 from tests.support import pictures
 from tests.support.deployment import Deployment
+from tests.support.distribution import pytest_collection_modifyitems, pytest_xdist_make_scheduler
 from tests.support.fake_worker import START_TIMEOUT_S
 from tests.support.invariants import keys_without_end
 from tests.support.models import model_dir
 
-__all__ = ["model_dir"]
+__all__ = ["model_dir", "pytest_collection_modifyitems", "pytest_xdist_make_scheduler"]
 
 for _name in [name for name in os.environ if name.upper().startswith("STYLEQUEUE_")]:
     del os.environ[_name]  # tests see the defaults, whatever the developer has set
+# Of the many processes that tests start, each would else compile anew what it imports.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -1,0 +1,26 @@
+"""The command `stylequeue`, in this process."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from typer.testing import CliRunner, Result
+
+from stylequeue.cli import app
+
+DONE, JOB_FAILED, BAD_INPUT, NOT_REACHABLE = range(4)
+
+
+class Command:
+    """`stylequeue` with the settings of a stack, in this process, which saves it from importing everything anew."""
+
+    def __init__(self, env: Mapping[str, str]) -> None:
+        self.env = {**env, "COLUMNS": "200"}
+
+    def __call__(self, *arguments: str | Path, exit_code: int = DONE) -> Result:
+        done = CliRunner(env=self.env).invoke(app, [str(argument) for argument in arguments])
+        # What nobody has caught would be a traceback.
+        assert isinstance(done.exception, SystemExit | None), done.exception
+        assert done.exit_code == exit_code, done.stdout + done.stderr
+        return done
