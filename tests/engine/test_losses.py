@@ -2,12 +2,24 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import tensorflow as tf
 from scipy.linalg import sqrtm
 
+from stylequeue_worker import models
 from stylequeue_worker.engine import losses
+from stylequeue_worker.engine.networks import Vgg, load, sample_pictures
+from stylequeue_worker.engine.presets import PRESETS
+
+
+@pytest.fixture(scope="module")
+def network(model_dir: Path) -> Vgg:
+    path = models.find("vgg16", model_dir)
+    assert path
+    return load("vgg16", path)
 
 
 @pytest.fixture
@@ -61,23 +73,60 @@ def test_wasserstein_counts_what_lies_outside_the_principal_directions(random: n
     assert other > 0.1
 
 
-def test_styles_are_blended_by_their_statistics(random: np.random.Generator) -> None:
-    one, two = (losses.mean_and_covariance(tf.constant(random.normal(size=(1, 8, 8, 5)))) for _ in range(2))
-    blend = {name: (one[name] + two[name]) / 2 for name in one}
-    np.testing.assert_allclose(
-        losses.principal(blend)["size"],
-        np.trace(blend["covariance"]) + np.sum(np.square(blend["mean"])),
-    )
+@pytest.mark.parametrize("measure", [losses.GRAM, losses.WASSERSTEIN], ids=["gram", "wasserstein"])
+def test_a_mixture_is_what_one_picture_of_all_its_parts_has(
+    random: np.random.Generator, measure: losses.StyleMeasure
+) -> None:
+    features = random.normal(size=(1, 8, 12, 5)) + random.normal(size=(1, 1, 12, 5))
+    parts = [measure.statistics(tf.constant(part), None) for part in (features[:, :, :3], features[:, :, 3:])]
+    whole = measure.statistics(tf.constant(features), None)
+    for name, statistic in losses.mixture(parts, [0.25, 0.75]).items():
+        np.testing.assert_allclose(statistic, whole[name], rtol=1e-9)
 
 
-def test_the_gradient_of_the_root_trace_is_right(random: np.random.Generator) -> None:
-    root = random.normal(size=(5, 5))
-    matrix = tf.constant(root @ root.T + np.eye(5))
+@pytest.mark.parametrize(("side_px", "weighted"), [(4096, False), (2048, True)])
+def test_means_over_millions_of_pixels_keep_their_digits(
+    random: np.random.Generator, side_px: int, weighted: bool
+) -> None:
+    features = random.random((1, side_px, side_px, 2), np.float32)
+    weights = random.random((1, side_px, side_px, 1), np.float32) if weighted else None
+    found = losses.mean_and_covariance(tf.constant(features), None if weights is None else tf.constant(weights))
+    exact, shares = features.astype(np.float64), 1 if weights is None else weights / weights.sum(dtype=np.float64)
+    mean = exact.mean(axis=(0, 1, 2)) if weights is None else (shares * exact).sum(axis=(0, 1, 2))
+    np.testing.assert_allclose(found["mean"], mean, rtol=5e-7)
+
+
+def test_a_style_is_at_no_distance_from_itself_and_none_is_nearer(network: Vgg) -> None:
+    layers = PRESETS["painterly"].style_layers
+    pictures = [tf.image.resize(picture, (72, 96)) for picture in sample_pictures()]
+    features = [network.features(picture, layers) for picture in pictures]
+    for layer in layers:
+        here, elsewhere = features[0][layer], features[1][layer]
+        target = losses.principal(losses.mean_and_covariance(here))
+        away, slope_there = slope_at(elsewhere, target)
+        itself, slope = slope_at(here, target)
+        assert 0 <= itself < 1e-9 < 1e-2 < away
+        assert slope < 1e-4 * slope_there
+        for reach in (1e-4, 1e-3, 1e-2):
+            near, _ = slope_at(here + reach * (elsewhere - here), target)
+            assert near > itself
+
+
+def slope_at(features: tf.Tensor, target: losses.Statistics) -> tuple[float, float]:
+    """The Wasserstein loss and its gradient's norm."""
     with tf.GradientTape() as tape:
-        tape.watch(matrix)
-        trace = losses.root_trace(matrix)
-    np.testing.assert_allclose(trace, np.trace(sqrtm(matrix.numpy()).real), rtol=1e-4)
-    np.testing.assert_allclose(tape.gradient(trace, matrix), np.linalg.inv(sqrtm(matrix.numpy())) / 2, rtol=1e-3)
+        tape.watch(features)
+        loss = losses.wasserstein_loss(losses.mean_and_covariance(features), target)
+    return float(loss), float(tf.norm(tape.gradient(loss, features)))
+
+
+def test_root_and_inverse_are_right(random: np.random.Generator) -> None:
+    root = random.normal(size=(5, 5))
+    matrix = root @ root.T + np.eye(5)
+    expected = sqrtm(matrix).real
+    found, inverse = losses.roots(tf.constant(matrix))
+    np.testing.assert_allclose(found, expected, rtol=1e-6, atol=1e-9)
+    np.testing.assert_allclose(inverse, np.linalg.inv(expected), rtol=1e-6, atol=1e-9)
 
 
 def test_flat_features_have_a_finite_loss_and_gradient(random: np.random.Generator) -> None:

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-ENGINE_VERSION = "4"
+ENGINE_VERSION = "5"
 """Grows when the same inputs would give another picture."""
 
 

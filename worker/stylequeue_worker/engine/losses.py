@@ -7,7 +7,7 @@ against that target. Statistics can be of a region: `weights` [1, h, w, 1] say h
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import tensorflow as tf
@@ -64,34 +64,67 @@ GATYS = StyleMeasure(GRAM.statistics, GRAM.target, gatys_loss)
 
 def mean_and_covariance(features: tf.Tensor, weights: tf.Tensor | None = None) -> Statistics:
     """Mean [channels] and covariance [channels, channels] of the features over the pixels."""
+    # In float32 a sum over millions of pixels loses digits, one over what is left after a first mean does not; nor is
+    # the difference of Gram matrix and mean's square what is left of a covariance.
+    roughly = tf.stop_gradient(_mean(features, weights))
+    centred = features - roughly
+    rest = _mean(centred, weights)
+    return {"mean": roughly + rest, "covariance": gram(centred, weights) - rest[:, None] * rest}
+
+
+def _mean(features: tf.Tensor, weights: tf.Tensor | None) -> tf.Tensor:
+    """Mean [channels] over the pixels, in two stages: as one, TensorFlow's sums on processors drift by percents."""
     if weights is None:
-        mean = tf.reduce_mean(features, axis=(0, 1, 2))
-    else:
-        mean = tf.reduce_sum(weights * features, axis=(0, 1, 2)) / (tf.reduce_sum(weights) + _TINY)
-    # Centred first: the difference of Gram matrix and mean's square need not be positive in float32.
-    return {"mean": mean, "covariance": gram(features - mean, weights)}
+        return tf.reduce_mean(tf.reduce_mean(features, axis=1), axis=(0, 1))
+    whole = tf.reduce_sum(tf.reduce_sum(weights * features, axis=1), axis=(0, 1))
+    return whole / (tf.reduce_sum(weights) + _TINY)
+
+
+def mixture(parts: Sequence[Statistics], shares: Sequence[float]) -> Statistics:
+    """The statistics of a picture of which each part makes up a share; shares sum to 1.
+
+    Gram matrices, means and raw second moments add up; so a mixture's covariance also has what lies between the means.
+    """
+    whole = {
+        name: tf.add_n([share * part[name] for part, share in zip(parts, shares, strict=True)]) for name in parts[0]
+    }
+    if "covariance" in whole:
+        apart = tf.stack(
+            [share**0.5 * (part["mean"] - whole["mean"]) for part, share in zip(parts, shares, strict=True)]
+        )
+        whole["covariance"] += tf.matmul(apart, apart, transpose_a=True)
+    return whole
 
 
 def principal(statistics: Statistics) -> Statistics:
     """The covariance's principal directions, as many as carry the style, for `wasserstein_loss`.
 
     basis: [channels, rank]; spread: variance along each of them; rest: variance in all other directions together;
-    size: the features' mean square, which makes the loss relative.
+    ridge: what is added to the variance in every direction; size: the features' mean square, which makes the loss
+    relative.
     """
-    variances, directions = tf.linalg.eigh(statistics["covariance"])
+    # In float64: what eigenvectors miss would look like a difference from the style's own features.
+    dtype = statistics["covariance"].dtype
+    variances, directions = tf.linalg.eigh(tf.cast(statistics["covariance"], tf.float64))
     variances = tf.maximum(variances, 0)
     rank = min(_RANK, variances.shape[0])
-    return {
-        "mean": statistics["mean"],
+    size = tf.reduce_sum(variances) + tf.reduce_sum(tf.square(tf.cast(statistics["mean"], tf.float64)))
+    target = {
         "basis": directions[:, -rank:],
         "spread": variances[-rank:],
         "rest": tf.reduce_sum(variances[:-rank]),
-        "size": tf.reduce_sum(variances) + tf.reduce_sum(tf.square(statistics["mean"])),
+        "ridge": _RIDGE * variances[-1] + _FLAT_RIDGE * size + _TINY,
+        "size": size,
     }
+    return {"mean": statistics["mean"], **{name: tf.cast(value, dtype) for name, value in target.items()}}
 
 
 _RANK = 64
 """A matrix root of this size costs next to nothing; one of all 512 channels costs as much as the network."""
+_RIDGE = 2e-3
+"""Of the largest variance: what is fainter than this is no trait of the style, and float32 could not tell it."""
+_FLAT_RIDGE = 2e-5
+"""Of the features' size, for a style that hardly varies at all."""
 
 
 def wasserstein_loss(statistics: Statistics, target: Statistics) -> tf.Tensor:
@@ -99,20 +132,21 @@ def wasserstein_loss(statistics: Statistics, target: Statistics) -> tf.Tensor:
 
     |m - m'|^2 + tr(C + C' - 2 (C'^1/2 C C'^1/2)^1/2) (Olkin and Pukelsheim, 1982; for style: Mroueh, 2019), with the
     covariances taken in the style's principal directions; of what lies outside them only the whole variance counts.
-    Unlike the Gram matrices' squared distance it grows with the features' square, not their fourth power, so the
-    strongest do not drown the others.
+    Both covariances are a little larger in every direction, so that roots have slopes; the style itself is at 0, and
+    nothing is below. Unlike the Gram matrices' squared distance it grows with the features' square, not their fourth
+    power, so the strongest do not drown the others.
     """
-    mean, covariance, basis = statistics["mean"], statistics["covariance"], target["basis"]
+    mean, covariance, basis, ridge = statistics["mean"], statistics["covariance"], target["basis"], target["ridge"]
+    channels, rank = basis.shape
     within = tf.matmul(basis, covariance @ basis, transpose_a=True)
-    inside = tf.linalg.trace(within)
-    deviation = tf.sqrt(target["spread"])
-    cross = root_trace(deviation[:, None] * within * deviation[None, :])
-    distance = tf.reduce_sum(tf.square(mean - target["mean"])) + inside + tf.reduce_sum(target["spread"]) - 2 * cross
-    if basis.shape[0] > basis.shape[1]:
-        whole = tf.linalg.trace(covariance)
-        # The floor keeps the root's slope finite where the picture is flat.
-        outside = tf.maximum(whole - inside, 1e-6 * whole + _TINY)
-        distance += tf.square(tf.sqrt(outside) - tf.sqrt(target["rest"]))
+    distance = tf.reduce_sum(tf.square(mean - target["mean"]))
+    # In units of the ridge, so that no power of it leaves float32's range.
+    distance += ridge * bures(within / ridge + tf.eye(rank, dtype=within.dtype), target["spread"] / ridge + 1)
+    if channels > rank:
+        outside = tf.maximum(tf.linalg.trace(covariance) - tf.linalg.trace(within), 0)
+        distance += tf.square(
+            tf.sqrt(outside + (channels - rank) * ridge) - tf.sqrt(target["rest"] + (channels - rank) * ridge)
+        )
     return distance / (target["size"] + _TINY)
 
 
@@ -120,32 +154,35 @@ WASSERSTEIN = StyleMeasure(mean_and_covariance, principal, wasserstein_loss)
 
 
 @tf.custom_gradient  # type: ignore[untyped-decorator]
-def root_trace(matrix: tf.Tensor) -> tuple[tf.Tensor, Callable[[tf.Tensor], tf.Tensor]]:
-    """Trace of the square root of a symmetric, positive semi-definite matrix [n, n].
+def bures(covariance: tf.Tensor, spread: tf.Tensor) -> tuple[tf.Tensor, Callable[[tf.Tensor], tuple[tf.Tensor, None]]]:
+    """tr(C + D - 2 (D^1/2 C D^1/2)^1/2) of a covariance C [n, n] and D = diag(`spread`), both positive definite.
 
-    By the coupled Newton-Schulz iteration (Higham, 2008), which also gives the inverse root: half of it is the
-    gradient. Each step is scaled for the least eigenvalue that counts (Chen and Chow, 2014), so that few are needed. A
-    little is added to the diagonal, because the iteration needs a positive definite matrix.
+    With the root R it is the sum of (R - D)^2 / D: squares, so that rounding leaves it at 0 for C = D, and never below.
+    The slope with respect to C is 1 - D^1/2 R^-1 D^1/2; `spread` is taken as constant.
     """
-    share = _RIDGE / matrix.shape[0]
+    deviation = tf.sqrt(spread)
+    root, inverse = roots(deviation[:, None] * covariance * deviation)
+
+    def gradient(upstream: tf.Tensor) -> tuple[tf.Tensor, None]:
+        identity = tf.eye(spread.shape[0], dtype=spread.dtype)
+        return upstream * (identity - deviation[:, None] * inverse * deviation), None
+
+    return tf.reduce_sum(tf.square(root - tf.linalg.diag(spread)) / spread), gradient
+
+
+def roots(matrix: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    """The square root of a symmetric, positive definite matrix [n, n], and the root's inverse.
+
+    By the coupled Newton-Schulz iteration (Higham, 2008), each step scaled for the least eigenvalue that counts (Chen
+    and Chow, 2014), so that few are needed.
+    """
     identity = tf.eye(matrix.shape[0], dtype=matrix.dtype)
-    matrix += (share * tf.linalg.trace(matrix) + _TINY) * identity
     size = tf.norm(matrix)
     root, inverse = matrix / size, identity
     for scale in _ROOT_SCALES:
         half = 1.5 * scale * identity - 0.5 * scale**3 * inverse @ root
         root, inverse = root @ half, half @ inverse
-
-    def gradient(upstream: tf.Tensor) -> tf.Tensor:
-        slope = 0.5 * inverse / tf.sqrt(size)
-        # What is added to the diagonal grows with the matrix.
-        return upstream * (slope + share * tf.linalg.trace(slope) * identity)
-
-    return tf.linalg.trace(root) * tf.sqrt(size), gradient
-
-
-_RIDGE = 3e-5
-"""Of the mean eigenvalue: more than float32's rounding makes negative."""
+    return root * tf.sqrt(size), inverse / tf.sqrt(size)
 
 
 def _root_scales(least: float) -> list[float]:
@@ -157,7 +194,8 @@ def _root_scales(least: float) -> list[float]:
     return [*scales, 1.0]
 
 
-_ROOT_SCALES = _root_scales(5e-6)
+_ROOT_SCALES = _root_scales(_RIDGE**2 / 50)
+"""A style's own features have eigenvalues from the ridge's square on; the matrix's norm is larger than its largest."""
 
 
 def mean_square(values: tf.Tensor, target: tf.Tensor) -> tf.Tensor:

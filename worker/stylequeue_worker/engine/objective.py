@@ -11,7 +11,7 @@ import tensorflow as tf
 
 from .descent import Evaluation
 from .device import on_gpu
-from .losses import Statistics
+from .losses import Statistics, mixture
 from .networks import Vgg, stride_px
 from .presets import Preset
 from .regions import Masks, regions
@@ -110,18 +110,16 @@ class Objective:
         return {layer: [measure(features[layer], guide) for guide in guides[layer]] for layer in guides}
 
     def style_target(self, styles: Sequence[tuple[tf.Tensor, float]], masks: Masks | None = None) -> tuple[Wanted, ...]:
-        """What `evaluate` wants as `style`: for each region the statistics of its styles averaged by their shares.
+        """What `evaluate` wants as `style`: for each region the mixture of its styles by their shares.
 
         styles: pictures with shares that sum to 1; masks: where each applies, at the painted picture's size.
         Raises Permanent(NOT_FINITE).
         """
         wanted = []
         for region in regions(styles, masks):
-            blended: dict[str, dict[str, tf.Tensor]] = {layer: {} for layer in self.preset.style_layers}
-            for picture, share in region.styles:
-                for layer, statistics in self._style_statistics(picture).items():
-                    for name, statistic in statistics.items():
-                        blended[layer][name] = blended[layer].get(name, 0) + share * statistic
+            parts = [self._style_statistics(picture) for picture, _ in region.styles]
+            shares = [share for _, share in region.styles]
+            blended = {layer: mixture([part[layer] for part in parts], shares) for layer in self.preset.style_layers}
             if not is_finite(*(statistic for layer in blended.values() for statistic in layer.values())):
                 raise not_finite()
             dtype = region.styles[0][0].dtype

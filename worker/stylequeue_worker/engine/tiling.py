@@ -16,7 +16,7 @@ import numpy as np
 import tensorflow as tf
 
 from .descent import Evaluation
-from .losses import Statistics
+from .losses import Statistics, mixture
 from .networks import Vgg, stride_px
 from .objective import TERMS, Objective, View, Wanted, pooled
 from .presets import Preset
@@ -189,7 +189,7 @@ class TiledObjective(Objective):
             bounds = [tile.own(layer, laid, view) for tile in chain(*tiles)]
             offsets = [_offsets(tile, layer) for tile in chain(*tiles)]
             statistics[layer] = [
-                joined(
+                mixture(
                     [part.statistics[layer][number] for part in chain(*parts)],
                     _shares(guide, layer, bounds, offsets),
                 )
@@ -226,17 +226,3 @@ def _shares(
         ]
     total = sum(weights)
     return [weight / total if total else 1 / len(weights) for weight in weights]
-
-
-def joined(parts: Sequence[Statistics], shares: Sequence[float]) -> Statistics:
-    """The statistics of features taken together from those of their parts, whose shares in all pixels sum to 1."""
-    whole = {
-        name: tf.add_n([share * part[name] for part, share in zip(parts, shares, strict=True)]) for name in parts[0]
-    }
-    if "covariance" in whole:
-        # Each part's was taken about its own mean: what lies between the means is missing.
-        apart = tf.stack(
-            [share**0.5 * (part["mean"] - whole["mean"]) for part, share in zip(parts, shares, strict=True)]
-        )
-        whole["covariance"] += tf.matmul(apart, apart, transpose_a=True)
-    return whole
