@@ -99,9 +99,9 @@ def mixture(parts: Sequence[Statistics], shares: Sequence[float]) -> Statistics:
 def principal(statistics: Statistics) -> Statistics:
     """The covariance's principal directions, as many as carry the style, for `wasserstein_loss`.
 
-    basis: [channels, rank]; spread: variance along each of them; rest: variance in all other directions together;
-    ridge: what is added to the variance in every direction; size: the features' mean square, which makes the loss
-    relative.
+    basis: [channels, rank], noughts for directions in which it does not vary; spread: variance along each of them;
+    rest: variance in all others together, and rest_ridge their ridge; ridge: what is added to the variance in a
+    direction; size: the features' mean square, which makes the loss relative.
     """
     # In float64: what eigenvectors miss would look like a difference from the style's own features.
     dtype = statistics["covariance"].dtype
@@ -109,11 +109,16 @@ def principal(statistics: Statistics) -> Statistics:
     variances = tf.maximum(variances, 0)
     rank = min(_RANK, variances.shape[0])
     size = tf.reduce_sum(variances) + tf.reduce_sum(tf.square(tf.cast(statistics["mean"], tf.float64)))
+    ridge = _RIDGE * variances[-1] + _FLAT_RIDGE * size + _TINY
+    # A small style varies in few directions: which others an eigenvector takes is chance.
+    counted = tf.cast(variances[-rank:] > _COUNTED * ridge, tf.float64)
+    spread = counted * variances[-rank:]
     target = {
-        "basis": directions[:, -rank:],
-        "spread": variances[-rank:],
-        "rest": tf.reduce_sum(variances[:-rank]),
-        "ridge": _RIDGE * variances[-1] + _FLAT_RIDGE * size + _TINY,
+        "basis": counted * directions[:, -rank:],
+        "spread": spread,
+        "rest": tf.reduce_sum(variances) - tf.reduce_sum(spread),
+        "rest_ridge": ridge * tf.maximum(variances.shape[0] - tf.reduce_sum(counted), 1),
+        "ridge": ridge,
         "size": size,
     }
     return {"mean": statistics["mean"], **{name: tf.cast(value, dtype) for name, value in target.items()}}
@@ -123,6 +128,8 @@ _RANK = 64
 """A matrix root of this size costs next to nothing; one of all 512 channels costs as much as the network."""
 _RIDGE = 2e-3
 """Of the largest variance: what is fainter than this is no trait of the style, and float32 could not tell it."""
+_COUNTED = 1e-2
+"""Of the ridge: what varies less is lost in rounding."""
 _FLAT_RIDGE = 2e-5
 """Of the features' size, for a style that hardly varies at all."""
 
@@ -137,16 +144,12 @@ def wasserstein_loss(statistics: Statistics, target: Statistics) -> tf.Tensor:
     power, so the strongest do not drown the others.
     """
     mean, covariance, basis, ridge = statistics["mean"], statistics["covariance"], target["basis"], target["ridge"]
-    channels, rank = basis.shape
     within = tf.matmul(basis, covariance @ basis, transpose_a=True)
     distance = tf.reduce_sum(tf.square(mean - target["mean"]))
     # In units of the ridge, so that no power of it leaves float32's range.
-    distance += ridge * bures(within / ridge + tf.eye(rank, dtype=within.dtype), target["spread"] / ridge + 1)
-    if channels > rank:
-        outside = tf.maximum(tf.linalg.trace(covariance) - tf.linalg.trace(within), 0)
-        distance += tf.square(
-            tf.sqrt(outside + (channels - rank) * ridge) - tf.sqrt(target["rest"] + (channels - rank) * ridge)
-        )
+    distance += ridge * bures(within / ridge + tf.eye(basis.shape[1], dtype=within.dtype), target["spread"] / ridge + 1)
+    outside = tf.maximum(tf.linalg.trace(covariance) - tf.linalg.trace(within), 0)
+    distance += tf.square(tf.sqrt(outside + target["rest_ridge"]) - tf.sqrt(target["rest"] + target["rest_ridge"]))
     return distance / (target["size"] + _TINY)
 
 
@@ -157,8 +160,8 @@ WASSERSTEIN = StyleMeasure(mean_and_covariance, principal, wasserstein_loss)
 def bures(covariance: tf.Tensor, spread: tf.Tensor) -> tuple[tf.Tensor, Callable[[tf.Tensor], tuple[tf.Tensor, None]]]:
     """tr(C + D - 2 (D^1/2 C D^1/2)^1/2) of a covariance C [n, n] and D = diag(`spread`), both positive definite.
 
-    With the root R it is the sum of (R - D)^2 / D: squares, so that rounding leaves it at 0 for C = D, and never below.
-    The slope with respect to C is 1 - D^1/2 R^-1 D^1/2; `spread` is taken as constant.
+    Never below 0, where rounding would leave it. With the root R its slope with respect to C is 1 - D^1/2 R^-1 D^1/2;
+    `spread` is taken as constant.
     """
     deviation = tf.sqrt(spread)
     root, inverse = roots(deviation[:, None] * covariance * deviation)
@@ -167,7 +170,8 @@ def bures(covariance: tf.Tensor, spread: tf.Tensor) -> tuple[tf.Tensor, Callable
         identity = tf.eye(spread.shape[0], dtype=spread.dtype)
         return upstream * (identity - deviation[:, None] * inverse * deviation), None
 
-    return tf.reduce_sum(tf.square(root - tf.linalg.diag(spread)) / spread), gradient
+    distance = tf.linalg.trace(covariance) + tf.reduce_sum(spread) - 2 * tf.linalg.trace(root)
+    return tf.maximum(distance, 0), gradient
 
 
 def roots(matrix: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
