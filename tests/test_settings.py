@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -157,7 +158,7 @@ class TestUnknownVariables:
         assert "service_host" not in name
 
 
-SECRETS = ["redis_url", "redis_sentinel_password", "s3_access_key", "s3_secret_key"]
+SECRETS = ["redis_url", "redis_sentinel_password", "s3_access_key", "s3_secret_key", "mark_secrets"]
 
 
 class TestFiles:
@@ -188,6 +189,29 @@ class TestFiles:
             path.write_bytes(content)
         given(**{f"{name}_FILE": str(path)})
         refusal(f"STYLEQUEUE_{name}_FILE: the file")
+
+    @pytest.mark.parametrize("in_file", [False, True])
+    def test_the_secrets_of_marks_are_a_list(self, given: Set, tmp_path: Path, in_file: bool) -> None:
+        text = json.dumps(["n" * 32, "o" * 40])
+        (tmp_path / "marks").write_text(f"{text}\n")
+        given(**{"MARK_SECRETS_FILE": f"{tmp_path}/marks"} if in_file else {"MARK_SECRETS": text})
+        settings = Settings.load()
+        assert settings.mark_secrets_in_clear() == ["n" * 32, "o" * 40]
+        assert "nnn" not in repr(settings)
+
+    @pytest.mark.parametrize(
+        ("text", "why"),
+        [
+            ('["hunter2"]', "fewer than 32 characters"),
+            (json.dumps(["n" * 32, "hunter2"]), "fewer than 32 characters"),
+            (json.dumps(["hunter2" + " " * 32]), "blank"),
+            ("hunter2" * 5, "no JSON list"),
+            (json.dumps({"hunter2": "x"}), "no JSON list"),
+        ],
+    )
+    def test_one_that_could_be_guessed_marks_nothing(self, given: Set, text: str, why: str) -> None:
+        given(MARK_SECRETS=text)
+        assert why in refusal("STYLEQUEUE_MARK_SECRETS")
 
     def test_a_secret_is_given_once(self, given: Set, tmp_path: Path) -> None:
         (tmp_path / "address").write_text("redis://h")

@@ -227,8 +227,8 @@ class StyleQueue:
         """
         if isinstance(picture, str):
             picture = self._picture(picture, "downloaded")
-        etag = picture.etag if isinstance(picture, StoredPicture) else None
-        self._store.download(picture.bucket, picture.key, Path(path), etag=etag)
+        version_id = picture.version_id if isinstance(picture, ImageRef) else None
+        self._store.download(picture.bucket, picture.key, Path(path), version_id=version_id, etag=picture.etag)
 
     def link(self, picture: StoredPicture | ImageRef | str, *, valid_s: int = 3600) -> str:
         """An address under which anybody may fetch a picture for `valid_s` seconds (at most 7 days), without keys.

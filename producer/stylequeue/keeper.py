@@ -12,6 +12,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING
 
 from .broker.app import make_app
@@ -19,7 +20,7 @@ from .broker.lists import Lists
 from .broker.messages import Messages
 from .connection import celery_asked
 from .contract.errors import Code, JobNotFound, Permanent, StyleQueueError, Unavailable
-from .ledger import Ledger, Overdue
+from .ledger import Ledger, Overdue, mark_secrets
 from .settings import Settings
 from .store import Store
 from .telling import Teller
@@ -47,7 +48,7 @@ class Keeper:
         app = app or make_app(settings)
         self._ledger = ledger or Ledger(settings)
         self._messages = Messages(app, self._ledger)
-        self._teller = Teller(app, self._ledger, Store(settings))
+        self._teller = Teller(app, self._ledger, Store(settings, partial(mark_secrets, self._ledger)))
         self._lists = Lists(self._ledger.redis)
         self._rounds = 0
         self._missing: set[str] = set()

@@ -27,6 +27,8 @@ PREFIX = "STYLEQUEUE_"
 _DAY_S = 24 * 3600
 MAX_DEADLINE_S = 30 * _DAY_S
 """The furthest deadline of a job."""
+MIN_SECRET_CHARS = 32
+"""Of what marks are made with."""
 _HINT = "docs/operations.md lists all settings"
 _FILE = "_FILE"
 _SERVICE_LINK = re.compile(
@@ -43,12 +45,19 @@ def _printable(secret: SecretStr) -> SecretStr:
     return secret
 
 
+def _unguessable(secret: SecretStr) -> SecretStr:
+    if len(secret.get_secret_value()) < MIN_SECRET_CHARS:
+        raise ValueError(f"has fewer than {MIN_SECRET_CHARS} characters: whoever sees a mark could guess it")
+    return secret
+
+
 def _redis_address(secret: SecretStr) -> SecretStr:
     RedisAddress.parse(secret.get_secret_value())
     return secret
 
 
 _Secret = Annotated[SecretStr, AfterValidator(_printable)]
+_MarkSecret = Annotated[_Secret, AfterValidator(_unguessable)]
 _Buckets = Annotated[tuple[Bucket, ...], Field(min_length=1)]
 
 
@@ -104,6 +113,12 @@ class Settings(BaseSettings):
     )
     read_buckets: _Buckets = Field(default=("uploads", "styles"), description="Workers read nowhere else (JSON list).")
     write_buckets: _Buckets = Field(default=("results",), description="Workers write nowhere else (JSON list).")
+
+    mark_secrets: tuple[_MarkSecret, ...] = Field(
+        default=(),
+        description="Workers and keepers mark with the first what they store, and believe each (JSON list, at least 32 "
+        "characters each). Left out: one that is kept in Redis.",
+    )
 
     max_image_bytes: int = Field(default=64 * 1024**2, gt=0, description="Of one input picture as stored.")
     max_image_pixels: int = Field(default=75_000_000, gt=0, description="Of one input picture, decoded.")
@@ -247,6 +262,10 @@ class Settings(BaseSettings):
         """`redis_url`, read."""
         return RedisAddress.parse(self.redis_url.get_secret_value())
 
+    def mark_secrets_in_clear(self) -> list[str]:
+        """`mark_secrets`, for whoever makes and reads marks."""
+        return [secret.get_secret_value() for secret in self.mark_secrets]
+
     @property
     def buckets(self) -> dict[str, list[str]]:
         """All buckets of a deployment, which must be there, each with the settings that name it."""
@@ -303,7 +322,8 @@ class _Environment(PydanticBaseSettingsSource):
             elif variable in files:
                 if variable_of(name) in os.environ:
                     raise InvalidSettings(f"{variable_of(name)} and {variable} are both given", "leave one of them out")
-                yield name, _content(variable, text)
+                content = _content(variable, text)
+                yield name, _list(variable, content) if get_origin(fields[name].annotation) is tuple else content
             elif get_origin(fields[name].annotation) is tuple:
                 yield name, _list(variable, text)
             else:

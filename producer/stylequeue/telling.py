@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import logging
 from contextlib import suppress
@@ -20,8 +21,8 @@ from .contract.errors import (
     Permanent,
     SchemaTooNew,
 )
-from .contract.events import StoredPicture, kind_of
-from .contract.objects import event_key, work_keys
+from .contract.events import StoredFile, StoredPicture, kind_of
+from .contract.objects import event_key
 
 if TYPE_CHECKING:
     from celery import Celery
@@ -46,27 +47,40 @@ class Teller:
         `AsyncResult.get()` returns or raises what it says; the event is put beside the picture, if there is one, byte
         for byte as in the ledger; and what attempts left in the work bucket, if they did, goes. Whoever ends a job does
         this next; where they die, or this raises, a keeper does it. Unless the picture was `just_stored`, another may
-        lie there by now, which keeps its own event.
+        lie there by now, which keeps its own event. What a stranger put where the event goes stays, unless the job says
+        `overwrite`.
         """
         # Its senders wait; whatever happens to the rest, they need not.
         self.tell_senders(record, event)
         # Where there is one, and no newer worker put it where only newer keepers know.
         with suppress(JobEnded, SchemaTooNew):
-            picture = picture_of(record.id, event)
-            self._store.write_beside(
-                picture,
-                event_key(picture.key),
-                event.encode(),
-                content_type="application/json",
-                just_stored=just_stored,
-            )
+            self._put_beside(record, event, just_stored=just_stored)
         if left_work:
             self._clear_away(record)
         self._ledger.told(record.id)
 
+    def _put_beside(self, record: Record, event: str, *, just_stored: bool) -> None:
+        from .store import Origin
+
+        picture = picture_of(record.id, event)
+        try:
+            self._store.write_beside(
+                picture,
+                event_key(picture.key),
+                event.encode(),
+                origin=Origin(record.id, result_of(event).get("fingerprint", "")),
+                content_type="application/json",
+                overwrite=_overwrites(record),
+                just_stored=just_stored,
+            )
+        except Permanent as error:
+            if error.code != Code.OUTPUT_EXISTS:
+                raise
+            log.warning("job=%s its event does not lie beside its picture: %s", record.id, error)
+
     def _clear_away(self, record: Record) -> None:
         try:
-            self._store.delete_work(work_keys(record.id))
+            self._store.delete_work(record.id)
         except (Permanent, Misconfigured) as error:
             # It may stay there for ever, and no second try would change that.
             log.warning("job=%s what its attempts left in the work bucket stays there: %s", record.id, error)
@@ -84,18 +98,19 @@ class Teller:
                     self._app.backend.mark_as_failure(task_id, error)
 
     def forget_pictures(self, record: Record) -> None:
-        """Take away what an ended job left in the store, but for a picture that is another job's by now.
+        """Take away what an ended job left in the store, but for what is another job's, or a stranger's, by now.
 
         Raises SchemaTooNew, and what the store does.
         """
         with suppress(JobEnded):
-            picture, report = picture_of(record.id, record.outcome), result_of(record.outcome).get("report_key")
+            picture, report = picture_of(record.id, record.outcome), _report_of(record.outcome)
             there = self._store.find(picture.bucket, picture.key)
             if there and there.etag == picture.etag:
-                beside = [event_key(picture.key), *([report] if report else [])]
                 # The picture last: it is how a second try knows that the others are this job's.
-                self._store.delete(picture.bucket, [*beside, picture.key])
-        self._store.delete_work(work_keys(record.id))
+                for file in (_event_file(picture, record.outcome), report, picture):
+                    if file:
+                        self._store.delete_recorded(file)
+        self._store.delete_work(record.id)
 
     def forget_results(self, record: Record) -> None:
         """Let everyone who sent the job wait for its next end."""
@@ -128,3 +143,25 @@ def picture_of(job_id: str, event: str) -> StoredPicture:
         return StoredPicture.model_validate(result_of(event).get("output"))
     except ValidationError:
         raise SchemaTooNew(job_id) from None
+
+
+def _report_of(event: str) -> StoredFile | None:
+    """The contact sheet that a job's terminal event tells of, if it says what it is."""
+    try:
+        return StoredFile.model_validate(result_of(event).get("report_file"))
+    except ValidationError:
+        return None
+
+
+def _event_file(picture: StoredPicture, event: str) -> StoredFile:
+    """A job's terminal event as it lies beside its picture."""
+    text = event.encode()
+    sha256 = hashlib.sha256(text).hexdigest()
+    return StoredFile(bucket=picture.bucket, key=event_key(picture.key), etag="", sha256=sha256, size_bytes=len(text))
+
+
+def _overwrites(record: Record) -> bool:
+    """Whether the job says that what lies where its picture goes may be replaced."""
+    with suppress(ValueError, TypeError, KeyError):  # a newer producer may have written it
+        return json.loads(record.job)["output"].get("overwrite") is True
+    return False

@@ -24,6 +24,7 @@ from stylequeue.contract.recipe import OptimizeRecipe, resolve
 from stylequeue.keeper import Keeper
 from stylequeue.ledger import names
 from stylequeue.settings import Settings
+from stylequeue.store import Origin
 from tests.support.jobs import NO_REPORT, make_job
 
 VARNISHED = "io.stylequeue.job.varnished.v1"
@@ -72,7 +73,12 @@ class NewerWorker:
         """With a picture, told of in an event of which `changes` are the data's fields."""
         output = self.job.output
         written = self._store.write(
-            output.bucket, self.job.output_key, b"picture", content_type="image/jpeg", overwrite=True
+            output.bucket,
+            self.job.output_key,
+            b"picture",
+            origin=Origin(self.job.id, "f"),
+            content_type="image/jpeg",
+            overwrite=True,
         )
         picture = StoredPicture(
             bucket=output.bucket,

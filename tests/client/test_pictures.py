@@ -77,7 +77,7 @@ def test_deleting_leaves_what_another_job_put_in_its_place(queue: StyleQueue, tm
 def test_deleting_a_job_whose_picture_is_gone(queue: StyleQueue) -> None:
     job = make_job()
     paint(queue, job)
-    queue._store.delete("results", [job.output_key])
+    queue._store._client.delete_object(Bucket="results", Key=job.output_key)
     queue.delete(job.id)
     with pytest.raises(JobNotFound):
         queue.status(job.id)

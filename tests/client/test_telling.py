@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
 from stylequeue.client import StyleQueue
 from stylequeue.contract.events import StoredPicture, SucceededData
 from stylequeue.contract.job import Job
-from stylequeue.contract.objects import event_key
+from stylequeue.contract.objects import checkpoint_key, event_key
 from stylequeue.contract.recipe import resolve
 from stylequeue.keeper import Keeper
 from stylequeue.ledger.names import UNTOLD_KEY
 from stylequeue.settings import Settings
+from stylequeue.store import Origin
 from tests.support.jobs import NO_REPORT, make_job
 from tests.support.odd_s3 import OddS3, refuse
 
@@ -53,6 +55,12 @@ class House:
         # Long ago: its worker has had its time to tell.
         ledger.redis.zadd(UNTOLD_KEY, {job.id: 0})
         return job
+
+    def leave_work(self, job: Job) -> None:
+        """As an attempt does."""
+        origin = Origin(job.id, job.id)
+        how: Any = {"origin": origin, "content_type": "application/octet-stream"}
+        self.queue._store.put_work(checkpoint_key(job.id), b"checkpoint", **how)
 
     def beside(self) -> bytes | None:
         """What lies beside the picture."""
@@ -111,8 +119,9 @@ def test_where_no_picture_lies_any_more_nothing_is_put(house: House) -> None:
 def test_a_work_bucket_that_cannot_be_cleared_is_called_that(
     house: House, caplog: pytest.LogCaptureFixture, status: int, code: str
 ) -> None:
-    house.s3.oddities = [refuse("DELETE /work", status, code)]
     job = house.painted(b"picture")
+    house.leave_work(job)
+    house.s3.oddities = [refuse("DELETE /work", status, code)]
     with caplog.at_level(logging.WARNING):
         house.keeper.round()
     assert house.beside() == house.event(job)
@@ -123,7 +132,7 @@ def test_a_work_bucket_that_cannot_be_cleared_is_called_that(
 
 def test_a_work_bucket_that_is_away_is_cleared_later(house: House) -> None:
     job = house.painted(b"picture")
-    house.s3.lay(f"/work/{job.id}/checkpoint.npz", b"checkpoint")
+    house.leave_work(job)
     house.s3.oddities = [refuse("DELETE /work", 503, "SlowDown")]
     house.keeper.round()
     assert house.untold() == {job.id}

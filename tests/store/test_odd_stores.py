@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import gzip
 import socket
 from collections.abc import Callable, Sequence
@@ -12,10 +13,10 @@ from botocore.exceptions import ResponseStreamingError
 from pydantic import SecretStr
 
 from stylequeue.contract.errors import Code, Misconfigured, Permanent, Retryable, StyleQueueError, Unavailable
-from stylequeue.contract.events import StoredPicture
+from stylequeue.contract.events import StoredFile, StoredPicture
 from stylequeue.contract.objects import ImageRef
 from stylequeue.settings import Settings
-from stylequeue.store import FINGERPRINT_METADATA, SIZE_METADATA, ObjectInfo, Store
+from stylequeue.store import JOB_METADATA, ObjectInfo, Origin, Place, Store
 from tests.support.odd_s3 import (
     SECRET,
     OddS3,
@@ -35,14 +36,25 @@ def look(store: Store, key: str = "a", bucket: str = "uploads") -> ObjectInfo:
     return store.look(ImageRef(bucket=bucket, key=key))
 
 
-def put(store: Store, body: bytes = BODY, fingerprint: str | None = None, *, overwrite: bool = False) -> Any:
-    metadata = {FINGERPRINT_METADATA: fingerprint, SIZE_METADATA: str(len(body))} if fingerprint else {}
-    return store.write("results", "a", body, content_type=PNG, metadata=metadata, overwrite=overwrite)
+ORIGIN = Origin("job", "f1")
+NOTHING = Place(picture=None, mark=None, beside=())
 
 
-def copy(store: Store, fingerprint: str | None = None, *, overwrite: bool = False, there: Any = None) -> Any:
-    source, target = ("results", "source"), ("results", "a")
-    return store.copy(source, target, there=there, fingerprint=fingerprint, overwrite=overwrite)
+def put(store: Store, body: bytes = BODY, key: str = "a", *, overwrite: bool = False) -> Any:
+    return store.write("results", key, body, origin=ORIGIN, content_type=PNG, overwrite=overwrite)
+
+
+def lay_source(s3: OddS3) -> StoredFile:
+    """A picture of ours, put there while nothing was odd."""
+    oddities, s3.oddities = s3.oddities, []
+    there = put(Store(s3.settings()), key="source")
+    s3.oddities = oddities
+    s3.seen.clear()
+    return StoredFile(bucket="results", key="source", etag=there.etag, sha256=there.sha256, size_bytes=there.size_bytes)
+
+
+def copy(store: Store, source: StoredFile, *, overwrite: bool = False, there: Any = None) -> Any:
+    return store.copy(source, ("results", "a"), there=there, origin=Origin("another", "f1"), overwrite=overwrite)
 
 
 # Whose fault it is: each kind with several of its members, reading and writing
@@ -179,7 +191,7 @@ class TestFaults:
             look(store)
 
 
-def do(store: Store, method: str) -> object:
+def do(store: Store, method: str, source: StoredFile | None = None) -> object:
     """Something that begins with such a request, or comes to it."""
     match method:
         case "HEAD":
@@ -189,11 +201,12 @@ def do(store: Store, method: str) -> object:
         case "PUT":
             return put(store)
         case "COPY":
-            return copy(store)
+            assert source
+            return copy(store, source)
         case "work":
-            store.put_work("a", BODY, content_type=PNG)
+            store.put_work("a", BODY, origin=ORIGIN, content_type=PNG)
         case "DELETE":
-            store.delete("results", ["a"])
+            store._objects.delete("results", "a")
     return None
 
 
@@ -208,22 +221,22 @@ class TestPassing:
             for status, code in ((400, "ThrottlingException"), (409, "OperationAborted"), (503, "SlowDown")):
                 s3.objects.clear()
                 s3.lay("/uploads/a", BODY)
-                s3.lay("/results/source", BODY)
+                source = lay_source(s3)
                 s3.oddities = [refuse(method, status, code, times=1)]
-                do(store, method)
+                do(store, method, source)
 
     @pytest.mark.parametrize("times", [1, 2])
     @pytest.mark.parametrize("what", ["PUT", "COPY", "DELETE", "HEAD", "GET"])
     def test_conflicts_are_asked_again_and_not_for_ever(self, what: str, times: int) -> None:
         with OddS3(refuse(what, 409, "OperationAborted", times=times)) as s3:
             s3.lay("/uploads/a", BODY)
-            s3.lay("/results/source", BODY)
+            source = lay_source(s3)
             store = Store(s3.settings(s3_attempts=2))
 
             if times == 1:
-                do(store, what)
+                do(store, what, source)
             else:
-                check_refusal(lambda: do(store, what), Unavailable, Code.STORE_UNAVAILABLE)
+                check_refusal(lambda: do(store, what, source), Unavailable, Code.STORE_UNAVAILABLE)
             bucket = "uploads" if what in ("HEAD", "GET") else "results"
             assert s3.seen.count(f"{what} /{bucket}/a") == 2
 
@@ -389,13 +402,11 @@ class TestWritten:
     def test_what_is_something_else_is_no_success_and_goes(self, kept: bytes, overwrite: bool) -> None:
         with OddS3(keeps_instead(kept), without("PUT", "ETag")) as s3:
             store = Store(s3.settings())
-            check_refusal(
-                lambda: put(store, fingerprint="f1", overwrite=overwrite), Unavailable, Code.STORE_UNAVAILABLE
-            )
+            check_refusal(lambda: put(store, overwrite=overwrite), Unavailable, Code.STORE_UNAVAILABLE)
             assert "/results/a" not in s3.objects
 
     def test_a_checksum_that_is_another(self) -> None:
-        with OddS3(without("PUT", x_amz_checksum_crc32="AAAAAA==")) as s3:
+        with OddS3(without("PUT", x_amz_checksum_sha256=base64.b64encode(bytes(32)).decode())) as s3:
             store = Store(s3.settings())
             check_refusal(lambda: put(store), Unavailable, Code.STORE_UNAVAILABLE)
 
@@ -407,9 +418,10 @@ class TestWritten:
     @pytest.mark.parametrize("overwrite", [False, True])
     def test_a_broken_picture_of_ours_is_put_right(self, overwrite: bool) -> None:
         with OddS3() as s3:
-            headers = {f"x-amz-meta-{FINGERPRINT_METADATA}": "f1", f"x-amz-meta-{SIZE_METADATA}": str(len(BODY))}
-            s3.lay("/results/a", b"", **headers)
-            assert put(Store(s3.settings()), fingerprint="f1", overwrite=overwrite).created
+            store = Store(s3.settings())
+            put(store)
+            s3.objects["/results/a"] = (b"", s3.objects["/results/a"][1])
+            assert put(store, overwrite=overwrite).created
             assert s3.objects["/results/a"][0] == BODY
 
     def test_overwriting_what_is_deleted_meanwhile(self) -> None:
@@ -417,7 +429,7 @@ class TestWritten:
         with OddS3() as s3:
             s3.lay("/results/a", b"there")
             s3.oddities = [before("PUT", lambda: s3.objects.pop("/results/a"), number=2)]
-            assert put(Store(s3.settings(s3_attempts=1)), fingerprint="f1", overwrite=True).created
+            assert put(Store(s3.settings(s3_attempts=1)), overwrite=True).created
             assert s3.objects["/results/a"][0] == BODY
 
     def test_others_write_again_and_again(self) -> None:
@@ -425,7 +437,7 @@ class TestWritten:
             numbers = iter(range(1000))
             s3.oddities = [before("PUT", lambda: s3.lay("/results/a", b"%d" % next(numbers)), number=None)]
             store = Store(s3.settings(s3_attempts=1))
-            check_refusal(lambda: put(store, fingerprint="f1", overwrite=True), Unavailable, Code.STORE_UNAVAILABLE)
+            check_refusal(lambda: put(store, overwrite=True), Unavailable, Code.STORE_UNAVAILABLE)
             assert s3.seen.count("PUT /results/a") == 5
 
     def test_an_upload_that_lies_there_broken(self, tmp_path: Any) -> None:
@@ -442,33 +454,41 @@ class TestWritten:
 class TestCopying:
     def test_one_request_and_a_look_at_the_source(self) -> None:
         with OddS3() as s3:
-            etag = s3.lay("/results/source", BODY)
-            written = copy(Store(s3.settings()))
-            assert (written.created, written.etag) == (True, etag)
+            source = lay_source(s3)
+            written = copy(Store(s3.settings()), source)
+            assert (written.created, written.etag) == (True, source.etag)
+            assert s3.seen == ["HEAD /results/source", "GET /results/source", "COPY /results/a"]
+
+    def test_the_bytes_are_not_read_where_the_store_says_their_checksum(self) -> None:
+        with OddS3() as s3:
+            source = lay_source(s3)
+            checksum = base64.b64encode(bytes.fromhex(source.sha256)).decode()
+            s3.oddities = [without("HEAD", x_amz_checksum_sha256=checksum)]
+            copy(Store(s3.settings()), source)
             assert s3.seen == ["HEAD /results/source", "COPY /results/a"]
 
     def test_what_comes_in_between_is_not_replaced(self) -> None:
         with OddS3() as s3:
-            s3.lay("/results/source", BODY)
+            source = lay_source(s3)
             s3.oddities = [before("COPY", lambda: s3.lay("/results/a", b"faster"))]
-            check_refusal(lambda: copy(Store(s3.settings(s3_attempts=1))), Permanent, Code.OUTPUT_EXISTS)
+            check_refusal(lambda: copy(Store(s3.settings(s3_attempts=1)), source), Permanent, Code.OUTPUT_EXISTS)
             assert s3.objects["/results/a"][0] == b"faster"
 
     def test_overwriting_replaces_what_was_seen_and_then_what_came_in_between(self) -> None:
         with OddS3() as s3:
-            s3.lay("/results/source", BODY)
+            source = lay_source(s3)
             s3.lay("/results/a", b"there")
             store = Store(s3.settings(s3_attempts=1))
             there = store.find("results", "a")
             s3.oddities = [before("COPY", lambda: s3.lay("/results/a", b"faster"))]
-            assert copy(store, overwrite=True, there=there).created
+            assert copy(store, source, overwrite=True, there=there).created
             assert s3.objects["/results/a"][0] == BODY
 
     def test_a_source_that_goes(self) -> None:
         with OddS3() as s3:
-            s3.lay("/results/source", BODY)
+            source = lay_source(s3)
             s3.oddities = [before("COPY", lambda: s3.objects.pop("/results/source"))]
-            check_refusal(lambda: copy(Store(s3.settings(s3_attempts=1))), Permanent, Code.OBJECT_NOT_FOUND)
+            check_refusal(lambda: copy(Store(s3.settings(s3_attempts=1)), source), Permanent, Code.OBJECT_NOT_FOUND)
 
     @pytest.mark.parametrize(
         ("status", "code"),
@@ -476,29 +496,29 @@ class TestCopying:
     )
     def test_where_copies_are_forbidden_it_is_read_and_written(self, status: int, code: str) -> None:
         with OddS3(refuse("COPY", status, code)) as s3:
-            s3.lay("/results/source", BODY, **{f"x-amz-meta-{FINGERPRINT_METADATA}": "f1"})
-            written = copy(Store(s3.settings()), fingerprint="f1")
+            source = lay_source(s3)
+            written = copy(Store(s3.settings()), source)
             assert written.created
             assert s3.objects["/results/a"][0] == BODY
-            assert written.metadata == {FINGERPRINT_METADATA: "f1"}
+            assert written.metadata[JOB_METADATA] == "another"
             assert s3.seen[-2:] == ["GET /results/source", "PUT /results/a"]
 
     def test_read_and_written_it_replaces_nothing_either(self) -> None:
         with OddS3(refuse("COPY", 403, "AccessDenied")) as s3:
-            s3.lay("/results/source", BODY)
+            source = lay_source(s3)
             s3.oddities.append(before("PUT", lambda: s3.lay("/results/a", b"faster")))
-            check_refusal(lambda: copy(Store(s3.settings(s3_attempts=1))), Permanent, Code.OUTPUT_EXISTS)
+            check_refusal(lambda: copy(Store(s3.settings(s3_attempts=1)), source), Permanent, Code.OUTPUT_EXISTS)
 
     @pytest.mark.parametrize("kept", [b"", b"something else"])
     def test_a_copy_that_is_something_else(self, kept: bytes) -> None:
         with OddS3(keeps_instead(kept), without("COPY", "ETag")) as s3:
-            s3.lay("/results/source", BODY)
-            check_refusal(lambda: copy(Store(s3.settings())), Unavailable, Code.STORE_UNAVAILABLE)
+            source = lay_source(s3)
+            check_refusal(lambda: copy(Store(s3.settings()), source), Unavailable, Code.STORE_UNAVAILABLE)
 
     def test_a_copy_without_etag_is_looked_up(self) -> None:
         with OddS3(without("COPY", "ETag")) as s3:
-            s3.lay("/results/source", BODY)
-            assert copy(Store(s3.settings())).size_bytes == len(BODY)
+            source = lay_source(s3)
+            assert copy(Store(s3.settings()), source).size_bytes == len(BODY)
             assert s3.seen[-1] == "HEAD /results/a"
 
 
@@ -506,15 +526,37 @@ class TestCopying:
 
 
 class TestOutput:
-    def test_one_look(self) -> None:
+    BESIDE = ("a.json", "a.report.png")
+
+    def test_one_list(self) -> None:
         with OddS3() as s3:
-            assert Store(s3.settings()).look_at_output("results", "a") is None
-            assert s3.seen == ["HEAD /results/a"]
+            s3.lay("/results/ab", b"beside nothing of ours")
+            assert Store(s3.settings()).look_at_output("results", "a", self.BESIDE) == NOTHING
+            assert s3.seen == ["GET /results"]
+
+    @pytest.mark.parametrize("name", ["a", *BESIDE])
+    @pytest.mark.parametrize("others", [0, 30])
+    def test_what_lies_there_is_seen(self, name: str, others: int) -> None:
+        """Also where so much begins with the same that a list has no room for it."""
+        with OddS3() as s3:
+            for number in range(others):
+                s3.lay(f"/results/a!{number}", b"another's")
+            etag = s3.lay(f"/results/{name}", b"there")
+            place = Store(s3.settings()).look_at_output("results", "a", self.BESIDE)
+            found = [place.picture, *place.beside]
+            assert [(there.key, there.etag) for there in found if there] == [(name, etag)]
+            assert place.mark is None
+
+    def test_who_may_not_list_looks_at_each(self) -> None:
+        with OddS3(refuse("GET /results", 403, "AccessDenied")) as s3:
+            s3.lay("/results/a.json", b"there")
+            [found] = Store(s3.settings()).look_at_output("results", "a", self.BESIDE).beside
+            assert found.key == "a.json"
 
     def test_who_may_not_look_may_still_write(self) -> None:
-        with OddS3(refuse("HEAD", 403, "AccessDenied")) as s3:
+        with OddS3(refuse("HEAD", 403, "AccessDenied"), refuse("GET /results", 403, "AccessDenied")) as s3:
             store = Store(s3.settings())
-            assert store.look_at_output("results", "a") is None
+            assert store.look_at_output("results", "a", self.BESIDE) == NOTHING
             assert put(store).created
 
     def test_a_bucket_that_took_no_write_is_tried_before_the_next_painting(self) -> None:
@@ -523,9 +565,9 @@ class TestOutput:
             with pytest.raises(Misconfigured):
                 put(store)
             check_refusal(lambda: store.look_at_output("results", "a"), Misconfigured, Code.ACCESS_DENIED)
-            assert store.look_at_output("results", "a") is None, "mended by now"
+            assert store.look_at_output("results", "a") == NOTHING, "mended by now"
             tried = len(s3.seen)
-            assert store.look_at_output("results", "a") is None
+            assert store.look_at_output("results", "a") == NOTHING
             assert len(s3.seen) == tried + 1, "and not tried again"
             assert list(s3.objects) == []
 
@@ -580,4 +622,5 @@ def test_a_picture_without_its_bucket() -> None:
         bucket="results", key="a", etag='"e"', sha256="", width_px=1, height_px=1, size_bytes=1, content_type=PNG
     )
     with OddS3(refuse("", 404, "NoSuchBucket")) as s3:
-        assert not Store(s3.settings()).write_beside(picture, "a.json", b"{}", content_type="application/json")
+        how: Any = {"origin": ORIGIN, "content_type": "application/json", "overwrite": False}
+        assert not Store(s3.settings()).write_beside(picture, "a.json", b"{}", **how)

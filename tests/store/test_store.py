@@ -22,7 +22,7 @@ from stylequeue.contract.events import StoredPicture
 from stylequeue.contract.objects import ImageRef
 from stylequeue.local import Stack
 from stylequeue.settings import Settings
-from stylequeue.store import FINGERPRINT_METADATA, ObjectInfo, Store
+from stylequeue.store import JOB_METADATA, MARK_METADATA, SHA256_METADATA, ObjectInfo, Origin, Store
 
 PNG = "image/png"
 
@@ -41,8 +41,12 @@ def key() -> str:
 
 
 def put(store: Store, key: str, body: bytes, fingerprint: str | None = None, *, overwrite: bool = False) -> Any:
-    metadata = {FINGERPRINT_METADATA: fingerprint} if fingerprint else {}
-    return store.write("results", key, body, content_type=PNG, metadata=metadata, overwrite=overwrite)
+    """A picture of ours, or, without a fingerprint, what anybody puts there."""
+    if fingerprint is None:
+        store._client.put_object(Bucket="results", Key=key, Body=body)
+        return look(store, key)
+    origin = Origin(f"job of {fingerprint}", fingerprint)
+    return store.write("results", key, body, origin=origin, content_type=PNG, overwrite=overwrite)
 
 
 def look(store: Store, key: str, bucket: str = "results") -> ObjectInfo:
@@ -54,7 +58,7 @@ def stored(info: ObjectInfo) -> StoredPicture:
         bucket=info.bucket,
         key=info.key,
         etag=info.etag,
-        sha256="",
+        sha256=info.metadata[SHA256_METADATA],
         width_px=1,
         height_px=1,
         size_bytes=info.size_bytes,
@@ -66,13 +70,22 @@ class TestRoundTrip:
     def test_bytes_size_and_metadata_come_back(self, store: Store, key: str) -> None:
         body = os.urandom(3 * 1024 * 1024 + 1)
         written = store.write(
-            "results", key, body, content_type=PNG, metadata={"sha256": "abc", "width-px": "7"}, overwrite=False
+            "results",
+            key,
+            body,
+            origin=Origin("a", "f"),
+            content_type=PNG,
+            metadata={"width-px": "7", "of-no-concern": "x"},
+            overwrite=False,
         )
         assert written.created
         info = look(store, key)
         assert info.size_bytes == written.size_bytes == len(body)
         assert info.etag == written.etag
-        assert info.metadata == written.metadata == {"sha256": "abc", "width-px": "7"}
+        assert info.metadata == written.metadata
+        said = {"stylequeue-fingerprint": "f", "stylequeue-job": "a", "width-px": "7", "size-bytes": str(len(body))}
+        mark = {"sha256": hashlib.sha256(body).hexdigest(), MARK_METADATA: info.metadata[MARK_METADATA]}
+        assert info.metadata == said | mark
         assert store.read(info, max_bytes=len(body)) == body
 
     @pytest.mark.parametrize(
@@ -114,7 +127,7 @@ class TestReading:
             look(nowhere, "a", bucket="private")
         assert raised.value.code == Code.BUCKET_NOT_ALLOWED
         with pytest.raises(Permanent) as raised:
-            nowhere.write("uploads", "a", b"", content_type=PNG, overwrite=True)
+            nowhere.write("uploads", "a", b"", origin=Origin("a", "f"), content_type=PNG, overwrite=True)
         assert raised.value.code == Code.BUCKET_NOT_ALLOWED
 
     def test_a_missing_object(self, store: Store, key: str) -> None:
@@ -139,7 +152,7 @@ class TestReading:
         assert settings.s3_access_key
         for attempt in (
             lambda: look(store, "a", bucket="uploads"),
-            lambda: put(store, "a", b""),
+            lambda: put(store, "a", b"", "f"),
             lambda: store.check_bucket("uploads"),
         ):
             with pytest.raises(Misconfigured, match="STYLEQUEUE_S3_SECRET_KEY") as raised:
@@ -157,7 +170,7 @@ class TestReading:
     def test_an_object_replaced_after_the_look(self, store: Store, key: str) -> None:
         put(store, key, b"before")
         seen = look(store, key)
-        put(store, key, b"after!", overwrite=True)
+        put(store, key, b"after!")
         with pytest.raises(Retryable) as raised:
             store.read(seen, max_bytes=100)
         assert raised.value.code == Code.OBJECT_CHANGED
@@ -179,8 +192,8 @@ class TestReading:
         store._client.create_bucket(Bucket=bucket)
         store._client.put_bucket_versioning(Bucket=bucket, VersioningConfiguration={"Status": "Enabled"})
         ours = Store(stack.settings.model_copy(update={"read_buckets": (bucket,), "write_buckets": (bucket,)}))
-        first = ours.write(bucket, "a", b"first", content_type=PNG, overwrite=False)
-        ours.write(bucket, "a", b"second", content_type=PNG, overwrite=True)
+        first = ours.write(bucket, "a", b"first", origin=Origin("a", "f1"), content_type=PNG, overwrite=False)
+        ours.write(bucket, "a", b"second", origin=Origin("a", "f2"), content_type=PNG, overwrite=True)
         old = ours.look(ImageRef(bucket=bucket, key="a", version_id=first.version_id))
         assert old.version == first.version_id is not None
         assert ours.read(old, max_bytes=100) == b"first"
@@ -202,13 +215,11 @@ class TestWriting:
         assert not second.created
         assert (second.etag, second.size_bytes) == (first.etag, len(b"first bytes"))
 
-    @pytest.mark.parametrize(("there", "ours"), [("f1", "f2"), (None, "f2"), ("f1", None), (None, None)])
-    def test_another_object_is_never_replaced(
-        self, store: Store, key: str, there: str | None, ours: str | None
-    ) -> None:
+    @pytest.mark.parametrize("there", ["f1", None])
+    def test_another_object_is_never_replaced(self, store: Store, key: str, there: str | None) -> None:
         put(store, key, b"there", there)
         with pytest.raises(Permanent) as raised:
-            put(store, key, b"ours", ours)
+            put(store, key, b"ours", "f2")
         assert raised.value.code == Code.OUTPUT_EXISTS
         assert store.read(look(store, key), max_bytes=100) == b"there"
 
@@ -235,7 +246,13 @@ class TestBeside:
         return stored(put(store, key, b"mine", "f1"))
 
     def beside(self, store: Store, picture: StoredPicture, body: bytes, **how: Any) -> bool:
-        return store.write_beside(picture, picture.key + ".json", body, content_type="application/json", **how)
+        given: Any = {
+            "origin": Origin("job of f1", "f1"),
+            "content_type": "application/json",
+            "overwrite": False,
+            **how,
+        }
+        return store.write_beside(picture, picture.key + ".json", body, **given) is not None
 
     def read(self, store: Store, picture: StoredPicture) -> bytes:
         return store.read(look(store, picture.key + ".json"), max_bytes=100)
@@ -254,22 +271,34 @@ class TestBeside:
         assert not store.exists("results", mine.key + ".json")
 
     def test_nor_where_none_does(self, store: Store, mine: StoredPicture) -> None:
-        store.delete("results", [mine.key])
+        store._client.delete_object(Bucket="results", Key=mine.key)
         assert not self.beside(store, mine, b"of mine")
         assert not store.exists("results", mine.key + ".json")
 
     @pytest.mark.parametrize("just_stored", [False, True])
     def test_what_lies_beside_another_picture_stays(self, store: Store, mine: StoredPicture, just_stored: bool) -> None:
         theirs = stored(put(store, mine.key, b"theirs", "f2", overwrite=True))
-        assert self.beside(store, theirs, b"of theirs")
+        assert self.beside(store, theirs, b"of theirs", origin=Origin("theirs", "f2"))
         assert not self.beside(store, mine, b"of mine", just_stored=just_stored)
         assert self.read(store, theirs) == b"of theirs"
 
+    @pytest.mark.parametrize("same", ["job", "picture"])
+    def test_what_is_of_the_same_job_or_picture_is_replaced(self, store: Store, mine: StoredPicture, same: str) -> None:
+        origin = Origin("job of f1", "before") if same == "job" else Origin("another", "f1")
+        assert self.beside(store, mine, b"before", origin=origin)
+        assert self.beside(store, mine, b"of mine")
+        assert self.read(store, mine) == b"of mine"
+
     def test_copied_beside(self, store: Store, mine: StoredPicture) -> None:
-        self.beside(store, mine, b"of mine")
+        origin = Origin("job of f1", "f1")
+        how: Any = {"origin": origin, "content_type": PNG, "overwrite": False}
+        sheet = store.write_beside(mine, mine.key + ".report.png", b"sheet", **how)
+        assert sheet
         copy = stored(put(store, f"copy-of-{mine.key}", b"mine", "f1"))
-        assert store.copy_beside(("results", mine.key + ".json"), copy, copy.key + ".json")
-        assert self.read(store, copy) == b"of mine"
+        key = copy.key + ".report.png"
+        copied = store.copy_beside(sheet, copy, key, origin=Origin("its job", "f1"), overwrite=False)
+        assert copied == store.proven(store.find("results", key), origin)
+        assert store.read(look(store, key), max_bytes=100) == b"sheet"
 
 
 class TestKeys:
@@ -279,11 +308,12 @@ class TestKeys:
     def test_to_write_to_they_are_refused(self, store: Store, key: str, name: str) -> None:
         name = f"{'/' if name.startswith('/') else ''}{key}/{name}"
         source = put(store, key, b"picture", "f1")
+        how: Any = {"origin": Origin("a", "f1"), "overwrite": True}
         for attempt in (
-            lambda: put(store, name, b"picture"),
+            lambda: put(store, name, b"picture", "f1"),
             lambda: store.look_at_output("results", name),
-            lambda: store.copy(("results", key), ("results", name), there=None, overwrite=True),
-            lambda: store.write_beside(stored(source), name, b"event", content_type=PNG),
+            lambda: store.copy(stored(source), ("results", name), there=None, **how),
+            lambda: store.write_beside(stored(source), name, b"event", content_type=PNG, **how),
         ):
             with pytest.raises(InvalidJob, match="a key to write to"):
                 attempt()
@@ -305,9 +335,10 @@ class TestKeys:
         """SeaweedFS has made a directory of it by then: it says that something lies there, and that nothing does."""
         source = put(store, f"source-of-{key}", b"picture", "f1")
         put(store, f"{key}/b", b"below", "f1")
+        origin = Origin("a", "f1")
         for attempt in (
             lambda: put(store, key, b"picture", "f1", overwrite=overwrite),
-            lambda: store.copy(("results", source.key), ("results", key), there=None, overwrite=overwrite),
+            lambda: store.copy(stored(source), ("results", key), there=None, origin=origin, overwrite=overwrite),
         ):
             with pytest.raises(Permanent, match="as a directory") as raised:
                 attempt()
@@ -317,22 +348,24 @@ class TestKeys:
 
 class TestCopying:
     def copy(self, store: Store, source: Any, key: str, **changes: Any) -> Any:
-        given = {"etag": source.etag, "fingerprint": "f1", "overwrite": False, **changes}
+        given = {"origin": Origin("the copy's", "f1"), "overwrite": False, **changes}
         given.setdefault("there", store.find("results", key))
-        return store.copy(("results", source.key), ("results", key), **given)
+        return store.copy(stored(source), ("results", key), **given)
 
     def test_bytes_and_metadata(self, store: Store, key: str) -> None:
         source = put(store, key, b"picture", "f1")
         written = self.copy(store, source, f"copy-of-{key}")
         assert written.created
-        assert written.metadata == {FINGERPRINT_METADATA: "f1"}
+        assert look(store, f"copy-of-{key}").metadata == written.metadata
+        assert written.metadata[JOB_METADATA] == "the copy's"
+        assert store.proven(store.find("results", f"copy-of-{key}"), Origin("any", "f1")), "marked for where it lies"
         assert store.read(look(store, f"copy-of-{key}"), max_bytes=100) == b"picture"
         assert not self.copy(store, source, key).created, "onto itself"
 
     def test_what_is_another_object_now_is_not_copied(self, store: Store, key: str) -> None:
         source = put(store, key, b"picture", "f1")
-        put(store, key, b"replaced", overwrite=True)
-        with pytest.raises(Permanent, match="another object now") as raised:
+        put(store, key, b"replaced")
+        with pytest.raises(Permanent, match="no longer, what is on record") as raised:
             self.copy(store, source, f"copy-of-{key}")
         assert raised.value.code == Code.OBJECT_NOT_FOUND
         assert not store.exists("results", f"copy-of-{key}")
@@ -341,7 +374,7 @@ class TestCopying:
     def test_the_same_picture_at_the_target_is_enough(self, store: Store, key: str, overwrite: bool) -> None:
         source = put(store, key, b"picture", "f1")
         there = put(store, f"copy-of-{key}", b"the same, painted elsewhere", "f1")
-        store.delete("results", [key])
+        store._client.delete_object(Bucket="results", Key=key)
         written = self.copy(store, source, f"copy-of-{key}", overwrite=overwrite)
         assert (written.created, written.etag) == (False, there.etag)
 
@@ -362,8 +395,9 @@ class TestClientSide:
         one.write_bytes(content)
         two.write_bytes(content)
         image = store.upload_file(one)
-        assert image == ImageRef(bucket="uploads", key=hashlib.sha256(content).hexdigest() + ".jpg")
         stored_at = store._client.head_object(Bucket="uploads", Key=image.key)
+        key = hashlib.sha256(content).hexdigest() + ".jpg"
+        assert image == ImageRef(bucket="uploads", key=key, etag=stored_at["ETag"])
         assert store.upload_file(two) == image
         again = store._client.head_object(Bucket="uploads", Key=image.key)
         assert again["LastModified"] == stored_at["LastModified"]
@@ -392,7 +426,7 @@ class TestClientSide:
         written = put(store, key, b"picture")
         store.download("results", key, tmp_path / "out.png", etag=written.etag)
         assert (tmp_path / "out.png").read_bytes() == b"picture"
-        put(store, key, b"replaced", overwrite=True)
+        put(store, key, b"replaced")
         with pytest.raises(Permanent, match="another object now") as raised:
             store.download("results", key, tmp_path / "other.png", etag=written.etag)
         assert raised.value.code == Code.OBJECT_CHANGED

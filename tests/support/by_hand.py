@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from typing import Any
 
@@ -10,6 +11,7 @@ from stylequeue.contract.errors import Code
 from stylequeue.contract.events import FailedData, StoredPicture, SucceededData
 from stylequeue.contract.job import Job
 from stylequeue.contract.recipe import resolve
+from stylequeue.store import Origin
 from tests.support.jobs import NO_REPORT
 
 
@@ -31,25 +33,28 @@ def paint(queue: StyleQueue, job: Job, body: bytes = b"picture") -> SucceededDat
     queue._ledger.accept([job])
     claim = queue._ledger.claim(job, task_id=job.id, worker="tester")
     bucket, key = job.output.bucket, job.output_key
-    written = queue._store.write(bucket, key, body, content_type="image/jpeg", overwrite=True)
-    for side in (".json", ".report.png"):
-        queue._store.write(bucket, key + side, b"beside", content_type="text/plain", overwrite=True)
+    origin = Origin(job.id, hashlib.sha256(body).hexdigest())
+    written = queue._store.write(bucket, key, body, origin=origin, content_type="image/jpeg", overwrite=True)
+    picture = StoredPicture(
+        bucket=bucket,
+        key=key,
+        etag=written.etag,
+        sha256=hashlib.sha256(body).hexdigest(),
+        width_px=1,
+        height_px=1,
+        size_bytes=len(body),
+        content_type="image/jpeg",
+    )
+    beside: Any = {"origin": origin, "content_type": "image/png", "overwrite": True}
     data = SucceededData(
-        output=StoredPicture(
-            bucket=bucket,
-            key=key,
-            etag=written.etag,
-            sha256="",
-            width_px=1,
-            height_px=1,
-            size_bytes=len(body),
-            content_type="image/jpeg",
-        ),
+        output=picture,
         report_key=f"{key}.report.png",
+        report_file=queue._store.write_beside(picture, f"{key}.report.png", b"sheet", **beside),
         fingerprint="f",
         recipe=resolve(job.recipe),
         engine_version="1",
         report=NO_REPORT,
     )
-    queue._ledger.finish(job.id, fence=claim.record.fence, data=data)
+    event = queue._ledger.finish(job.id, fence=claim.record.fence, data=data)
+    queue._store.write_beside(picture, f"{key}.json", event.encode(), **beside)
     return data

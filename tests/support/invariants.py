@@ -31,6 +31,7 @@ from stylequeue.ledger.names import (
     DUE_KEY,
     EVENTS_KEY,
     LEASES_KEY,
+    MARKS_KEY,
     TENANTS_KEY,
     UNTOLD_KEY,
     WAITING_KEY,
@@ -137,6 +138,7 @@ def _no_counter(redis: Any, key: str, _: Settings) -> Iterator[str]:
 
 
 LASTING = (
+    Lasting(MARKS_KEY, "one secret", lambda *_: ()),
     Lasting(EVENTS_KEY, "a stream with a cap", _over_cap),
     Lasting(COUNTERS_KEY, "one number for each state, two for dead letters", _no_counter),
     Lasting(CREATED_KEY, "an index of records", _no_record),

@@ -18,7 +18,7 @@ from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import TracebackType
 from typing import Any, Self
-from urllib.parse import unquote, urlsplit
+from urllib.parse import parse_qsl, quote, unquote, urlsplit
 
 from pydantic import SecretStr
 
@@ -26,6 +26,7 @@ from stylequeue.local.server import HOST
 from stylequeue.settings import Settings
 
 SECRET = "AWS-secret-in-body"
+MARK_SECRET = "what-marks-are-made-with-in-tests"
 _KEPT = ("content-type", "content-encoding", "x-amz-meta-")
 """Headers of an object, by how they begin."""
 
@@ -39,6 +40,7 @@ class Asked:
     headers: Mapping[str, str]
     """By their names in lower case."""
     body: bytes
+    query: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def is_copy(self) -> bool:
@@ -79,7 +81,8 @@ class OddS3:
                 url = urlsplit(self.path)
                 body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
                 headers = {name.lower(): value for name, value in self.headers.items()}
-                answer = s3._answer(Asked(self.command, unquote(url.path), headers, body))
+                query = dict(parse_qsl(url.query))
+                answer = s3._answer(Asked(self.command, unquote(url.path), headers, body, query))
                 self.send_response(answer.status)
                 if answer.status != 204 and "Transfer-Encoding" not in answer.headers:
                     answer.headers.setdefault("Content-Length", str(len(answer.body)))
@@ -121,6 +124,7 @@ class OddS3:
             "s3_read_timeout_s": 2,
             "s3_attempts": 2,
             "read_buckets": ("uploads", "results"),
+            "mark_secrets": (SecretStr(MARK_SECRET),),
         }
         return Settings(**{**own, **changes})
 
@@ -140,7 +144,7 @@ class OddS3:
 
     def _right(self, asked: Asked) -> Answered:
         if asked.path.count("/") == 1:
-            return Answered(200, {"Content-Type": "application/xml"}, b"<ListBucketResult></ListBucketResult>")
+            return Answered(200, {"Content-Type": "application/xml"}, self._listed(asked))
         there = self.objects.get(asked.path)
         if not _holds(asked.headers, there and there[0], "if-"):
             return error(412 if there or "if-none-match" in asked.headers else 404, "PreconditionFailed")
@@ -155,6 +159,16 @@ class OddS3:
         body, headers = there
         return Answered(200, {"ETag": _etag(body), **headers}, body)
 
+    def _listed(self, asked: Asked) -> bytes:
+        before, most = f"{asked.path}/{asked.query.get('prefix', '')}", int(asked.query.get("max-keys", 1000))
+        keys = sorted(path.removeprefix(f"{asked.path}/") for path in self.objects if path.startswith(before))
+        listed = "".join(f"<Contents><Key>{quote(key)}</Key></Contents>" for key in keys[:most])
+        is_cut = str(len(keys) > most).lower()
+        return (
+            "<ListBucketResult><EncodingType>url</EncodingType>"
+            f"<IsTruncated>{is_cut}</IsTruncated>{listed}</ListBucketResult>"
+        ).encode()
+
     def _take(self, asked: Asked) -> Answered:
         body = asked.body
         headers = {name: value for name, value in asked.headers.items() if name.startswith(_KEPT)}
@@ -164,7 +178,9 @@ class OddS3:
                 return error(404, "NoSuchKey")
             if not _holds(asked.headers, source[0], "x-amz-copy-source-if-"):
                 return error(412, "PreconditionFailed")
-            body, headers = source
+            body = source[0]
+            if asked.headers.get("x-amz-metadata-directive") != "REPLACE":
+                headers = source[1]
         self.objects[asked.path] = (body, headers)
         if asked.is_copy:
             copied = f"<CopyObjectResult><ETag>{_etag(body)}</ETag></CopyObjectResult>".encode()

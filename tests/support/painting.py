@@ -12,7 +12,6 @@ from stylequeue.contract.events import Progress
 from stylequeue.contract.job import Job
 from stylequeue.contract.objects import checkpoint_key
 from stylequeue.local import Process
-from stylequeue_worker.work.workbench import MAX_CHECKPOINT_BYTES
 from tests.support.deployment import WAIT_S, Deployment
 from tests.support.processes import child_of, kill, wait_for, wait_gone
 
@@ -45,7 +44,8 @@ def wait_for_checkpoint(deployment: Deployment, job: Job) -> int:
     """The step that it was saved at."""
     store, key = deployment.queue._store, checkpoint_key(job.id)
     wait_for(partial(store.exists, deployment.settings.work_bucket, key), WAIT_S, "a checkpoint")
-    with np.load(io.BytesIO(store.read_work(key, max_bytes=MAX_CHECKPOINT_BYTES))) as saved:
+    saved_bytes = store._client.get_object(Bucket=deployment.settings.work_bucket, Key=key)["Body"].read()
+    with np.load(io.BytesIO(saved_bytes)) as saved:
         return int(saved["step"])
 
 

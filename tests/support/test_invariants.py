@@ -54,7 +54,7 @@ class Scene:
         return event
 
     def store(self, key: str, body: bytes) -> None:
-        self.queue._store.write("results", key, body, content_type="image/jpeg", overwrite=True)
+        self.queue._store._client.put_object(Bucket="results", Key=key, Body=body)
 
     def tell(self, key: str, event: dict[str, Any], *, position: str = "*", stream: str | None = None) -> None:
         self.redis.xadd(stream or f"{key}:events", {"event": json.dumps(event)}, position)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import socket
 import socketserver
@@ -18,7 +19,7 @@ from stylequeue.contract.errors import StyleQueueError
 from stylequeue.contract.objects import ImageRef
 from stylequeue.local import Stack
 from stylequeue.local.server import HOST
-from stylequeue.store import Store
+from stylequeue.store import Origin, Store
 from tests.support.processes import wait_for
 from tests.support.proxy import Proxy, s3_error
 
@@ -350,7 +351,8 @@ class TestBeforeS3:
             yield store
 
     def put(self, store: Store, body: bytes) -> None:
-        store.write("results", "proxied.bin", body, content_type="image/png", overwrite=True)
+        origin = Origin("proxied", hashlib.sha256(body).hexdigest())
+        store.write("results", "proxied.bin", body, origin=origin, content_type="image/png", overwrite=True)
 
     def get(self, store: Store) -> bytes:
         return store.read(store.look(ImageRef(bucket="results", key="proxied.bin")), max_bytes=10_000_000)

@@ -13,7 +13,7 @@ from stylequeue.contract.errors import Code, InvalidJob, Misconfigured, Permanen
 from stylequeue.contract.events import SucceededData
 from stylequeue.contract.job import Job
 from stylequeue.ledger.moves import ReserveAnswer
-from stylequeue.store import FINGERPRINT_METADATA, Store
+from stylequeue.store import Origin, Store
 from stylequeue_worker.pictures.decoder import Decoder
 from stylequeue_worker.work.maker import Maker
 from tests.support import pictures
@@ -21,7 +21,8 @@ from tests.support.fake_painter import FakePainter
 from tests.support.jobs import make_job
 from tests.support.odd_s3 import OddS3, refuse
 
-LOOKS = ["HEAD /results/out.jpg", "HEAD /uploads/content.jpg", "HEAD /uploads/style.jpg"]
+LOOKS = ["GET /results", "HEAD /uploads/content.jpg", "HEAD /uploads/style.jpg"]
+LOOK_THERE, READ_THERE = "HEAD /results/out.jpg", "GET /results/out.jpg"
 READS = ["GET /uploads/content.jpg", "GET /uploads/style.jpg"]
 
 
@@ -59,6 +60,14 @@ class Workshop:
         self.s3.seen.clear()
         return self.maker.make(self.job(**fields), holder)
 
+    @property
+    def seen(self) -> list[str]:
+        """What the store was asked, the looks that are made at once in the order of `LOOKS`."""
+        looks = [*LOOKS, LOOK_THERE]
+        seen = self.s3.seen
+        first = next((n for n, asked in enumerate(seen) if asked not in looks or asked in seen[:n]), len(seen))
+        return [*sorted(seen[:first], key=looks.index), *seen[first:]]
+
     def fail(self, **fields: Any) -> StyleQueueError:
         with pytest.raises(StyleQueueError) as raised:
             self.make(**fields)
@@ -74,23 +83,24 @@ def workshop(decoder: Decoder) -> Iterator[Workshop]:
 class TestCalls:
     def test_of_a_painted_picture(self, workshop: Workshop) -> None:
         assert not workshop.make().reused
-        assert workshop.s3.seen == [*LOOKS, *READS, "PUT /results/out.jpg"]
+        assert workshop.seen == [*LOOKS, *READS, "PUT /results/out.jpg"]
 
     def test_of_one_with_a_contact_sheet(self, workshop: Workshop) -> None:
         workshop.make(output={"report": True})
-        assert workshop.s3.seen == [*LOOKS, *READS, "PUT /results/out.jpg", "PUT /results/out.jpg.report.png"]
+        assert workshop.seen == [*LOOKS, *READS, "PUT /results/out.jpg", "PUT /results/out.jpg.report.png"]
 
     def test_of_one_in_place_of_another(self, workshop: Workshop) -> None:
         workshop.s3.lay("/results/out.jpg", b"there")
         workshop.make(output={"overwrite": True})
         writes = ["PUT /results/out.jpg", "HEAD /results/out.jpg", "PUT /results/out.jpg"]
-        assert workshop.s3.seen == [*LOOKS, *READS, *writes]
+        assert workshop.seen == [*LOOKS, LOOK_THERE, *READS, *writes]
 
     def test_of_a_reused_one(self, workshop: Workshop) -> None:
         workshop.painted = workshop.make(output={"key": "before.jpg"})
         assert workshop.make().reused
-        assert workshop.s3.seen == [*LOOKS, "HEAD /results/before.jpg", "COPY /results/out.jpg"]
-        assert workshop.s3.objects["/results/out.jpg"] == workshop.s3.objects["/results/before.jpg"]
+        before = ["HEAD /results/before.jpg", "GET /results/before.jpg"]
+        assert workshop.seen == [*LOOKS, *before, "COPY /results/out.jpg"]
+        assert workshop.s3.objects["/results/out.jpg"][0] == workshop.s3.objects["/results/before.jpg"][0]
 
     def test_a_reused_one_tells_nothing_of_the_other_job(self, workshop: Workshop) -> None:
         workshop.s3.lay("/uploads/private/start.jpg", pictures.jpeg())
@@ -107,7 +117,7 @@ class TestCalls:
         again = workshop.make(attempt=attempt)
         assert again.output == first.output
         assert again.reused is (attempt == 1), "an attempt before this one is no other job"
-        assert workshop.s3.seen == LOOKS
+        assert workshop.seen == [*LOOKS, LOOK_THERE, READ_THERE]
 
     def test_of_one_that_lies_there_broken(self, workshop: Workshop) -> None:
         first = workshop.make()
@@ -122,19 +132,35 @@ class TestCalls:
         assert workshop.make(attempt=2, output={"report": True}).report_key == "out.jpg.report.png"
         assert "/results/out.jpg.report.png" in workshop.s3.objects
 
-    def test_of_a_reused_one_that_a_newer_worker_painted(self, workshop: Workshop) -> None:
-        painted = workshop.make(output={"key": "before.jpg"})
-        workshop.painted = painted.model_copy(update={"report": None})
+    @pytest.mark.parametrize(
+        "painted",
+        ["", "{", "[]", "{}", "null", "[" * 100_000, '{"data": null}', '{"data": {"output": {"frame": 1}}}'],
+        ids=lambda text: text[:20],
+    )
+    def test_of_a_reused_one_that_a_newer_worker_painted(self, workshop: Workshop, painted: str) -> None:
+        asked: list[bool] = []
+
+        def reserve(*_: object, forget: bool, **__: object) -> ReserveAnswer:
+            asked.append(forget)
+            return ReserveAnswer("paint", "") if forget else ReserveAnswer("reuse", painted)
+
+        workshop.maker.ledger = SimpleNamespace(reserve=reserve)  # type: ignore[assignment]
         assert not workshop.make().reused, "what cannot be read is painted again"
-        assert workshop.painted is None
+        assert asked == [False, True]
 
     def test_of_one_that_lies_there_and_that_a_newer_worker_painted(self, workshop: Workshop) -> None:
-        first = workshop.make()
-        body, headers = workshop.s3.objects["/results/out.jpg"]
-        workshop.s3.objects["/results/out.jpg"] = (body, {**headers, "x-amz-meta-painting": '{"frame": 1}'})
+        there = workshop.store.write(
+            "results",
+            "out.jpg",
+            b"picture",
+            origin=Origin("a", workshop.make(output={"key": "other.jpg"}).fingerprint),
+            content_type="image/jpeg",
+            metadata={"painting": '{"frame": 1}', "width-px": "1", "height-px": "1"},
+            overwrite=False,
+        )
         again = workshop.make(attempt=2)
-        assert (again.output.etag, again.report.network) == (first.output.etag, "stand-in")
-        assert workshop.s3.seen[: len(LOOKS + READS)] == [*LOOKS, *READS]
+        assert (again.output.etag, again.report.network) == (there.etag, "stand-in")
+        assert READS[0] in workshop.seen
 
     def test_of_reused_ones_that_are_gone_again_and_again(self, workshop: Workshop) -> None:
         painted = workshop.make(output={"key": "before.jpg"})
@@ -153,7 +179,7 @@ class TestCalls:
         workshop.painted = workshop.make(output={"key": "before.jpg"})
         del workshop.s3.objects["/results/before.jpg"]
         assert not workshop.make().reused
-        assert workshop.s3.seen[-3:] == [*READS, "PUT /results/out.jpg"]
+        assert workshop.seen[-3:] == [*READS, "PUT /results/out.jpg"]
 
 
 class TestOutputFirst:
@@ -161,7 +187,7 @@ class TestOutputFirst:
 
     def test_a_bucket_that_is_not_for_pictures(self, workshop: Workshop) -> None:
         assert workshop.fail(output={"bucket": "uploads"}).code == Code.BUCKET_NOT_ALLOWED
-        assert workshop.s3.seen == []
+        assert workshop.seen == []
 
     @pytest.mark.parametrize("key", ["a/", "/a.jpg", "a//b.jpg"])
     def test_a_key_that_stores_lose(self, workshop: Workshop, key: str) -> None:
@@ -172,30 +198,29 @@ class TestOutputFirst:
     def test_another_object(self, workshop: Workshop, attempt: int) -> None:
         workshop.s3.lay("/results/out.jpg", b"there")
         assert workshop.fail(attempt=attempt).code == Code.OUTPUT_EXISTS
-        assert workshop.s3.seen == LOOKS
+        assert workshop.seen == [*LOOKS, LOOK_THERE]
 
     def test_another_picture_of_ours(self, workshop: Workshop) -> None:
         workshop.make(output={"quality": 1})
         assert workshop.fail().code == Code.OUTPUT_EXISTS
-        assert workshop.s3.seen == LOOKS
+        assert workshop.seen == [*LOOKS, LOOK_THERE]
 
     def test_half_of_this_picture_kept_by_another_job(self, workshop: Workshop) -> None:
-        workshop.make()
-        body, headers = workshop.s3.objects["/results/out.jpg"]
-        name = f"x-amz-meta-{FINGERPRINT_METADATA}"
-        workshop.s3.objects["/results/out.jpg"] = (body, {**headers, name: f"{headers[name]}+partial"})
+        whole = workshop.make(output={"key": "other.jpg"}).fingerprint
+        how: Any = {"content_type": "image/jpeg", "overwrite": False}
+        workshop.store.write("results", "out.jpg", b"half", origin=Origin("b", f"{whole}+partial"), **how)
         assert workshop.fail().code == Code.OUTPUT_EXISTS
-        assert workshop.s3.seen == LOOKS
+        assert workshop.seen == [*LOOKS, LOOK_THERE]
         # Kept by an attempt before this one it is what this one would store, if it is still to be kept.
         assert workshop.fail(attempt=2).code == Code.OUTPUT_EXISTS
-        assert READS[0] in workshop.s3.seen
+        assert READS[0] in workshop.seen
 
     def test_a_bucket_that_took_no_picture(self, workshop: Workshop) -> None:
         workshop.s3.oddities = [refuse("PUT /results", 403, "AccessDenied", times=2)]
         assert isinstance(workshop.fail(), Misconfigured)
-        assert workshop.s3.seen[-1] == "PUT /results/out.jpg"
+        assert workshop.seen[-1] == "PUT /results/out.jpg"
         assert isinstance(workshop.fail(), Misconfigured)
-        assert len(workshop.s3.seen) == 1, "tried, and nothing painted"
+        assert not set(workshop.seen) & {*READS, "PUT /results/out.jpg"}, "tried, and nothing painted"
         workshop.make()
 
     def test_a_missing_style_costs_no_download(self, workshop: Workshop) -> None:
@@ -203,4 +228,4 @@ class TestOutputFirst:
         error = workshop.fail()
         assert isinstance(error, Permanent)
         assert error.message.startswith("style 1")
-        assert "GET /uploads/content.jpg" not in workshop.s3.seen
+        assert "GET /uploads/content.jpg" not in workshop.seen

@@ -99,16 +99,21 @@ class ProgressData(EventData):
     preview: str | None = Field(default=None, description="Where the newest preview lies: s3://bucket/key.")
 
 
-class StoredPicture(Told):
-    """A picture as it lies in the store."""
+class StoredFile(Told):
+    """An object of ours as it lies in the store."""
 
     bucket: str
     key: str
     etag: str
     sha256: str
+    size_bytes: int
+
+
+class StoredPicture(StoredFile):
+    """A picture as it lies in the store."""
+
     width_px: int
     height_px: int
-    size_bytes: int
     content_type: str
 
 
@@ -138,6 +143,7 @@ class SucceededData(EventData):
 
     output: StoredPicture
     report_key: str | None = Field(default=None, description="Key of the contact sheet, in the output's bucket.")
+    report_file: StoredFile | None = Field(default=None, description="The contact sheet as it lies in the store.")
     fingerprint: str = Field(description="SHA-256 of all that determined the output's bytes.")
     recipe: Annotated[ResolvedRecipe | UnknownRecipe, BeforeValidator(_as_far_as_known)] = Field(
         description="As run, every field filled."

@@ -71,6 +71,11 @@ class ImageRef(Contract):
     version_id: str | None = Field(
         default=None, max_length=1024, description="A version of the object; else the newest."
     )
+    etag: str | None = Field(
+        default=None,
+        pattern=r'^"[!#-~]{1,1024}"$',
+        description="What the object's ETag must be, with its quotes: other bytes under its key are refused.",
+    )
 
     _key = field_validator("key")(check_key)
 

@@ -3,5 +3,6 @@
 from .ledger import Ledger
 from .moves import ANY_TIME, ClaimAnswer, Overdue, TerminalData, Timing
 from .record import Record
+from .secrets import mark_secrets
 
-__all__ = ["ANY_TIME", "ClaimAnswer", "Ledger", "Overdue", "Record", "TerminalData", "Timing"]
+__all__ = ["ANY_TIME", "ClaimAnswer", "Ledger", "Overdue", "Record", "TerminalData", "Timing", "mark_secrets"]

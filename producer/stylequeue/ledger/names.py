@@ -66,6 +66,8 @@ DEAD_SIZES_KEY = "stylequeue:dead_sizes"
 """How many bytes each dead letter takes (hash); their sum is among the counters."""
 WORKERS_KEY = "stylequeue:workers"
 """Live workers, until when unless they are heard of again (sorted set)."""
+MARKS_KEY = "stylequeue:marks"
+"""What marks in the store are made with, where no setting says."""
 PROBE_KEY = "stylequeue:probe"
 """Written to see whether that can be done."""
 

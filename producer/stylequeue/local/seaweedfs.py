@@ -68,10 +68,12 @@ class SeaweedFS(Server):
         return f"http://{HOST}:{self.port}"
 
     def _prepare(self) -> tuple[list[str | Path], list[Path]]:
-        ports, secrets = self._ports_and_secrets(_SERVICES, ["access_key", "secret_key"], offsets=(0, GRPC_OFFSET))
+        names = ["access_key", "secret_key", "mark_secret"]
+        ports, secrets = self._ports_and_secrets(_SERVICES, names, offsets=(0, GRPC_OFFSET))
         self.port = ports["s3"]
         self._inner_ports = [port + GRPC_OFFSET for port in ports.values()]
         self.access_key, self.secret_key = secrets["access_key"], secrets["secret_key"]
+        self.mark_secret = secrets["mark_secret"]
         identity = {
             "name": "stylequeue",
             "credentials": [{"accessKey": self.access_key, "secretKey": self.secret_key}],

@@ -37,7 +37,7 @@ def environment(settings: Settings) -> dict[str, str]:
         if isinstance(value, SecretStr):
             value = value.get_secret_value()
         elif isinstance(value, tuple):
-            value = json.dumps(value)
+            value = json.dumps([part.get_secret_value() if isinstance(part, SecretStr) else part for part in value])
         elif isinstance(value, Path):
             value = value.expanduser().absolute()  # the other process may run elsewhere
         if value is not None:
@@ -106,6 +106,7 @@ class Stack:
             "s3_access_key": SecretStr(self.seaweedfs.access_key),
             "s3_secret_key": SecretStr(self.seaweedfs.secret_key),
             "s3_addressing": "path",
+            "mark_secrets": (SecretStr(self.seaweedfs.mark_secret),),
         }
         return self._base.model_copy(update=where)
 

@@ -1,6 +1,35 @@
 """The pictures: S3, or what speaks it."""
 
-from .objects import FINGERPRINT_METADATA, SIZE_METADATA, ObjectInfo, Written
-from .store import Store, output_exists
+from .marks import (
+    FINGERPRINT_METADATA,
+    HEIGHT_METADATA,
+    JOB_METADATA,
+    MARK_METADATA,
+    PAINTING_METADATA,
+    SHA256_METADATA,
+    SIZE_METADATA,
+    WIDTH_METADATA,
+    Mark,
+    Origin,
+)
+from .objects import ObjectInfo, Written
+from .outputs import Place, output_exists
+from .store import Store
 
-__all__ = ["FINGERPRINT_METADATA", "SIZE_METADATA", "ObjectInfo", "Store", "Written", "output_exists"]
+__all__ = [
+    "FINGERPRINT_METADATA",
+    "HEIGHT_METADATA",
+    "JOB_METADATA",
+    "MARK_METADATA",
+    "PAINTING_METADATA",
+    "SHA256_METADATA",
+    "SIZE_METADATA",
+    "WIDTH_METADATA",
+    "Mark",
+    "ObjectInfo",
+    "Origin",
+    "Place",
+    "Store",
+    "Written",
+    "output_exists",
+]

@@ -7,22 +7,18 @@ import hashlib
 import io
 import logging
 import zlib
-from base64 import b64encode
-from collections.abc import Mapping, Sequence
-from contextlib import closing
+from base64 import b64decode, b64encode
+from collections.abc import Mapping
+from contextlib import closing, suppress
 from dataclasses import dataclass, field
 from typing import IO, Any
 
 from ..contract.errors import Code, Misconfigured, Permanent, StyleQueueError, Unavailable
+from .marks import sha256_of
 from .refusals import Changed, errors_as_ours, object_name
 from .s3 import S3, etag_of
 
 log = logging.getLogger(__name__)
-
-FINGERPRINT_METADATA = "stylequeue-fingerprint"
-"""Object metadata that holds the fingerprint of a picture of ours."""
-SIZE_METADATA = "size-bytes"
-"""Object metadata that holds how many bytes a picture of ours has."""
 
 _CHUNK_BYTES = 1024 * 1024
 _NO_ENCODING = {"", "identity", "aws-chunked"}
@@ -43,10 +39,13 @@ class ObjectInfo:
     size_bytes: int
     """As it lies there: of what is encoded, before decoding."""
     metadata: Mapping[str, str] = field(default_factory=dict)
+    """By names in small letters."""
     content_type: str = ""
     content_encoding: str = ""
     is_archived: bool = False
     """Whether it cannot be read before somebody restores it."""
+    sha256: str | None = None
+    """Of its bytes, in hex, where the store computed it."""
 
     @property
     def name(self) -> str:
@@ -57,17 +56,6 @@ class ObjectInfo:
     def version(self) -> str:
         """Names these bytes: the version id where the bucket keeps versions, else the ETag."""
         return self.version_id or self.etag
-
-    @property
-    def fingerprint(self) -> str | None:
-        """Of a picture of ours that is whole; None: of anything else."""
-        is_whole = self.metadata.get(SIZE_METADATA, str(self.size_bytes)) == str(self.size_bytes)
-        return self.metadata.get(FINGERPRINT_METADATA) if is_whole else None
-
-    def is_broken(self, fingerprint: str | None) -> bool:
-        """Whether this should be the picture of that fingerprint, and is not: it may be replaced."""
-        named = self.metadata.get(FINGERPRINT_METADATA)
-        return named is not None and named == fingerprint and self.fingerprint is None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,8 +75,10 @@ class Objects:
     def look(
         self, bucket: str, key: str, version_id: str | None = None, *, own: bool = False, explain_missing: bool = True
     ) -> ObjectInfo:
-        """Size, ETag and metadata."""
+        """Size, ETag and metadata; of what is our `own`, also what the store says of its bytes."""
         wanted = {"Bucket": bucket, "Key": key, **({"VersionId": version_id} if version_id else {})}
+        if own:
+            wanted["ChecksumMode"] = "ENABLED"
         head = self._s3.head(own=own, explain_missing=explain_missing, **wanted)
         etag, size_bytes = etag_of(head), head.get("ContentLength")
         if etag is None or size_bytes is None:
@@ -104,10 +94,11 @@ class Objects:
             version_id=_version_id(head),
             etag=etag,
             size_bytes=size_bytes,
-            metadata=head.get("Metadata", {}),
+            metadata=_in_small_letters(head.get("Metadata", {})),
             content_type=head.get("ContentType", ""),
             content_encoding=head.get("ContentEncoding", ""),
             is_archived=is_archived and 'ongoing-request="false"' not in head.get("Restore", ""),
+            sha256=_sha256_of(head),
         )
 
     def find(self, bucket: str, key: str) -> ObjectInfo | None:
@@ -121,39 +112,38 @@ class Objects:
 
     def read(self, info: ObjectInfo) -> bytes:
         """The bytes that `look` saw, as they lie there. Raises Changed where they are others now."""
-        wanted = {"Bucket": info.bucket, "Key": info.key, "IfMatch": info.etag}
-        if info.version_id:
-            wanted["VersionId"] = info.version_id
         body = io.BytesIO()
-        self.fetch(wanted, body, seen=info)
+        self.fetch(info, body)
         return body.getvalue()
 
-    def fetch(self, wanted: Mapping[str, Any], sink: IO[bytes], seen: ObjectInfo | None = None) -> None:
-        """Stream an object into `sink`, all of it: botocore tries requests again, but not broken-off bodies."""
+    def fetch(self, seen: ObjectInfo, sink: IO[bytes]) -> None:
+        """Stream what was seen into `sink`, all of it: botocore tries requests again, but not broken-off bodies."""
         from botocore.exceptions import BotoCoreError
 
-        name = object_name(wanted["Bucket"], wanted["Key"])
+        wanted = {"Bucket": seen.bucket, "Key": seen.key, "IfMatch": seen.etag}
+        if seen.version_id:
+            wanted["VersionId"] = seen.version_id
         for left in self._s3.tries():
             response = self._s3.call("get_object", own=False, **wanted)
-            with closing(response["Body"]) as body, errors_as_ours(name):
+            with closing(response["Body"]) as body, errors_as_ours(seen.name):
                 # Not every look-alike heeds If-Match, and some proxies take away what it could be seen by.
-                if seen and etag_of(response) not in (None, seen.etag):
-                    raise Changed(name)
-                if seen and response.get("ContentLength") not in (None, seen.size_bytes):
-                    raise Changed(name)
+                if etag_of(response) not in (None, seen.etag):
+                    raise Changed(seen.name)
+                if response.get("ContentLength") not in (None, seen.size_bytes):
+                    raise Changed(seen.name)
                 sink.seek(0)
                 sink.truncate()
                 try:
                     for chunk in body.iter_chunks(_CHUNK_BYTES):  # fails if they are not all there
                         sink.write(chunk)
-                        if seen and sink.tell() > seen.size_bytes:
-                            raise Changed(name)
+                        if sink.tell() > seen.size_bytes:
+                            raise Changed(seen.name)
                 except BotoCoreError:
                     if not left:
                         raise
                     continue
-                if seen and sink.tell() != seen.size_bytes:
-                    raise Changed(name)
+                if sink.tell() != seen.size_bytes:
+                    raise Changed(seen.name)
                 return
 
     def put(
@@ -167,7 +157,7 @@ class Objects:
         condition: Mapping[str, str] | None = None,
     ) -> Written:
         """Put an object, and make sure that it is what lies there then. Raises Changed where the condition fails."""
-        metadata = dict(metadata or {})
+        metadata, sha256 = dict(metadata or {}), sha256_of(body)
         answer = self._s3.call(
             "put_object",
             own=True,
@@ -176,18 +166,34 @@ class Objects:
             Body=body,
             ContentType=content_type,
             Metadata=metadata,
+            **({"ChecksumSHA256": _base64(bytes.fromhex(sha256))} if self._s3.checks else {}),
             **(condition or {}),
         )
-        etag, crc32 = etag_of(answer), answer.get("ChecksumCRC32")
-        written = Written(bucket, key, _version_id(answer), etag or "", len(body), metadata, content_type, created=True)
-        if crc32 and crc32 != _crc32(body):
+        etag = etag_of(answer)
+        written = Written(
+            bucket, key, _version_id(answer), etag or "", len(body), metadata, content_type, sha256=sha256, created=True
+        )
+        checked = _sha256_of(answer)
+        if checked not in (None, sha256):
             raise self._lost(written)
-        if etag and (crc32 or etag == _md5_etag(body)):
+        if etag and (checked or etag == _md5_etag(body)):
             return written
         return self._looked_up(written)
 
-    def copy(self, source: ObjectInfo, bucket: str, key: str, *, condition: Mapping[str, str]) -> Written:
-        """Copy what was looked at, with its metadata. Raises Changed where it is another by now, or as `put` does."""
+    def copy(
+        self,
+        source: ObjectInfo,
+        bucket: str,
+        key: str,
+        *,
+        metadata: Mapping[str, str],
+        sha256: str,
+        condition: Mapping[str, str],
+    ) -> Written:
+        """Copy what was looked at, with other metadata. Raises Changed where it is another by now, or as `put` does.
+
+        `sha256` is of the source's bytes.
+        """
         try:
             answer = self._s3.call(
                 "copy_object",
@@ -196,6 +202,9 @@ class Objects:
                 Key=key,
                 CopySource={"Bucket": source.bucket, "Key": source.key},
                 CopySourceIfMatch=source.etag,
+                ContentType=source.content_type,
+                Metadata=metadata,
+                MetadataDirective="REPLACE",
                 **condition,
             )
         except Changed:
@@ -205,46 +214,59 @@ class Objects:
                 raise
             # Not every store copies, and not every object may be copied. Reading and writing says what else is wrong.
             log.info("read and written, since it may not be copied: %s", error)
-            return self.put(
-                bucket,
-                key,
-                self.read(source),
-                content_type=source.content_type,
-                metadata=source.metadata,
-                condition=condition,
-            )
+            body = self.read(source)
+            if sha256_of(body) != sha256:
+                raise Changed(source.name) from None
+            return self.put(bucket, key, body, content_type=source.content_type, metadata=metadata, condition=condition)
         written = Written(
             bucket,
             key,
             _version_id(answer),
             etag_of(answer.get("CopyObjectResult", {})) or "",
             source.size_bytes,
-            source.metadata,
+            metadata,
             source.content_type,
+            sha256=sha256,
             created=True,
         )
         return written if written.etag == source.etag else self._looked_up(written)
 
-    def delete(self, bucket: str, keys: Sequence[str]) -> None:
-        """Delete objects; those that are not there are no error."""
-        for key in keys:
-            try:
-                self._s3.call("delete_object", own=True, Bucket=bucket, Key=key)
-            except Permanent as error:
-                if error.code != Code.OBJECT_NOT_FOUND:
-                    raise
+    def holds(self, there: ObjectInfo, sha256: str, size_bytes: int) -> bool:
+        """Whether its bytes are these: by the store's own word where it computed their SHA-256, else by reading them.
+
+        Raises Changed where others lie there by now.
+        """
+        if there.size_bytes != size_bytes:
+            return False
+        return (there.sha256 or sha256_of(self.read(there))) == sha256
+
+    def delete(self, bucket: str, key: str, *, etag: str | None = None) -> None:
+        """Delete an object: just the one with that `etag`, where it is given. None, or another, is no error."""
+        request = {"Bucket": bucket, "Key": key}
+        try:
+            self._s3.call("delete_object", own=True, **request, **({"IfMatch": etag} if etag else {}))
+        except Changed:
+            return
+        except StyleQueueError as error:
+            if error.code == Code.OBJECT_NOT_FOUND and isinstance(error, Permanent):
+                return
+            if not etag or error.code != Code.STORE_REFUSED:
+                raise
+            # It lay there a moment ago; not every store deletes on a condition.
+            self._s3.call("delete_object", own=True, **request)
 
     def clean_up(self, bucket: str, key: str) -> None:
         """Away with an object that nobody needs. That it stays is no reason for anything else to fail."""
         try:
-            self.delete(bucket, [key])
+            self.delete(bucket, key)
         except StyleQueueError as error:
             log.warning("%s stays behind: %s", object_name(bucket, key), error)
 
     def _looked_up(self, written: Written) -> Written:
         """What was written, as it lies there, where the store's answer does not say that it is the right bytes."""
         there = self.find(written.bucket, written.key)
-        if there is None or there.size_bytes != written.size_bytes or written.etag not in ("", there.etag):
+        is_it = there and there.size_bytes == written.size_bytes and written.etag in ("", there.etag)
+        if there is None or not is_it or there.sha256 not in (None, written.sha256):
             raise self._lost(written)
         return Written(**vars(there), created=True)
 
@@ -299,8 +321,22 @@ def in_place_of(there: ObjectInfo | None) -> dict[str, str]:
     return {"IfMatch": there.etag} if there else {"IfNoneMatch": "*"}
 
 
-def _crc32(body: bytes) -> str:
-    return b64encode(zlib.crc32(body).to_bytes(4, "big")).decode()
+def _in_small_letters(metadata: Mapping[str, str]) -> dict[str, str]:
+    """Some stores write their names in capitals. Of two that differ in nothing else, neither is believed."""
+    names = [name.lower() for name in metadata]
+    return {name.lower(): value for name, value in metadata.items() if names.count(name.lower()) == 1}
+
+
+def _sha256_of(answer: Mapping[str, Any]) -> str | None:
+    """In hex. None also for what was put in parts: that one is of the parts' own."""
+    with suppress(ValueError):
+        digest = b64decode(answer.get("ChecksumSHA256", ""), validate=True)
+        return digest.hex() if len(digest) == hashlib.sha256().digest_size else None
+    return None
+
+
+def _base64(digest: bytes) -> str:
+    return b64encode(digest).decode()
 
 
 def _md5_etag(body: bytes) -> str:

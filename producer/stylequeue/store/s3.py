@@ -47,6 +47,11 @@ class S3:
         if client is not None:
             client.close()
 
+    @property
+    def checks(self) -> bool:
+        """Whether checksums are sent along with what is put."""
+        return self._settings.s3_checksums == "when_supported"
+
     def tries(self, at_least: int = 1) -> Iterator[int]:
         """Counts down to 0 what is left of `s3_attempts` tries, with a pause that grows before each but the first."""
         pause_s = _PAUSE_S

@@ -8,6 +8,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from datetime import datetime
+from functools import partial
 from typing import TYPE_CHECKING, Any, cast
 
 from celery import Celery, Task
@@ -23,7 +24,7 @@ from stylequeue.broker.messages import RECORDED_HEADER, Messages
 from stylequeue.contract.errors import ExitCode, JobEnded, StyleQueueError
 from stylequeue.contract.job import TASK_NAME
 from stylequeue.contract.plain_json import read_json
-from stylequeue.ledger import Ledger, Timing
+from stylequeue.ledger import Ledger, Timing, mark_secrets
 from stylequeue.settings import Settings
 from stylequeue.store import Store
 from stylequeue.telling import Teller
@@ -78,7 +79,8 @@ def make_worker_app(settings: Settings, *, module: str, load_engine: Callable[[S
             engine = load_engine(settings)
             worker = registration.describe(engine)
             registration.require_networks(worker.queues, worker.networks)
-            ledger, store = Ledger(settings), Store(settings)
+            ledger = Ledger(settings)
+            store = Store(settings, partial(mark_secrets, ledger))
             stylist = Stylist(
                 settings,
                 engine,

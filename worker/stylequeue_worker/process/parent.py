@@ -6,7 +6,7 @@ import logging
 import threading
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any
 
 from billiard.exceptions import TimeLimitExceeded, WorkerLostError
@@ -32,7 +32,7 @@ from stylequeue.contract.events import CancelledData, FailedData
 from stylequeue.contract.job import TASK_NAME
 from stylequeue.doctor import safety
 from stylequeue.keeper import Keeper
-from stylequeue.ledger import Ledger
+from stylequeue.ledger import Ledger, mark_secrets
 from stylequeue.settings import Settings
 from stylequeue.store import Store
 from stylequeue.telling import Teller
@@ -67,7 +67,7 @@ class Parent:
 
     @cached_property
     def _teller(self) -> Teller:
-        return Teller(self._app, self._ledger, Store(self._settings))
+        return Teller(self._app, self._ledger, Store(self._settings, partial(mark_secrets, self._ledger)))
 
     def connect(self) -> None:
         """Listen to Celery. The child has its own failures told as well; none of them is a child cut off."""

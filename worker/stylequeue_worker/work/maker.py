@@ -2,26 +2,33 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import logging
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from PIL import Image
-from pydantic import ValidationError
 
 from stylequeue.contract import objects
 from stylequeue.contract.errors import Code, Permanent, Unavailable
-from stylequeue.contract.events import PaintingReport, StoredPicture, SucceededData
+from stylequeue.contract.events import PaintingReport, StoredFile, StoredPicture, SucceededData
 from stylequeue.contract.job import Job
 from stylequeue.contract.objects import CONTENT_TYPES
 from stylequeue.contract.recipe import resolve
 from stylequeue.ledger import Ledger
 from stylequeue.settings import Settings
-from stylequeue.store import FINGERPRINT_METADATA, SIZE_METADATA, ObjectInfo, Store
+from stylequeue.store import (
+    HEIGHT_METADATA,
+    PAINTING_METADATA,
+    SHA256_METADATA,
+    WIDTH_METADATA,
+    ObjectInfo,
+    Origin,
+    Store,
+)
 
 from ..engine import ENGINE_VERSION
 from ..pictures import images
@@ -37,6 +44,8 @@ log = logging.getLogger(__name__)
 _REUSES = 3
 """Of pictures painted for other jobs, as many are tried that turn out to be gone."""
 _PAUSE_S = 0.1
+_LOOKS_AT_ONCE = 4
+"""At objects in the store: most jobs have two pictures and one place to put another."""
 
 
 class Waiting(Exception):
@@ -48,7 +57,8 @@ class Made:
     """A picture in the store, and how it came about."""
 
     output: StoredPicture
-    report_key: str | None
+    sheet: StoredFile | None
+    """The contact sheet, where the job wants one."""
     report: PaintingReport
     partial: bool = False
 
@@ -64,6 +74,7 @@ class Maker:
         self.store = store
         self.engine = engine
         self.decoder = decoder
+        self._looks = ThreadPoolExecutor(_LOOKS_AT_ONCE, thread_name_prefix="look")
 
     def make(self, job: Job, holder: Holder) -> SucceededData:
         """Make the picture of a job that `holder` holds, and put it into the store; or find that it is made already.
@@ -76,24 +87,15 @@ class Maker:
 
         holder.stage("fetching")
         with stopwatch.stage("fetch"):
-            order = Order.take(job, recipe, network, self.store, record=holder.record)
+            order = Order.take(job, recipe, network, self.store, self._looks, record=holder.record)
         if reused := self._reuse(order, holder):
-            return reused
+            return _done(order, reused, reused=True)
         before = self._made_before(order)
         made = before or self._make(order, holder, stopwatch)
         is_first = (holder.record.run, holder.record.attempt) == (1, 1)
-        return SucceededData(
-            output=made.output,
-            report_key=made.report_key,
-            fingerprint=order.fingerprint,
-            recipe=recipe,
-            engine_version=ENGINE_VERSION,
-            report=made.report.model_copy(update={"timings_s": stopwatch.seconds}),
-            reused=before is not None and is_first,
-            partial=made.partial,
-        )
+        return _done(order, made, reused=before is not None and is_first, timings_s=stopwatch.seconds)
 
-    def _reuse(self, order: Order, holder: Holder) -> SucceededData | None:
+    def _reuse(self, order: Order, holder: Holder) -> Made | None:
         """The picture as another job painted it, or None: paint it. Raises Waiting where another job paints it now."""
         job = order.job
         # A contact sheet is made while painting: only jobs that want one too leave one behind.
@@ -106,64 +108,68 @@ class Maker:
             if answer.verdict == "paint":
                 return None
             try:
-                painted = SucceededData.model_validate(json.loads(answer.painted)["data"])
-            except (ValidationError, KeyError):
-                log.info("the picture was painted before, but this version cannot read what a newer worker says of it")
-                forget = True
-                continue
-            try:
-                output = self._copy(order, painted.output)
-                report_key = None
-                if painted.report_key:
-                    report_key = objects.report_key(output.key)
-                    self.store.copy_beside((painted.output.bucket, painted.report_key), output, report_key)
+                return self._copy(order, answer.painted)
+            except (ValueError, TypeError, KeyError, RecursionError):
+                log.info("the picture was painted before, but this version cannot read what is on record of it")
             except Permanent as error:
                 if error.code != Code.OBJECT_NOT_FOUND:
                     raise
-                log.info("the picture painted before is gone from the store")
-                forget = True
+                log.info("the picture painted before is gone from the store: %s", error)
                 time.sleep(_PAUSE_S)
-                continue
-            log.info("reused: %s", painted.output.key)
-            # The recipe as this job has it: the other's may name a picture that is no business of this one's.
-            changes = {"recipe": order.recipe, "output": output, "report_key": report_key, "reused": True}
-            return painted.model_copy(update={**changes, "report": painted.report.model_copy(update={"timings_s": {}})})
+            forget = True
         raise Unavailable(
             Code.STORE_UNAVAILABLE,
             "pictures painted for other jobs are gone from the store again and again",
             "let nobody delete pictures while jobs like theirs are waiting",
         )
 
-    def _copy(self, order: Order, source: StoredPicture) -> StoredPicture:
-        job = order.job
+    def _copy(self, order: Order, painted: str) -> Made:
+        """The picture that was `painted`, by what the ledger has of it (JSON), which says no more than where to look.
+
+        Raises Permanent with `object_not_found` where what lies there is not proven to be it, ValueError, TypeError,
+        KeyError or RecursionError where that cannot be read.
+        """
+        output, data = order.job.output, json.loads(painted)["data"]
         stored = self.store.copy(
-            (source.bucket, source.key),
-            (job.output.bucket, job.output_key),
-            there=order.output,
-            etag=source.etag,
-            fingerprint=order.fingerprint,
-            overwrite=job.output.overwrite,
+            StoredFile.model_validate(data["output"]),
+            (output.bucket, order.job.output_key),
+            there=order.place.picture,
+            origin=order.origin,
+            overwrite=output.overwrite,
         )
-        return _stored_picture(job, stored)
+        made = _as_stored(order.job, stored)
+        log.info("reused: %s", data["output"]["key"])
+        if not output.report:
+            return made
+        sheet = self.store.copy_beside(
+            StoredFile.model_validate(data.get("report_file")),
+            made.output,
+            objects.report_key(order.job.output_key),
+            origin=order.origin,
+            overwrite=output.overwrite,
+        )
+        return replace(made, sheet=sheet)
 
     def _made_before(self, order: Order) -> Made | None:
         """What lies there already, where that is all there is to make: an attempt before this one came to harm later.
 
         Or another job made it, of which the ledger knows no longer.
         """
-        job, stored = order.job, order.output
-        if stored is None or stored.fingerprint != order.fingerprint or "painting" not in stored.metadata:
+        job, stored = order.job, order.place.picture
+        if stored is None or not self.store.proven(stored, order.origin):
             return None
-        report_key = objects.report_key(job.output_key) if job.output.report else None
-        if report_key and not self.store.exists(job.output.bucket, report_key):
-            return None
+        sheet = None
+        if job.output.report:
+            key = objects.report_key(job.output_key)
+            sheet = self.store.proven(next((one for one in order.place.beside if one.key == key), None), order.origin)
+            if sheet is None:
+                return None
         log.info("the picture lies there already")
         try:
-            report = PaintingReport.model_validate_json(stored.metadata["painting"])
-        except ValidationError:
+            return replace(_as_stored(job, stored), sheet=sheet)
+        except (ValueError, KeyError):
             log.info("what a newer worker says of it cannot be read here: it is painted again")
             return None
-        return Made(_stored_picture(job, stored), report_key, report)
 
     def _make(self, order: Order, holder: Holder, stopwatch: Stopwatch) -> Made:
         """Fetch the pictures that were found, paint, and store what came of it."""
@@ -175,12 +181,18 @@ class Maker:
         holder.stage("storing")
         with stopwatch.stage("store"):
             output = self._store_picture(order, painting)
-            report_key = None
+            sheet = None
             if order.job.output.report:
-                report_key = objects.report_key(output.key)
-                sheet = _contact_sheet(order, inputs, painting, stopwatch.seconds["paint"])
-                self.store.write_beside(output, report_key, sheet, content_type="image/png", just_stored=True)
-        return Made(output, report_key, painting.report, painting.partial)
+                sheet = self.store.write_beside(
+                    output,
+                    objects.report_key(output.key),
+                    _contact_sheet(order, inputs, painting, stopwatch.seconds["paint"]),
+                    origin=order.origin,
+                    content_type="image/png",
+                    overwrite=order.job.output.overwrite,
+                    just_stored=True,
+                )
+        return Made(output, sheet, painting.report, painting.partial)
 
     def _fetch(self, order: Order, holder: Holder) -> Inputs:
         def picture(found: Found, size: int | tuple[int, int]) -> Pixels:
@@ -200,36 +212,58 @@ class Maker:
     def _store_picture(self, order: Order, painting: Painting) -> StoredPicture:
         job, picture = order.job, painting.picture
         body = images.encode(picture, job.output.format, job.output.quality)
-        metadata = {
-            FINGERPRINT_METADATA: order.partial_fingerprint if painting.partial else order.fingerprint,
-            SIZE_METADATA: str(len(body)),
-            "sha256": hashlib.sha256(body).hexdigest(),
-            "width-px": str(picture.width),
-            "height-px": str(picture.height),
-            "painting": painting.report.model_dump_json(),
-        }
         # Where an attempt before this one stored the same picture, what is recorded is what lies there.
         stored = self.store.write(
             job.output.bucket,
             job.output_key,
             body,
+            origin=Origin(job.id, order.partial_fingerprint) if painting.partial else order.origin,
             content_type=CONTENT_TYPES[job.output.format],
-            metadata=metadata,
+            metadata={
+                WIDTH_METADATA: str(picture.width),
+                HEIGHT_METADATA: str(picture.height),
+                PAINTING_METADATA: painting.report.model_dump_json(),
+            },
             overwrite=job.output.overwrite,
         )
         return _stored_picture(job, stored)
 
 
 def _stored_picture(job: Job, stored: ObjectInfo) -> StoredPicture:
+    """Of an object whose metadata is proven, or just written."""
     return StoredPicture(
         bucket=stored.bucket,
         key=stored.key,
         etag=stored.etag,
-        sha256=stored.metadata["sha256"],
-        width_px=int(stored.metadata["width-px"]),
-        height_px=int(stored.metadata["height-px"]),
+        sha256=stored.metadata[SHA256_METADATA],
+        width_px=int(stored.metadata[WIDTH_METADATA]),
+        height_px=int(stored.metadata[HEIGHT_METADATA]),
         size_bytes=stored.size_bytes,
         content_type=CONTENT_TYPES[job.output.format],
+    )
+
+
+def _as_stored(job: Job, stored: ObjectInfo) -> Made:
+    """A picture of which its own metadata, which is proven, tells how it came about.
+
+    Raises KeyError or ValueError where that cannot be read: a newer worker wrote it.
+    """
+    report = PaintingReport.model_validate_json(stored.metadata[PAINTING_METADATA])
+    return Made(_stored_picture(job, stored), None, report)
+
+
+def _done(order: Order, made: Made, *, reused: bool, timings_s: Mapping[str, float] | None = None) -> SucceededData:
+    """As this job has it: another's may name what is no business of this one's."""
+    return SucceededData(
+        output=made.output,
+        report_key=made.sheet.key if made.sheet else None,
+        report_file=made.sheet,
+        fingerprint=order.fingerprint,
+        recipe=order.recipe,
+        engine_version=ENGINE_VERSION,
+        report=made.report.model_copy(update={"timings_s": dict(timings_s or {})}),
+        reused=reused,
+        partial=made.partial,
     )
 
 

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+from concurrent.futures import Executor, wait
+from contextvars import copy_context
 from dataclasses import dataclass
-from typing import Self
+from functools import partial
+from typing import Any, Self
 
 from stylequeue.contract.job import Job, fingerprint
+from stylequeue.contract.objects import event_key, report_key
 from stylequeue.contract.recipe import MAX_SIZE_PX, MIN_SIDE_PX, ResolvedOptimizeRecipe, ResolvedRecipe
 from stylequeue.ledger import Record
-from stylequeue.store import FINGERPRINT_METADATA, ObjectInfo, Store, output_exists
+from stylequeue.store import ObjectInfo, Origin, Place, Store, output_exists
 
 from ..engine import ENGINE_VERSION, Network
 from ..pictures.inputs import Input, Role
@@ -34,7 +39,7 @@ class Order:
     job: Job
     recipe: ResolvedRecipe
     network: Network
-    output: ObjectInfo | None
+    place: Place
     """What lies where the picture is to go: nothing, the same picture, or what may be replaced."""
     content: Found
     styles: tuple[Found, ...]
@@ -44,23 +49,43 @@ class Order:
     fingerprint: str
 
     @classmethod
-    def take(cls, job: Job, recipe: ResolvedRecipe, network: Network, store: Store, *, record: Record) -> Self:
-        """Look at all of a job's pictures, and read none: a missing style should not cost the content's download.
+    def take(
+        cls, job: Job, recipe: ResolvedRecipe, network: Network, store: Store, looks: Executor, *, record: Record
+    ) -> Self:
+        """Look at all of a job's pictures, several at once (`looks`), and read none: a missing style should not cost
+        the content's download.
 
-        Where the output goes comes first: that it cannot go there should not cost the painting. Raises Permanent with
-        `output_exists` where something else lies there, and otherwise as the store does.
+        Where the output goes is looked at as well, with what is to lie beside it: that it cannot go there should not
+        cost the painting. Raises Permanent with `output_exists` where something else lies there, and otherwise as the
+        store does.
         """
-        output = store.look_at_output(job.output.bucket, job.output_key)
+        key = job.output_key
+        beside = [event_key(key), *([report_key(key)] if job.output.report else [])]
+        store.check_target(job.output.bucket, key)
         numbered = list(enumerate(job.styles, 1))
-        content = _look(store, Input(Role.CONTENT, job.content))
-        styles = tuple(_look(store, Input(Role.STYLE, style.image, n)) for n, style in numbered)
-        masks = tuple(_look(store, Input(Role.MASK, style.mask, n)) if style.mask else None for n, style in numbered)
-        init = _look(store, Input(Role.INIT, job.init_image)) if job.init_image else None
+        inputs = [
+            Input(Role.CONTENT, job.content),
+            *(Input(Role.STYLE, style.image, n) for n, style in numbered),
+            *(Input(Role.MASK, style.mask, n) for n, style in numbered if style.mask),
+            *([Input(Role.INIT, job.init_image)] if job.init_image else []),
+        ]
+        place, *found = _at_once(
+            looks,
+            [
+                partial(store.look_at_output, job.output.bucket, key, beside),
+                *(partial(_look, store, picture) for picture in inputs),
+            ],
+        )
+        pictures = iter(found)
+        content = next(pictures)
+        styles = tuple(next(pictures) for _ in numbered)
+        masks = tuple(next(pictures) if style.mask else None for style in job.styles)
+        init = next(pictures, None)
         order = cls(
             job=job,
             recipe=recipe,
             network=network,
-            output=output,
+            place=place,
             content=content,
             styles=styles,
             masks=masks,
@@ -78,11 +103,18 @@ class Order:
                 tenant=record.tenant,
             ),
         )
-        # An attempt before this one may have stored what there was of the picture, and come to harm then.
-        ours = {order.fingerprint, order.partial_fingerprint} if record.attempt > 1 else {order.fingerprint}
-        if output and not job.output.overwrite and output.metadata.get(FINGERPRINT_METADATA) not in ours:
-            raise output_exists(output)
+        if not job.output.overwrite:
+            # An attempt before this one may have stored what there was of the picture, and come to harm then.
+            ours = {order.fingerprint, order.partial_fingerprint} if record.attempt > 1 else {order.fingerprint}
+            if place.picture and (place.mark is None or place.mark.origin.fingerprint not in ours):
+                raise output_exists(place.picture)
+            store.refuse_strangers(place.beside, order.origin)
         return order
+
+    @property
+    def origin(self) -> Origin:
+        """Marks what is made for it."""
+        return Origin(self.job.id, self.fingerprint)
 
     @property
     def partial_fingerprint(self) -> str:
@@ -93,6 +125,13 @@ class Order:
     def style_size_px(self) -> int:
         """Longest side at which the style pictures are looked at."""
         return style_size_px(self.recipe)
+
+
+def _at_once(pool: Executor, calls: Sequence[Callable[[], Any]]) -> list[Any]:
+    """What they return, in their order. When all have come to an end, raises what the first of them did that failed."""
+    begun = [pool.submit(copy_context().run, call) for call in calls]
+    wait(begun)
+    return [one.result() for one in begun]
 
 
 def _look(store: Store, picture: Input) -> Found:

@@ -16,7 +16,7 @@ import numpy as np
 from stylequeue.contract.errors import CannotServe, Code, Permanent
 from stylequeue.contract.objects import checkpoint_key, preview_key
 from stylequeue.settings import Settings
-from stylequeue.store import Store
+from stylequeue.store import ObjectInfo, Origin, Store
 
 from ..engine import Checkpoint, Step
 from ..pictures import images
@@ -47,6 +47,9 @@ class Workbench:
         self._bucket = settings.work_bucket
         self._holder = holder
         self._fingerprint = fingerprint
+        self._origin = Origin(holder.record.id, fingerprint)
+        self._lying: dict[str, ObjectInfo] = {}
+        """What of this job lies in the work bucket, by key."""
         self._threads = ExitStack()
         self._saving = threading.Lock()
         self._every = (
@@ -66,7 +69,7 @@ class Workbench:
         """Where an attempt before this one left off; None: nowhere, or at something else."""
         key = checkpoint_key(self._holder.record.id)
         try:
-            data = self._store.read_work(key, max_bytes=MAX_CHECKPOINT_BYTES)
+            data, self._lying[key] = self._store.read_work(key, origin=self._origin, max_bytes=MAX_CHECKPOINT_BYTES)
         except (Permanent, CannotServe) as error:
             if error.code != Code.OBJECT_NOT_FOUND:
                 log.warning("no checkpoint: %s", error)
@@ -100,11 +103,8 @@ class Workbench:
         if step is None or step is self._saved or step.state is None:
             return
         self._holder.left_work = True
-        self._store.put_work(
-            checkpoint_key(self._holder.record.id),
-            _packed(self._fingerprint, step.state),
-            content_type="application/octet-stream",
-        )
+        packed = _packed(self._fingerprint, step.state)
+        self._put(checkpoint_key(self._holder.record.id), packed, "application/octet-stream")
         self._saved = step
 
     def _show(self) -> None:
@@ -115,9 +115,14 @@ class Workbench:
         picture.thumbnail((PREVIEW_PX, PREVIEW_PX))
         key = preview_key(self._holder.record.id)
         self._holder.left_work = True
-        self._store.put_work(key, images.encode(picture, "webp", PREVIEW_QUALITY), content_type="image/webp")
+        self._put(key, images.encode(picture, "webp", PREVIEW_QUALITY), "image/webp")
         self._holder.preview = f"s3://{self._bucket}/{key}"
         self._shown = step
+
+    def _put(self, key: str, body: bytes, content_type: str) -> None:
+        self._lying[key] = self._store.put_work(
+            key, body, origin=self._origin, content_type=content_type, there=self._lying.get(key)
+        )
 
 
 def _packed(fingerprint: str, state: Mapping[str, np.ndarray]) -> bytes:
