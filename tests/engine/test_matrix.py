@@ -1,7 +1,8 @@
 """Every option of a recipe alone and with each other: a picture comes out, and the gradient is the loss's slope.
 
-The cases are generated from `OPTIONS`. The network is VGG-16 with a quarter of its channels, uncompiled: what is tried
-here is how options go together, not what the whole network sees.
+The cases are generated from `OPTIONS`: each alone, and some with so many at once that every two of them meet. Every two
+by themselves, which says which two it was, are the slow tests. The network is VGG-16 with a quarter of its channels,
+uncompiled: what is tried here is how options go together, not what the whole network sees.
 """
 
 from __future__ import annotations
@@ -62,8 +63,7 @@ TOUCH_THE_LOSS = {
     "style_layers",
     *(name for name, _ in OF_THE_PICTURES),
 }
-
-
+OF_THE_LOSS = [option for option in OPTIONS if option[0] in TOUCH_THE_LOSS]
 REFUSED = ({"preset", "strength"}, {"strength", "content_weight"})
 
 
@@ -76,8 +76,34 @@ def pairs() -> Iterator[Case]:
             yield from itertools.islice(zip(itertools.cycle(one), itertools.cycle(other), strict=False), count)
 
 
-CASES: list[Case] = [*((option,) for option in OPTIONS), *pairs()]
-GRADIENTS = [case for case in CASES if {name for name, _ in case} <= TOUCH_THE_LOSS]
+def meetings(options: list[Option]) -> Iterator[Case]:
+    """Cases of as many options as go together, in which every two that may meet do."""
+    unmet = {
+        frozenset({index, other})
+        for index, other in itertools.combinations(range(len(options)), 2)
+        if may_meet(options[index], options[other])
+    }
+    while unmet:
+        case = sorted(min(unmet, key=sorted))
+        while candidates := [
+            index
+            for index, option in enumerate(options)
+            if index not in case and all(may_meet(option, options[chosen]) for chosen in case)
+        ]:
+            case.append(max(candidates, key=lambda index: sum({index, chosen} in unmet for chosen in case)))
+        unmet -= {frozenset(pair) for pair in itertools.combinations(case, 2)}
+        yield tuple(options[index] for index in sorted(case))
+
+
+def may_meet(one: Option, other: Option) -> bool:
+    return one[0] != other[0] and {one[0], other[0]} not in REFUSED
+
+
+def with_pairs(options: list[Option]) -> list[Any]:
+    """What is tried with these options."""
+    quick: list[Case] = [*((option,) for option in options), *meetings(options)]
+    slow = [case for case in pairs() if all(option in options for option in case)]
+    return [*quick, *(pytest.param(case, marks=pytest.mark.slow) for case in slow if case not in quick)]
 
 
 def name_of(case: Case) -> str:
@@ -146,7 +172,7 @@ def narrow_engine(model_dir: Path, narrow: Vgg, samples: list[tf.Tensor]) -> Ite
         yield Engine(model_dir)
 
 
-@pytest.mark.parametrize("case", CASES, ids=name_of)
+@pytest.mark.parametrize("case", with_pairs(OPTIONS), ids=name_of)
 def test_a_picture_comes_out(narrow_engine: Engine, given: Given, case: Case) -> None:
     recipe = recipe_of(case)
     styles, masks = given.styles_of(case), given.masks_of(case)
@@ -172,7 +198,7 @@ EXACT = 3e-5
 """Of the slope. In float64 all come to 1e-7 but `gatys-2016`: rescaled, its loss is so large that it rounds."""
 
 
-@pytest.mark.parametrize("case", GRADIENTS, ids=name_of)
+@pytest.mark.parametrize("case", with_pairs(OF_THE_LOSS), ids=name_of)
 def test_the_gradient_is_the_slope_of_the_loss(narrow: Vgg, samples: list[tf.Tensor], given: Given, case: Case) -> None:
     recipe = recipe_of(case)
     preset = preset_of(recipe)
