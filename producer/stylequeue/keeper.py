@@ -21,6 +21,7 @@ from .broker.messages import Messages
 from .connection import celery_asked
 from .contract.errors import Code, JobNotFound, Permanent, StyleQueueError, Unavailable
 from .ledger import Ledger, Overdue, mark_secrets
+from .logs import configure
 from .settings import Settings
 from .store import Store
 from .telling import Teller
@@ -161,7 +162,7 @@ class Keeper:
 
 def main(settings: Settings) -> None:
     """Keep house until SIGTERM or SIGINT."""
-    logging.basicConfig(level=settings.log_level, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    configure(settings.log_level)
     stop = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: stop.set())

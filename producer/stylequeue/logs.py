@@ -7,7 +7,9 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from unicodedata import category
+from textwrap import indent
+
+from .contract.text import printable, printable_lines
 
 _job_id: ContextVar[str] = ContextVar("job_id", default="-")
 
@@ -29,30 +31,25 @@ def current_job_id() -> str:
     return _job_id.get()
 
 
-def printable(text: str) -> str:
-    """`text` in one line, with escapes such as `\\x1b` for all that a terminal obeys instead of showing it.
-
-    Names, labels and errors come from strangers: their control characters could forge lines, those that turn the
-    direction of writing could show another name than there is.
-    """
-    if text.isprintable():
-        return text
-    return "".join(
-        character
-        if character.isprintable() or category(character) == "Zs"  # wide and unbroken spaces
-        else character.encode("unicode_escape").decode()
-        for character in text
-    )
-
-
 class _Formatter(logging.Formatter):
+    def format(self, record: logging.LogRecord) -> str:
+        # As another handler would show it, in which nothing is escaped.
+        record.exc_text = None
+        return super().format(record)
+
     def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 - logging's own name
         return printable(super().formatMessage(record))
 
     def formatException(self, ei: object) -> str:  # noqa: N802 - logging's own name
-        # Set off: a line of an error's text cannot pass for another record.
-        trace = super().formatException(ei)  # type: ignore[arg-type]
-        return "\n".join(f"  {printable(line)}" for line in trace.split("\n"))
+        return _set_off(super().formatException(ei))  # type: ignore[arg-type]
+
+    def formatStack(self, stack_info: str) -> str:  # noqa: N802 - logging's own name
+        return _set_off(super().formatStack(stack_info))
+
+
+def _set_off(trace: str) -> str:
+    """So that a line of an error's text cannot pass for another record."""
+    return indent(printable_lines(trace), "  ", lambda _: True)
 
 
 def configure(level: str) -> None:

@@ -10,7 +10,7 @@ import json
 import os
 import re
 import ssl
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated, Any, Literal, NoReturn, Self, get_origin
@@ -58,7 +58,7 @@ def _redis_address(secret: SecretStr) -> SecretStr:
 
 _Secret = Annotated[SecretStr, AfterValidator(_printable)]
 _MarkSecret = Annotated[_Secret, AfterValidator(_unguessable)]
-_Buckets = Annotated[tuple[Bucket, ...], Field(min_length=1)]
+_Buckets = Annotated[Sequence[Bucket], AfterValidator(tuple), Field(min_length=1)]
 
 
 class Settings(BaseSettings):
@@ -114,7 +114,7 @@ class Settings(BaseSettings):
     read_buckets: _Buckets = Field(default=("uploads", "styles"), description="Workers read nowhere else (JSON list).")
     write_buckets: _Buckets = Field(default=("results",), description="Workers write nowhere else (JSON list).")
 
-    mark_secrets: tuple[_MarkSecret, ...] = Field(
+    mark_secrets: Annotated[Sequence[_MarkSecret], AfterValidator(tuple)] = Field(
         default=(),
         description="Workers and keepers mark with the first what they store, and believe each (JSON list, at least 32 "
         "characters each). Left out: one that is kept in Redis.",
@@ -193,6 +193,16 @@ class Settings(BaseSettings):
                     raise ValueError(
                         f"{name}, which boto3 reads where STYLEQUEUE_S3_ENDPOINT_URL is left out: {error}"
                     ) from None
+        return self
+
+    @model_validator(mode="after")
+    def _no_job_reaches_what_others_left(self) -> Self:
+        for name in ("read_buckets", "write_buckets"):
+            if self.work_bucket in getattr(self, name):
+                raise ValueError(
+                    f"STYLEQUEUE_WORK_BUCKET, {self.work_bucket}, is among {variable_of(name)}: jobs could read and "
+                    "replace what others have half done; give it a bucket of its own"
+                )
         return self
 
     @model_validator(mode="after")
@@ -323,8 +333,8 @@ class _Environment(PydanticBaseSettingsSource):
                 if variable_of(name) in os.environ:
                     raise InvalidSettings(f"{variable_of(name)} and {variable} are both given", "leave one of them out")
                 content = _content(variable, text)
-                yield name, _list(variable, content) if get_origin(fields[name].annotation) is tuple else content
-            elif get_origin(fields[name].annotation) is tuple:
+                yield name, _list(variable, content) if get_origin(fields[name].annotation) is Sequence else content
+            elif get_origin(fields[name].annotation) is Sequence:
                 yield name, _list(variable, text)
             else:
                 yield name, text

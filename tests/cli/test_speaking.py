@@ -18,9 +18,10 @@ from stylequeue import __version__, logs
 from stylequeue.cli import app, console
 from stylequeue.cli.jobs import age, table
 from stylequeue.client import StyleQueue
+from stylequeue.contract.job import Job
 from stylequeue.contract.status import JobStatus
+from stylequeue.contract.text import printable
 from stylequeue.local import Stack
-from stylequeue.logs import printable
 from stylequeue.settings import Settings
 from tests.support.jobs import make_job
 
@@ -41,8 +42,10 @@ def test_what_a_terminal_obeys_is_escaped() -> None:
 
 @pytest.fixture
 def strange_job(settings: Settings) -> str:
+    """Of before labels were looked at."""
+    labels = {"title": STRANGE.replace("\x00", "")}
     with StyleQueue(settings) as queue:
-        return queue.submit(make_job(labels={"title": STRANGE.replace("\x00", "")}))
+        return queue.submit(Job.model_construct(**{**dict(make_job()), "labels": labels}))
 
 
 def run(stack: Stack, settings: Settings, *arguments: str, **env: str) -> subprocess.CompletedProcess[bytes]:

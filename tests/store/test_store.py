@@ -93,7 +93,7 @@ class TestRoundTrip:
         [
             "plus+and %2B and space.png",
             "größe/筆/🎨.png",
-            "?query&amp;=#fragment;:@$,'\"<>|\\^`{}[]~*()!.png",
+            "?query&amp;=#fragment;:@$,'\"<>|^`{}[]~*()!.png",
             "%C3%BC%",
             "ends with a space ",
             "...dots..",
@@ -304,7 +304,7 @@ class TestBeside:
 class TestKeys:
     """Stores that keep objects as files take some keys for others, and one for a directory."""
 
-    @pytest.mark.parametrize("name", ["a/", "a//", "/a", "a//b", "//a/b"])
+    @pytest.mark.parametrize("name", ["a/", "a//", "/a", "a//b", "//a/b", "a\\b"])
     def test_to_write_to_they_are_refused(self, store: Store, key: str, name: str) -> None:
         name = f"{'/' if name.startswith('/') else ''}{key}/{name}"
         source = put(store, key, b"picture", "f1")
@@ -315,14 +315,8 @@ class TestKeys:
             lambda: store.copy(stored(source), ("results", name), there=None, **how),
             lambda: store.write_beside(stored(source), name, b"event", content_type=PNG, **how),
         ):
-            with pytest.raises(InvalidJob, match="a key to write to"):
+            with pytest.raises(InvalidJob, match="some stores take it for another key"):
                 attempt()
-
-    @pytest.mark.parametrize("name", ["/{}/a", "{}//a", "//{}/a"])
-    def test_what_lies_there_is_read(self, store: Store, key: str, name: str) -> None:
-        name = name.format(key)
-        store._client.put_object(Bucket="results", Key=name, Body=b"as S3 allows")
-        assert store.read(look(store, name), max_bytes=100) == b"as S3 allows"
 
     def test_one_that_begins_with_another_s(self, store: Store, key: str) -> None:
         for name in (key, f"{key}/b"):

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from ..contract.errors import ExitCode, StyleQueueError
 from ..contract.events import AnyEvent, Cancelled, Expired, Failed, Progress, Succeeded
-from ..logs import printable
+from ..contract.text import printable
 
 if TYPE_CHECKING:
     from typer import Typer

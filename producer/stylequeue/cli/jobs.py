@@ -16,7 +16,7 @@ from ..contract.events import Succeeded
 from ..contract.job import Output
 from ..contract.objects import ImageFormat
 from ..contract.status import JobResult, JobState, JobStatus
-from ..logs import printable
+from ..contract.text import printable
 from . import console, deployment, files
 from .options import AfterOption, JsonOption, LimitOption, duration_s, pair
 from .waiting import fetch, follow_to_end, going_on

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from ..contract.events import AnyEvent, Progress, Succeeded, TerminalEvent
-from ..logs import printable
+from ..contract.text import printable
 from . import console
 
 if TYPE_CHECKING:

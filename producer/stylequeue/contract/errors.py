@@ -30,7 +30,8 @@
         └── JobExpired
 
 Each error has a `code` that stays the same for ever (programs compare it), a `message` (what happened) and a
-`hint` (what to do). None of them ever holds a secret: they travel in events and results.
+`hint` (what to do). None of them ever holds a secret: they travel in events and results. What a terminal
+would obey in a stranger's words stands there as an escape.
 """
 
 from __future__ import annotations
@@ -39,6 +40,8 @@ import copyreg
 from collections.abc import Mapping, Sequence
 from enum import IntEnum, StrEnum
 from typing import Any, ClassVar, Self
+
+from .text import printable, printable_lines
 
 
 class Code(StrEnum):
@@ -168,9 +171,9 @@ class StyleQueueError(Exception):
 
     def __init__(self, code: str, message: str, hint: str = "") -> None:
         super().__init__(code, message, hint)
-        self.code = str(code)
-        self.message = message
-        self.hint = hint
+        self.code = printable(str(code))
+        self.message = printable(message)
+        self.hint = printable_lines(hint)
 
     def __reduce__(self) -> tuple[Any, ...]:
         """To be copied, and pickled on the way from a process to its parent, whatever the class is made of."""

@@ -32,6 +32,7 @@ from .base import Told
 from .errors import Cancelled as CancelledError
 from .errors import DeadlinePassed, InvalidRequest
 from .recipe import ResolvedRecipe
+from .text import Line, Lines
 
 NAMESPACE = uuid.UUID("6d1f2f0e-3c35-5c0c-9d1e-0f6a3f1f7f5b")
 
@@ -157,9 +158,9 @@ class SucceededData(EventData):
 class FailedData(EventData):
     """Of `Failed`."""
 
-    code: str = Field(description="Stable: one of `stylequeue.Code`, or of a newer version's.")
-    message: str
-    hint: str = ""
+    code: Line = Field(description="Stable: one of `stylequeue.Code`, or of a newer version's.")
+    message: Line
+    hint: Lines = ""
 
 
 class ExpiredData(FailedData):

@@ -11,12 +11,13 @@ from collections.abc import Mapping, Sequence
 from typing import Annotated, Final, Literal, Self
 
 import uuid_utils
-from pydantic import AfterValidator, AwareDatetime, Field, field_validator, model_validator
+from pydantic import AfterValidator, AwareDatetime, Field, model_validator
 
 from .base import DEFAULT_QUEUE, ID_PATTERN, MAX_ID_CHARS, Contract, QueueName, canonical_json, parse
 from .errors import Code, InvalidJob
 from .objects import SIDE_SUFFIXES, SUFFIXES, Bucket, ImageFormat, ImageRef, check_output_key
 from .recipe import FastRecipe, OptimizeRecipe, Recipe, ResolvedFastRecipe, ResolvedOptimizeRecipe
+from .text import check_text
 
 SCHEMA_VERSION: Final = 1
 """Grows when a worker of the version before would misread a job. Workers are upgraded before producers."""
@@ -52,7 +53,7 @@ class Output(Contract):
     """Where the painted picture goes, and as what."""
 
     bucket: Bucket = Field(description="Bucket; the worker must be allowed to write it.")
-    key: str | None = Field(
+    key: Annotated[str, AfterValidator(check_output_key)] | None = Field(
         default=None,
         description=f"Object key, ending neither in {' nor in '.join(SIDE_SUFFIXES)}; "
         "left out: the job's id with the format's suffix.",
@@ -63,11 +64,6 @@ class Output(Contract):
         default=False, description="Replace what lies under the key; else that is the error output_exists."
     )
     report: bool = Field(default=False, description="Also store a contact sheet as <key>.report.png.")
-
-    @field_validator("key")
-    @classmethod
-    def _key(cls, key: str | None) -> str | None:
-        return key if key is None else check_output_key(key)
 
 
 def _new_id() -> str:
@@ -95,9 +91,13 @@ class Job(Contract):
         "further off, the ledger brings it to that.",
     )
     labels: dict[
-        Annotated[str, Field(min_length=1, max_length=MAX_LABEL_KEY_CHARS)],
-        Annotated[str, Field(max_length=MAX_LABEL_VALUE_CHARS)],
-    ] = Field(default_factory=dict, max_length=MAX_LABELS, description="Passed through to every event.")
+        Annotated[str, Field(min_length=1, max_length=MAX_LABEL_KEY_CHARS), AfterValidator(check_text)],
+        Annotated[str, Field(max_length=MAX_LABEL_VALUE_CHARS), AfterValidator(check_text)],
+    ] = Field(
+        default_factory=dict,
+        max_length=MAX_LABELS,
+        description="Passed through to every event; no control characters, and none that cannot be seen.",
+    )
 
     @model_validator(mode="after")
     def _fits_a_message(self) -> Self:

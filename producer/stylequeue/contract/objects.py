@@ -6,14 +6,17 @@ import re
 from typing import Annotated, Literal, Self
 from urllib.parse import unquote, urlsplit
 
-from pydantic import Field, field_validator
+from pydantic import AfterValidator, Field
 
 from .base import Contract, parse
 from .errors import InvalidJob
+from .text import check_text
 
 MAX_BUCKET_CHARS = 63
 MAX_KEY_BYTES = 1024
 """S3's own limit."""
+MAX_VERSION_BYTES = 1024
+"""Likewise."""
 EVENT_SUFFIX = ".json"
 """Of the terminal event, as it lies beside its picture."""
 REPORT_SUFFIX = ".report.png"
@@ -26,58 +29,85 @@ ImageFormat = Literal["jpeg", "png", "webp"]
 CONTENT_TYPES: dict[ImageFormat, str] = {"jpeg": "image/jpeg", "png": "image/png", "webp": "image/webp"}
 SUFFIXES: dict[ImageFormat, str] = {"jpeg": ".jpg", "png": ".png", "webp": ".webp"}
 
-Bucket = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9.-]*[a-z0-9]$", min_length=3, max_length=MAX_BUCKET_CHARS)]
+
+def check_bucket(name: str) -> str:
+    """`name`, if S3 would let a bucket have it. Raises ValueError."""
+    if ".." in name:
+        raise ValueError("a bucket's name has no two dots in a row")
+    if re.fullmatch(r"\d+(\.\d+){3}", name, re.ASCII):
+        raise ValueError("a bucket's name is no IP address")
+    if name.startswith(("xn--", "sthree-", "amzn-s3-demo-")):
+        raise ValueError("a bucket's name does not begin with what S3 keeps for itself: xn--, sthree-, amzn-s3-demo-")
+    return name
+
+
+Bucket = Annotated[
+    str,
+    Field(pattern=r"^[a-z0-9][a-z0-9.-]*[a-z0-9]$", min_length=3, max_length=MAX_BUCKET_CHARS),
+    AfterValidator(check_bucket),
+]
 
 
 def check_key(key: str) -> str:
-    """`key`, if S3 and all stores that speak it take it for what it is. Raises ValueError."""
-    if not 1 <= len(key.encode()) <= MAX_KEY_BYTES:
-        raise ValueError(f"a key has 1 to {MAX_KEY_BYTES} bytes")
-    if re.search(r"[\x00-\x1f\x7f]", key):
-        raise ValueError("a key holds no control characters")
-    if any(part in (".", "..") for part in key.split("/")):
-        # Stores that keep objects as files would resolve them: two keys, one object.
-        raise ValueError("a key has no '.' or '..' between its slashes")
-    return key
+    """`key`, if it names one object and no other key does, whatever the store. Raises ValueError.
 
-
-def check_new_key(key: str) -> str:
-    """`key`, if what is written there will lie there, whatever the store. Raises ValueError.
-
-    S3 may read such keys as well as any other. But stores that keep objects as files take `a//b` for `a/b`, `/a` for
-    `a`, and `a/` for a directory, in which the picture would be lost.
+    S3 takes keys as they are. Stores that keep objects as files take `a//b`, `a/./b` and `a\\b` for `a/b`, `/a` for
+    `a`, and `a/` for a directory; and they keep things of their own beside the objects. For reading as for writing: who
+    may read one object must not get another. Nothing else is taken for the same: keys that differ in case, in percent
+    signs, or in how Unicode writes a letter are different objects, and stay so.
     """
-    if key.endswith("/"):
-        raise ValueError("a key to write to does not end in '/': stores take it for a directory's")
-    if key.startswith("/") or "//" in key:
-        raise ValueError("a key to write to neither begins with '/' nor has '//' in it: not all stores keep them apart")
-    return check_key(key)
+    try:
+        size_bytes = len(check_text(key).encode())
+    except ValueError as error:
+        raise ValueError(f"a key {error}") from None
+    if not 1 <= size_bytes <= MAX_KEY_BYTES:
+        raise ValueError(f"a key has 1 to {MAX_KEY_BYTES} bytes")
+    parts = key.replace("\\", "/").split("/")
+    cleaned = [part for part in parts if part not in ("", ".", "..")]
+    if "/".join(cleaned) != key:
+        instead = f": write {'/'.join(cleaned)!r}" if cleaned and ".." not in parts else ""
+        raise ValueError(f"some stores take it for another key (empty parts, '.', '..' or a backslash){instead}")
+    if ".uploads" in parts or any(part.endswith(".versions") for part in parts[:-1]):
+        raise ValueError("a key has no part .uploads and no folder named *.versions: stores keep what is theirs there")
+    return key
 
 
 def check_output_key(key: str) -> str:
     """`key`, if a picture of ours may lie there. Raises ValueError."""
+    check_key(key)
     if len(key.encode()) > MAX_OUTPUT_KEY_BYTES:
         raise ValueError(f"an output key has at most {MAX_OUTPUT_KEY_BYTES} bytes: others lie beside it")
-    if key.endswith(SIDE_SUFFIXES):
+    # In capitals too: some disks take them for the same.
+    if key.lower().endswith(SIDE_SUFFIXES):
         raise ValueError(f"an output key does not end in {' or '.join(SIDE_SUFFIXES)}: what lies beside a picture does")
-    return check_new_key(key)
+    return key
+
+
+def check_version(version_id: str) -> str:
+    """`version_id`, if it can be a version's in S3. Raises ValueError."""
+    if not 1 <= len(check_text(version_id).encode()) <= MAX_VERSION_BYTES:
+        raise ValueError(f"has 1 to {MAX_VERSION_BYTES} bytes")
+    return version_id
 
 
 class ImageRef(Contract):
     """A picture in the store."""
 
     bucket: Bucket = Field(description="Bucket; the worker must be allowed to read it.")
-    key: str = Field(description=f"Object key, at most {MAX_KEY_BYTES} bytes of UTF-8.")
-    version_id: str | None = Field(
-        default=None, max_length=1024, description="A version of the object; else the newest."
+    key: Annotated[str, AfterValidator(check_key)] = Field(
+        description=f"Object key, at most {MAX_KEY_BYTES} bytes of UTF-8, its parts between single slashes."
+    )
+    version_id: Annotated[str, AfterValidator(check_version)] | None = Field(
+        default=None,
+        min_length=1,
+        max_length=MAX_VERSION_BYTES,
+        description="A version of the object; else the newest.",
     )
     etag: str | None = Field(
         default=None,
         pattern=r'^"[!#-~]{1,1024}"$',
         description="What the object's ETag must be, with its quotes: other bytes under its key are refused.",
     )
-
-    _key = field_validator("key")(check_key)
 
     @classmethod
     def from_uri(cls, uri: str) -> Self:

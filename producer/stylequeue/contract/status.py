@@ -9,6 +9,7 @@ from pydantic import AwareDatetime, Field
 
 from .base import Told
 from .events import Progress, SucceededData, TerminalEvent, UnknownEvent
+from .text import Line
 
 _T = TypeVar("_T")
 
@@ -35,7 +36,7 @@ class JobStatus(Told):
     )
     worker: str | None = Field(default=None, description="The one that has it, or had it last.")
     progress: Progress | None = Field(default=None, description="The newest of the attempt, while a worker has it.")
-    last_error: str | None = Field(default=None, description="Why the attempt before this one ended.")
+    last_error: Line | None = Field(default=None, description="Why the attempt before this one ended.")
     outcome: TerminalEvent | UnknownEvent | None = Field(default=None, description="How it ended.")
 
     @property
@@ -65,7 +66,7 @@ class DeadLetter(Told):
     id: str = Field(description="The job's id, the message's task id, or an id of the letter's own.")
     queue: str = Field(description="The queue the message came from.")
     code: str
-    reason: str = Field(description="What was wrong, or the last attempt's error.")
+    reason: Line = Field(description="What was wrong, or the last attempt's error.")
     attempts: int
     message: str = Field(description="The exact message; of a job, the job as JSON.")
     buried_at: AwareDatetime

@@ -12,7 +12,7 @@ from typing import Any
 
 from ..contract.errors import Code, InvalidJob, Misconfigured, Permanent, StyleQueueError, Unavailable
 from ..contract.events import StoredFile
-from ..contract.objects import check_key, check_new_key
+from ..contract.objects import check_key
 from ..settings import Settings
 from .marks import Mark, Marks, Origin, Secrets, sha256_of
 from .objects import ObjectInfo, Objects, Written, in_place_of
@@ -318,7 +318,7 @@ class Outputs:
         """Return if jobs may have something written there. Raises as `look_at_output`."""
         check_bucket(bucket, self._settings.write_buckets, "STYLEQUEUE_WRITE_BUCKETS")
         try:
-            check_new_key(key)
+            check_key(key)
         except ValueError as error:
             raise InvalidJob(f"{object_name(bucket, key)}: {error}", "choose another output key") from None
 
@@ -359,7 +359,7 @@ def probe_key() -> str:
     return f".stylequeue-probe-{uuid.uuid4().hex}"
 
 
-def check_bucket(bucket: str, allowed: tuple[str, ...], setting: str) -> None:
+def check_bucket(bucket: str, allowed: Sequence[str], setting: str) -> None:
     """Return if the bucket is one of those. Raises Permanent with `bucket_not_allowed`."""
     if bucket not in allowed:
         raise Permanent(
