@@ -5,13 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import keras
 import numpy as np
 import pytest
 import tensorflow as tf
 from skimage import data
 from skimage.transform import resize
 
+from stylequeue_worker import models
 from stylequeue_worker.engine import Engine
+from stylequeue_worker.engine.networks import Vgg
 
 Picture = Callable[..., np.ndarray]
 
@@ -19,6 +22,19 @@ Picture = Callable[..., np.ndarray]
 @pytest.fixture(scope="session")
 def engine(model_dir: Path) -> Engine:
     return Engine(model_dir)
+
+
+@pytest.fixture(scope="session")
+def narrow(model_dir: Path) -> Vgg:
+    """VGG-16 with the first quarter of each layer's filters: a sixteenth of the arithmetic."""
+    model = keras.applications.VGG16(include_top=False, weights=str(models.find("vgg16", model_dir)))
+    kernels, channels = {}, 3
+    for layer in model.layers:
+        if "_conv" in layer.name:
+            kernel, bias = layer.get_weights()
+            kernels[layer.name] = (kernel[:, :, :channels, : len(bias) // 4], bias[: len(bias) // 4])
+            channels = len(bias) // 4
+    return Vgg(kernels)
 
 
 @pytest.fixture(scope="module")

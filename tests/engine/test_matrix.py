@@ -12,13 +12,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple, TypeAlias
 
-import keras
 import numpy as np
 import pytest
 import tensorflow as tf
 
 from stylequeue.contract.recipe import OptimizeRecipe, ResolvedOptimizeRecipe, resolve
-from stylequeue_worker import models
 from stylequeue_worker.engine import Engine, painter, weights
 from stylequeue_worker.engine.networks import Vgg
 from stylequeue_worker.engine.objective import TERMS, Objective
@@ -117,19 +115,6 @@ def recipe_of(case: Case) -> ResolvedOptimizeRecipe:
     recipe = resolve(OptimizeRecipe.model_validate({"network": "vgg16", "steps": STEPS, **fields}))
     assert isinstance(recipe, ResolvedOptimizeRecipe)
     return recipe
-
-
-@pytest.fixture(scope="module")
-def narrow(model_dir: Path) -> Vgg:
-    """The first quarter of each layer's filters: a sixteenth of the arithmetic."""
-    model = keras.applications.VGG16(include_top=False, weights=str(models.find("vgg16", model_dir)))
-    kernels, channels = {}, 3
-    for layer in model.layers:
-        if "_conv" in layer.name:
-            kernel, bias = layer.get_weights()
-            kernels[layer.name] = (kernel[:, :, :channels, : len(bias) // 4], bias[: len(bias) // 4])
-            channels = len(bias) // 4
-    return Vgg(kernels)
 
 
 class Given(NamedTuple):
