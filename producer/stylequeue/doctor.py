@@ -23,6 +23,7 @@ from .connection import celery_asked
 from .contract.base import DEFAULT_QUEUE, QUEUES
 from .contract.errors import ExitCode, InvalidSettings, Misconfigured, Permanent, StyleQueueError, Unavailable
 from .contract.recipe import networks_of_queue
+from .contract.text import printable
 from .ledger import Ledger
 from .ledger.registry import LiveWorker, named, not_served, waits_for
 from .settings import Settings, variable_of
@@ -54,8 +55,8 @@ class Finding:
         return self.state == "ok"
 
     def __str__(self) -> str:
-        line = f"{_LABELS[self.state]}  {self.what:18} {self.found}"
-        return f"{line}\n      {'':18} {self.hint}" if self.hint else line
+        line = printable(f"{_LABELS[self.state]}  {self.what:18} {self.found}")
+        return f"{line}\n      {'':18} {printable(self.hint)}" if self.hint else line
 
     def as_dict(self) -> dict[str, Any]:
         """For JSON."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -99,6 +100,40 @@ def test_24_a_task_that_asks_too_much_fails_on_record(service: Service, name: st
     [letter] = service.ledger.dead_letters()
     assert (letter.queue, letter.code, letter.message) == (QUEUE, code, '{"args": [], "kwargs": {}}')
     assert service.ledger.record(letter.id).state == "failed"
+
+
+def test_24_nothing_of_a_message_is_obeyed_in_the_log(service: Service) -> None:
+    """Nor begins a line there: each begins with the time, or is set off."""
+    before = len(service.worker.log_text())
+    hostile = "a\x1b[2J\n2026-01-01 00:00:00 CRITICAL forged\r\u202e\u2028\x9b\x85"
+    job = {
+        "id": hostile,
+        hostile: hostile,
+        "labels": {hostile: hostile},
+        "content": {"bucket": hostile, "key": hostile},
+    }
+    bodies = (
+        [[hostile], {}, {}],
+        [[], {"job": job}, {}],
+        [[], {hostile: hostile}, {}],
+        [[], {}, {"chord": {hostile: 1}}],
+    )
+    for headers in (
+        {"id": hostile},
+        {"task": hostile},
+        {"id": str(uuid.uuid4()), "task": TASK_NAME, "origin": hostile, "root_id": hostile, "shadow": hostile},
+        {"id": hostile, "task": TASK_NAME, "lang": hostile, "argsrepr": hostile, "kwargsrepr": hostile},
+        {"eta": hostile, "expires": hostile},
+        {hostile: hostile},
+    ):
+        for body in bodies:
+            service.push(json.dumps(message(headers=headers, body=encoded(body))).encode())
+    service.push(hostile.encode(), json.dumps(hostile).encode(), json.dumps({hostile: hostile}).encode())
+    service.works()
+    said = service.worker.log_text()[before:]
+    assert "forged" in said
+    assert {character for character in said if not character.isprintable()} <= {"\n"}
+    assert [line for line in said.splitlines() if not re.match(r"20\d\d-\d\d-\d\d .* pid=|  ", line)] == []
 
 
 def test_24_a_heap_of_bad_messages_keeps_no_job_waiting(stack: Stack, service: Service) -> None:

@@ -7,6 +7,8 @@ import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from traceback import format_exception
+from types import TracebackType
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from ..contract.errors import ExitCode, StyleQueueError
@@ -24,6 +26,7 @@ def run(app: Typer, name: str) -> NoReturn:
     for stream in (sys.stdout, sys.stderr):
         with suppress(AttributeError):  # not a text file's: somebody reads along
             stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
+    sys.excepthook = _tell_uncaught
     try:
         try:
             app(prog_name=name)
@@ -38,6 +41,11 @@ def run(app: Typer, name: str) -> NoReturn:
             os.dup2(nowhere, stream.fileno())
         sys.exit(ExitCode.PIPE_CLOSED)
     sys.exit(ExitCode.DONE)
+
+
+def _tell_uncaught(kind: type[BaseException], error: BaseException, at: TracebackType | None) -> None:
+    """A fault of ours, whose text may be anybody's."""
+    tell("".join(format_exception(kind, error, at)).rstrip().replace("\n", "\n" + _HINT_INDENT))
 
 
 @contextmanager
@@ -55,7 +63,7 @@ def errors_told(*, as_json: bool) -> Iterator[None]:
 def tell_error(code: str, message: str, hint: str, *, as_json: bool) -> None:
     """Say on standard error what went wrong and what to do."""
     if as_json:
-        print(json.dumps({"error": {"code": code, "message": message, "hint": hint}}), file=sys.stderr)
+        print(_json({"error": {"code": code, "message": message, "hint": hint}}), file=sys.stderr)
         return
     from rich.console import Console
     from rich.text import Text
@@ -76,7 +84,7 @@ def tell(message: str) -> None:
 
 def note(message: str, *, as_json: bool) -> None:
     """Say something on standard error that is neither result nor error."""
-    tell(json.dumps({"note": message}) if as_json else f"# {message}")
+    tell(_json({"note": message}) if as_json else f"# {printable(message)}")
 
 
 def show(line: str) -> None:
@@ -86,7 +94,12 @@ def show(line: str) -> None:
 
 def show_json(value: Any) -> None:
     """A result for machines, on standard output: one line, and no character in it that a terminal would obey."""
-    print(json.dumps(value), flush=True)
+    print(_json(value), flush=True)
+
+
+def _json(value: Any) -> str:
+    # In ASCII, of which a terminal obeys nothing but what JSON escapes, and this.
+    return json.dumps(value).replace("\x7f", r"\u007f")
 
 
 def describe(event: AnyEvent) -> str:

@@ -61,8 +61,8 @@ def table(jobs: Sequence[JobStatus], *, width: int | None = None, now: datetime 
         yield f"{'STATE':9}  {'AGE':>4}  {'ID':{id_width}}  LABELS"
     for job in jobs:
         labels = printable(" ".join(f"{name}={value}" for name, value in job.labels.items()))
-        line = f"{job.state:9}  {age(now - job.created_at):>4}  {job.id:{id_width}}  "
-        if width is not None and cell_len(labels) > (room := max(width - len(line), _MIN_LABEL_CELLS)):
+        line = printable(f"{job.state:9}  {age(now - job.created_at):>4}  {job.id:{id_width}}  ")
+        if width is not None and cell_len(labels) > (room := max(width - cell_len(line), _MIN_LABEL_CELLS)):
             labels = set_cell_size(labels, room - 3) + "..."
         yield (line + labels).rstrip()
 

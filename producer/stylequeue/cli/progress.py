@@ -59,6 +59,7 @@ def _lines(events: Iterable[AnyEvent], label: str) -> Iterator[AnyEvent]:
 
 
 def _bar(events: Iterable[AnyEvent], terminal: Console, label: str) -> Iterator[AnyEvent]:
+    from rich.cells import cell_len
     from rich.progress import BarColumn, ProgressColumn, Task, TextColumn
     from rich.progress import Progress as Bars
     from rich.text import Text
@@ -82,7 +83,7 @@ def _bar(events: Iterable[AnyEvent], terminal: Console, label: str) -> Iterator[
             stage = f"{label} {printable(console.stage_of(event))}".strip()
             if isinstance(event, Progress) and event.data.step:
                 data, steps = event.data, f"{event.data.step}/{event.data.steps}"
-                room = terminal.width - len(stage) - _MIN_BAR_CELLS - len(steps) - _TIME_CELLS - len(columns)
+                room = terminal.width - cell_len(stage) - _MIN_BAR_CELLS - len(steps) - _TIME_CELLS - len(columns)
                 bars.update(
                     bar,
                     description=stage,
@@ -115,13 +116,15 @@ def _clock(seconds: float) -> str:
 
 def _losses(losses: Mapping[str, float], room: int) -> str:
     """As many of the losses as there is room for."""
+    from rich.cells import cell_len
+
     shown = ""
     for term, value in losses.items():
-        longer = f"{shown} {term} {value:.3g}".strip()
-        if len(longer) > room:
+        longer = f"{shown} {printable(term)} {value:.3g}".strip()
+        if cell_len(longer) > room:
             break
         shown = longer
-    return printable(shown)
+    return shown
 
 
 @contextmanager
