@@ -35,7 +35,7 @@ def with_table(page: str) -> str:
 
 
 def _default(value: Any) -> str:
-    if value is None:
+    if value in (None, {}):
         return ""
     if isinstance(value, SecretStr):
         value = value.get_secret_value()

@@ -56,8 +56,17 @@ def _redis_address(secret: SecretStr) -> SecretStr:
     return secret
 
 
+def _hub_handle(handle: str) -> str:
+    # TensorFlow takes more: http, file systems of the network, paths from wherever the process runs.
+    if not re.fullmatch(r"/.+|https://[\w.:\[\]-]+/[!-~]+", handle, re.ASCII):
+        raise ValueError("is neither `https://...` nor a whole path")
+    return handle
+
+
 _Secret = Annotated[SecretStr, AfterValidator(_printable)]
 _MarkSecret = Annotated[_Secret, AfterValidator(_unguessable)]
+_Network = Annotated[str, Field(pattern=r"^(vgg19|vgg16|fast)$")]
+_Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 _Buckets = Annotated[Sequence[Bucket], AfterValidator(tuple), Field(min_length=1)]
 
 
@@ -125,8 +134,15 @@ class Settings(BaseSettings):
     image_cpu_s: int = Field(default=60, gt=0, description="Processor seconds for decoding one input picture.")
 
     model_dir: Path = Field(default=Path("~/.cache/stylequeue/models"), description="Where networks lie on disk.")
-    hub_handle: str | None = Field(
-        default=None, description="TensorFlow Hub handle of the fast network; left out: the one in the model directory."
+    hub_handle: Annotated[str, AfterValidator(_hub_handle)] | None = Field(
+        default=None,
+        description="TensorFlow Hub handle of the fast network, `https://` or a whole path; "
+        "left out: the one in the model directory.",
+    )
+    network_sha256: dict[_Network, _Sha256] = Field(
+        default={},
+        description="SHA-256 of networks that are not the published ones, by name (JSON object); "
+        "a Hub handle's is that of `fast`.",
     )
 
     job_time_limit_s: int = Field(default=3600, gt=0, description="Of one attempt; one that takes longer is ended.")
@@ -333,11 +349,9 @@ class _Environment(PydanticBaseSettingsSource):
                 if variable_of(name) in os.environ:
                     raise InvalidSettings(f"{variable_of(name)} and {variable} are both given", "leave one of them out")
                 content = _content(variable, text)
-                yield name, _list(variable, content) if get_origin(fields[name].annotation) is Sequence else content
-            elif get_origin(fields[name].annotation) is Sequence:
-                yield name, _list(variable, text)
+                yield name, _value(fields[name].annotation, variable, content)
             else:
-                yield name, text
+                yield name, _value(fields[name].annotation, variable, text)
 
 
 def variable_of(name: str | int) -> str:
@@ -365,13 +379,22 @@ def _content(variable: str, path: str) -> str:
     return text
 
 
-def _list(variable: str, text: str) -> list[Any]:
+def _value(annotation: Any, variable: str, text: str) -> Any:
+    origin = get_origin(annotation)
+    if origin is Sequence:
+        return _json(variable, text, list, "list", '["a", "b"]')
+    if origin is dict:
+        return _json(variable, text, dict, "object", '{"a": "b"}')
+    return text
+
+
+def _json(variable: str, text: str, kind: type, name: str, example: str) -> Any:
     try:
         value = json.loads(text)
     except ValueError:
         value = None
-    if not isinstance(value, list):
-        raise InvalidSettings(f"{variable} is no JSON list", 'lists are written as ["a", "b"]')
+    if not isinstance(value, kind):
+        raise InvalidSettings(f"{variable} is no JSON {name}", f"{name}s are written as {example}")
     return value
 
 

@@ -42,7 +42,8 @@ class TestNetworks:
 
     def test_one_that_cannot_be_loaded_is_not_at_hand(self, directory: Path, photo: Picture) -> None:
         (directory / VGG19).write_bytes(b"half a download")
-        engine = Engine(directory)
+        own = {"vgg19": models.digest(directory / VGG19)}
+        engine = Engine(directory, network_sha256=own)
         assert "vgg19" in engine.networks(), "who knows"
         engine.warm_up({"optimize"})
         assert set(engine.networks()) == {"vgg16", "fast"}
@@ -51,6 +52,7 @@ class TestNetworks:
             next(engine.paint(photo(), [(photo(), 1.0)], resolve(OptimizeRecipe(network="vgg19", steps=1))))
         assert caught.value.code == Code.NETWORK_UNAVAILABLE
         make_vgg19_from_vgg16(directory / VGG16, directory / VGG19)
+        own["vgg19"] = models.digest(directory / VGG19)
         assert "vgg19" in engine.networks(), "another file, another chance"
 
     def test_a_fast_network_that_cannot_be_loaded(self, directory: Path) -> None:
@@ -61,7 +63,8 @@ class TestNetworks:
 
     def test_a_hub_handle_takes_the_place_of_ours(self, directory: Path, tmp_path: Path) -> None:
         for handle, has in ((directory / "fast", {"vgg16", "fast"}), (tmp_path / "absent", {"vgg16"})):
-            engine = Engine(directory, hub_handle=str(handle))
+            own = {"fast": models.digest(directory / "fast")}
+            engine = Engine(directory, hub_handle=str(handle), network_sha256=own)
             engine.warm_up({"fast"})
             assert set(engine.networks()) == has
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
+import os
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +13,9 @@ import tensorflow as tf
 
 from stylequeue.contract.errors import Code, Permanent
 from stylequeue.contract.recipe import FastRecipe, resolve
+from stylequeue_worker import models
 from stylequeue_worker.engine import Engine
+from stylequeue_worker.engine.feedforward import resolve as resolve_handle
 from tests.engine.conftest import Picture
 from tests.support.judge import style_distance
 
@@ -26,6 +31,11 @@ def painted(
     return step.picture
 
 
+def with_module(directory: Path) -> Engine:
+    own = {"fast": models.digest(directory)}
+    return Engine(directory.parent / "nothing", hub_handle=str(directory), network_sha256=own)
+
+
 @pytest.fixture
 def foreign(tmp_path: Path) -> Engine:
     """An engine with a module that mirrors the content and gives it the style's mean colour."""
@@ -38,7 +48,7 @@ def foreign(tmp_path: Path) -> Engine:
             return [1.5 * (content[:, :-1, ::-1] + colour) / 2]
 
     tf.saved_model.save(Mirror(), str(tmp_path / "mirror"))
-    return Engine(tmp_path / "nothing", hub_handle=str(tmp_path / "mirror"))
+    return with_module(tmp_path / "mirror")
 
 
 @pytest.mark.parametrize(("height", "width"), [(64, 64), (61, 47), (16, 90)])
@@ -101,5 +111,42 @@ def test_nan_never_leaves(tmp_path: Path, photo: Picture) -> None:
 
     tf.saved_model.save(Broken(), str(tmp_path / "broken"))
     with pytest.raises(Permanent) as caught:
-        painted(Engine(tmp_path, hub_handle=str(tmp_path / "broken")), photo(), (photo(), 1.0))
+        painted(with_module(tmp_path / "broken"), photo(), (photo(), 1.0))
     assert caught.value.code == Code.NOT_FINITE
+
+
+def test_a_module_without_its_digest_is_not_loaded(
+    tmp_path: Path, photo: Picture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "module").mkdir()
+    (tmp_path / "module" / "saved_model.pb").write_bytes(b"whatever it does when it is loaded")
+    monkeypatch.setattr("tensorflow_hub.load", pytest.fail)
+    for own in ({}, {"fast": "0" * 64}, {"vgg16": models.digest(tmp_path / "module")}):
+        engine = Engine(tmp_path, hub_handle=str(tmp_path / "module"), network_sha256=own)
+        engine.warm_up({"fast"})
+        assert engine.networks() == {}
+        with pytest.raises(Permanent) as caught:
+            painted(engine, photo(), (photo(), 1.0))
+        assert caught.value.code == Code.NETWORK_UNAVAILABLE
+        assert models.digest(tmp_path / "module") in caught.value.hint
+
+
+def test_a_module_is_not_taken_from_the_temporary_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """TensorFlow Hub's own cache, where any user of the machine may lay something before us."""
+    handle = "https://127.0.0.1:9/module"  # the discard port: nobody listens
+    folder = hashlib.sha1(handle.encode()).hexdigest()
+    monkeypatch.delenv("TFHUB_CACHE_DIR", raising=False)
+    monkeypatch.setenv("TFHUB_MODEL_LOAD_FORMAT", "UNCOMPRESSED")
+    monkeypatch.setenv("TFHUB_DISABLE_CERT_VALIDATION", "true")
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "tmp"))
+    laid = tmp_path / "tmp" / "tfhub_modules" / folder / "saved_model.pb"
+    laid.parent.mkdir(parents=True)
+    laid.touch()
+    cache = tmp_path / "models" / "hub"
+    with pytest.raises(Permanent) as caught:
+        resolve_handle(handle, cache)
+    assert caught.value.code == Code.NETWORK_UNAVAILABLE
+    assert cache.stat().st_mode & 0o077 == 0
+    shutil.copytree(laid.parent, cache / folder)
+    assert resolve_handle(handle, cache) == cache / folder
+    assert "TFHUB_DISABLE_CERT_VALIDATION" not in os.environ

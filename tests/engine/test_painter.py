@@ -210,8 +210,9 @@ class TestNotFinite:
         (tmp_path / good.name).write_bytes(good.read_bytes())
         with h5py.File(tmp_path / good.name, "r+") as file:
             file["block2_conv1/block2_conv1/bias:0"][5] = np.nan
+        damaged = Engine(tmp_path, network_sha256={"vgg16": models.digest(tmp_path / good.name)})
         with pytest.raises(Permanent) as caught:
-            painted(Engine(tmp_path), photo(), stripes(), optimizer=optimizer)
+            painted(damaged, photo(), stripes(), optimizer=optimizer)
         assert caught.value.code == Code.NOT_FINITE
         assert caught.value.hint
 

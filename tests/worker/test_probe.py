@@ -8,7 +8,7 @@ import pytest
 
 from stylequeue import doctor
 from stylequeue.contract.errors import ExitCode
-from stylequeue_worker import probe
+from stylequeue_worker import models, probe
 
 
 def of(monkeypatch: pytest.MonkeyPatch, directory: Path, **env: str) -> dict[str, doctor.Finding]:
@@ -39,5 +39,9 @@ def test_a_hub_handle(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, model_dir
     assert (found.state, found.exit_code) == ("bad", ExitCode.CANNOT_SERVE)
     assert nowhere in found.found
     found = of(monkeypatch, tmp_path, STYLEQUEUE_HUB_HANDLE=there)["models: fast"]
+    assert (found.state, found.exit_code) == ("bad", ExitCode.CANNOT_SERVE), "by no digest"
+    own = f'{{"fast": "{models.digest(model_dir / "fast")}"}}'
+    assert own in found.hint
+    found = of(monkeypatch, tmp_path, STYLEQUEUE_HUB_HANDLE=there, STYLEQUEUE_NETWORK_SHA256=own)["models: fast"]
     assert (found.state, found.exit_code) == ("ok", ExitCode.DONE)
     assert "STYLEQUEUE_HUB_HANDLE" in found.found

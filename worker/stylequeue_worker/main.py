@@ -19,7 +19,7 @@ def load_engine(settings: Settings) -> Engine:
     from .engine.device import require_gpu
 
     require_gpu()
-    engine = Engine(settings.models, settings.hub_handle)
+    engine = Engine(settings.models, settings.hub_handle, network_sha256=settings.network_sha256)
     engine.warm_up({"optimize", "fast"})
     return engine
 

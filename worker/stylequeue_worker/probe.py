@@ -6,12 +6,16 @@ import json
 import os
 import sys
 from dataclasses import asdict
+from typing import TYPE_CHECKING
 
 from stylequeue.contract.errors import ExitCode, StyleQueueError
 from stylequeue.contract.recipe import FAST_NETWORK, VGG_NETWORKS
 from stylequeue.doctor import Finding
 from stylequeue.ledger.registry import named
 from stylequeue.settings import Settings
+
+if TYPE_CHECKING:
+    from .engine import Engine
 
 
 def findings() -> list[Finding]:
@@ -22,7 +26,7 @@ def findings() -> list[Finding]:
     from .engine import Engine
 
     settings = Settings.load()
-    engine = Engine(settings.models, settings.hub_handle)
+    engine = Engine(settings.models, settings.hub_handle, network_sha256=settings.network_sha256)
     at_hand = engine.networks()
     found = [
         _models(
@@ -30,7 +34,7 @@ def findings() -> list[Finding]:
             {n: d for n, d in at_hand.items() if n in VGG_NETWORKS},
             "vgg19` (or vgg16, which needs no internet)",
         ),
-        _hub(settings.hub_handle)
+        _hub(engine, settings.hub_handle)
         if settings.hub_handle
         else _models("models: fast", {n: d for n, d in at_hand.items() if n == FAST_NETWORK}, f"{FAST_NETWORK}`"),
     ]
@@ -45,13 +49,10 @@ def _models(what: str, at_hand: dict[str, str], wanted: str) -> Finding:
     return Finding(what, "bad", "none on this disk", hint, ExitCode.CANNOT_SERVE)
 
 
-def _hub(handle: str) -> Finding:
+def _hub(engine: Engine, handle: str) -> Finding:
     """The fast network's place is taken by a Hub module: whether that can be had here."""
-    from .engine.feedforward import FastNetwork, resolve
-
     try:
-        directory = resolve(handle)
-        FastNetwork(str(directory))
+        engine.load_fast()
     except StyleQueueError as error:
         return Finding("models: fast", "bad", error.message, error.hint, ExitCode.CANNOT_SERVE)
     return Finding("models: fast", "ok", f"{handle}, by STYLEQUEUE_HUB_HANDLE")

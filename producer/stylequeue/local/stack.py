@@ -38,6 +38,8 @@ def environment(settings: Settings) -> dict[str, str]:
             value = value.get_secret_value()
         elif isinstance(value, tuple):
             value = json.dumps([part.get_secret_value() if isinstance(part, SecretStr) else part for part in value])
+        elif isinstance(value, dict):
+            value = json.dumps(value)
         elif isinstance(value, Path):
             value = value.expanduser().absolute()  # the other process may run elsewhere
         if value is not None:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import logging
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
@@ -32,20 +33,29 @@ ENGINE_VERSION = "5"
 class Engine:
     """Paints with the networks of a model directory; each is loaded once.
 
-    `hub_handle` is a TensorFlow Hub handle (URL or directory) of a fast network that takes the place of ours.
+    `hub_handle` is a TensorFlow Hub handle (https URL or directory) of a fast network that takes the place of ours.
+    `network_sha256`: digests of networks that are not the published ones, by name; a Hub handle's is that of "fast".
+    What is neither is not loaded.
     `memory_budget_bytes`: what an optimised painting may take beside what is loaded; left out, most of what the
     machine has available (on a GPU: no limit). Pictures that would take more are painted in tiles.
     """
 
-    def __init__(self, model_dir: Path, hub_handle: str | None = None, memory_budget_bytes: int | None = None) -> None:
+    def __init__(
+        self,
+        model_dir: Path,
+        hub_handle: str | None = None,
+        memory_budget_bytes: int | None = None,
+        network_sha256: Mapping[str, str] | None = None,
+    ) -> None:
         self._memory_budget_bytes = memory_budget_bytes
         self._model_dir = model_dir
         self._hub_handle = hub_handle
+        self._network_sha256 = network_sha256 or {}
         self._painters: dict[Path, Painter] = {}
         self._fast: dict[Path, FastNetwork] = {}
         self._hub_directory: Path | None = None
         self._broken: set[str] = set()
-        """Digests of what could not be loaded."""
+        """Digests of what could not be loaded, or is not what it is taken for."""
 
     def warm_up(self, methods: Collection[Literal["optimize", "fast"]]) -> None:
         """Load TensorFlow and those networks for `methods` that are on disk. Do this once, before the first job.
@@ -68,7 +78,7 @@ class Engine:
                     break
         if "fast" in methods and (self._hub_handle or self._at_hand(FAST_NETWORK)):
             with _logged():
-                self._fast_network()
+                self.load_fast()
 
     @property
     def device(self) -> str:
@@ -95,12 +105,12 @@ class Engine:
     def network(self, recipe: ResolvedOptimizeRecipe | ResolvedFastRecipe) -> Network:
         """Which network would paint `recipe`, without loading it.
 
-        Raises Permanent(NETWORK_UNAVAILABLE) where it is not on disk.
+        Raises Permanent(NETWORK_UNAVAILABLE) where it is not on disk, or what lies there is not it.
         """
         if isinstance(recipe, ResolvedFastRecipe):
-            return Network("fast", models.digest(self._fast_directory()))
+            return Network("fast", models.digest(self._fast_directory(check=True)))
         name = self._vgg_name(recipe)
-        return Network(name, models.digest(self._path(name)))
+        return Network(name, models.digest(self._path(name, check=True)))
 
     def paint(
         self,
@@ -157,7 +167,7 @@ class Engine:
         if not shares or getattr(recipe, "steps", 1) == 0:
             yield Step(0, 0, max(content.shape[1:3]), {}, 1.0, content, summarise=partial(_plain, content, content))
         elif isinstance(recipe, ResolvedFastRecipe):
-            picture = self._fast_network().paint(content, shares, recipe.strength, masks)
+            picture = self.load_fast().paint(content, shares, recipe.strength, masks)
             yield Step(1, 1, max(content.shape[1:3]), {}, 1.0, picture, summarise=partial(_plain, picture, content))
         else:
             painter = self._painter(self._vgg_name(recipe))
@@ -177,7 +187,12 @@ class Engine:
     def _at_hand(self, name: str) -> Path | None:
         """Where a network lies that, for all that is known, can be painted with."""
         path = self._hub_directory if name == FAST_NETWORK and self._hub_handle else self._find(name)
-        return path if path and models.digest(path) not in self._broken else None
+        if path is None or models.digest(path) in self._broken:
+            return None
+        if path != self._hub_directory:  # that was looked at when it was resolved
+            with _logged(), self._loading(path):
+                models.check(name, path, self._network_sha256)
+        return path if models.digest(path) not in self._broken else None
 
     @contextmanager
     def _loading(self, path: Path) -> Iterator[None]:
@@ -187,36 +202,54 @@ class Engine:
             self._broken.add(models.digest(path))
             raise
 
-    def _path(self, name: str) -> Path:
+    def _path(self, name: str, *, check: bool) -> Path:
         path = self._find(name)
         if path is None:
             raise _not_at_hand(f"network {name} is not", name)
+        if check:
+            models.check(name, path, self._network_sha256)
         return path
 
     def _painter(self, name: str) -> Painter:
         from .painter import Painter
         from .weights import load
 
-        path = self._path(name)
+        path = self._path(name, check=False)
         if path not in self._painters:
             with self._loading(path):
+                models.check(name, path, self._network_sha256)
                 self._painters[path] = Painter(load(name, path), self._memory_budget_bytes)
         return self._painters[path]
 
-    def _fast_directory(self) -> Path:
+    def _fast_directory(self, *, check: bool) -> Path:
         if not self._hub_handle:
-            return self._path("fast")
+            return self._path(FAST_NETWORK, check=check)
         from .feedforward import resolve
 
         if self._hub_directory is None:
-            self._hub_directory = resolve(self._hub_handle)
+            directory = resolve(self._hub_handle, self._model_dir / "hub")
+            with self._loading(directory):
+                self._check_hub(self._hub_handle, directory)
+            self._hub_directory = directory
         return self._hub_directory
 
-    def _fast_network(self) -> FastNetwork:
+    def _check_hub(self, handle: str, directory: Path) -> None:
+        own = self._network_sha256.get(FAST_NETWORK)
+        entry = json.dumps({FAST_NETWORK: models.digest(directory)})
+        models.require(
+            f"what STYLEQUEUE_NETWORK_SHA256 says of {handle}" if own else f"known by any digest, as {handle} must be",
+            directory,
+            (own,) if own else (),
+            f"a network can do what its worker can: if you trust this one, set STYLEQUEUE_NETWORK_SHA256='{entry}'",
+        )
+
+    def load_fast(self) -> FastNetwork:
+        """The fast network, loaded once. Raises Permanent(NETWORK_UNAVAILABLE)."""
         from .feedforward import FastNetwork
 
-        path = self._fast_directory()
+        path = self._fast_directory(check=False)
         if path not in self._fast:
+            path = self._fast_directory(check=True)
             with self._loading(path):
                 self._fast[path] = FastNetwork(str(path))
         return self._fast[path]

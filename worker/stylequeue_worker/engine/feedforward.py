@@ -5,6 +5,7 @@ Ghiasi et al., "Exploring the structure of a real-time, arbitrary neural artisti
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -21,14 +22,24 @@ _FOREIGN_STYLE_SIDE_PX = 256
 """What modules without a style vector of their own were trained on: the Hub's advice for Magenta's."""
 
 
-def resolve(handle: str) -> Path:
-    """The directory of a Hub module: a directory itself, or a URL, which is downloaded unless it is in Hub's cache.
+def resolve(handle: str, cache: Path) -> Path:
+    """The directory of a Hub module: a directory itself, or an https URL, downloaded into `cache` unless it is there.
 
     Raises Permanent(NETWORK_UNAVAILABLE) where there is none.
     """
+    if not handle.startswith("https://"):
+        if not Path(handle).is_dir():
+            raise _unavailable(handle, FileNotFoundError())
+        return Path(handle)
+    # Its own choice is a directory below the temporary one, where any user of the machine may lay something first.
+    os.environ["TFHUB_CACHE_DIR"] = str(cache)
+    # Else it reads from where others can still change it, or takes any certificate.
+    os.environ["TFHUB_MODEL_LOAD_FORMAT"] = "COMPRESSED"
+    os.environ.pop("TFHUB_DISABLE_CERT_VALIDATION", None)
     try:
+        cache.mkdir(mode=0o700, parents=True, exist_ok=True)
         return Path(hub.resolve(handle))
-    except (OSError, ValueError, RuntimeError) as error:
+    except (OSError, ValueError, RuntimeError, tf.errors.OpError) as error:
         raise _unavailable(handle, error) from error
 
 

@@ -4,7 +4,8 @@
 until a network is made that needs it.
 """
 
-from .catalogue import MODELS, Entry, Model, digest, find, listing
+from .catalogue import MODELS, Entry, Model, check, find, listing
+from .digests import digest, require
 from .pull import pull
 
-__all__ = ["MODELS", "Entry", "Model", "digest", "find", "listing", "pull"]
+__all__ = ["MODELS", "Entry", "Model", "check", "digest", "find", "listing", "pull", "require"]

@@ -33,13 +33,16 @@ Json = Annotated[bool, typer.Option("--json", help="For machines: one JSON docum
 def list_models(*, as_json: Json = False) -> None:
     """Show which networks there are, where they lie, their digests and licences."""
     with console.errors_told(as_json=as_json):
-        entries = listing(Settings.load().models)
+        settings = Settings.load()
+        entries = listing(settings.models, settings.network_sha256)
     if as_json:
         typer.echo(json.dumps([_as_dict(entry) for entry in entries], indent=2))
         return
     for entry in entries:
         model = entry.model
         where = f"{entry.path}  sha256 {entry.digest[:12]}" if entry.digest else "not on this disk"
+        if entry.path and not entry.known:
+            where += "\n       NOT THIS NETWORK, by its digest: it is not used"
         typer.echo(f"{model.name:7}{where}\n{'':7}{model.what}\n{'':7}from {model.source}; {model.licence}")
 
 
@@ -57,13 +60,14 @@ def pull_models(
     if unknown := [name for name in wanted if name not in MODELS]:
         raise typer.BadParameter(f"no network is called {', '.join(unknown)}: there are {', '.join(MODELS)}")
     with console.errors_told(as_json=as_json):
-        model_dir = Settings.load().models
+        settings = Settings.load()
+        model_dir, pinned = settings.models, settings.network_sha256
         for name in wanted:
             with _without_chatter():
-                path = pull(name, model_dir)
+                path = pull(name, model_dir, pinned)
             typer.echo(f"{name}: {path}", err=as_json)
         if as_json:
-            pulled = [_as_dict(entry) for entry in listing(model_dir) if entry.model.name in wanted]
+            pulled = [_as_dict(entry) for entry in listing(model_dir, pinned) if entry.model.name in wanted]
             typer.echo(json.dumps(pulled, indent=2))
 
 
@@ -88,6 +92,7 @@ def _as_dict(entry: Entry) -> dict[str, str | bool | None]:
         "present": entry.path is not None,
         "path": str(entry.path) if entry.path else None,
         "digest": entry.digest,
+        "known": entry.known,
         "what": entry.model.what,
         "licence": entry.model.licence,
         "source": entry.model.source,

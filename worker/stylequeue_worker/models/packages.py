@@ -7,7 +7,7 @@ from pathlib import Path
 
 from stylequeue.contract.errors import Code, Permanent
 
-from .catalogue import digest
+from .digests import digest
 
 
 def package_file(distribution: str, *parts: str, sha256: str) -> Path:

@@ -3,23 +3,31 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from stylequeue.contract.errors import Code, Permanent
 
-from .catalogue import MODELS, find
+from .catalogue import MODELS, check, find
 
 
-def pull(name: str, model_dir: Path) -> Path:
-    """The path of network `name`, made or downloaded first where it is absent.
+def pull(name: str, model_dir: Path, pinned: Mapping[str, str] | None = None) -> Path:
+    """The path of network `name`, made or downloaded first where it is absent; `pinned` as for `check`.
 
-    Raises Permanent (`network_unavailable`) where the package it is made from is missing or altered, and Unavailable
-    where a download fails.
+    Raises Permanent (`network_unavailable`) where the package it is made from is missing or altered, or what was there
+    or came of it is not that network, and Unavailable where a download fails.
     """
+    own = pinned or {}
     if present := find(name, model_dir):
+        check(name, present, own)
         return present
-    return _written_aside(model_dir / MODELS[name].filename, _maker(name))
+    make = _maker(name)
+
+    def make_and_check(target: Path) -> None:
+        make(target)
+        check(name, target, own)
+
+    return _written_aside(model_dir / MODELS[name].filename, make_and_check)
 
 
 def _maker(name: str) -> Callable[[Path], None]:

@@ -12,8 +12,6 @@ ORIGIN = (
     "https://storage.googleapis.com/tensorflow/keras-applications/vgg19/"
     "vgg19_weights_tf_dim_ordering_tf_kernels_notop.h5"
 )
-MD5 = "253f8cb515780f3b799900260a226db6"
-"""As Keras publishes it with the address."""
 
 
 def download(target: Path) -> None:
@@ -23,7 +21,7 @@ def download(target: Path) -> None:
     try:
         # Keras draws its progress bar on stdout, which belongs to the answer.
         with contextlib.redirect_stdout(sys.stderr):
-            get_file(target.name, ORIGIN, file_hash=MD5, cache_dir=target.parent, cache_subdir=".")
+            get_file(target.name, ORIGIN, cache_dir=target.parent, cache_subdir=".")
     except Exception as error:  # get_file raises a bare Exception for HTTP errors
         raise Unavailable(
             Code.NETWORK_UNAVAILABLE,
