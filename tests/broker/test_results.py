@@ -14,7 +14,7 @@ from stylequeue.broker.app import make_app
 from stylequeue.contract.errors import JobCancelled, JobEnded, JobExpired, JobFailed
 from stylequeue.settings import Settings
 
-WAIT_S = 5
+WAIT_S = 60
 
 
 @pytest.fixture

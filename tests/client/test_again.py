@@ -17,6 +17,7 @@ from stylequeue.local.server import HOST
 from stylequeue.settings import Settings
 from tests.client.conftest import OFTEN, REFUSAL
 from tests.support.by_hand import refuse, tasks
+from tests.support.deployment import WAIT_S
 from tests.support.jobs import make_job
 from tests.support.proxy import Proxy
 
@@ -114,8 +115,8 @@ def test_a_retry_whose_answer_was_lost_has_happened(queue: StyleQueue, behind: S
     held = proxy.hold_answer(sha)
     thread = threading.Thread(target=behind.retry, args=(job.id,))
     thread.start()
-    held.wait(5)
+    held.wait(WAIT_S)
     held.drop()
-    thread.join(10)
+    thread.join(WAIT_S)
     assert queue.status(job.id).run == 2
     assert set(tasks(queue)) == {job.id}

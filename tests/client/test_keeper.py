@@ -21,7 +21,7 @@ from tests.support.jobs import make_job
 from tests.support.processes import wait_for
 from tests.support.proxy import Proxy
 
-WAIT_S = 20
+WAIT_S = 60
 
 
 @pytest.fixture

@@ -21,6 +21,7 @@ from stylequeue.contract.job import Job
 from stylequeue.contract.objects import ImageRef
 from tests.support import pictures
 from tests.support.by_hand import paint
+from tests.support.deployment import WAIT_S
 from tests.support.jobs import make_job
 from tests.support.processes import wait_for
 
@@ -112,7 +113,7 @@ def test_any_picture_of_the_store_can_be_had(queue: StyleQueue, tmp_path: Path) 
 
 def fetched(address: str) -> bytes:
     """As a browser does it, without keys."""
-    with urllib.request.urlopen(address, timeout=10) as answer:
+    with urllib.request.urlopen(address, timeout=WAIT_S) as answer:
         return bytes(answer.read())
 
 
@@ -126,7 +127,7 @@ def test_a_link_shows_a_picture_to_those_without_keys(queue: StyleQueue, tmp_pat
     with pytest.raises(urllib.error.HTTPError, match="403"):
         fetched(queue.link(job.id).partition("?")[0])
     short = queue.link(job.id, valid_s=1)
-    wait_for(lambda: refuses(short), 10, "the link to end")
+    wait_for(lambda: refuses(short), WAIT_S, "the link to end")
 
 
 def refuses(address: str) -> bool:

@@ -13,7 +13,7 @@ from stylequeue.contract.job import Job
 from stylequeue.local import Stack
 from stylequeue.local.server import HOST
 from tests.faults.conftest import Own
-from tests.support.deployment import ENDLESS, HURRIED, WAIT_S, Deployment
+from tests.support.deployment import ENDLESS, HURRIED, UNLIMITED, WAIT_S, Deployment
 from tests.support.fake_worker import START_TIMEOUT_S
 from tests.support.processes import kill, wait_for, wait_gone
 from tests.support.proxy import Proxy
@@ -22,8 +22,6 @@ STEPS = 150
 """Takes 1.5 s."""
 CONSUMING_AGAIN_S = 5 * 60
 BOUNDED_S = 30
-LUSH = {"job_time_limit_s": 60, "visibility_timeout_s": 120}
-"""For jobs that take longer than they should, but must not be cut off for it."""
 
 
 @pytest.fixture
@@ -84,7 +82,7 @@ def test_15_restart_while_painting(own: Own, end: str) -> None:
 @pytest.mark.slow
 def test_15_away_for_longer_than_a_lease(own: Own) -> None:
     """Nobody could renew a lease: who lives keeps the job, whatever another worker or a keeper sees first."""
-    own.deployment.configure(**LUSH)
+    own.deployment.configure(**UNLIMITED)
     workers = [own.deployment.start(name) for name in ("one", "two", "three")]
     own.deployment.until_ready()
     jobs = [painting(own.deployment, ENDLESS), painting(own.deployment, ENDLESS - 1)]
@@ -130,6 +128,7 @@ def test_16_redis_forgets_everything(deployment: Deployment) -> None:
 @pytest.mark.slow
 def test_17_connections_reset_while_painting(deployment: Deployment, redis_proxy: Proxy) -> None:
     """The broker hands the message out again at once; whoever takes it sees that the job is in good hands."""
+    deployment.configure(**UNLIMITED, lease_s=30)
     deployment.worker("shaken", redis=redis_proxy)
     job = painting(deployment)
     other = deployment.worker("other")
@@ -184,7 +183,7 @@ def test_18_half_open_while_idle(deployment: Deployment, redis_proxy: Proxy) -> 
 @pytest.mark.slow
 def test_19_slow_redis(deployment: Deployment, redis_proxy: Proxy) -> None:
     """Half a second for each answer, and the painting does not wait for one."""
-    deployment.configure(**LUSH, lease_s=15, heartbeat_s=1)
+    deployment.configure(**UNLIMITED, lease_s=15, heartbeat_s=1)
     deployment.worker(redis=redis_proxy)
     before = submit(deployment)
     usual_s = deployment.queue.wait(before.id, timeout_s=WAIT_S).report.timings_s["paint"]
@@ -231,6 +230,7 @@ def test_21_visibility_timeout_too_short(stack: Stack) -> None:
 @pytest.mark.slow
 def test_22_no_redis_at_start(deployment: Deployment, redis_proxy: Proxy) -> None:
     """A worker that came too early tries again, and is there when Redis is."""
+    deployment.configure(**UNLIMITED)
     redis_proxy.refuse()
     worker = deployment.start("early", redis=redis_proxy)
     wait_for(lambda: worker.log_text().count("Trying again in") >= 2, WAIT_S, "the worker to try again")

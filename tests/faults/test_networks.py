@@ -182,7 +182,14 @@ def test_58_a_network_that_is_pulled_while_the_worker_runs(hurried: Deployment, 
     hurried.check(job)
 
 
-@pytest.mark.parametrize(("networks", "lacking"), [((), "fast"), (("vgg16",), "fast"), (("fast",), "vgg19 or vgg16")])
+@pytest.mark.parametrize(
+    ("networks", "lacking"),
+    [
+        ((), "fast"),
+        pytest.param(("vgg16",), "fast", marks=pytest.mark.slow),
+        pytest.param(("fast",), "vgg19 or vgg16", marks=pytest.mark.slow),
+    ],
+)
 def test_58_a_worker_that_cannot_serve_its_queues_does_not_start(
     hurried: Deployment, tmp_path: Path, networks: tuple[str, ...], lacking: str
 ) -> None:

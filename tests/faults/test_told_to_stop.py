@@ -12,7 +12,7 @@ import pytest
 
 from stylequeue.broker.app import READY_FOR_JOBS
 from stylequeue.contract.errors import Code
-from tests.support.deployment import HURRIED, WAIT_S, Deployment
+from tests.support.deployment import HURRIED, UNLIMITED, WAIT_S, Deployment
 from tests.support.fake_worker import START_TIMEOUT_S
 from tests.support.painting import (
     STEPS,
@@ -114,6 +114,7 @@ def test_06_told_to_stop_while_the_store_hangs(deployment: Deployment, store_pro
 
 
 def test_06_told_to_stop_while_idle(deployment: Deployment) -> None:
+    deployment.configure(**UNLIMITED)
     worker = deployment.worker()
     job = works(deployment)
     os.kill(worker.pid, signal.SIGTERM)

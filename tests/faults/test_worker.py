@@ -12,7 +12,7 @@ from stylequeue.contract.errors import Code, JobFailed
 from stylequeue.local import Process, Stack
 from stylequeue.settings import Settings
 from tests.support import odd_worker
-from tests.support.deployment import ENDLESS, HURRIED, ODD_WORKER, WAIT_S, Deployment
+from tests.support.deployment import ENDLESS, HURRIED, ODD_WORKER, UNLIMITED, WAIT_S, Deployment
 from tests.support.fake_worker import START_TIMEOUT_S
 from tests.support.painting import (
     holder,
@@ -47,8 +47,11 @@ def stand_still(worker: Process) -> list[int]:
     return pids
 
 
-def test_07_paused_past_the_lease(deployment: Deployment, workers: dict[str, Process]) -> None:
+def test_07_paused_past_the_lease(deployment: Deployment) -> None:
     """The other worker's result stands; the attempt that wakes up late stops, and its worker goes on to other jobs."""
+    deployment.configure(**UNLIMITED, lease_s=3)
+    workers = {name: deployment.start(name) for name in ("one", "two")}
+    deployment.until_ready()
     job = painting(deployment)
     paused, other = holder(deployment, workers, job)
     pids = stand_still(paused)

@@ -48,9 +48,11 @@ HURRIED: dict[str, Any] = {
     "checkpoint_interval_s": 0.2,
 }
 """Settings under which everything that is waited for comes soon."""
+UNLIMITED: dict[str, Any] = {"job_time_limit_s": 60, "visibility_timeout_s": 120}
+"""Over those, where no attempt may be cut off and no message handed out again for the time that went by: a busy machine
+takes the 5 s of `HURRIED` for a child's start alone."""
 ENDLESS = 10_000
 """Steps: longer than any test waits."""
-_GONE_S = 10
 
 
 class Deployment:
@@ -80,7 +82,7 @@ class Deployment:
         for worker in self.workers:
             worker.stop()
             print(f"--- {worker.name}\n{worker.log_text()}")  # pytest shows it where the test failed
-            wait_for(partial(_gone, worker), _GONE_S, f"all processes of {worker.name} to end")
+            wait_for(partial(_gone, worker), WAIT_S, f"all processes of {worker.name} to end")
         self._temporary_files.cleanup()
 
     def configure(self, **overrides: Any) -> None:

@@ -50,8 +50,8 @@ STATES = ENDS | {"queued", "running"}
 COUNTERS = STATES | {"dead_letters_bytes", "dead_letters_dropped"}
 _NODE = 100
 """Entries of a stream that Redis trims at once, so many may be over the cap."""
-_RESTORE_S = 5
-"""The broker looks for messages to restore that often, and a worker needs a moment to drop them."""
+_RESTORE_S = 30
+"""The broker looks for messages to restore every few seconds, and a worker needs a moment to drop them."""
 
 
 def check(queue: StyleQueue, jobs: Sequence[str], *, visibility_timeout_s: float) -> None:

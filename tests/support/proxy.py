@@ -27,7 +27,7 @@ from stylequeue.local.server import HOST, free_ports
 
 _CHUNK_BYTES = 1024 * 1024
 _LONGEST_PATTERN_BYTES = 1024
-_PATIENCE_S = 10
+_PATIENCE_S = 60
 """For what the proxy does itself, and never waits for others in."""
 _RESET_ON_CLOSE = struct.pack("ii", 1, 0)
 _HTTP_INTERIM, _HTTP_HEAD_END = b"HTTP/1.1 100", b"\r\n\r\n"
