@@ -258,6 +258,7 @@ def test_22_unsafe_redis_that_comes_late(own: Own) -> None:
 
 def test_23_submitted_while_redis_is_down(deployment: Deployment, redis_proxy: Proxy) -> None:
     """A typed error in bounded time, and nothing half made; the same again is one job."""
+    deployment.configure(**UNLIMITED, lease_s=30)
     behind = deployment.client(redis=redis_proxy)
     job = deployment.job(2)
     redis_proxy.refuse()

@@ -49,7 +49,7 @@ def stand_still(worker: Process) -> list[int]:
 
 def test_07_paused_past_the_lease(deployment: Deployment) -> None:
     """The other worker's result stands; the attempt that wakes up late stops, and its worker goes on to other jobs."""
-    deployment.configure(**UNLIMITED, lease_s=3)
+    deployment.configure(**UNLIMITED)
     workers = {name: deployment.start(name) for name in ("one", "two")}
     deployment.until_ready()
     job = painting(deployment)

@@ -39,9 +39,9 @@ WAIT_S = 60
 FAKE_WORKER = "tests.support.fake_worker"
 ODD_WORKER = "tests.support.odd_worker"
 HURRIED: dict[str, Any] = {
-    "job_time_limit_s": 5,
-    "visibility_timeout_s": 10,
-    "lease_s": 1.5,
+    "job_time_limit_s": 8,
+    "visibility_timeout_s": 16,
+    "lease_s": 4,
     "heartbeat_s": 0.5,
     "keeper_interval_s": 0.3,
     "retry_delay_s": 0.1,
@@ -50,7 +50,7 @@ HURRIED: dict[str, Any] = {
 """Settings under which everything that is waited for comes soon."""
 UNLIMITED: dict[str, Any] = {"job_time_limit_s": 60, "visibility_timeout_s": 120}
 """Over those, where no attempt may be cut off and no message handed out again for the time that went by: a busy machine
-takes the 5 s of `HURRIED` for a child's start alone."""
+takes the 8 s of `HURRIED` for a child's start alone."""
 ENDLESS = 10_000
 """Steps: longer than any test waits."""
 
