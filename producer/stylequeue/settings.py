@@ -21,6 +21,7 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 from .address import RedisAddress, check_http
 from .contract.errors import InvalidSettings
 from .contract.objects import Bucket
+from .contract.recipe import MAX_SIZE_PX, MIN_SIDE_PX
 
 PREFIX = "STYLEQUEUE_"
 """Of each setting's environment variable. What processes of ours tell each other begins with `_STYLEQUEUE_` instead."""
@@ -150,6 +151,30 @@ class Settings(BaseSettings):
         default=None,
         gt=0,
         description="A worker's child that holds more after a job makes way for a new one; left out: never.",
+    )
+    memory_mb: int | None = Field(
+        default=None,
+        gt=0,
+        description="What a painting on a processor may take beside what is loaded; left out: most of what is there.",
+    )
+    gpu_memory_mb: int | None = Field(
+        default=None, gt=0, description="All that a worker takes of its GPU; left out: as much as it comes to need."
+    )
+    precision: Literal["auto", "float32", "bfloat16"] = Field(
+        default="auto", description="Of networks, where a preset allows less than float32; auto: what is faster here."
+    )
+    deterministic: bool = Field(
+        default=False, description="On: the same job gives the same bytes on a GPU, too, more slowly."
+    )
+    tensor_float_32: bool = Field(
+        default=False, description="On: a GPU paints published presets in TensorFloat-32, much faster."
+    )
+    xla: bool = Field(default=False, description="On: a GPU's networks are compiled by XLA.")
+    compilation_cache_dir: Path | None = Field(
+        default=None, description="Where XLA keeps what it compiled, for the next process; left out: nowhere."
+    )
+    warm_up_px: tuple[Annotated[int, Field(ge=MIN_SIDE_PX, le=MAX_SIZE_PX)], ...] = Field(
+        default=(), description="Sizes of pictures that a worker is ready for before its first job (JSON list)."
     )
     lease_s: float = Field(default=15, gt=0, description="A worker not heard of for so long has lost its job.")
     heartbeat_s: float = Field(default=4, gt=0, description="Between two signs of life of a job.")

@@ -25,8 +25,8 @@ from stylequeue.contract.recipe import FastRecipe, OptimizeRecipe, OptimizerName
 from stylequeue.settings import Settings
 from stylequeue_worker import models
 from stylequeue_worker.engine import Engine
-from stylequeue_worker.engine.networks import fast_dtype
 from stylequeue_worker.engine.objective import TERMS, Objective
+from stylequeue_worker.engine.precision import fast_dtype
 from stylequeue_worker.engine.presets import PRESETS
 from stylequeue_worker.engine.weights import load
 from tests.benchmarks import engine_memory

@@ -14,7 +14,7 @@ import numpy as np
 
 from stylequeue.contract.recipe import OptimizeRecipe, resolve
 from stylequeue.settings import Settings
-from stylequeue_worker.engine import Engine
+from stylequeue_worker.engine import Engine, Options
 
 STEPS = 2
 
@@ -31,7 +31,7 @@ def measure(size_px: int, budget_bytes: int | None = None) -> int:
 def main() -> None:
     size_px = int(sys.argv[1])
     budget = int(sys.argv[2]) if len(sys.argv) > 2 else None
-    engine = Engine(Settings().models, memory_budget_bytes=budget)
+    engine = Engine(Settings().models, options=Options(memory_bytes=budget))
     engine.warm_up(["optimize"])
     random = np.random.default_rng(0)
     picture, style = (random.random((1, side, side, 3), np.float32) for side in (size_px, 256))

@@ -45,6 +45,14 @@ def uncompiled() -> Iterator[None]:
     tf.config.run_functions_eagerly(False)
 
 
+@pytest.fixture
+def uncompiled_once() -> Iterator[None]:
+    """For one test among others that compile."""
+    tf.config.run_functions_eagerly(True)
+    yield
+    tf.config.run_functions_eagerly(False)
+
+
 @pytest.fixture(scope="session")
 def photo() -> Picture:
     """A photograph at any size, float32 [1, height, width, 3]."""

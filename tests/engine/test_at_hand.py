@@ -10,7 +10,7 @@ import pytest
 from stylequeue.contract.errors import CannotServe, Code, ExitCode, Permanent
 from stylequeue.contract.recipe import OptimizeRecipe, resolve
 from stylequeue_worker import models
-from stylequeue_worker.engine import Engine
+from stylequeue_worker.engine import Engine, Options
 from stylequeue_worker.engine.device import describe, on_gpu, require_gpu
 from tests.engine.conftest import Picture
 from tests.support.vgg19 import make_vgg19_from_vgg16
@@ -72,11 +72,11 @@ class TestNetworks:
 class TestMemory:
     def test_too_little_for_the_smallest_painting(self, directory: Path) -> None:
         with pytest.raises(CannotServe) as caught:
-            Engine(directory, memory_budget_bytes=1_000_000).warm_up({"optimize"})
+            Engine(directory, options=Options(memory_bytes=1_000_000)).warm_up({"optimize"})
         assert caught.value.code == Code.INSUFFICIENT_MEMORY
         assert caught.value.exit_code == ExitCode.CANNOT_SERVE
         assert "1 MB are left" in caught.value.message
-        Engine(directory, memory_budget_bytes=100_000_000).warm_up({"optimize"})
+        Engine(directory, options=Options(memory_bytes=100_000_000)).warm_up({"optimize"})
 
 
 @pytest.mark.skipif(on_gpu(), reason="here is a GPU")

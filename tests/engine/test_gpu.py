@@ -2,63 +2,201 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import tensorflow as tf
 
-from stylequeue.contract.recipe import OptimizeRecipe, PresetName, resolve
+from stylequeue.contract.recipe import OptimizeRecipe, PresetName, ResolvedOptimizeRecipe, resolve
 from stylequeue_worker import models
-from stylequeue_worker.engine import Engine, Step, course, objective
+from stylequeue_worker.engine import Options, Step, course, descent, painter
+from stylequeue_worker.engine.descent import MOST_A_CALL, AdamCalls, AdamRule, Evaluation
+from stylequeue_worker.engine.networks import Vgg
+from stylequeue_worker.engine.objective import TERMS, Objective
 from stylequeue_worker.engine.presets import PRESETS
 from stylequeue_worker.engine.weights import load
 from tests.engine.conftest import Picture
 
 STEPS = 14
-"""A whole call and part of one."""
-Paint = Callable[..., list[Step]]
+
+
+@pytest.fixture(scope="module")
+def network(model_dir: Path) -> Vgg:
+    path = models.find("vgg16", model_dir)
+    assert path
+    return load("vgg16", path)
 
 
 @pytest.fixture
-def paint(model_dir: Path, photo: Picture, stripes: Picture) -> Paint:
-    """With an engine of its own: what others compiled stays."""
-
-    def paint(preset: PresetName, **given: object) -> list[Step]:
-        recipe = resolve(OptimizeRecipe.model_validate({"preset": preset, "network": "vgg16", "steps": STEPS, **given}))
-        return list(Engine(model_dir).paint(photo(height=48), [(stripes(48), 1.0)], recipe))
-
-    return paint
+def on_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The engine takes a GPU's path."""
+    for module in (course, painter):
+        monkeypatch.setattr(module, "on_gpu", lambda: True)
 
 
-def test_several_steps_in_one_call(paint: Paint, monkeypatch: pytest.MonkeyPatch) -> None:
-    one_by_one = paint("tf-tutorial")
-    monkeypatch.setattr(course, "on_gpu", lambda: True)
-    in_calls = paint("tf-tutorial")
-    assert [step.step for step in in_calls] == [10, 14]
-    assert [step.done for step in in_calls] == pytest.approx([10 / 14, 1])
-    for step in in_calls:
-        alike = one_by_one[step.step - 1]
-        # Rounded otherwise: what was flat moves by a hair.
-        assert np.abs(step.picture - alike.picture).mean() < 1e-4
-        for term, loss in alike.losses.items():
-            assert step.losses[term] == pytest.approx(loss, rel=1e-3)
+def optimize(preset: PresetName, **given: object) -> ResolvedOptimizeRecipe:
+    recipe = resolve(OptimizeRecipe.model_validate({"preset": preset, "network": "vgg16", "steps": STEPS, **given}))
+    assert isinstance(recipe, ResolvedOptimizeRecipe)
+    return recipe
 
 
-def test_compiled_by_xla(model_dir: Path, photo: Picture, stripes: Picture, monkeypatch: pytest.MonkeyPatch) -> None:
-    path = models.find("vgg16", model_dir)
-    assert path
-    ours = objective.Objective(load("vgg16", path), PRESETS["painterly"])
-    content, elsewhere, style = (tf.constant(p) for p in (photo(height=48), photo("coffee", 48), stripes(48)))
-    mask = np.zeros((1, 48, 48, 1), np.float32)
-    mask[:, :20] = 1
-    view = ours.views(content)[2]
-    targets = ours.content_target(content, view), ours.style_target([(style, 1.0)], [mask])
-    weights = {term: tf.constant(1.0) for term in objective.TERMS}
-    plain = ours.evaluate(elsewhere, *targets, weights, view)
-    monkeypatch.setattr(objective, "on_gpu", lambda: True)
-    compiled = ours.evaluate(elsewhere, *targets, weights, view)
-    assert float(compiled.total) == pytest.approx(float(plain.total), rel=1e-4)
-    difference = np.linalg.norm(compiled.gradient - plain.gradient) / np.linalg.norm(plain.gradient)
-    assert difference < 1e-3
+def painted(network: Vgg, photo: Picture, stripes: Picture, **given: object) -> list[Step]:
+    """By a painter of its own: what others compiled stays."""
+    ours = painter.Painter(network.cast(tf.float32), Options(precision="float32"))
+    return list(ours.paint(photo(height=48), [(stripes(48), 1.0)], optimize("tf-tutorial", **given)))
+
+
+class TestCalls:
+    def test_several_steps_in_one_call(
+        self,
+        narrow: Vgg,
+        photo: Picture,
+        stripes: Picture,
+        request: pytest.FixtureRequest,
+        monkeypatch: pytest.MonkeyPatch,
+    ) -> None:
+        one_by_one = painted(narrow, photo, stripes)
+        request.getfixturevalue("on_gpu")
+        monkeypatch.setattr(descent, "CALL_S", 1e9)
+        in_calls = painted(narrow, photo, stripes)
+        assert [step.step for step in in_calls] == [1, 2, 12, 14]
+        for step in in_calls:
+            alike = one_by_one[step.step - 1]
+            assert step.done == pytest.approx(step.step / STEPS)
+            # Rounded otherwise: what was flat moves by a hair.
+            assert np.abs(step.picture - alike.picture).mean() < 1e-4
+            for term, loss in alike.losses.items():
+                assert step.losses[term] == pytest.approx(loss, rel=1e-3)
+
+    @pytest.mark.parametrize(("step_s", "most"), [(1e-6, MOST_A_CALL), (0.05, 8), (0.3, 1), (5.0, 1)])
+    def test_as_many_as_a_caller_can_wait_for(self, monkeypatch: pytest.MonkeyPatch, step_s: float, most: int) -> None:
+        clock = 0.0
+        monkeypatch.setattr(time, "monotonic", lambda: clock)
+
+        def evaluate(picture: tf.Tensor, shared: Any, turn: Any) -> Evaluation:
+            return Evaluation(tf.reduce_sum(picture), tf.ones_like(picture), {})
+
+        calls = AdamCalls(evaluate, AdamRule(0.1, 0.9, 0.99, 1e-8), ())
+        compiled = calls.compiled
+
+        def timed(*arguments: Any) -> Any:
+            nonlocal clock
+            clock += step_s * int(arguments[-1])
+            return compiled(*arguments)
+
+        monkeypatch.setattr(calls, "compiled", timed)
+        counts = [iterate.steps for iterate in calls.descend(tf.zeros([4]), (), [()], 0.1, 40)]
+        assert sum(counts) == 40
+        assert counts[0] == counts[1] == 1, "nothing is known yet"
+        assert max(counts) == most
+        assert max(counts) * step_s < 1 or most == 1
+
+
+class TestGrid:
+    @pytest.mark.usefixtures("uncompiled_once")
+    @pytest.mark.parametrize("preset_name", ["painterly", "gatys-2016"])
+    def test_loss_and_gradient_are_exactly_those_without(
+        self, narrow: Vgg, photo: Picture, stripes: Picture, preset_name: PresetName
+    ) -> None:
+        preset = PRESETS[preset_name]
+        for height, width in ((64, 80), (33, 49)):
+            content, elsewhere = (tf.constant(photo(name, height, width), tf.float64) for name in ("coffee", "rocket"))
+            style = tf.constant(stripes(50, 70), tf.float64)
+            mask = np.zeros((1, height, width, 1), np.float32)
+            mask[:, :20] = 1
+            weights = {term: tf.constant(1.0, tf.float64) for term in TERMS}
+            found = []
+            for network in (narrow, narrow.on_grid(64)):
+                objective = Objective(network.pooled(preset.pooling), preset)
+                view = objective.views(content)[-1]
+                targets = objective.content_target(content, view), objective.style_target([(style, 1.0)], [mask])
+                found.append(objective.evaluate(elsewhere, *targets, weights, view))
+            plain, laid = found
+            for term in TERMS:
+                np.testing.assert_allclose(laid.terms[term], plain.terms[term], rtol=1e-9)
+            np.testing.assert_allclose(laid.gradient, plain.gradient, rtol=0, atol=1e-9 * np.abs(plain.gradient).max())
+
+    def test_compiled_by_xla_once_for_a_canvas(self, narrow: Vgg, photo: Picture) -> None:
+        compiled = narrow.on_grid(64, xla=True)
+        for height, width in ((50, 40), (33, 64)):
+            picture = tf.constant(photo("coffee", height, width), tf.float64)
+            features, slopes = [], []
+            for network in (narrow, compiled):
+                with tf.GradientTape() as tape:
+                    tape.watch(picture)
+                    seen = network.features(picture, ["block1_conv1", "block2_conv1"])
+                    total = tf.add_n([tf.reduce_sum(tf.square(found)) for found in seen.values()])
+                features.append(seen)
+                slopes.append(tape.gradient(total, picture))
+            for layer, expected in features[0].items():
+                np.testing.assert_allclose(features[1][layer], expected, rtol=1e-9, atol=1e-9 * np.abs(expected).max())
+            np.testing.assert_allclose(slopes[1], slopes[0], rtol=0, atol=1e-9 * np.abs(slopes[0]).max())
+        assert compiled._compiled.experimental_get_tracing_count() == 1
+
+
+@pytest.fixture(scope="module")
+def narrow(network: Vgg) -> Vgg:
+    return Vgg(_narrowed(network._kernels), tf.float64)
+
+
+def _narrowed(kernels: Any) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+    """An eighth of each layer's filters."""
+    narrow, channels = {}, 3
+    for layer, (kernel, bias) in kernels.items():
+        count = len(bias) // 8
+        narrow[layer] = (kernel[:, :, :channels, :count], bias[:count])
+        channels = count
+    return narrow
+
+
+@pytest.mark.usefixtures("on_gpu")
+@pytest.mark.parametrize("photographs", [20, pytest.param(200, marks=pytest.mark.slow)])
+def test_few_programs_are_compiled_for_many_shapes(
+    network: Vgg, monkeypatch: pytest.MonkeyPatch, photographs: int
+) -> None:
+    """What is compiled has next to nothing in it: how often it is compiled hangs on what it is called with."""
+    compiled: list[str] = []
+    canvases: set[tuple[int, ...]] = set()
+    function, laid = tf.function, Vgg._laid
+
+    def counted(python: Callable[..., Any], **options: Any) -> Any:
+        def noted(*arguments: Any, **named: Any) -> Any:
+            compiled.append(python.__name__)
+            return python(*arguments, **named)
+
+        return function(noted, **options)
+
+    def looked_at(self: Vgg, x: tf.Tensor, canvas: tf.Tensor) -> tf.Tensor:
+        found = laid(self, x, canvas)
+        if tf.executing_eagerly():
+            canvases.add(tuple(found.shape[1:3]))
+        return found
+
+    def hardly(self: Objective, picture: tf.Tensor, shared: Any, turn: Any) -> Evaluation:
+        given = [part for part in tf.nest.flatten((shared, turn)) if part is not None]
+        used = tf.add_n([tf.reduce_sum(tf.cast(part, picture.dtype)) for part in given])
+        total = tf.reduce_sum(picture) + 0 * used
+        return Evaluation(total, tf.ones_like(picture), dict.fromkeys(TERMS, total))
+
+    monkeypatch.setattr(tf, "function", counted)
+    monkeypatch.setattr(Vgg, "_laid", looked_at)
+    monkeypatch.setattr(Objective, "_evaluate_turn", hardly)
+    first_block = Vgg({layer: kernels for layer, kernels in _narrowed(network._kernels).items() if "block1" in layer})
+    ours = painter.Painter(first_block, Options(precision="float32"))
+    random = np.random.default_rng(0)
+    layers = {"content_layers": {"block1_conv2": 1.0}, "style_layers": {"block1_conv1": 1.0}}
+    style = random.random((1, 64, 64, 3), np.float32)
+    for number in range(photographs):
+        recipe = optimize("painterly" if number % 10 == 0 else "tf-tutorial", steps=2, **layers)
+        shorter = int(random.integers(100, 257))
+        height, width = (256, shorter) if random.random() < 0.5 else (shorter, 256)
+        picture = np.broadcast_to(np.float32(number / photographs), (1, height, width, 3))
+        *_, last = ours.paint(picture, [(style, 1.0)], recipe)
+        assert last.step == 2
+    assert 2 <= len(compiled) <= 40
+    assert 2 <= len(canvases) <= 40
+    assert all(side % painter.GRID_PX == 0 for canvas in canvases for side in canvas)

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from stylequeue.contract.errors import Code, InvalidJob, Permanent
 from stylequeue.contract.job import Style
 from stylequeue.contract.recipe import FastRecipe, OptimizeRecipe, resolve
-from stylequeue_worker.engine import Engine
+from stylequeue_worker.engine import Engine, Options
 from tests.engine.conftest import Picture
 from tests.support.limits import SOMEWHERE, fields_of
 
@@ -155,6 +155,6 @@ def test_large_pictures(
     model_dir: Path, photo: Picture, stripes: Picture, size: tuple[int, int], memory_budget_bytes: int | None
 ) -> None:
     """The last in tiles, as if hardly any memory were left."""
-    engine = Engine(model_dir, memory_budget_bytes=memory_budget_bytes)
+    engine = Engine(model_dir, options=Options(memory_bytes=memory_budget_bytes))
     recipe = OptimizeRecipe(steps=1, network="vgg16")
     assert paint(engine, photo("coffee", *size), [(stripes(), 1.0)], recipe) is None

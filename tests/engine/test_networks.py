@@ -11,7 +11,7 @@ import tensorflow as tf
 
 from stylequeue.contract.errors import Code, Permanent
 from stylequeue_worker import models
-from stylequeue_worker.engine.networks import Vgg, fast_dtype
+from stylequeue_worker.engine.networks import Vgg
 from stylequeue_worker.engine.weights import load
 from tests.engine.conftest import Picture
 from tests.support.vgg19 import make_vgg19_from_vgg16
@@ -76,34 +76,3 @@ def test_a_file_that_holds_another_thing_says_so(content: bytes | None, tmp_path
         load("vgg19", path)
     assert caught.value.code == Code.NETWORK_UNAVAILABLE
     assert "models pull vgg19" in caught.value.hint
-
-
-@pytest.mark.parametrize(
-    ("details", "expected"),
-    [
-        ({"device_name": "A100", "compute_capability": (8, 0)}, tf.bfloat16),
-        ({"device_name": "B200", "compute_capability": (10, 0)}, tf.bfloat16),
-        ({"device_name": "T4", "compute_capability": (7, 5)}, tf.float32),
-        ({"device_name": "MI300"}, tf.float32),
-    ],
-)
-def test_the_precision_of_a_gpu(
-    details: dict[str, object], expected: tf.DType, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(tf.config, "list_physical_devices", lambda kind: [kind])
-    monkeypatch.setattr(tf.config.experimental, "get_device_details", lambda _: details)
-    assert fast_dtype() == expected
-
-
-@pytest.mark.parametrize(
-    ("flags", "expected"),
-    [("avx512f avx512_bf16 fma", tf.bfloat16), ("amx_bf16", tf.bfloat16), ("avx512f", tf.float32), (None, tf.float32)],
-)
-def test_the_precision_of_a_processor(flags: str | None, expected: tf.DType, monkeypatch: pytest.MonkeyPatch) -> None:
-    def read(path: Path) -> str:
-        if flags is None:
-            raise FileNotFoundError
-        return f"flags\t\t: {flags}\n"
-
-    monkeypatch.setattr(Path, "read_text", read)
-    assert fast_dtype() == expected

@@ -13,6 +13,7 @@ from stylequeue_worker import models
 from stylequeue_worker.engine.descent import Evaluation
 from stylequeue_worker.engine.networks import Vgg
 from stylequeue_worker.engine.objective import Objective
+from stylequeue_worker.engine.options import Options
 from stylequeue_worker.engine.painter import Painter
 from stylequeue_worker.engine.presets import PRESETS
 from stylequeue_worker.engine.weights import load, sample_pictures
@@ -67,7 +68,7 @@ def test_tf_keras_2018(vgg16_path: Path, photo: Picture, stripes: Picture) -> No
 
     recipe = resolve(OptimizeRecipe(preset="tf-keras-2018", steps=8))
     assert isinstance(recipe, ResolvedOptimizeRecipe)
-    [*_, last] = Painter(network).paint(
+    [*_, last] = Painter(network, Options()).paint(
         content.astype(np.float32), [(style.astype(np.float32), 1.0)], recipe, tf.float64
     )
     painted = theirs.painted(content.astype(np.float32).astype(np.float64), 8)
@@ -79,7 +80,7 @@ def test_the_best_picture_is_kept(vgg16_path: Path, photo: Picture, stripes: Pic
     # At rate 5 and so great a content weight the first step from the content leads upwards.
     recipe = resolve(OptimizeRecipe(preset="tf-keras-2018", steps=2, content_weight=1e6))
     assert isinstance(recipe, ResolvedOptimizeRecipe)
-    steps = list(Painter(load("vgg16", vgg16_path)).paint(photo(height=32), [(stripes(32), 1.0)], recipe))
+    steps = list(Painter(load("vgg16", vgg16_path), Options()).paint(photo(height=32), [(stripes(32), 1.0)], recipe))
     weights = {"content": 1e6, "style": 1e-2, "variation": 0.0}
     totals = [sum(weights[term] * loss for term, loss in step.losses.items()) for step in steps]
     assert totals[-1] > min(totals)
@@ -109,7 +110,7 @@ def test_the_painter_takes_the_rescaled_network(vgg16_path: Path, photo: Picture
     recipe = resolve(OptimizeRecipe(preset="gatys-2016", steps=1))
     assert isinstance(recipe, ResolvedOptimizeRecipe)
     plain = load("vgg16", vgg16_path)
-    [step] = Painter(plain).paint(photo(height=32), [(stripes(32), 1.0)], recipe)
+    [step] = Painter(plain, Options()).paint(photo(height=32), [(stripes(32), 1.0)], recipe)
     noise = np.random.default_rng(0).uniform(size=(1, 32, 32, 3))
     rescaled = plain.pooled("average").rescaled(sample_pictures())
     wanted = evaluated(

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from stylequeue.contract.recipe import FastRecipe, OptimizeRecipe, resolve
-from stylequeue_worker.engine import Engine
+from stylequeue_worker.engine import Engine, Options
 
 from .conftest import Picture
 
@@ -34,7 +34,7 @@ def test_painting_leaves_no_file(
 ) -> None:
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     # An engine of its own: what another has compiled, it would not compile again.
-    engine = Engine(model_dir, memory_budget_bytes=budget_bytes)
+    engine = Engine(model_dir, options=Options(memory_bytes=budget_bytes))
     for step in engine.paint(photo(), [(stripes(), 1.0)], resolve(recipe)):
         assert step.picture.shape == (1, 64, 64, 3)
     assert list(tmp_path.iterdir()) == []

@@ -11,6 +11,7 @@ import tensorflow as tf
 from stylequeue.contract.recipe import OptimizeRecipe, ResolvedOptimizeRecipe, resolve
 from stylequeue_worker import models
 from stylequeue_worker.engine.objective import Objective
+from stylequeue_worker.engine.options import Options
 from stylequeue_worker.engine.painter import Painter
 from stylequeue_worker.engine.presets import PRESETS
 from stylequeue_worker.engine.weights import load
@@ -54,7 +55,7 @@ def test_losses_gradient_and_picture_after_ten_steps(vgg19_path: Path, photo: Pi
     gradient = theirs.gradient(picture).numpy()
     np.testing.assert_allclose(ours.gradient, gradient, rtol=0, atol=TOLERANCE * np.abs(gradient).max())
 
-    [*_, last] = Painter(network).paint(content, [(style, 1.0)], recipe, tf.float64)
+    [*_, last] = Painter(network, Options()).paint(content, [(style, 1.0)], recipe, tf.float64)
     assert (last.step, last.steps) == (10, 10)
     painted = theirs.painted(content.astype(np.float64), 10)
     assert np.abs(painted - content).max() > 0.1

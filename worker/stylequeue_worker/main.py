@@ -8,6 +8,7 @@ from stylequeue.cli import console
 from stylequeue.settings import Settings
 
 from .process.app import make_worker_app
+from .work.options import options_of
 
 if TYPE_CHECKING:
     from .engine import Engine
@@ -19,7 +20,7 @@ def load_engine(settings: Settings) -> Engine:
     from .engine.device import require_gpu
 
     require_gpu()
-    engine = Engine(settings.models, settings.hub_handle, network_sha256=settings.network_sha256)
+    engine = Engine(settings.models, settings.hub_handle, options_of(settings), settings.network_sha256)
     engine.warm_up({"optimize", "fast"})
     return engine
 

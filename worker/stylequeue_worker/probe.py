@@ -14,6 +14,8 @@ from stylequeue.doctor import Finding
 from stylequeue.ledger.registry import named
 from stylequeue.settings import Settings
 
+from .work.options import options_of
+
 if TYPE_CHECKING:
     from .engine import Engine
 
@@ -26,7 +28,7 @@ def findings() -> list[Finding]:
     from .engine import Engine
 
     settings = Settings.load()
-    engine = Engine(settings.models, settings.hub_handle, network_sha256=settings.network_sha256)
+    engine = Engine(settings.models, settings.hub_handle, options_of(settings), settings.network_sha256)
     at_hand = engine.networks()
     found = [
         _models(

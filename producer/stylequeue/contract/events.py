@@ -123,7 +123,7 @@ class PaintingReport(Told):
 
     network: str = Field(description="Which network painted.")
     network_digest: str = Field(description="SHA-256 of its weights.")
-    precision: str = Field(description="Of the network's arithmetic: float32 or bfloat16.")
+    precision: str = Field(description="Of the network's arithmetic: float32, bfloat16 or tensorfloat32.")
     tiles: int = Field(description="Into how many tiles the picture was cut to fit into memory; 1: painted whole.")
     steps: int = Field(description="Gradient evaluations done; 0 for the fast method.")
     ended_by: EndedBy | str = Field(

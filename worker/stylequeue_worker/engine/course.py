@@ -1,4 +1,4 @@
-"""A recipe's descent at one scale: which rule, by which views, and how many steps a call."""
+"""A recipe's descent at one scale: which rule, and by which views."""
 
 from __future__ import annotations
 
@@ -10,24 +10,20 @@ import tensorflow as tf
 
 from stylequeue.contract.recipe import ResolvedOptimizeRecipe
 
-from .descent import Evaluate, Iterate, Moments, adam, adam_in_calls, lbfgs
+from .descent import Evaluate, Iterate, Moments, adam, lbfgs
 from .device import on_gpu
-from .memory import FittingObjective
-from .objective import TERMS, View, Wanted
+from .objective import TERMS, Objective, View, Wanted
 from .safety import lenient, rolled_back, sound, strict
 from .swift import swift
 
-_STEPS_A_CALL = 10
-"""On a GPU: at small sizes it paints a step in the time that Python takes between two."""
-
 
 def weights_of(recipe: ResolvedOptimizeRecipe, dtype: tf.DType) -> dict[str, tf.Tensor]:
-    """What each term of the loss counts."""
+    """What each term of the loss counts: scalars."""
     return {term: tf.constant(getattr(recipe, f"{term}_weight"), dtype) for term in TERMS}
 
 
 def descend(
-    objective: FittingObjective,
+    objective: Objective,
     recipe: ResolvedOptimizeRecipe,
     start: tf.Tensor,
     content: tf.Tensor,
@@ -36,34 +32,38 @@ def descend(
     steps: int,
     taken: int,
 ) -> Iterator[Iterate]:
-    """The recipe's descent from `start`, or on with Adam's `moments`, all pictures at the same scale."""
+    """The recipe's descent from `start`, or on with Adam's `moments`, where `taken` of the stage's `steps` are done.
+
+    start, content: [1, H, W, 3] in [0, 1], both of the stage's size.
+    """
     weights = weights_of(recipe, start.dtype)
+    views = objective.views(start)
 
     def measured(view: View) -> Evaluate:
         target = objective.content_target(content, view)
         return lambda picture: objective.evaluate(picture, target, style, weights, view)
 
-    views = objective.views(start)
     if recipe.optimizer == "lbfgs":
         # Its picture of the curvature holds only while the objective stays the same.
         return lbfgs(lenient(measured(views[0])), start)
     if recipe.optimizer == "swift":
         return swift(measured(views[0]), start, steps, taken, moments)
-    turns = [measured(view) for view in views]
     rule = objective.preset.adam_at(max(start.shape[1:3]))
-    # Whoever looks at every step's loss needs every step.
-    probe = None
-    if on_gpu() and recipe.stop_when is None and not objective.preset.best_kept:
-        # Where memory does not suffice, the objective falls back to tiles here, which are no compiled function.
-        evaluation = turns[0](start)
-        probe = evaluation if objective.tile_px is None else None
+    # Whoever looks at every step's loss needs every step; tiles are no compiled function.
+    if on_gpu() and recipe.stop_when is None and not objective.preset.best_kept and objective.tile_px is None:
+        turns = [(objective.content_target(content, view), view) for view in views]
 
-    def onwards(moments: Moments | None, rate: float) -> Iterator[Iterate]:
+        def in_calls(moments: Moments | None, rate: float) -> Iterator[Iterate]:
+            left = steps - (moments.step if moments else 0)
+            shared = tuple(style), weights
+            return sound(objective.calls.descend(start, shared, turns, rate * rule.learning_rate, left, moments))
+
+        return rolled_back(in_calls, moments)
+    evaluates = [strict(measured(view)) for view in views]
+
+    def one_by_one(moments: Moments | None, rate: float) -> Iterator[Iterate]:
         slower = replace(rule, learning_rate=rate * rule.learning_rate)
-        done = moments.step if moments else 0
-        if probe is not None:
-            return sound(adam_in_calls(turns, start, slower, _STEPS_A_CALL, steps - done, probe, moments))
-        turn = itertools.islice(itertools.cycle(map(strict, turns)), done, None)
+        turn = itertools.islice(itertools.cycle(evaluates), moments.step if moments else 0, None)
         return adam(lambda picture: next(turn)(picture), start, slower, moments)
 
-    return rolled_back(onwards, moments)
+    return rolled_back(one_by_one, moments)

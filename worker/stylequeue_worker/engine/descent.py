@@ -1,13 +1,14 @@
 """Gradient descent on a picture: Adam and L-BFGS within the box [0, 1].
 
-Both are generators that make one evaluation of loss and gradient a yield, so the caller counts them, shows them and
-stops whenever it likes.
+Both are generators that make one evaluation of loss and gradient a yield, or a few, so the caller counts them, shows
+them and stops whenever it likes.
 """
 
 from __future__ import annotations
 
+import time
 from collections import deque
-from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, NamedTuple
@@ -94,46 +95,80 @@ def adam(
         yield Iterate(_shown(moments, rule), evaluation, moments)
 
 
-def adam_in_calls(
-    turns: Sequence[Evaluate],
-    start: tf.Tensor,
-    rule: AdamRule,
-    steps_a_call: int,
-    steps: int,
-    evaluation: Evaluation,
-    resume: Moments | None = None,
-) -> Iterator[Iterate]:
-    """As `adam`, several steps in one call of a compiled function, for a device that would wait for Python.
+class AdamCalls:
+    """Adam as `adam`, several steps in one call of a compiled function, for a device that would wait for Python.
 
-    Takes `steps` steps, by `turns` in turn, at the rule's first rate; any `evaluation` shows its form. An iterate tells
-    of the last evaluation of its call, which ends early where loss or gradient are not finite.
+    `evaluate(picture, shared, turn)` with any nested structures of tensors as `shared` and `turn`; `terms` names the
+    loss's. All that a painting brings is an argument, so that one function does for all sizes, rates and targets.
     """
 
-    def step(moments: Moments, count: tf.Tensor, _sound: tf.Tensor, _evaluation: Evaluation) -> tuple[Any, ...]:
-        branches = [partial(turn, moments.newest) for turn in turns]
-        evaluation = Evaluation(*tf.switch_case(moments.step % len(turns), branches))
-        sound = tf.reduce_all(tf.math.is_finite(evaluation.gradient)) & tf.math.is_finite(evaluation.total)
-        moved = tf.cond(
-            sound, lambda: _moved(moments, evaluation.gradient, rule, rule.learning_rate, None), lambda: moments
-        )
-        return moved, count + 1, sound, evaluation
+    def __init__(self, evaluate: Callable[[tf.Tensor, Any, Any], Evaluation], rule: AdamRule, terms: Collection[str]):
+        self._evaluate = evaluate
+        self._rule = rule
+        self._terms = terms
+        self.compiled = tf.function(self._call, reduce_retracing=True, autograph=False)
 
-    @tf.function(autograph=False)  # type: ignore[untyped-decorator]
-    def call(moments: Moments, evaluation: Evaluation, steps: tf.Tensor) -> tuple[Any, ...]:
-        return tf.while_loop(  # type: ignore[no-any-return]
+    def descend(
+        self,
+        start: tf.Tensor,
+        shared: Any,
+        turns: Sequence[Any],
+        rate: float,
+        steps: int,
+        resume: Moments | None = None,
+    ) -> Iterator[Iterate]:
+        """`steps` steps from `start`, or on from where it left off, by `turns` in turn, at one rate.
+
+        As many steps a call as take `CALL_S`, `MOST_A_CALL` at most: a caller that is told to stop, or shows pictures,
+        waits no longer. An iterate tells of the last evaluation of its call, which ends early where loss or gradient
+        are not finite.
+        """
+        moments = resume or _at_rest(start)
+        last = moments.step + steps
+        steps_a_call, is_first = 1, True
+        while moments.step < last:
+            before, began_s = moments.step, time.monotonic()
+            count = tf.constant(min(steps_a_call, last - before))
+            given = moments._replace(step=tf.constant(before))
+            moved, evaluation = self.compiled(given, shared, tuple(turns), tf.constant(rate, start.dtype), count)
+            moments = moved._replace(step=int(moved.step))
+            # The first call may have compiled: nothing is known of the second.
+            step_s = (time.monotonic() - began_s) / int(count)
+            steps_a_call = 1 if is_first else max(1, min(MOST_A_CALL, int(CALL_S / step_s)))
+            is_first = False
+            yield Iterate(_shown(moments, self._rule), evaluation, moments, moments.step - before)
+
+    def _call(
+        self, moments: Moments, shared: Any, turns: Sequence[Any], rate: tf.Tensor, steps: tf.Tensor
+    ) -> tuple[Moments, Evaluation]:
+        def step(moments: Moments, count: tf.Tensor, _sound: tf.Tensor, _evaluation: Evaluation) -> tuple[Any, ...]:
+            # The targets are chosen, not what is done with them: else all of it would be there once for each turn.
+            turn = tf.switch_case(moments.step % len(turns), [partial(_alike, turn) for turn in turns])
+            evaluation = self._evaluate(moments.newest, shared, turn)
+            sound = tf.reduce_all(tf.math.is_finite(evaluation.gradient)) & tf.math.is_finite(evaluation.total)
+            moved = tf.cond(
+                sound, lambda: _moved(moments, evaluation.gradient, self._rule, rate, None), lambda: moments
+            )
+            return moved, count + 1, sound, evaluation
+
+        nought = tf.zeros([], moments.newest.dtype)
+        none_yet = Evaluation(nought, tf.zeros_like(moments.newest), dict.fromkeys(self._terms, nought))
+        moved, _, _, evaluation = tf.while_loop(
             lambda _moments, count, sound, _evaluation: sound & (count < steps),
             step,
-            (moments, tf.constant(0), tf.constant(True), evaluation),
+            (moments, tf.constant(0), tf.constant(True), none_yet),
         )
+        return moved, evaluation
 
-    moments = resume or _at_rest(start)
-    last = moments.step + steps
-    while moments.step < last:
-        before = moments.step
-        count = tf.constant(min(steps_a_call, last - before))
-        moved, _, _, evaluation = call(moments._replace(step=tf.constant(before)), evaluation, count)
-        moments = moved._replace(step=int(moved.step))
-        yield Iterate(_shown(moments, rule), evaluation, moments, moments.step - before)
+
+MOST_A_CALL = 10
+"""At small sizes a GPU paints a step in the time that Python takes between two; more gain nothing."""
+CALL_S = 0.4
+"""Well under a second, for some steps take longer than those before."""
+
+
+def _alike(turn: Any) -> Any:
+    return tf.nest.map_structure(tf.identity, turn)
 
 
 def _at_rest(start: tf.Tensor) -> Moments:
@@ -169,7 +204,7 @@ def lbfgs(evaluate: Evaluate, start: tf.Tensor) -> Iterator[Iterate]:
     Two-loop recursion over the last pairs of steps and gradient changes (Nocedal and Wright, 2006, algorithm 7.4).
     Pixels at a bound that descent would push outwards are held; the others move along the projected direction.
     """
-    pairs: deque[_Pair] = deque(maxlen=_MEMORY)
+    pairs: deque[_Pair] = deque(maxlen=LBFGS_PAIRS)
     picture, here = start, evaluate(start)
     yield Iterate(picture, here)
     while True:
@@ -221,7 +256,8 @@ def _search(evaluate: Evaluate, start: Iterate, direction: tf.Tensor) -> Generat
     return best
 
 
-_MEMORY = 10
+LBFGS_PAIRS = 10
+"""Steps and gradient changes that L-BFGS remembers, each two pictures."""
 _MAX_TRIALS = 15
 _SUFFICIENT_DESCENT = 1e-4
 _ENOUGH_FLATTER = 0.9

@@ -11,6 +11,8 @@ import tensorflow as tf
 
 from stylequeue.contract.errors import CannotServe, Code
 
+from .options import Options
+
 _ASK = ("--query-gpu=index,name,memory.total", "--format=csv,noheader")
 _ASK_S = 30
 
@@ -18,6 +20,41 @@ _ASK_S = 30
 def on_gpu() -> bool:
     """Whether TensorFlow has a GPU here."""
     return bool(tf.config.list_physical_devices("GPU"))
+
+
+def set_up(options: Options) -> None:
+    """What can be set only before TensorFlow first computes. Raises CannotServe where it is too late for that."""
+    try:
+        for gpu in tf.config.list_physical_devices("GPU"):
+            if options.gpu_memory_bytes:
+                limit = tf.config.LogicalDeviceConfiguration(memory_limit=options.gpu_memory_bytes / _MB)
+                tf.config.set_logical_device_configuration(gpu, [limit])
+            else:
+                # Else TensorFlow takes all of a GPU's memory at once.
+                tf.config.experimental.set_memory_growth(gpu, True)
+    except RuntimeError as error:
+        raise CannotServe(
+            Code.DEVICE_UNAVAILABLE, f"the GPU's memory is taken already: {error}", "set up the engine first of all"
+        ) from error
+    # Else a GPU rounds what is meant to be float32: statistics and losses.
+    tf.config.experimental.enable_tensor_float_32_execution(False)
+    if options.deterministic:
+        # It wants every random number to be seeded; ours are NumPy's.
+        tf.keras.utils.set_random_seed(0)
+        tf.config.experimental.enable_op_determinism()
+
+
+_MB = 1024**2
+
+
+def rounds_float32(options: Options, *, reduced: bool) -> bool:
+    """Sets and returns whether from here on a GPU rounds the inputs of float32 convolutions and products to 10 bits.
+
+    Never for presets whose network is `reduced` to bfloat16: what they do in float32 are statistics and losses.
+    """
+    rounds = options.tensor_float_32 and not reduced and on_gpu()
+    tf.config.experimental.enable_tensor_float_32_execution(rounds)
+    return rounds
 
 
 def describe() -> str:

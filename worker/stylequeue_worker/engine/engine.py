@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -13,9 +14,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from stylequeue.contract.errors import Code, Permanent
-from stylequeue.contract.recipe import FAST_NETWORK, VGG_NETWORKS, ResolvedFastRecipe, ResolvedOptimizeRecipe
+from stylequeue.contract.recipe import (
+    FAST_NETWORK,
+    VGG_NETWORKS,
+    OptimizeRecipe,
+    ResolvedFastRecipe,
+    ResolvedOptimizeRecipe,
+    resolve,
+)
 
 from .. import models
+from .options import Options
 from .steps import Checkpoint, Network, Step, Summary
 
 if TYPE_CHECKING:
@@ -30,24 +39,29 @@ ENGINE_VERSION = "5"
 """Grows when the same inputs would give another picture."""
 
 
+_AS_IT_COMES = Options()
+_USUAL_RATIOS = (1, 4 / 3, 3 / 2, 16 / 9)
+"""Of photographs' sides."""
+_AHEAD_STEPS = 5
+"""One at least at each scale, of the sizes that are usual."""
+
+
 class Engine:
     """Paints with the networks of a model directory; each is loaded once.
 
     `hub_handle` is a TensorFlow Hub handle (https URL or directory) of a fast network that takes the place of ours.
     `network_sha256`: digests of networks that are not the published ones, by name; a Hub handle's is that of "fast".
     What is neither is not loaded.
-    `memory_budget_bytes`: what an optimised painting may take beside what is loaded; left out, most of what the
-    machine has available (on a GPU: no limit). Pictures that would take more are painted in tiles.
     """
 
     def __init__(
         self,
         model_dir: Path,
         hub_handle: str | None = None,
-        memory_budget_bytes: int | None = None,
+        options: Options = _AS_IT_COMES,
         network_sha256: Mapping[str, str] | None = None,
     ) -> None:
-        self._memory_budget_bytes = memory_budget_bytes
+        self._options = options
         self._model_dir = model_dir
         self._hub_handle = hub_handle
         self._network_sha256 = network_sha256 or {}
@@ -63,22 +77,35 @@ class Engine:
         What cannot be loaded is logged and passed over. Raises CannotServe where the memory at hand is not enough for
         the smallest painting.
         """
-        import tensorflow as tf
+        if self._options.compilation_cache_dir:
+            # Read as TensorFlow is loaded.
+            flag = f"--tf_xla_persistent_cache_directory={self._options.compilation_cache_dir}"
+            os.environ["TF_XLA_FLAGS"] = f"{os.environ.get('TF_XLA_FLAGS', '')} {flag}".strip()
+        from .device import set_up
 
-        for gpu in tf.config.list_physical_devices("GPU"):
-            # Else TensorFlow takes all of a GPU's memory at once.
-            tf.config.experimental.set_memory_growth(gpu, True)
-        # Else a GPU rounds what is meant to be float32: statistics and losses.
-        tf.config.experimental.enable_tensor_float_32_execution(False)
+        set_up(self._options)
         if "optimize" in methods:
             # Once more after each that could not be loaded.
             while name := next(filter(self._at_hand, VGG_NETWORKS), None):
                 with _logged():
                     self._painter(name).require_room()
+                    self._paint_ahead()
                     break
         if "fast" in methods and (self._hub_handle or self._at_hand(FAST_NETWORK)):
             with _logged():
                 self.load_fast()
+
+    def _paint_ahead(self) -> None:
+        """A step of pictures of usual shapes, so that the first jobs need not wait for what is compiled for them."""
+        import numpy as np
+
+        recipe = resolve(OptimizeRecipe(steps=_AHEAD_STEPS))
+        for longest_px in self._options.warm_up_px:
+            shorter = {round(longest_px / ratio) for ratio in _USUAL_RATIOS}
+            for sides in {sides for side in shorter for sides in ((longest_px, side), (side, longest_px))}:
+                picture = np.random.default_rng(0).random((1, *sides, 3), np.float32)
+                for _ in self.paint(picture, [(picture, 1.0)], recipe):
+                    pass
 
     @property
     def device(self) -> str:
@@ -90,9 +117,9 @@ class Engine:
     @property
     def precision(self) -> str:
         """The fastest that the device does well. Loads TensorFlow."""
-        from .networks import fast_dtype
+        from .precision import fast_dtype
 
-        return str(fast_dtype().name)
+        return str(fast_dtype(self._options.precision, deterministic=self._options.deterministic).name)
 
     def networks(self) -> dict[str, str]:
         """SHA-256 (hex) of the weights of each network that is at hand now, by name; loads none.
@@ -218,7 +245,7 @@ class Engine:
         if path not in self._painters:
             with self._loading(path):
                 models.check(name, path, self._network_sha256)
-                self._painters[path] = Painter(load(name, path), self._memory_budget_bytes)
+                self._painters[path] = Painter(load(name, path), self._options)
         return self._painters[path]
 
     def _fast_directory(self, *, check: bool) -> Path:

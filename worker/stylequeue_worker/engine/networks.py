@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Mapping
 from itertools import pairwise
-from pathlib import Path
 
 import numpy as np
 import tensorflow as tf
@@ -36,16 +35,15 @@ ARCHITECTURES: Mapping[str, Mapping[str, int]] = {
 """Channels of each network's convolutions, by Keras's names for them, in order. Each block but the last is pooled."""
 
 _IMAGENET_MEAN_BGR = (103.939, 116.779, 123.68)
-_BFLOAT16_FLAGS = {"avx512_bf16", "amx_bf16"}
-"""What Linux calls a processor's instructions for it."""
-_BFLOAT16_CAPABILITY = (8, 0)
-"""Of NVIDIA's GPUs, from Ampere on; older ones compute it by way of float32."""
 
 
 class Vgg:
     """Convolutions and poolings of a VGG network.
 
-    Arithmetic is done in `dtype`; bfloat16 halves the time where the processor knows it.
+    Arithmetic is done in `dtype`; bfloat16 halves the time where the processor does it well. With `grid_px` (a multiple
+    of 16) pictures are laid on canvases whose sides are multiples of it, so that a device meets few shapes of
+    convolutions; what is beyond the picture is taken out after every layer, exactly as if it were not there. With `xla`
+    the whole is compiled by XLA, once for each canvas.
     """
 
     def __init__(
@@ -53,22 +51,30 @@ class Vgg:
         kernels: Kernels,
         dtype: tf.DType = tf.float32,
         pooling: PoolingName = "max",
+        grid_px: int = 1,
+        xla: bool = False,
     ) -> None:
         self.dtype = dtype
-        self._pool = {"max": tf.nn.max_pool2d, "average": tf.nn.avg_pool2d}[pooling]
+        self.grid_px = grid_px
         self._pooling: PoolingName = pooling
+        self._xla = xla
         self._kernels = kernels
         self._constants = {
             layer: (tf.constant(kernel, dtype), tf.constant(bias, dtype)) for layer, (kernel, bias) in kernels.items()
         }
+        self._compiled = tf.function(self._on_canvas, jit_compile=True, reduce_retracing=True, autograph=False)
 
     def cast(self, dtype: tf.DType) -> Vgg:
         """The same network computing in `dtype`."""
-        return self if dtype == self.dtype else Vgg(self._kernels, dtype, self._pooling)
+        return self if dtype == self.dtype else Vgg(self._kernels, dtype, self._pooling, self.grid_px, self._xla)
 
     def pooled(self, pooling: PoolingName) -> Vgg:
         """The same network with this pooling."""
-        return self if pooling == self._pooling else Vgg(self._kernels, self.dtype, pooling)
+        return self if pooling == self._pooling else Vgg(self._kernels, self.dtype, pooling, self.grid_px, self._xla)
+
+    def on_grid(self, grid_px: int, *, xla: bool = False) -> Vgg:
+        """The same network on canvases of a grid."""
+        return Vgg(self._kernels, self.dtype, self._pooling, grid_px, xla)
 
     @property
     def layers(self) -> Collection[str]:
@@ -91,7 +97,7 @@ class Vgg:
             after = np.where(sums[layer] > 0, sums[layer] / count, 1)
             kernels[layer] = (kernel * before[:, None] / after, bias / after)
             before = after
-        return Vgg(kernels, self.dtype, self._pooling)
+        return Vgg(kernels, self.dtype, self._pooling, self.grid_px, self._xla)
 
     def features(
         self, picture: tf.Tensor, layers: Collection[str], tap: Callable[[str, tf.Tensor], tf.Tensor] | None = None
@@ -104,19 +110,68 @@ class Vgg:
         """
         if missing := set(layers) - set(self._kernels):
             raise ValueError(f"no such layers: {sorted(missing)}")
-        found: dict[str, tf.Tensor] = {}
         x = tf.cast(preprocess(picture), self.dtype)
-        block = "block1"
+        size_px = tf.shape(x)[1:3]
+        x = self._laid(x, size_px + -size_px % self.grid_px)
+        if not self._xla:
+            return self._on_canvas(x, size_px, layers, tap)
+        found = self._compiled(x, size_px, tuple(sorted(layers)))
+        return {layer: tap(layer, features) if tap else features for layer, features in found.items()}
+
+    def _on_canvas(
+        self,
+        x: tf.Tensor,
+        size_px: tf.Tensor,
+        layers: Collection[str],
+        tap: Callable[[str, tf.Tensor], tf.Tensor] | None = None,
+    ) -> dict[str, tf.Tensor]:
+        """As `features`, of x [1, H', W', 3], at whose top left a preprocessed picture of `size_px` (int32 [2]) lies.
+
+        Beyond it x is 0, and so are all layers' features: convolutions see there what they see beyond an edge.
+        """
+        found: dict[str, tf.Tensor] = {}
+        block, within = "block1", self._within(x, size_px)
         for layer, (kernel, bias) in self._constants.items():
             if not layer.startswith(block):
                 block = layer.split("_")[0]
-                x = self._pool(x, ksize=2, strides=2, padding="VALID")
-            x = tf.nn.relu(tf.nn.bias_add(tf.nn.conv2d(x, kernel, strides=1, padding="SAME"), bias))
+                x = self._pool(x)
+                within = self._within(x, size_px // stride_px(layer))
+                # A last row or column without a partner is left out; on a canvas it has found one.
+                x = within(x)
+            x = within(tf.nn.relu(tf.nn.bias_add(tf.nn.conv2d(x, kernel, strides=1, padding="SAME"), bias)))
             if layer in layers:
-                found[layer] = x = tap(layer, x) if tap else x
+                canvas = tf.shape(x)[1:3]
+                own = self._cut(x, size_px // stride_px(layer))
+                found[layer] = tap(layer, own) if tap else own
+                x = self._laid(found[layer], canvas)
             if len(found) == len(layers):
                 break
         return found
+
+    def _pool(self, x: tf.Tensor) -> tf.Tensor:
+        pool = {"max": tf.nn.max_pool2d, "average": tf.nn.avg_pool2d}[self._pooling]
+        return pool(x, ksize=2, strides=2, padding="VALID")
+
+    def _within(self, x: tf.Tensor, size: tf.Tensor) -> Callable[[tf.Tensor], tf.Tensor]:
+        """Sets to 0 what of features as large as x [1, h', w', channels] lies beyond the first `size` (int32 [2])."""
+        if self.grid_px == 1:
+            return lambda features: features
+        down, across = (tf.cast(tf.range(tf.shape(x)[1 + side]) < size[side], self.dtype) for side in (0, 1))
+        inside = down[None, :, None, None] * across[None, None, :, None]
+        return lambda features: features * inside
+
+    def _cut(self, x: tf.Tensor, size: tf.Tensor) -> tf.Tensor:
+        """Of x [1, h', w', channels] the first `size` (int32 [2])."""
+        return x if self.grid_px == 1 else x[:, : size[0], : size[1]]
+
+    def _laid(self, x: tf.Tensor, canvas: tf.Tensor) -> tf.Tensor:
+        """x [1, h, w, channels] with zeros below and to the right, up to the size of the canvas (int32 [2])."""
+        if self.grid_px == 1:
+            return x
+        more = canvas - tf.shape(x)[1:3]
+        laid = tf.pad(x, [[0, 0], [0, more[0]], [0, more[1]], [0, 0]])
+        # Else TensorFlow knows no more how many channels there are.
+        return tf.ensure_shape(laid, [1, None, None, x.shape[-1]])
 
     def reach_px(self, layers: Collection[str]) -> int:
         """How many pixels around its own a feature of the deepest of `layers` depends on."""
@@ -147,16 +202,3 @@ def stride_px(layer: str) -> int:
 def preprocess(picture: tf.Tensor) -> tf.Tensor:
     """RGB in [0, 1] to what the networks were trained on: BGR in [0, 255] less ImageNet's mean."""
     return picture[..., ::-1] * 255 - tf.constant(_IMAGENET_MEAN_BGR, picture.dtype)
-
-
-def fast_dtype() -> tf.DType:
-    """The fastest precision for convolutions here: bfloat16 where the GPU, or else the processor, knows it."""
-    if gpus := tf.config.list_physical_devices("GPU"):
-        details = tf.config.experimental.get_device_details(gpus[0])
-        knows = details.get("compute_capability", (0, 0)) >= _BFLOAT16_CAPABILITY
-    else:
-        try:
-            knows = bool(set(Path("/proc/cpuinfo").read_text().split()) & _BFLOAT16_FLAGS)
-        except OSError:
-            knows = False
-    return tf.bfloat16 if knows else tf.float32

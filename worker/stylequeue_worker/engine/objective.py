@@ -9,8 +9,7 @@ from typing import NamedTuple, TypeAlias, TypeVar
 
 import tensorflow as tf
 
-from .descent import Evaluation
-from .device import on_gpu
+from .descent import AdamCalls, Evaluation
 from .losses import Statistics, mixture
 from .networks import Vgg, stride_px
 from .presets import Preset
@@ -42,14 +41,20 @@ _KEPT_STYLES = 24
 
 
 class Objective:
-    """A preset's loss on a network. Compiled once for pictures of all sizes; targets are arguments."""
+    """A preset's loss on a network. Compiled once for pictures of all sizes; targets are arguments.
+
+    Shapes: a picture is [1, H, W, 3], what is laid of it [1, H', W', 3], features are [1, h, w, channels].
+    """
+
+    tile_px: int | None = None
+    """Side of the tiles it is taken in; None: it is taken whole."""
 
     def __init__(self, network: Vgg, preset: Preset) -> None:
         self.network = network
         self.preset = preset
         # Here as everywhere without autograph, which nothing needs: it writes files that a child that is killed leaves.
         self._compiled = tf.function(self._evaluate, reduce_retracing=True, autograph=False)
-        self._compiled_by_view: dict[bytes, Callable[..., Evaluation]] = {}
+        self.calls = AdamCalls(self._evaluate_turn, preset.adam, TERMS)
         self._styles: dict[bytes, dict[str, Statistics]] = {}
 
     def evaluate(
@@ -61,15 +66,8 @@ class Objective:
         view: View,
     ) -> Evaluation:
         """The weighted sum of the terms and its gradient, at `picture` as `view` lays it."""
-        if not on_gpu():
-            evaluation: Evaluation = self._compiled(picture, content, style, weights, view)
-            return evaluation
-        # XLA must know the paddings when it compiles. On processors it gains nothing, and each view costs seconds.
-        key = view.numpy().tobytes()
-        if key not in self._compiled_by_view:
-            compiled = tf.function(partial(self._evaluate, view=view.numpy()), jit_compile=True, autograph=False)
-            self._compiled_by_view[key] = compiled
-        return self._compiled_by_view[key](picture, content, style, weights)
+        evaluation: Evaluation = self._compiled(picture, content, style, weights, view)
+        return evaluation
 
     def views(self, picture: tf.Tensor) -> list[View]:
         """The preset's ways of laying a picture of this size [1, H, W, 3] before the network."""
@@ -208,6 +206,15 @@ class Objective:
             )
             for layer in self.preset.style_layers
         }
+
+    def _evaluate_turn(
+        self,
+        picture: tf.Tensor,
+        shared: tuple[Sequence[Wanted], Mapping[str, tf.Tensor]],
+        turn: tuple[Mapping[str, tf.Tensor], View],
+    ) -> Evaluation:
+        (style, weights), (content, view) = shared, turn
+        return self._evaluate(picture, content, style, weights, view)
 
     def _evaluate(
         self,

@@ -1,48 +1,54 @@
-"""Optimised painting: recipe -> schedule of scales -> steps."""
+"""Optimised painting: a recipe's stages, from coarse to fine, and what is kept from one painting to the next."""
 
 from __future__ import annotations
 
+import gc
 import itertools
 import math
 from collections import deque
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 
 import numpy as np
 import tensorflow as tf
 
 from stylequeue.contract.errors import CannotServe, Code, Permanent
-from stylequeue.contract.recipe import PRESETS, ResolvedOptimizeRecipe
+from stylequeue.contract.recipe import PRESETS, PoolingName, ResolvedOptimizeRecipe
 
-from .course import descend, weights_of
-from .memory import FittingObjective, available_bytes, plan, smallest_bytes
-from .networks import Vgg, fast_dtype
-from .objective import TERMS, View, Wanted
-from .pictures import resize, scaled, ssim
+from .available import available_bytes
+from .course import descend
+from .device import on_gpu, rounds_float32
+from .memory import Fitting, plan, smallest_bytes
+from .networks import Vgg
+from .objective import TERMS, Objective
+from .options import Options
+from .pictures import resize, scaled
 from .position import Position
+from .precision import fast_dtype
 from .presets import Preset, preset_of
 from .regions import Masks
 from .safety import Standstill, TimeBudget
-from .schedule import schedule
-from .steps import Checkpoint, Cut, Step, Summary
-from .tiling import spans
+from .schedule import Stage, schedule
+from .steps import Checkpoint, Cut, Plan, Step
+from .summary import summary
+from .tiling import TiledObjective
 from .weights import sample_pictures
 
 
 class Painter:
     """Paints with one network; what is compiled is kept for the next picture."""
 
-    def __init__(self, network: Vgg, memory_budget_bytes: int | None = None) -> None:
-        """Without a budget, a CPU's painting may take most of the memory that is available when it begins."""
+    def __init__(self, network: Vgg, options: Options) -> None:
         self._network = network
-        self._memory_budget_bytes = memory_budget_bytes
-        self._objectives: deque[FittingObjective] = deque(maxlen=_KEPT)
+        self._options = options
+        self._networks: dict[tuple[tf.DType, PoolingName, bool], Vgg] = {}
+        self._objectives: deque[Objective] = deque()
 
     def require_room(self) -> None:
         """Raises CannotServe where the memory at hand is not enough for the smallest painting."""
         needed = smallest_bytes(self._network, preset_of(PRESETS["painterly"]))
-        left = self._memory_budget_bytes or available_bytes()
+        left = self._budget_bytes()
         if left is not None and left < needed:
             raise CannotServe(
                 Code.INSUFFICIENT_MEMORY,
@@ -73,132 +79,174 @@ class Painter:
             )
         # The line search of L-BFGS cannot tell bfloat16's noise from descent, as soon as little is left of that.
         reduced = recipe.optimizer == "swift" or (preset.reduced_precision and recipe.optimizer == "adam")
-        network = self._network.cast(fast_dtype() if reduced else dtype)
-        sides = [picture.shape[1:3] for picture in (content, *(style for style, _ in styles))]
-        planned = plan(sides, network, preset, self._memory_budget_bytes or available_bytes())
-        objective = self._objective(preset, network.dtype, planned.tile_px)
-        left_off = Position.read(resume, dtype) if resume else None
-        at = left_off or Position(
-            number=0, taken=0, done=0, picture=None, moments=None, spent_s=0, best=math.inf, cut=None
+        options = self._options
+        reduced_dtype = fast_dtype(options.precision, deterministic=options.deterministic) if reduced else dtype
+        network = self._network_of(preset, reduced_dtype)
+        rounded = rounds_float32(options, reduced=preset.reduced_precision)
+        sides = [style.shape[1:3] for style, _ in styles]
+        planned = plan(content.shape[1:3], sides, network, preset, recipe.optimizer, self._budget_bytes())
+        at = Position.read(resume, dtype) if resume else Position.beginning()
+        painting = _Painting(
+            content=content,
+            styles=styles,
+            masks=masks,
+            start=start,
+            recipe=recipe,
+            preset=preset,
+            dtype=dtype,
+            plan=planned,
+            precision="tensorfloat32" if rounded and network.dtype == tf.float32 else network.dtype.name,
+            fitting=Fitting(partial(self._objective, preset, network), planned.tile_px),
+            budget=TimeBudget(recipe.time_budget_s, at.spent_s),
+            stages=schedule(preset, content.shape[1:3], recipe.steps),
         )
-        budget = TimeBudget(recipe.time_budget_s, at.spent_s)
-        stages = schedule(preset, content.shape[1:3], recipe.steps)
-        work = sum(stage.work for stage in stages)
-        for number, stage in enumerate(stages):
-            before = at.taken if number == at.number else 0
-            if number < at.number or (before == stage.steps and number < len(stages) - 1):
-                continue
-            worked = sum(stage.work for stage in stages[:number])
-            # Each stage has its part of the time, so that even the shortest ends with a picture of full size.
-            time_share = (worked + stage.work) / work
-            content_now = scaled(tf.constant(content, dtype), stage.scale)
-            styles_now = [(scaled(tf.constant(style, dtype), stage.scale), share) for style, share in styles]
-            first = _first(recipe, content_now.numpy(), styles[0][0], start) if at.picture is None else at.picture
-            start_now = resize(tf.constant(first, dtype), *content_now.shape[1:3])
-            standstill = Standstill(recipe.stop_when)
-            moments = at.moments if before else None
-            masks_now = masks and [
-                mask if mask is None else scaled(tf.constant(mask), stage.scale).numpy() for mask in masks
-            ]
-            style = objective.style_target(styles_now, masks_now)
-            summarise = partial(_summary, objective, recipe, content_now, style)
-            descent = descend(objective, recipe, start_now, content_now, style, moments, stage.steps, before)
-            best = at.best if before else math.inf
-            taken = before
-            for iterate in itertools.islice(descent, stage.steps - before):
-                # Steps that were rolled back count, too.
-                steps = min(iterate.steps, stage.steps - taken)
-                taken += steps
-                total = float(iterate.evaluation.total)
-                picture = iterate.picture
-                if preset.best_kept:
-                    picture, best = (picture, total) if total < best else (at.picture, best)
-                cut: Cut | None = None
-                if budget.is_past(time_share):
-                    cut = "time_budget"
-                elif standstill.reached(total):
-                    cut = "stop_when"
-                at = Position(
-                    number=number,
-                    taken=stage.steps if cut else taken,
-                    done=at.done + steps,
-                    picture=picture,
-                    best=best,
-                    moments=iterate.moments,
-                    spent_s=budget.spent_s,
-                    cut=cut or at.cut,
-                )
-                losses = {term: float(iterate.evaluation.terms[term]) for term in TERMS}
-                step = at.step(recipe.steps, losses, (worked + stage.work * taken / stage.steps) / work, summarise)
-                yield replace(step, plan=replace(planned, tile_px=objective.tile_px))
-                if at.taken == stage.steps:
-                    break
-            if left_off is at:
-                # It had left off behind its last step.
-                yield at.step(recipe.steps, {}, 1.0, summarise)
+        yield from painting.steps(at)
 
-    def _objective(self, preset: Preset, dtype: tf.DType, tile_px: int | None) -> FittingObjective:
+    def _budget_bytes(self) -> int | None:
+        """What a painting may take beside what is loaded; None: as much as it likes."""
+        if on_gpu():
+            return self._options.gpu_memory_bytes
+        return self._options.memory_bytes or available_bytes()
+
+    def _network_of(self, preset: Preset, dtype: tf.DType) -> Vgg:
+        """Each kind once: its constants take as much memory as all that is compiled for an objective."""
+        kind = (dtype, preset.pooling, preset.rescaled)
+        if kind not in self._networks:
+            network = self._network.pooled(preset.pooling)
+            if preset.rescaled:
+                network = network.rescaled(sample_pictures())
+            network = network.cast(dtype)
+            if on_gpu():
+                network = network.on_grid(GRID_PX, xla=self._options.xla)
+            elif dtype == tf.bfloat16:
+                network = network.on_grid(PROCESSORS_GRID_PX)
+            self._networks[kind] = network
+        return self._networks[kind]
+
+    def _objective(self, preset: Preset, network: Vgg, tile_px: int | None) -> Objective:
         for kept in self._objectives:
-            if (kept.preset, kept.network.dtype, kept.tile_px) == (preset, dtype, tile_px):
+            if (kept.preset, kept.network, kept.tile_px) == (preset, network, tile_px):
                 return kept
-        network = self._network.pooled(preset.pooling)
-        if preset.rescaled:
-            network = network.rescaled(sample_pictures())
-        objective = FittingObjective(network.cast(dtype), preset, tile_px)
+        if len(self._objectives) == _KEPT:
+            self._objectives.popleft()
+            # What was compiled for it refers to itself, and would stay until the collector came by.
+            gc.collect()
+        objective = TiledObjective(network, preset, tile_px) if tile_px else Objective(network, preset)
         self._objectives.append(objective)
         return objective
 
 
 _MB = 1024**2
+GRID_PX = 64
+"""Of canvases on a GPU: it tries algorithms for each new shape of a convolution, and XLA compiles for it."""
+PROCESSORS_GRID_PX = 32
+"""Of canvases in bfloat16 on a processor: oneDNN keeps megabytes for each new shape of a convolution; not in float32.
+"""
 _KEPT = 4
 """Objectives: any mixture of layers is one more."""
 
 
-def _first(
-    recipe: ResolvedOptimizeRecipe, content: np.ndarray, style: np.ndarray, start: np.ndarray | None
-) -> np.ndarray:
-    """What the first stage paints over, of any size."""
-    match recipe.init:
-        case "content":
-            return content
-        case "style":
-            return style
-        case "noise":
-            return np.random.default_rng(recipe.seed).uniform(size=content.shape)
-        case "image":
-            if start is None:
-                raise ValueError("init 'image' needs a picture to start from")
-            return start
+@dataclass(frozen=True)
+class _Painting:
+    """One painting: what all of its stages have in common."""
 
+    content: np.ndarray
+    styles: Sequence[tuple[np.ndarray, float]]
+    masks: Masks | None
+    start: np.ndarray | None
+    recipe: ResolvedOptimizeRecipe
+    preset: Preset
+    dtype: tf.DType
+    plan: Plan
+    precision: str
+    fitting: Fitting
+    budget: TimeBudget
+    stages: Sequence[Stage]
 
-def _summary(
-    objective: FittingObjective,
-    recipe: ResolvedOptimizeRecipe,
-    content: tf.Tensor,
-    style: Sequence[Wanted],
-    shown: np.ndarray,
-) -> Summary:
-    """Of the picture shown, which an average or the best kept makes another than the one evaluated last."""
-    picture = tf.constant(shown, content.dtype)
-    view = objective.views(picture)[0]
-    evaluation = objective.evaluate(
-        picture, objective.content_target(content, view), style, weights_of(recipe, picture.dtype), view
-    )
-    statistics = objective.statistics(picture, view, [wanted.mask for wanted in style])
-    painted = sum(float(wanted.share) for wanted in style)
-    return Summary(
-        losses={term: float(loss) for term, loss in evaluation.terms.items()},
-        style_distances={
-            layer: float(distance) / painted for layer, distance in objective.style_distances(statistics, style).items()
-        },
-        ssim=ssim(shown, content.numpy()),
-        precision=objective.network.dtype.name,
-        tiles=_tiles(objective.tile_px, picture, view),
-    )
+    def steps(self, at: Position) -> Iterator[Step]:
+        """On from `at`; where memory runs out, again from the last step that was taken, in smaller tiles."""
+        finished = False
+        while not finished:
+            try:
+                for number in range(at.number, len(self.stages)):
+                    for position, step in self._stage(number, at):
+                        at = position
+                        yield step
+                finished = True
+            except Exception as error:
+                self.fitting.fall_back(error)
 
+    def _stage(self, number: int, at: Position) -> Iterator[tuple[Position, Step]]:
+        """The steps of a stage that are left; of the last stage, where none are, the one behind which `at` is."""
+        stage = self.stages[number]
+        before = at.taken if number == at.number else 0
+        is_last = number == len(self.stages) - 1
+        if before == stage.steps and not is_last:
+            return
+        objective = self.fitting.objective
+        content = scaled(tf.constant(self.content, self.dtype), stage.scale)
+        styles = [(scaled(tf.constant(style, self.dtype), stage.scale), share) for style, share in self.styles]
+        masks = self.masks and [
+            mask if mask is None else scaled(tf.constant(mask), stage.scale).numpy() for mask in self.masks
+        ]
+        style = objective.style_target(styles, masks)
+        summarise = partial(summary, self.fitting, self.recipe, self.precision, content, style)
+        if before == stage.steps:
+            yield at, at.step(self.recipe.steps, {}, 1.0, summarise)
+            return
+        picture = self._first(content.numpy()) if at.picture is None else at.picture
+        start = resize(tf.constant(picture, self.dtype), *content.shape[1:3])
+        moments = at.moments if before else None
+        descent = descend(objective, self.recipe, start, content, style, moments, stage.steps, before)
+        standstill = Standstill(self.recipe.stop_when)
+        best = at.best if before else math.inf
+        taken = before
+        for iterate in itertools.islice(descent, stage.steps - before):
+            # Steps that were rolled back count, too.
+            steps = min(iterate.steps, stage.steps - taken)
+            taken += steps
+            total = float(iterate.evaluation.total)
+            picture = iterate.picture
+            if self.preset.best_kept:
+                picture, best = (picture, total) if total < best else (at.picture, best)
+            cut: Cut | None = None
+            # Each stage has its part of the time, so that even the shortest ends with a picture of full size.
+            if self.budget.is_past(self._done(number, stage.steps)):
+                cut = "time_budget"
+            elif standstill.reached(total):
+                cut = "stop_when"
+            at = Position(
+                number=number,
+                taken=stage.steps if cut else taken,
+                done=at.done + steps,
+                picture=picture,
+                best=best,
+                moments=iterate.moments,
+                spent_s=self.budget.spent_s,
+                cut=cut or at.cut,
+            )
+            losses = {term: float(iterate.evaluation.terms[term]) for term in TERMS}
+            step = at.step(self.recipe.steps, losses, self._done(number, taken), summarise)
+            yield at, replace(step, plan=replace(self.plan, tile_px=self.fitting.tile_px))
+            if at.taken == stage.steps:
+                return
 
-def _tiles(tile_px: int | None, picture: tf.Tensor, view: View) -> int:
-    if tile_px is None:
-        return 1
-    sides_px = np.array(picture.shape[1:3]) + view.numpy()[1:3].sum(axis=1)
-    return math.prod(len(spans(int(side_px), tile_px, 0)) for side_px in sides_px)
+    def _done(self, number: int, taken: int) -> float:
+        """Share of the arithmetic done after so many steps of a stage."""
+        stage = self.stages[number]
+        worked = sum(before.work for before in self.stages[:number]) + stage.work * taken / stage.steps
+        return worked / sum(each.work for each in self.stages)
+
+    def _first(self, content: np.ndarray) -> np.ndarray:
+        """What the first stage paints over, float [1, H, W, 3] in [0, 1] of any size."""
+        match self.recipe.init:
+            case "content":
+                return content
+            case "style":
+                return self.styles[0][0]
+            case "noise":
+                return np.random.default_rng(self.recipe.seed).uniform(size=content.shape)
+            case "image":
+                if self.start is None:
+                    raise ValueError("init 'image' needs a picture to start from")
+                return self.start

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -55,6 +56,11 @@ class Position:
         if self.moments:
             parts |= {f"adam_{name}": np.asarray(value) for name, value in self.moments._asdict().items()}
         return parts
+
+    @classmethod
+    def beginning(cls) -> Position:
+        """Before the first step."""
+        return cls(number=0, taken=0, done=0, picture=None, moments=None, spent_s=0, best=math.inf, cut=None)
 
     @classmethod
     def read(cls, state: Checkpoint, dtype: tf.DType) -> Position:

@@ -91,10 +91,10 @@ class TiledObjective(Objective):
     def __init__(self, network: Vgg, preset: Preset, tile_px: int) -> None:
         """`tile_px` is a multiple of 16, from 64."""
         super().__init__(network, preset)
+        self.tile_px: int = tile_px
         # Only what is done to a tile is compiled: as one graph, all tiles would be in memory at once.
         self._part = tf.function(self._part_of, reduce_retracing=True, autograph=False)
         self._pull = tf.function(self._gradient_of, reduce_retracing=True, autograph=False)
-        self._tile_px = tile_px
         self._layers = {*preset.content_layers, *preset.style_layers}
         self._reach_px = network.reach_px(self._layers)
 
@@ -142,7 +142,7 @@ class TiledObjective(Objective):
         return self._joined(parts, tiles, laid, view, guides)
 
     def _tiles(self, laid: tf.Tensor) -> list[list[Tile]]:
-        rows, columns = (spans(side_px, self._tile_px, self._reach_px) for side_px in laid.shape[1:3])
+        rows, columns = (spans(side_px, self.tile_px, self._reach_px) for side_px in laid.shape[1:3])
         return [[Tile(row, column) for column in columns] for row in rows]
 
     def _seen(

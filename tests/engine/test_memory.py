@@ -1,0 +1,267 @@
+"""The plan of memory, what is left of it here, and what happens where it runs out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from stylequeue.contract.errors import Code, Permanent
+from stylequeue.contract.recipe import OptimizeRecipe, OptimizerName, ResolvedOptimizeRecipe, resolve
+from stylequeue_worker.engine import Options, Step, course, painter
+from stylequeue_worker.engine.available import available_bytes
+from stylequeue_worker.engine.descent import Evaluation
+from stylequeue_worker.engine.memory import is_out_of_memory, plan
+from stylequeue_worker.engine.networks import ARCHITECTURES, Vgg
+from stylequeue_worker.engine.objective import Objective
+from stylequeue_worker.engine.presets import PRESETS
+from stylequeue_worker.engine.tiling import TiledObjective
+from tests.engine.conftest import Picture
+
+GB = 10**9
+STEPS = 8
+
+
+def lay(root: Path, files: dict[str, str]) -> Path:
+    for name, text in files.items():
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_text(text)
+    return root
+
+
+def version_2(path: str, limit: object, current: int, cache: int = 0) -> dict[str, str]:
+    group = f"sys/fs/cgroup/{path}".rstrip("/")
+    return {
+        f"{group}/memory.max": f"{limit}\n",
+        f"{group}/memory.current": f"{current}\n",
+        f"{group}/memory.stat": f"anon {current - cache}\nfile {cache}\ninactive_file {cache // 2}\n"
+        f"active_file {cache - cache // 2}\nshmem 0\n",
+    }
+
+
+def version_1(path: str, limit: int, usage: int, cache: int = 0) -> dict[str, str]:
+    group = f"sys/fs/cgroup/memory/{path}".rstrip("/")
+    return {
+        f"{group}/memory.limit_in_bytes": f"{limit}\n",
+        f"{group}/memory.usage_in_bytes": f"{usage}\n",
+        f"{group}/memory.stat": f"cache {cache}\ntotal_inactive_file {cache}\ntotal_active_file 0\n",
+    }
+
+
+MACHINE = {"proc/meminfo": "MemTotal: 64000000 kB\nMemFree: 1000 kB\nMemAvailable: 31250000 kB\n"}
+"""32 GB left."""
+OWN_2, OWN_1 = {"proc/self/cgroup": "0::/slice/job\n"}, {"proc/self/cgroup": "4:memory:/docker/own\n0::/\n"}
+
+
+class TestAvailable:
+    @pytest.mark.parametrize(
+        ("files", "left_bytes"),
+        [
+            pytest.param({}, None, id="nothing is known"),
+            pytest.param(MACHINE, 32 * GB, id="no groups"),
+            pytest.param({**MACHINE, **OWN_2, **version_2("slice/job", "max", GB)}, 32 * GB, id="no limit"),
+            pytest.param({**MACHINE, **OWN_2, **version_2("slice/job", 8 * GB, 5 * GB)}, 3 * GB, id="its own"),
+            pytest.param(
+                {**MACHINE, **OWN_2, **version_2("slice/job", 8 * GB, 7 * GB, cache=5 * GB)}, 6 * GB, id="page cache"
+            ),
+            pytest.param(
+                {**MACHINE, **OWN_2, **version_2("slice/job", 8 * GB, GB), **version_2("slice", 4 * GB, 2 * GB)},
+                2 * GB,
+                id="one above",
+            ),
+            pytest.param(
+                {**MACHINE, **OWN_2, **version_2("", 5 * GB, GB)}, 4 * GB, id="a container that sees the host's path"
+            ),
+            pytest.param({**MACHINE, **OWN_1, **version_1("docker/own", 6 * GB, GB)}, 5 * GB, id="version 1"),
+            pytest.param(
+                {**MACHINE, **OWN_1, **version_1("docker/own", 2**63 - 4096, GB), **version_1("", 3 * GB, GB, GB)},
+                3 * GB,
+                id="version 1, one above, page cache",
+            ),
+            pytest.param({**MACHINE, **OWN_2, **version_2("slice/job", GB, 2 * GB)}, 0, id="over the limit"),
+        ],
+    )
+    def test_it_is_the_least_that_any_group_has_left(
+        self, tmp_path: Path, files: dict[str, str], left_bytes: int | None
+    ) -> None:
+        found = available_bytes(lay(tmp_path, files))
+        assert found == (None if left_bytes is None else pytest.approx(0.8 * left_bytes))
+
+    def test_it_is_known_here(self) -> None:
+        found = available_bytes()
+        assert found is None or 0 < found < 2**50
+
+
+@pytest.fixture(scope="module")
+def narrow() -> Vgg:
+    """VGG-16's architecture with two filters a layer, drawn by chance."""
+    random = np.random.default_rng(0)
+    kernels, channels_in = {}, 3
+    for layer in ARCHITECTURES["vgg16"]:
+        kernels[layer] = (random.normal(size=(3, 3, channels_in, 2)).astype(np.float32) / 4, np.ones(2, np.float32))
+        channels_in = 2
+    return Vgg(kernels)
+
+
+def planned(network: Vgg, optimizer: OptimizerName, styles: int = 1, budget_bytes: int | None = None) -> Any:
+    sides = (1000, 1000)
+    return plan(sides, [sides] * styles, network, PRESETS["tf-tutorial"], optimizer, budget_bytes)
+
+
+class TestPlan:
+    def test_lbfgs_remembers_twenty_pictures(self, narrow: Vgg) -> None:
+        more = planned(narrow, "lbfgs").peak_bytes - planned(narrow, "adam").peak_bytes
+        assert more == pytest.approx(20 * 3 * 4 * 1000**2, rel=0.01)
+
+    def test_every_style_counts(self, narrow: Vgg) -> None:
+        more = planned(narrow, "adam", styles=8).peak_bytes - planned(narrow, "adam").peak_bytes
+        assert more >= 7 * 3 * 4 * 1000**2
+
+    def test_what_does_not_fit_is_cut_into_the_largest_tiles_that_do(self, narrow: Vgg) -> None:
+        whole = planned(narrow, "adam").peak_bytes
+        assert planned(narrow, "adam", budget_bytes=whole).tile_px is None
+        cut = planned(narrow, "adam", budget_bytes=whole - 1)
+        assert cut.tile_px is not None
+        assert cut.peak_bytes < whole
+
+
+OUT_OF_MEMORY = [
+    tf.errors.ResourceExhaustedError(None, None, "OOM when allocating tensor with shape[1,512,512,64]"),
+    tf.errors.InternalError(None, None, "Failed to allocate 1073741824 bytes: CUDA_ERROR_OUT_OF_MEMORY: out of memory"),
+    tf.errors.InternalError(None, None, "Blas GEMM launch failed : a.shape=(64, 65536), b.shape=(65536, 64)"),
+    tf.errors.InternalError(None, None, "CUBLAS_STATUS_ALLOC_FAILED"),
+    tf.errors.InternalError(None, None, "RESOURCE_EXHAUSTED: Out of memory while trying to allocate 5368709120 bytes."),
+    tf.errors.UnknownError(None, None, "Failed to get convolution algorithm. This is probably because cuDNN failed"),
+    tf.errors.UnknownError(None, None, "CUDNN_STATUS_ALLOC_FAILED in tensorflow/stream_executor/cuda/cuda_dnn.cc"),
+    tf.errors.NotFoundError(None, None, "No algorithm worked!  Error messages:\n  Profiling failure on CUDNN engine"),
+    tf.errors.FailedPreconditionError(None, None, "DNN library initialization failed. Look at the errors above"),
+    MemoryError("Unable to allocate 8.00 GiB for an array"),
+]
+ANOTHER_THING = [
+    tf.errors.InternalError(None, None, "CUDA error: an illegal memory access was encountered"),
+    tf.errors.NotFoundError(None, None, "weights.h5; No such file or directory"),
+    tf.errors.UnknownError(None, None, "Graph execution error"),
+    tf.errors.InvalidArgumentError(None, None, "Incompatible shapes: [1,2] vs. [1,3]; memory"),
+    ValueError("out of memory"),
+]
+
+
+def test_all_the_ways_of_saying_that_memory_ran_out() -> None:
+    assert [error for error in OUT_OF_MEMORY if not is_out_of_memory(error)] == []
+    assert [error for error in ANOTHER_THING if is_out_of_memory(error)] == []
+
+
+def recipe(**given: object) -> ResolvedOptimizeRecipe:
+    resolved = resolve(OptimizeRecipe.model_validate({"preset": "tf-tutorial", "steps": STEPS, **given}))
+    assert isinstance(resolved, ResolvedOptimizeRecipe)
+    return resolved
+
+
+Exhaust = Callable[[int], None]
+
+
+@pytest.fixture
+def exhaust(monkeypatch: pytest.MonkeyPatch) -> Exhaust:
+    """`exhaust(n)`: after n evaluations of a whole picture, each asks for more memory than there is, in earnest."""
+    left = tf.Variable(10**6)
+
+    def greedy(evaluate: Callable[..., Evaluation]) -> Callable[..., Evaluation]:
+        def evaluated(self: Objective, picture: tf.Tensor, *arguments: Any) -> Evaluation:
+            evaluation = evaluate(self, picture, *arguments)
+            if isinstance(self, TiledObjective):
+                return evaluation
+            with tf.control_dependencies([left.assign_sub(1)]):
+                floats = tf.where(left < 0, tf.constant(2**44, tf.int64), 1)
+            return evaluation._replace(total=evaluation.total + 0 * tf.fill([floats], evaluation.total)[0])
+
+        return evaluated
+
+    monkeypatch.setattr(Objective, "_evaluate", greedy(Objective._evaluate))
+    return left.assign  # type: ignore[no-any-return]
+
+
+@pytest.mark.parametrize(
+    ("optimizer", "on_gpu"),
+    [
+        pytest.param("adam", True, id="inside a compiled call of several steps"),
+        pytest.param("lbfgs", False, id="between steps"),
+    ],
+)
+def test_out_of_memory_it_goes_on_in_tiles_from_the_last_good_step(
+    narrow: Vgg,
+    photo: Picture,
+    stripes: Picture,
+    exhaust: Exhaust,
+    monkeypatch: pytest.MonkeyPatch,
+    request: pytest.FixtureRequest,
+    optimizer: str,
+    on_gpu: bool,
+) -> None:
+    if not on_gpu:
+        request.getfixturevalue("uncompiled_once")
+    for module in (course, painter):
+        monkeypatch.setattr(module, "on_gpu", lambda: on_gpu)
+    ours = painter.Painter(narrow, Options(precision="float32"))
+    pictures = photo(height=48), [(stripes(48), 1.0)], recipe(optimizer=optimizer)
+    undisturbed = list(ours.paint(*pictures))
+    assert undisturbed[-1].step == STEPS
+    exhaust(3)
+    steps = list(ours.paint(*pictures))
+    tiles = [step.plan and step.plan.tile_px for step in steps]
+    assert tiles[0] is None
+    assert tiles[-1] == 512
+    assert [step.step for step in steps] == sorted({step.step for step in steps})
+    assert steps[-1].step == STEPS
+    if optimizer != "lbfgs":  # which learns the curvature anew
+        np.testing.assert_allclose(steps[-1].picture, undisturbed[-1].picture, atol=2e-3)
+    exhaust(0)
+    assert steps[-1].summarise().losses.keys() == undisturbed[-1].losses.keys(), "in tiles as well"
+    exhaust(10**6)
+    assert {step.plan and step.plan.tile_px for step in ours.paint(*pictures)} == {None}, "one painting's affair"
+
+
+@pytest.mark.usefixtures("uncompiled_once")
+def test_a_summary_falls_back_by_itself(narrow: Vgg, photo: Picture, stripes: Picture, exhaust: Exhaust) -> None:
+    ours = painter.Painter(narrow, Options(precision="float32"))
+    *_, last = ours.paint(photo(height=48), [(stripes(48), 1.0)], recipe(steps=2))
+    exhaust(0)
+    assert last.summarise().losses["style"] >= 0
+
+
+def test_out_of_memory_again_is_an_error(
+    narrow: Vgg, photo: Picture, stripes: Picture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def evaluate(*_: object) -> Evaluation:
+        raise OUT_OF_MEMORY[0]
+
+    for objective in (Objective, TiledObjective):
+        monkeypatch.setattr(objective, "evaluate", evaluate)
+    ours = painter.Painter(narrow, Options(precision="float32"))
+    with pytest.raises(Permanent) as caught:
+        list(ours.paint(photo(height=48), [(stripes(48), 1.0)], recipe()))
+    assert caught.value.code == Code.OUT_OF_MEMORY
+    assert "tiles of 512 px" in caught.value.message
+
+
+def test_what_is_no_lack_of_memory_is_told_as_it_is(
+    narrow: Vgg, photo: Picture, stripes: Picture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def evaluate(*_: object) -> Evaluation:
+        raise ANOTHER_THING[0]
+
+    monkeypatch.setattr(Objective, "evaluate", evaluate)
+    ours = painter.Painter(narrow, Options(precision="float32"))
+    with pytest.raises(tf.errors.InternalError, match="illegal"):
+        next(ours.paint(photo(height=48), [(stripes(48), 1.0)], recipe()))
+
+
+@pytest.mark.usefixtures("uncompiled_once")
+def test_steps_say_how_they_fit(narrow: Vgg, photo: Picture, stripes: Picture) -> None:
+    ours = painter.Painter(narrow, Options(memory_bytes=1, precision="float32"))
+    step: Step = next(ours.paint(photo(height=48), [(stripes(48), 1.0)], recipe()))
+    assert step.plan
+    assert step.plan.tile_px == 64
