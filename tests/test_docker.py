@@ -114,7 +114,7 @@ class TestCompose:
 
     def test_redis_forgets_nothing(self) -> None:
         configuration = SERVICES["valkey"]["command"][0]
-        for line in "appendonly yes", "maxmemory-policy noeviction", "requirepass $$VALKEYCLI_AUTH":
+        for line in "appendonly yes", "maxmemory-policy noeviction", "user default on >$$VALKEYCLI_AUTH ":
             assert line in configuration
         assert any(volume.endswith(":/data") for volume in SERVICES["valkey"]["volumes"])
 
@@ -130,7 +130,14 @@ class TestCompose:
     def test_every_secret_must_be_given(self) -> None:
         text = (DOCKER / "compose.yaml").read_text()
         used = set(re.findall(r"\$\{(\w+)", text))
-        assert used == {"VALKEY_PASSWORD", "S3_ACCESS_KEY", "S3_SECRET_KEY"}
+        assert used == {
+            "VALKEY_PASSWORD",
+            *(f"S3_{of}{what}_KEY" for of in ("", "WORKER_") for what in ("ACCESS", "SECRET")),
+        }
+        for command in re.findall(
+            r"^\(umask 077; for name in ([\w ]+)$", (DOCKER / "README.md").read_text(), re.MULTILINE
+        ):
+            assert set(command.split()) == used
         for name in used:
             assert "${" + name + ":?" in text
             assert not re.search(r"\$\{" + name + r":?-", text)

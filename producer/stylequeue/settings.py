@@ -136,14 +136,10 @@ class Settings(BaseSettings):
 
     model_dir: Path = Field(default=Path("~/.cache/stylequeue/models"), description="Where networks lie on disk.")
     hub_handle: Annotated[str, AfterValidator(_hub_handle)] | None = Field(
-        default=None,
-        description="TensorFlow Hub handle of the fast network, `https://` or a whole path; "
-        "left out: the one in the model directory.",
+        default=None, description="A fast network at TensorFlow Hub or elsewhere: `https://...`, or a whole path."
     )
     network_sha256: dict[_Network, _Sha256] = Field(
-        default={},
-        description="SHA-256 of networks that are not the published ones, by name (JSON object); "
-        "a Hub handle's is that of `fast`.",
+        default={}, description="Of networks that are not the published ones, by name (JSON object); Hub's is `fast`."
     )
 
     job_time_limit_s: int = Field(default=3600, gt=0, description="Of one attempt; one that takes longer is ended.")

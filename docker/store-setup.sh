@@ -1,0 +1,38 @@
+#!/bin/sh
+# Writes into DIR what SeaweedFS reads at its start: who may do what by S3, and by what its parts know each other.
+#   store-setup.sh DIR
+# Keys come from the environment. DIR is a volume that nothing but SeaweedFS mounts, read-only.
+set -eu
+cd "$1"
+
+# The ports on which its parts talk to each other would hand out keys and do whatever they are asked: they want this
+# certificate. Its volumes would hand out, take and delete objects: they want tokens. Both are new at each start.
+openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 3650 -subj /CN=seaweedfs \
+    -keyout inner.key -out inner.pem 2>/dev/null
+{
+    echo '[grpc]'
+    echo "ca = \"$1/inner.pem\""
+    for part in master volume filer s3 admin worker client; do
+        printf '[grpc.%s]\ncert = "%s/inner.pem"\nkey = "%s/inner.key"\n' "$part" "$1" "$1"
+    done
+    for what in jwt.signing jwt.signing.read jwt.filer_signing jwt.filer_signing.read; do
+        printf '[%s]\nkey = "%s"\n' "$what" "$(openssl rand -hex 24)"
+    done
+} > security.toml
+
+# A worker reads pictures, and writes results and what it keeps while it paints; keepers do the latter. Whoever hands in
+# jobs puts pictures there and has the results. Nobody makes or deletes buckets.
+cat > s3.json <<IDENTITIES
+{"identities": [
+  {"name": "producer",
+   "credentials": [{"accessKey": "$S3_ACCESS_KEY", "secretKey": "$S3_SECRET_KEY"}],
+   "actions": ["Read:uploads", "List:uploads", "Write:uploads", "Read:styles", "List:styles", "Write:styles",
+               "Read:results", "List:results", "Write:results"]},
+  {"name": "worker",
+   "credentials": [{"accessKey": "$S3_WORKER_ACCESS_KEY", "secretKey": "$S3_WORKER_SECRET_KEY"}],
+   "actions": ["Read:uploads", "List:uploads", "Read:styles", "List:styles",
+               "Read:results", "List:results", "Write:results", "Read:work", "List:work", "Write:work"]}
+]}
+IDENTITIES
+# Its own user is another one there; nobody else sees this directory.
+chmod 644 inner.key inner.pem security.toml s3.json

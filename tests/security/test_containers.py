@@ -1,0 +1,277 @@
+"""Compose's store as it is set up there, run here: what its keys can do, and what its inner ports say to others."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import socket
+import subprocess
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import boto3
+import pytest
+import redis
+import yaml
+from botocore import UNSIGNED
+from botocore.config import Config
+from botocore.exceptions import ClientError
+from pydantic import SecretStr
+
+from stylequeue.local import Process
+from stylequeue.local.seaweedfs import find_weed
+from stylequeue.local.server import GRPC_OFFSET, HOST, free_ports
+from stylequeue.local.valkey import find_valkey
+from stylequeue.settings import Settings
+from stylequeue.store import Store
+from tests.security.test_machine import listening, speaks_grpc
+from tests.support.certificates import needed
+from tests.support.processes import wait_for
+
+DOCKER = Path(__file__).parents[2] / "docker"
+SERVICES: dict[str, dict[str, Any]] = yaml.safe_load((DOCKER / "compose.yaml").read_text())["services"]
+KEYS = {
+    "S3_ACCESS_KEY": "producer0",
+    "S3_SECRET_KEY": "of-the-producer",
+    "S3_WORKER_ACCESS_KEY": "worker0",
+    "S3_WORKER_SECRET_KEY": "of-the-worker",
+}
+START_TIMEOUT_S = 30
+BUCKETS = ("uploads", "styles", "results", "work")
+
+
+@dataclass
+class ComposedStore:
+    """SeaweedFS with compose's flags and what its setup wrote, but for ports and paths."""
+
+    process: Process
+    url: str
+
+    def client(self, access_key: str | None = None, secret_key: str | None = None) -> Any:
+        unsigned = Config(signature_version=UNSIGNED) if access_key is None else None
+        return boto3.client(
+            "s3",
+            endpoint_url=self.url,
+            region_name="us-east-1",
+            aws_access_key_id=access_key,
+            aws_secret_access_key=secret_key,
+            config=unsigned,
+        )
+
+    @property
+    def producer(self) -> Any:
+        return self.client(KEYS["S3_ACCESS_KEY"], KEYS["S3_SECRET_KEY"])
+
+    @property
+    def worker(self) -> Any:
+        return self.client(KEYS["S3_WORKER_ACCESS_KEY"], KEYS["S3_WORKER_SECRET_KEY"])
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ComposedStore]:
+    needed("openssl")
+    directory, setup = tmp_path_factory.mktemp("seaweedfs"), tmp_path_factory.mktemp("setup")
+    subprocess.run(
+        ["sh", DOCKER / "store-setup.sh", setup], env={**KEYS, "PATH": "/usr/bin:/bin"}, check=True, timeout=60
+    )
+    shutil.copy(setup / "security.toml", directory)  # there it is read from /etc/seaweedfs
+    parts = ("master", "volume", "filer", "s3", "admin")
+    ports = dict(zip(parts, free_ports(5, offsets=(0, GRPC_OFFSET)), strict=True))
+    here = {"-s3.port=8333": f"-s3.port={ports['s3']}", "-dir=/data": f"-dir={directory}", "-ip.bind=0.0.0.0": ""}
+    flags = [here.get(flag, flag.replace("/etc/seaweedfs", str(setup))) for flag in SERVICES["seaweedfs"]["command"]]
+    only_here = [f"-{part}.port={port}" for part, port in ports.items() if part != "s3"]
+    only_here += [f"-ip.bind={HOST}", "-s3.localSocket=s3.sock", "-filer.localSocket=filer.sock"]
+    sockets = [Path(f"/tmp/seaweedfs-{part}-grpc-{port + GRPC_OFFSET}.sock") for part, port in ports.items()]
+    process = Process(
+        "seaweedfs",
+        [find_weed(), *(flag for flag in flags if flag), *only_here],
+        directory=directory,
+        log=directory / "log",
+        env={"HOME": str(directory), "PATH": "/usr/bin:/bin"},
+        remove=sockets,
+    )
+    store = ComposedStore(process, f"http://{HOST}:{ports['s3']}")
+
+    def has_buckets() -> bool:
+        try:
+            for bucket in ("uploads", "styles", "results"):
+                store.producer.list_objects_v2(Bucket=bucket)
+            store.worker.list_objects_v2(Bucket="work")
+        except Exception:
+            return False
+        return True
+
+    try:
+        wait_for(has_buckets, START_TIMEOUT_S, "compose's SeaweedFS to have its buckets")
+        yield store
+    finally:
+        process.kill()
+        process.stop()
+
+
+def refused(call: Any, **arguments: Any) -> None:
+    with pytest.raises(ClientError) as caught:
+        call(**arguments)
+    assert caught.value.response["ResponseMetadata"]["HTTPStatusCode"] == 403, caught.value
+
+
+def test_a_worker_s_keys_do_what_a_worker_does(store: ComposedStore) -> None:
+    store.producer.put_object(Bucket="uploads", Key="a.jpg", Body=b"picture")
+    store.producer.put_object(Bucket="styles", Key="a.jpg", Body=b"picture")
+    settings = Settings(
+        s3_endpoint_url=store.url,
+        s3_access_key=SecretStr(KEYS["S3_WORKER_ACCESS_KEY"]),
+        s3_secret_key=SecretStr(KEYS["S3_WORKER_SECRET_KEY"]),
+        s3_addressing="path",
+    )
+    probes = Store(settings)
+    probes.check_reading()
+    probes.check_work()
+    assert probes.honours_conditional_writes()
+    worker = store.worker
+    for bucket in ("uploads", "styles"):
+        assert worker.get_object(Bucket=bucket, Key="a.jpg")["Body"].read() == b"picture"
+    worker.put_object(Bucket="work", Key="a", Body=b"checkpoint", Metadata={"mark": "of ours"})
+    worker.copy_object(Bucket="results", Key="b.jpg", CopySource={"Bucket": "work", "Key": "a"})
+    worker.delete_object(Bucket="work", Key="a")
+
+
+def test_a_worker_s_keys_do_no_more(store: ComposedStore) -> None:
+    store.producer.put_object(Bucket="uploads", Key="b.jpg", Body=b"picture")
+    worker = store.worker
+    for bucket in ("uploads", "styles"):
+        refused(worker.put_object, Bucket=bucket, Key="b.jpg", Body=b"other")
+        refused(worker.delete_object, Bucket=bucket, Key="b.jpg")
+        refused(worker.copy_object, Bucket=bucket, Key="c.jpg", CopySource={"Bucket": "uploads", "Key": "b.jpg"})
+    for bucket in BUCKETS:
+        refused(worker.delete_bucket, Bucket=bucket)
+        refused(worker.put_bucket_policy, Bucket=bucket, Policy="{}")
+    refused(worker.create_bucket, Bucket="of-the-worker")
+    assert store.producer.get_object(Bucket="uploads", Key="b.jpg")["Body"].read() == b"picture"
+
+
+def test_a_producer_s_keys_reach_no_checkpoint_and_no_bucket(store: ComposedStore) -> None:
+    store.worker.put_object(Bucket="work", Key="checkpoint", Body=b"of a worker")
+    producer = store.producer
+    refused(producer.get_object, Bucket="work", Key="checkpoint")
+    refused(producer.put_object, Bucket="work", Key="checkpoint", Body=b"another")
+    refused(producer.delete_object, Bucket="work", Key="checkpoint")
+    refused(producer.list_objects_v2, Bucket="work")
+    refused(producer.create_bucket, Bucket="of-the-producer")
+    for bucket in BUCKETS:
+        refused(producer.delete_bucket, Bucket=bucket)
+
+
+def test_without_keys_nothing(store: ComposedStore) -> None:
+    store.producer.put_object(Bucket="uploads", Key="c.jpg", Body=b"picture")
+    for client in (store.client(), store.client(KEYS["S3_WORKER_ACCESS_KEY"], "guessed")):
+        refused(client.get_object, Bucket="uploads", Key="c.jpg")
+        refused(client.put_object, Bucket="uploads", Key="c.jpg", Body=b"other")
+        refused(client.list_buckets)
+
+
+def test_another_container_hears_nothing_from_its_inner_ports(store: ComposedStore) -> None:
+    ports = listening(store.process.pid)
+    assert len([port for port in ports if port - GRPC_OFFSET in ports]) == 5, "master, volume, filer, s3, admin"
+    for port in ports:
+        with socket.create_connection((HOST, port), 5) as connection:
+            assert not speaks_grpc(connection), port
+    assert "-s3.iam=false" in SERVICES["seaweedfs"]["command"]
+
+
+def test_its_redis_s_password_is_no_administrator_s(tmp_path: Path) -> None:
+    [port] = free_ports(1)
+    text = re.sub(r"(?s).*<<CONFIGURATION\n|CONFIGURATION\s*$", "", SERVICES["valkey"]["command"][0])
+    here = f"bind {HOST}\nport {port}\n" + text.replace("$$VALKEYCLI_AUTH", "0123abcd").replace("/data", str(tmp_path))
+    (tmp_path / "valkey.conf").write_text(here)
+    process = Process(
+        "valkey", [find_valkey(), tmp_path / "valkey.conf"], directory=tmp_path, log=tmp_path / "log", env={}
+    )
+    try:
+        with (
+            redis.Redis(host=HOST, port=port, password="0123abcd") as client,
+            redis.Redis(host=HOST, port=port) as none,
+        ):
+            wait_for(lambda: answers(client), START_TIMEOUT_S, "compose's Valkey to answer")
+            client.set("a", "b")
+            assert client.config_get("maxmemory-policy") == {"maxmemory-policy": "noeviction"}
+            for command in ("FLUSHALL", "CONFIG SET dir /tmp", "SHUTDOWN", "ACL LIST", "KEYS *", "REPLICAOF a 1"):
+                with pytest.raises(redis.exceptions.NoPermissionError):
+                    client.execute_command(*command.split())
+            with pytest.raises(redis.AuthenticationError):
+                none.get("a")
+    finally:
+        process.kill()
+        process.stop()
+
+
+def answers(client: redis.Redis) -> bool:
+    try:
+        return bool(client.ping())
+    except redis.ConnectionError:
+        return False
+
+
+@pytest.mark.parametrize("name", [name for name in SERVICES if name != "seaweedfs"])
+def test_a_container_can_change_nothing_of_its_own(name: str) -> None:
+    service = SERVICES[name]
+    assert service["read_only"]
+    assert service["cap_drop"] == ["ALL"]
+    assert not service.get("cap_add")
+
+
+def test_stores_and_queues_are_reached_by_those_only_who_need_them() -> None:
+    networks = {name: service.get("networks", service.get("network_mode")) for name, service in SERVICES.items()}
+    assert networks == {
+        "valkey": ["queue"],
+        "seaweedfs": ["store"],
+        "store-setup": "none",
+        "worker": ["queue", "store"],
+        "keeper": ["queue", "store"],
+    }
+    mounted = {name: [str(volume) for volume in service.get("volumes", ())] for name, service in SERVICES.items()}
+    having_keys = {name for name, volumes in mounted.items() if any(v.startswith("store-setup:") for v in volumes)}
+    assert having_keys == {"store-setup", "seaweedfs"}
+    assert "store-setup:/etc/seaweedfs:ro" in mounted["seaweedfs"]
+
+
+def test_the_image_s_networks_are_not_the_worker_s_to_write() -> None:
+    lines = (DOCKER / "Dockerfile").read_text().splitlines()
+    [copy] = [line for line in lines if re.match(r"COPY .*/models /models", line)]
+    assert "--chown" not in copy
+    assert "--chmod" not in copy
+    after = lines[lines.index(copy) :]
+    assert not any("/models" in line for line in after if line.startswith("RUN"))
+    assert int(next(line for line in after if line.startswith("USER")).split()[1]) > 0
+
+
+def test_what_holds_the_passwords_is_private_and_not_committed(tmp_path: Path) -> None:
+    text = (DOCKER / "README.md").read_text()
+    [command] = re.findall(r"^\(umask 077; .*?docker/\.env\)$", text, re.MULTILINE | re.DOTALL)
+    needed("openssl")
+    (tmp_path / "docker").mkdir()
+    subprocess.run(["sh", "-c", command], cwd=tmp_path, check=True, timeout=60)
+    made = tmp_path / "docker" / ".env"
+    assert made.stat().st_mode & 0o077 == 0
+    assert all(re.fullmatch(r"\w+=[0-9a-f]{48}", line) for line in made.read_text().splitlines())
+    root = DOCKER.parent
+    assert "docker/.env" in (root / ".gitignore").read_text().splitlines()
+    assert not [line for line in (root / ".dockerignore").read_text().splitlines() if line.startswith("!docker")]
+
+
+def test_nothing_is_run_as_it_is_downloaded() -> None:
+    root = DOCKER.parent
+    scripts = [
+        *DOCKER.iterdir(),
+        root / "Makefile",
+        root / ".ci" / "run",
+        *root.glob("scripts/*"),
+        *root.glob(".github/*/*"),
+    ]
+    for file in scripts:
+        if file.is_file():
+            text = file.read_text()
+            assert not re.search(r"(curl|wget)[^\n]*\|\s*(sudo\s+)?\w*sh\b", text), file
+            assert not re.search(r"\b(curl|wget|pip install|fetch)\b[^\n]*http://(?!127\.0\.0\.1)", text), file
