@@ -19,11 +19,11 @@ from .broker.app import make_app
 from .broker.lists import Lists
 from .broker.messages import Messages
 from .connection import celery_asked
-from .contract.errors import Code, JobNotFound, Permanent, StyleQueueError, Unavailable
+from .contract.errors import Code, JobNotFound, Permanent, Preempted, StyleQueueError, Unavailable
 from .ledger import Ledger, Overdue, mark_secrets
 from .logs import configure
 from .settings import Settings
-from .store import Store
+from .store import Store, heeding
 from .telling import Teller
 
 if TYPE_CHECKING:
@@ -59,9 +59,14 @@ class Keeper:
 
     def run(self, stop: threading.Event) -> None:
         """Round after round until `stop`. Trouble is logged, never raised: the next round may go better."""
+
+        def check() -> None:
+            if stop.is_set():
+                raise Preempted
+
         while not stop.wait(self._settings.keeper_interval_s * random.uniform(1 - _JITTER, 1 + _JITTER)):
             try:
-                with celery_asked(self._settings):
+                with celery_asked(self._settings), heeding(check):
                     self.round()
             except StyleQueueError as error:
                 log.warning("round skipped: %s", error)

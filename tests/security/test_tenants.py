@@ -284,6 +284,7 @@ class Workshop:
             stage=nothing,
             step=nothing,
             check=nothing,
+            still_wanted=nothing,
             preview=None,
             left_work=False,
         )

@@ -15,6 +15,7 @@ from .marks import (
 from .objects import ObjectInfo, Written
 from .outputs import Place, output_exists
 from .store import Store
+from .watch import heeding
 
 __all__ = [
     "FINGERPRINT_METADATA",
@@ -31,5 +32,6 @@ __all__ = [
     "Place",
     "Store",
     "Written",
+    "heeding",
     "output_exists",
 ]

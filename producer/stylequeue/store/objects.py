@@ -119,32 +119,37 @@ class Objects:
     def fetch(self, seen: ObjectInfo, sink: IO[bytes]) -> None:
         """Stream what was seen into `sink`, all of it: botocore tries requests again, but not broken-off bodies."""
         from botocore.exceptions import BotoCoreError
+        from urllib3.exceptions import HTTPError
 
         wanted = {"Bucket": seen.bucket, "Key": seen.key, "IfMatch": seen.etag}
         if seen.version_id:
             wanted["VersionId"] = seen.version_id
-        for left in self._s3.tries():
-            response = self._s3.call("get_object", own=False, **wanted)
-            with closing(response["Body"]) as body, errors_as_ours(seen.name):
-                # Not every look-alike heeds If-Match, and some proxies take away what it could be seen by.
-                if etag_of(response) not in (None, seen.etag):
-                    raise Changed(seen.name)
-                if response.get("ContentLength") not in (None, seen.size_bytes):
-                    raise Changed(seen.name)
-                sink.seek(0)
-                sink.truncate()
+        with errors_as_ours(seen.name):
+            for left in self._s3.tries():
                 try:
-                    for chunk in body.iter_chunks(_CHUNK_BYTES):  # fails if they are not all there
-                        sink.write(chunk)
-                        if sink.tell() > seen.size_bytes:
-                            raise Changed(seen.name)
-                except BotoCoreError:
+                    with self._s3.watching(seen.name, seen.size_bytes):
+                        self._fetch_once(wanted, seen, sink)
+                    return
+                except (BotoCoreError, HTTPError):
                     if not left:
                         raise
-                    continue
-                if sink.tell() != seen.size_bytes:
+
+    def _fetch_once(self, wanted: Mapping[str, Any], seen: ObjectInfo, sink: IO[bytes]) -> None:
+        response = self._s3.call("get_object", own=False, **wanted)
+        with closing(response["Body"]) as body:
+            # Not every look-alike heeds If-Match, and some proxies take away what it could be seen by.
+            if etag_of(response) not in (None, seen.etag):
+                raise Changed(seen.name)
+            if response.get("ContentLength") not in (None, seen.size_bytes):
+                raise Changed(seen.name)
+            sink.seek(0)
+            sink.truncate()
+            for chunk in body.iter_chunks(_CHUNK_BYTES):  # fails if they are not all there
+                sink.write(chunk)
+                if sink.tell() > seen.size_bytes:
                     raise Changed(seen.name)
-                return
+            if sink.tell() != seen.size_bytes:
+                raise Changed(seen.name)
 
     def put(
         self,

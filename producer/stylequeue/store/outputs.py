@@ -204,7 +204,10 @@ class Outputs:
     ) -> StoredFile | None:
         """As `write_beside`, of what lies beside another picture; the `source` is believed as in `copy`."""
         info, mark = self._proven(source, origin)
-        body = self._objects.read(info)
+        try:
+            body = self._objects.read(info)
+        except Changed:
+            raise not_proven(info.name) from None
         if sha256_of(body) != mark.sha256:
             raise not_proven(info.name)
         content_type = info.content_type
@@ -275,20 +278,20 @@ class Outputs:
             if source.bucket not in self._settings.write_buckets:
                 raise not_proven(name)
             info = self._objects.look(source.bucket, source.key, own=True)
-        except (ValueError, Permanent, Misconfigured) as error:
+            mark = self.mark_of(info)
+            on_record = (source.etag, source.sha256, source.size_bytes)
+            if (
+                mark is None
+                or mark.origin.fingerprint != origin.fingerprint
+                or (info.etag, mark.sha256, mark.size_bytes) != on_record
+                or info.is_archived
+                or not self.is_whole(info, mark)
+            ):
+                raise not_proven(name)
+        except (ValueError, Changed, Permanent, Misconfigured) as error:
             if getattr(error, "code", None) == Code.STORE_UNAVAILABLE:
                 raise
             raise not_proven(name) from None
-        mark = self.mark_of(info)
-        on_record = (source.etag, source.sha256, source.size_bytes)
-        if (
-            mark is None
-            or mark.origin.fingerprint != origin.fingerprint
-            or (info.etag, mark.sha256, mark.size_bytes) != on_record
-            or info.is_archived
-            or not self.is_whole(info, mark)
-        ):
-            raise not_proven(name)
         return info, mark
 
     @staticmethod

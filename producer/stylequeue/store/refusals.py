@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING
 from ..contract.errors import Code, Misconfigured, Permanent, Retryable, StyleQueueError, Unavailable
 
 if TYPE_CHECKING:
-    from botocore.exceptions import ClientError
+    from botocore.exceptions import BotoCoreError, ClientError
+    from typing_extensions import TypeIs
 
 
 class Changed(Retryable):
@@ -181,6 +182,7 @@ def errors_as_ours(name: str, *, own: bool = False, pinned: bool = False) -> Ite
     not hold; of a `pinned` request also where there is nothing any more.
     """
     from botocore.exceptions import BotoCoreError, ClientError, NoCredentialsError, PartialCredentialsError
+    from urllib3.exceptions import HTTPError
 
     try:
         yield
@@ -188,7 +190,7 @@ def errors_as_ours(name: str, *, own: bool = False, pinned: bool = False) -> Ite
         raise _refusal(name, error, own=own, pinned=pinned) from None
     except (NoCredentialsError, PartialCredentialsError):
         raise Misconfigured(Code.STORE_UNAVAILABLE, "there are no S3 keys to sign in with", _SET_KEYS) from None
-    except BotoCoreError as error:
+    except (BotoCoreError, HTTPError) as error:
         # Not the error's own text: it may quote an address with a signature.
         raise Unavailable(
             Code.STORE_UNAVAILABLE,
@@ -206,9 +208,27 @@ def _refusal(name: str, error: ClientError, *, own: bool, pinned: bool) -> Style
     return kind(meaning.code, meaning.text.format(name=name, why=why), meaning.hint)
 
 
-def is_conflict(error: ClientError) -> bool:
+def is_conflict(error: ClientError | BotoCoreError) -> bool:
     """Whether the store is busy with another request for the same object."""
-    return _meaning(error) is _CONFLICT
+    return _is_refusal(error) and _meaning(error) is _CONFLICT
+
+
+def is_passing(error: ClientError | BotoCoreError) -> bool:
+    """Whether the same request may be served in a moment."""
+    from botocore.exceptions import ConnectionError as NotConnected
+    from botocore.exceptions import HTTPClientError
+
+    return (
+        _meaning(error).whose is Whose.MOMENT
+        if _is_refusal(error)
+        else isinstance(error, (NotConnected, HTTPClientError))
+    )
+
+
+def _is_refusal(error: ClientError | BotoCoreError) -> TypeIs[ClientError]:
+    from botocore.exceptions import ClientError
+
+    return isinstance(error, ClientError)
 
 
 def _meaning(error: ClientError) -> _Meaning:

@@ -82,10 +82,9 @@ class Holder:
         """Whether somebody wants the picture as it is now."""
         return self._verdict == "keep"
 
-    def check(self) -> None:
-        """Return if the attempt should go on.
-
-        Raises LeaseLost, Cancelled, DeadlinePassed, Preempted, or Permanent with `time_limit`, the sender's own.
+    def still_wanted(self) -> None:
+        """Return if the job is still this attempt's, and somebody waits for it. Raises LeaseLost, Cancelled,
+        DeadlinePassed.
         """
         match self._verdict:
             case "lost":
@@ -94,6 +93,13 @@ class Holder:
                 raise Cancelled
             case "overdue":
                 raise DeadlinePassed("the deadline passed before the picture was done")
+
+    def check(self) -> None:
+        """Return if the attempt should go on.
+
+        Raises as `still_wanted` does, Preempted, or Permanent with `time_limit`, the sender's own.
+        """
+        self.still_wanted()
         if stop_requested():
             raise Preempted
         limit_s = self.record.time_limit_s

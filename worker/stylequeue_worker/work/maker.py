@@ -28,6 +28,7 @@ from stylequeue.store import (
     ObjectInfo,
     Origin,
     Store,
+    heeding,
 )
 
 from ..engine import ENGINE_VERSION
@@ -81,6 +82,10 @@ class Maker:
 
         Raises Waiting where another job paints it now, and whatever the errors say about the job.
         """
+        with heeding(holder.check):
+            return self._made(job, holder)
+
+    def _made(self, job: Job, holder: Holder) -> SucceededData:
         stopwatch = Stopwatch()
         recipe = resolve(job.recipe)
         network = self.engine.network(recipe)
@@ -179,7 +184,8 @@ class Maker:
             workbench = Workbench(self.store, self.settings, holder, order.fingerprint)
             painting = paint(self.engine, order, inputs, workbench, holder)
         holder.stage("storing")
-        with stopwatch.stage("store"):
+        # It is painted: a worker that is told to stop has the time to store it.
+        with stopwatch.stage("store"), heeding(holder.still_wanted):
             output = self._store_picture(order, painting)
             sheet = None
             if order.job.output.report:

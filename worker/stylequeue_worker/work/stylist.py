@@ -34,7 +34,7 @@ from stylequeue.contract.recipe import Needs, networks_of
 from stylequeue.ledger import ANY_TIME, ClaimAnswer, Ledger, Record, TerminalData, Timing
 from stylequeue.logs import about
 from stylequeue.settings import Settings
-from stylequeue.store import Store
+from stylequeue.store import Store, heeding
 from stylequeue.telling import Teller, result_of
 
 from ..pictures.decoder import Decoder
@@ -299,9 +299,15 @@ class Stylist:
 
     def _tell(self, record: Record, event: str, *, left_work: bool, just_stored: bool = False) -> None:
         try:
-            self.teller.tell(record, event, left_work=left_work, just_stored=just_stored)
+            with heeding(_until_stopped):
+                self.teller.tell(record, event, left_work=left_work, just_stored=just_stored)
         except Exception as error:  # Celery's result backend raises whatever its Redis client does
             log.warning("a keeper will tell of the job's end: %s", error)
+
+
+def _until_stopped() -> None:
+    if stop_requested():
+        raise Preempted
 
 
 def retry_delay_s(settings: Settings, attempt: int) -> float:

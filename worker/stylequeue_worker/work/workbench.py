@@ -13,10 +13,10 @@ from zipfile import BadZipFile
 
 import numpy as np
 
-from stylequeue.contract.errors import CannotServe, Code, Permanent
+from stylequeue.contract.errors import CannotServe, Code, Permanent, Unavailable
 from stylequeue.contract.objects import checkpoint_key, preview_key
 from stylequeue.settings import Settings
-from stylequeue.store import ObjectInfo, Origin, Store
+from stylequeue.store import ObjectInfo, Origin, Store, heeding
 
 from ..engine import Checkpoint, Step
 from ..pictures import images
@@ -51,6 +51,7 @@ class Workbench:
         self._lying: dict[str, ObjectInfo] = {}
         """What of this job lies in the work bucket, by key."""
         self._threads = ExitStack()
+        self._closing = False
         self._saving = threading.Lock()
         self._every = (
             Every(settings.preview_interval_s, self._show, name="preview", share=MAX_SHARE),
@@ -63,6 +64,7 @@ class Workbench:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self._closing = True
         self._threads.close()
 
     def resume(self) -> Checkpoint | None:
@@ -120,9 +122,16 @@ class Workbench:
         self._shown = step
 
     def _put(self, key: str, body: bytes, content_type: str) -> None:
-        self._lying[key] = self._store.put_work(
-            key, body, origin=self._origin, content_type=content_type, there=self._lying.get(key)
-        )
+        with heeding(self._check):
+            self._lying[key] = self._store.put_work(
+                key, body, origin=self._origin, content_type=content_type, there=self._lying.get(key)
+            )
+
+    def _check(self) -> None:
+        """Also of a worker that is told to stop a checkpoint is saved."""
+        if self._closing:
+            raise Unavailable(Code.STORE_UNAVAILABLE, "the painting ended before the store answered")
+        self._holder.still_wanted()
 
 
 def _packed(fingerprint: str, state: Mapping[str, np.ndarray]) -> bytes:
