@@ -75,6 +75,7 @@ def examine(load: Callable[[], Settings] = Settings.load) -> Iterator[Finding]:
         yield _trouble("settings", error)
         return
     yield Finding("settings", "ok", f"deployment {settings.deployment!r}, Redis at {settings.redis.place}")
+    yield marks(settings)
     ledger, store = Ledger(settings), Store(settings)
     try:
         for check in (
@@ -177,6 +178,19 @@ def safety(ledger: Ledger, store: Store) -> Iterator[Finding]:
     yield conditional_writes(store)
     yield work_bucket(store)
     yield read_buckets(store)
+
+
+def marks(settings: Settings) -> Finding:
+    """Whether what is stored is marked with a secret that lies nowhere else."""
+    count = len(settings.mark_secrets)
+    if count:
+        return Finding("marks", "ok", f"with a secret of their own{f'; {count} are believed' if count > 1 else ''}")
+    return Finding(
+        "marks",
+        "warning",
+        "what is stored is marked with a secret that Redis keeps",
+        "give workers and keepers STYLEQUEUE_MARK_SECRETS, lest whoever reads Redis can forge pictures; clients need none",
+    )
 
 
 def _versions() -> Finding:
