@@ -132,6 +132,7 @@ class TestCompose:
         used = set(re.findall(r"\$\{(\w+)", text))
         assert used == {
             "VALKEY_PASSWORD",
+            "MARK_SECRET",
             *(f"S3_{of}{what}_KEY" for of in ("", "WORKER_") for what in ("ACCESS", "SECRET")),
         }
         for command in re.findall(
@@ -147,9 +148,10 @@ class TestCompose:
 
     def test_the_services_settings_are_valid(self, monkeypatch: pytest.MonkeyPatch) -> None:
         for name, value in SERVICES["worker"]["environment"].items():
-            monkeypatch.setenv(name, re.sub(r"\$\{\w+\}", "0123abcd", value))
+            monkeypatch.setenv(name, re.sub(r"\$\{\w+(:\?[^}]+)?\}", "0123abcd" * 4, value))
         settings = Settings()
-        assert settings.redis_url.get_secret_value() == "redis://:0123abcd@valkey:6379/0"
+        assert settings.redis_url.get_secret_value() == f"redis://:{'0123abcd' * 4}@valkey:6379/0"
+        assert settings.mark_secrets_in_clear() == ["0123abcd" * 4]
         assert settings.s3_endpoint_url == "http://seaweedfs:8333"
 
     def test_the_gpu_file_changes_only_the_worker(self) -> None:

@@ -189,7 +189,7 @@ def marks(settings: Settings) -> Finding:
         "marks",
         "warning",
         "what is stored is marked with a secret that Redis keeps",
-        "give workers and keepers STYLEQUEUE_MARK_SECRETS, lest whoever reads Redis can forge pictures; clients need none",
+        "give workers and keepers STYLEQUEUE_MARK_SECRETS: whoever reads Redis could forge pictures; clients need none",
     )
 
 

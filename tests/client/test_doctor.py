@@ -86,6 +86,7 @@ def test_all_is_well(staffed: Settings) -> None:
     assert set(found) == {
         "versions",
         "settings",
+        "marks",
         "redis",
         "redis memory",
         "redis disk",
@@ -99,6 +100,15 @@ def test_all_is_well(staffed: Settings) -> None:
         "bucket work",
         "conditional writes",
     }
+
+
+def test_marks_by_a_secret_of_redis_s_are_a_warning(staffed: Settings) -> None:
+    secrets = (SecretStr("n" * 32), SecretStr("o" * 32))
+    assert "2 are believed" in findings(staffed.model_copy(update={"mark_secrets": secrets}))["marks"].found
+    found = findings(staffed.model_copy(update={"mark_secrets": ()}))
+    assert found["marks"].state == "warning"
+    assert "STYLEQUEUE_MARK_SECRETS" in found["marks"].hint
+    assert doctor.exit_code(list(found.values())) == ExitCode.DONE
 
 
 def test_versions(staffed: Settings, ledger: Ledger) -> None:
