@@ -93,16 +93,23 @@ def test_06_told_to_stop_while_uploading(deployment: Deployment, store_proxy: Pr
 
 
 @pytest.mark.slow
-def test_06_told_to_stop_while_the_store_hangs(deployment: Deployment, store_proxy: Proxy) -> None:
-    """The parent does not wait for ever: it puts the job back itself, and takes the child along."""
+@pytest.mark.parametrize(("at", "status"), [("GET", 0), ("PUT", 128 + signal.SIGKILL)])
+def test_06_told_to_stop_while_the_store_hangs(
+    deployment: Deployment, store_proxy: Proxy, at: str, status: int
+) -> None:
+    """Reading is given up at once. For a picture that is painted there is time, but not for ever: then the parent puts
+    the job back itself, and takes the child along.
+    """
+    deployment.configure(job_time_limit_s=60, visibility_timeout_s=120)
     worker = deployment.worker(store=store_proxy, grace_s=3)
-    image = deployment.photograph
-    held = store_proxy.hold(f"GET /{image.bucket}/{image.key}".encode())
-    job = submit(deployment)
+    job = deployment.job(2)
+    key = f"{job.content.bucket}/{job.content.key}" if at == "GET" else f"{job.output.bucket}/{job.output_key}"
+    held = store_proxy.hold(f"{at} /{key}".encode())
+    deployment.queue.submit(job)
     held.wait(WAIT_S)
     told_at = time.monotonic()
     os.kill(worker.pid, signal.SIGTERM)
-    assert worker.wait(WAIT_S) == 128 + signal.SIGKILL
+    assert worker.wait(WAIT_S) == status
     assert time.monotonic() - told_at < 5 * 3
     wait_for(lambda: not living_group(worker.pid), WAIT_S, "the child to end")
     record = deployment.queue.status(job.id)
