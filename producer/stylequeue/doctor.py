@@ -26,8 +26,9 @@ from .contract.recipe import networks_of_queue
 from .contract.text import printable
 from .ledger import Ledger
 from .ledger.registry import LiveWorker, named, not_served, waits_for
-from .settings import Settings, variable_of
+from .settings import Settings
 from .store import Store
+from .variables import variable_of
 
 _NODE_S = 120
 """How long TensorFlow may take to say what devices it sees."""

@@ -6,14 +6,12 @@ is one that is empty. Secrets may lie in files: `STYLEQUEUE_REDIS_URL_FILE` name
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import ssl
-from collections.abc import Callable, Iterator, Sequence
-from difflib import get_close_matches
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal, NoReturn, Self, get_origin
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, Field, SecretStr, ValidationError, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
@@ -22,22 +20,13 @@ from .address import RedisAddress, check_http
 from .contract.errors import InvalidSettings
 from .contract.objects import Bucket
 from .contract.recipe import MAX_SIZE_PX, MIN_SIDE_PX
+from .variables import HINT, PREFIX, Environment, variable_of, why
 
-PREFIX = "STYLEQUEUE_"
-"""Of each setting's environment variable. What processes of ours tell each other begins with `_STYLEQUEUE_` instead."""
 _DAY_S = 24 * 3600
 MAX_DEADLINE_S = 30 * _DAY_S
 """The furthest deadline of a job."""
 MIN_SECRET_CHARS = 32
 """Of what marks are made with."""
-_HINT = "docs/operations.md lists all settings"
-_FILE = "_FILE"
-_SERVICE_LINK = re.compile(
-    rf"{PREFIX}(?:\w+_)?(?:SERVICE_HOST|SERVICE_PORT(?:_\w+)?|PORT_\d+_(?:TCP|UDP|SCTP)(?:_(?:PROTO|PORT|ADDR))?)"
-)
-"""What Kubernetes puts into every pod for a Service whose name begins with "stylequeue"."""
-_SERVICE_ADDRESS = re.compile(rf"{PREFIX}(?:\w+_)?PORT=(?:tcp|udp|sctp)://.*")
-"""The same: a variable and its value."""
 
 
 def _printable(secret: SecretStr) -> SecretStr:
@@ -268,7 +257,7 @@ class Settings(BaseSettings):
             if self.redis_ca_file:
                 context.load_verify_locations(cafile=self.redis_ca_file)
         except OSError as error:  # an SSLError is one
-            raise ValueError(f"STYLEQUEUE_REDIS_CA_FILE: no certificates can be read from it: {_why(error)}") from None
+            raise ValueError(f"STYLEQUEUE_REDIS_CA_FILE: no certificates can be read from it: {why(error)}") from None
         try:
             if self.redis_client_cert_file:
                 # Whoever starts a service is not there to be asked for a password.
@@ -276,7 +265,7 @@ class Settings(BaseSettings):
         except OSError as error:
             raise ValueError(
                 "STYLEQUEUE_REDIS_CLIENT_CERT_FILE, STYLEQUEUE_REDIS_CLIENT_KEY_FILE: no certificate with its key, "
-                f"unencrypted, can be read from them: {_why(error)}"
+                f"unencrypted, can be read from them: {why(error)}"
             ) from None
 
     # Last, and so around all others.
@@ -290,14 +279,14 @@ class Settings(BaseSettings):
                 (variable_of(e["loc"][0]) + ": " if e["loc"] else "") + e["msg"].removeprefix("Value error, ")
                 for e in error.errors(include_input=False, include_url=False)
             )
-            raise InvalidSettings("; ".join(faults), _HINT) from None
+            raise InvalidSettings("; ".join(faults), HINT) from None
 
     @classmethod
     def settings_customise_sources(
         cls, settings_cls: type[BaseSettings], init_settings: PydanticBaseSettingsSource, *_: Any, **__: Any
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         """What is given in the program, else what the environment says."""
-        return init_settings, _Environment(settings_cls)
+        return init_settings, Environment(settings_cls)
 
     @classmethod
     def load(cls) -> Self:
@@ -338,87 +327,3 @@ class Settings(BaseSettings):
 _BOTO3_ENDPOINTS = ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL")
 _FOR_TLS = ("redis_ca_file", "redis_client_cert_file", "redis_client_key_file", "redis_verify")
 _FOR_SENTINEL = ("redis_sentinel_master", "redis_sentinel_password")
-
-
-class _Environment(PydanticBaseSettingsSource):
-    """The variables with our prefix, each of which must be known."""
-
-    def __call__(self) -> dict[str, Any]:
-        """Values by setting. Raises InvalidSettings."""
-        return dict(self._values())
-
-    def get_field_value(self, field: object, field_name: str) -> NoReturn:
-        """Not asked: all are read at once."""
-        raise NotImplementedError
-
-    def _values(self) -> Iterator[tuple[str, Any]]:
-        fields = self.settings_cls.model_fields
-        settings = {variable_of(name): name for name in fields}
-        files = {
-            variable_of(name) + _FILE: name for name, field in fields.items() if SecretStr in _parts(field.annotation)
-        }
-        for variable, text in os.environ.items():
-            if not variable.upper().startswith(PREFIX):
-                continue
-            name = settings.get(variable) or files.get(variable)
-            if name is None:
-                if not _SERVICE_LINK.fullmatch(variable) and not _SERVICE_ADDRESS.fullmatch(f"{variable}={text}"):
-                    raise _unknown(variable, [*settings, *files])
-            elif not text.strip():
-                raise InvalidSettings(f"{variable} is empty", "give it a value, or leave it out")
-            elif variable in files:
-                if variable_of(name) in os.environ:
-                    raise InvalidSettings(f"{variable_of(name)} and {variable} are both given", "leave one of them out")
-                content = _content(variable, text)
-                yield name, _value(fields[name].annotation, variable, content)
-            else:
-                yield name, _value(fields[name].annotation, variable, text)
-
-
-def variable_of(name: str | int) -> str:
-    """The environment variable of a setting."""
-    return f"{PREFIX}{name}".upper()
-
-
-def _parts(annotation: Any) -> tuple[Any, ...]:
-    inner = tuple(part for arg in getattr(annotation, "__args__", ()) for part in _parts(arg))
-    return (annotation, *inner)
-
-
-def _unknown(variable: str, known: list[str]) -> InvalidSettings:
-    near = get_close_matches(variable.upper(), known, n=1)
-    return InvalidSettings(f"{variable} is no setting", f"did you mean {near[0]}? {_HINT}" if near else _HINT)
-
-
-def _content(variable: str, path: str) -> str:
-    try:
-        text = Path(path).read_text("utf-8").rstrip("\r\n")
-    except (OSError, UnicodeDecodeError) as error:
-        raise InvalidSettings(f"{variable}: the file cannot be read: {_why(error)}", _HINT) from None
-    if not text:
-        raise InvalidSettings(f"{variable}: the file is empty", _HINT)
-    return text
-
-
-def _value(annotation: Any, variable: str, text: str) -> Any:
-    origin = get_origin(annotation)
-    if origin is Sequence:
-        return _json(variable, text, list, "list", '["a", "b"]')
-    if origin is dict:
-        return _json(variable, text, dict, "object", '{"a": "b"}')
-    return text
-
-
-def _json(variable: str, text: str, kind: type, name: str, example: str) -> Any:
-    try:
-        value = json.loads(text)
-    except ValueError:
-        value = None
-    if not isinstance(value, kind):
-        raise InvalidSettings(f"{variable} is no JSON {name}", f"{name}s are written as {example}")
-    return value
-
-
-def _why(error: Exception) -> str:
-    # Not its text, which would repeat the path, or what lies there.
-    return (isinstance(error, OSError) and error.strerror) or type(error).__name__

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import os
 import re
 import socket
@@ -27,7 +28,10 @@ from stylequeue.local.private import private_directory, write_private
 from stylequeue.local.seaweedfs import SeaweedFS, find_weed
 from stylequeue.local.server import GRPC_OFFSET, HOST
 from stylequeue.settings import Settings
+from stylequeue_worker.process.stopping import Stopping
+from stylequeue_worker.work.lease import STOP_FILE_VARIABLE
 
+ROOT = Path(__file__).parents[2]
 HTTP_2 = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + b"\0\0\0\4\0\0\0\0\0"
 """How a gRPC client begins: the preface, and a SETTINGS frame without settings."""
 SETTINGS_FRAME = 4
@@ -282,3 +286,39 @@ def test_what_another_user_announces_is_not_followed(
     with announced(stack.env) as why_not:
         assert "other users" in why_not
     assert not up_file().exists()
+
+
+PRIVATE = {"mkdtemp", "mkstemp", "TemporaryDirectory", "TemporaryFile", "NamedTemporaryFile", "SpooledTemporaryFile"}
+"""What `tempfile` makes new, for this user alone."""
+
+
+@pytest.mark.parametrize("room", ["producer", "worker", "scripts"])
+def test_nothing_of_ours_lies_under_a_name_that_others_know(room: str) -> None:
+    """In a directory that all share, somebody else could have made it first. SeaweedFS's sockets are its own choice."""
+    seen = 0
+    for module in sorted((ROOT / room).rglob("*.py")):
+        tree = ast.parse(module.read_text())
+        for node in ast.walk(tree):
+            if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id == "tempfile":
+                seen += 1
+                assert node.attr in PRIVATE, f"{module}:{node.lineno}"
+            if isinstance(node, ast.ImportFrom):
+                assert node.module != "tempfile", f"{module}:{node.lineno}"
+            if isinstance(node, ast.Constant) and isinstance(node.value, str) and module.name != "seaweedfs.py":
+                assert not re.match(r"/(var/)?tmp|/dev/shm", node.value), f"{module}:{node.lineno}"
+    assert seen
+
+
+def test_a_worker_s_word_to_its_child_is_nobody_else_s(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever could make the file would stop the worker."""
+    monkeypatch.setenv(STOP_FILE_VARIABLE, "")
+    before = os.umask(0)
+    try:
+        stopping = Stopping(1, lambda: None)
+        stopping.prepare()
+        stop_file = Path(os.environ[STOP_FILE_VARIABLE])
+        assert stat.S_IMODE(stop_file.parent.stat().st_mode) == 0o700
+        assert not stop_file.exists()
+    finally:
+        os.umask(before)
+        stopping.clear_up()

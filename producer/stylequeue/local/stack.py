@@ -16,7 +16,8 @@ from pydantic import SecretStr
 from ..broker.app import READY_FOR_JOBS
 from ..contract.base import QUEUES
 from ..contract.errors import Code, Unavailable
-from ..settings import PREFIX, Settings, variable_of
+from ..settings import Settings
+from ..variables import PREFIX, variable_of
 from .lock import lock, write
 from .private import private_directory
 from .process import Process, directory_for
