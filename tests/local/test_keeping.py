@@ -51,7 +51,7 @@ def test_ports_and_keys_are_those_of_the_last_start(tmp_path: Path) -> None:
         with Stack(tmp_path, Settings()) as stack:
             assert stack.valkey.moved == [port]
             assert stack.valkey.port != port
-            assert stack.valkey.url().replace(str(stack.valkey.port), str(port)) == first["STYLEQUEUE_REDIS_URL"]
+            assert stack.valkey.password not in first["STYLEQUEUE_REDIS_URL"], "which somebody may have heard there"
             assert stack.seaweedfs.endpoint_url == first["STYLEQUEUE_S3_ENDPOINT_URL"]
 
 

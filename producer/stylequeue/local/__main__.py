@@ -78,7 +78,7 @@ def _run(stack: Stack, directory: Path | None, stop: _Stop) -> None:
     with stack, announced(stack.env) as why_not:
         for server in (stack.valkey, stack.seaweedfs):
             for port in server.moved:
-                console.tell(f"# port {port} is another program's now: {server.name} has a new one")
+                console.tell(f"# port {port} is another program's now: {server.name} has a new one, and new keys")
         console.tell(f"# data and logs: {directory or 'temporary, gone at the end'}")
         if why_not:
             console.tell(f"# `stylequeue` does not find this by itself: {why_not}. It needs:")

@@ -70,7 +70,7 @@ class Server(ABC):
     """One server, in a directory of its own: `parent/name`, which is kept, or a temporary one, which is removed.
 
     In one that is kept, ports and secrets are those of the last start; `moved` are the ports of it that somebody else
-    has now. `hold` are descriptors of locks to be held while it runs.
+    has now, and then the secrets are new. `hold` are descriptors of locks to be held while it runs.
 
     Constructing launches it; `wait_ready` waits until it answers, and starts it anew on other ports where somebody was
     quicker to take one. Raises Unavailable, with the end of its log, if it does not come up.
@@ -110,7 +110,8 @@ class Server(ABC):
         missing = [name for name in services if name not in ports]
         ports |= zip(missing, free_ports(len(missing), offsets=offsets, among=others), strict=True)
         self._tried |= {*ports.values()}
-        secrets = {name: new_secret() for name in secret_names} | known["secrets"]
+        # Whoever has one of its ports now may have heard the secrets there, from programs that still called it.
+        secrets = {name: new_secret() for name in secret_names} | ({} if self.moved else known["secrets"])
         write_private(memory, json.dumps({"ports": ports, "secrets": secrets}))
         return ports, secrets
 
