@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
@@ -179,8 +180,10 @@ class StyleQueue:
     def watch(self, job_id: str, *, timeout_s: float | None = None) -> Iterator[AnyEvent]:
         """The events of the job's newest run from its first, each as it happens; ends after the terminal one.
 
-        Raises JobNotFound, and WaitTimeout when the job has not ended after `timeout_s`.
+        Raises JobNotFound, InvalidRequest, and WaitTimeout when the job has not ended after `timeout_s`.
         """
+        if timeout_s is not None and math.isnan(timeout_s):
+            raise InvalidRequest("timeout_s is no number", "give seconds, or None to wait for as long as it takes")
         ends_at = None if timeout_s is None else time.monotonic() + timeout_s
         run, sequence = self._record(job_id).run, 0
         while True:
@@ -236,7 +239,7 @@ class StyleQueue:
         It shows what lies under the picture's key when it is fetched. It is signed here: the store is not asked, and
         keys that end sooner, such as a role's, end it. Raises InvalidRequest, and for a job's id as `download` does.
         """
-        if not 1 <= valid_s <= MAX_LINK_S:
+        if not (isinstance(valid_s, int) and 1 <= valid_s <= MAX_LINK_S):
             raise InvalidRequest(f"valid_s {valid_s} is out of range", f"S3 allows 1 to {MAX_LINK_S} seconds")
         if isinstance(picture, str):
             picture = self._picture(picture, "linked")

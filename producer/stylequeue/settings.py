@@ -27,6 +27,8 @@ MAX_DEADLINE_S = 30 * _DAY_S
 """The furthest deadline of a job."""
 MIN_SECRET_CHARS = 32
 """Of what marks are made with."""
+_MANY, _MANY_BYTES = 10**9, 1024**4
+"""The most that a number may be of what is counted: more is a mistake, and more still no number to Redis."""
 
 
 def _printable(secret: SecretStr) -> SecretStr:
@@ -57,6 +59,9 @@ _Secret = Annotated[SecretStr, AfterValidator(_printable)]
 _MarkSecret = Annotated[_Secret, AfterValidator(_unguessable)]
 _Network = Annotated[str, Field(pattern=r"^(vgg19|vgg16|fast)$")]
 _Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+_Seconds = Annotated[float, Field(ge=0.001, le=MAX_DEADLINE_S)]
+"""Less than Redis's clock can tell, or more than any job lasts, is a mistake."""
+_SizePx = Annotated[int, Field(ge=MIN_SIDE_PX, le=MAX_SIZE_PX)]
 _Buckets = Annotated[Sequence[Bucket], AfterValidator(tuple), Field(min_length=1)]
 
 
@@ -89,7 +94,7 @@ class Settings(BaseSettings):
         default=None, pattern=r"^[A-Za-z0-9._-]+$", description="Name by which the sentinels know this Redis."
     )
     redis_sentinel_password: _Secret | None = Field(default=None, description="Of the sentinels themselves.")
-    redis_timeout_s: float = Field(default=5, gt=0, description="For connecting to Redis and for each command.")
+    redis_timeout_s: _Seconds = Field(default=5, description="For connecting to Redis and for each command.")
 
     s3_endpoint_url: Annotated[str, AfterValidator(check_http)] | None = Field(
         default=None, description="Of an S3 look-alike, `http://` or `https://`; left out: AWS."
@@ -101,9 +106,9 @@ class Settings(BaseSettings):
     s3_checksums: Literal["when_supported", "when_required"] = Field(
         default="when_supported", description="when_required for look-alikes that stumble over checksum trailers."
     )
-    s3_connect_timeout_s: float = Field(default=5, gt=0)
-    s3_read_timeout_s: float = Field(default=60, gt=0)
-    s3_attempts: int = Field(default=5, ge=1, description="Tries of each request in all.")
+    s3_connect_timeout_s: _Seconds = Field(default=5)
+    s3_read_timeout_s: _Seconds = Field(default=60)
+    s3_attempts: int = Field(default=5, ge=1, le=100, description="Tries of each request in all.")
 
     upload_bucket: Bucket = Field(default="uploads", description="Where the client puts local files.")
     output_bucket: Bucket = Field(default="results", description="Where the command lets pictures be put.")
@@ -119,9 +124,13 @@ class Settings(BaseSettings):
         "characters each). Left out: one that is kept in Redis.",
     )
 
-    max_image_bytes: int = Field(default=64 * 1024**2, gt=0, description="Of one input picture as stored.")
-    max_image_pixels: int = Field(default=75_000_000, gt=0, description="Of one input picture, decoded.")
-    image_cpu_s: int = Field(default=60, gt=0, description="Processor seconds for decoding one input picture.")
+    max_image_bytes: int = Field(
+        default=64 * 1024**2, gt=0, le=_MANY_BYTES, description="Of one input picture as stored."
+    )
+    max_image_pixels: int = Field(default=75_000_000, gt=0, le=_MANY, description="Of one input picture, decoded.")
+    image_cpu_s: int = Field(
+        default=60, gt=0, le=MAX_DEADLINE_S, description="Processor seconds for decoding one input picture."
+    )
 
     model_dir: Path = Field(default=Path("~/.cache/stylequeue/models"), description="Where networks lie on disk.")
     hub_handle: Annotated[str, AfterValidator(_hub_handle)] | None = Field(
@@ -131,19 +140,26 @@ class Settings(BaseSettings):
         default={}, description="Of networks that are not the published ones, by name (JSON object); Hub's is `fast`."
     )
 
-    job_time_limit_s: int = Field(default=3600, gt=0, description="Of one attempt; one that takes longer is ended.")
+    job_time_limit_s: int = Field(
+        default=3600, gt=0, le=MAX_DEADLINE_S, description="Of one attempt; one that takes longer is ended."
+    )
     child_memory_mb: int | None = Field(
         default=None,
         gt=0,
+        le=_MANY_BYTES // 1024**2,
         description="A worker's child that holds more after a job makes way for a new one; left out: never.",
     )
     memory_mb: int | None = Field(
         default=None,
         gt=0,
+        le=_MANY_BYTES // 1024**2,
         description="What a painting on a processor may take beside what is loaded; left out: most of what is there.",
     )
     gpu_memory_mb: int | None = Field(
-        default=None, gt=0, description="All that a worker takes of its GPU; left out: as much as it comes to need."
+        default=None,
+        gt=0,
+        le=_MANY_BYTES // 1024**2,
+        description="All that a worker takes of its GPU; left out: as much as it comes to need.",
     )
     precision: Literal["auto", "float32", "bfloat16"] = Field(
         default="auto", description="Of networks, where a preset allows less than float32; auto: what is faster here."
@@ -158,25 +174,35 @@ class Settings(BaseSettings):
     compilation_cache_dir: Path | None = Field(
         default=None, description="Where XLA keeps what it compiled, for the next process; left out: nowhere."
     )
-    warm_up_px: tuple[Annotated[int, Field(ge=MIN_SIDE_PX, le=MAX_SIZE_PX)], ...] = Field(
+    warm_up_px: Annotated[Sequence[_SizePx], AfterValidator(tuple)] = Field(
         default=(), description="Sizes of pictures that a worker is ready for before its first job (JSON list)."
     )
-    lease_s: float = Field(default=15, gt=0, description="A worker not heard of for so long has lost its job.")
-    heartbeat_s: float = Field(default=4, gt=0, description="Between two signs of life of a job.")
+    lease_s: _Seconds = Field(default=15, description="A worker not heard of for so long has lost its job.")
+    heartbeat_s: _Seconds = Field(default=4, description="Between two signs of life of a job.")
     max_attempts: int = Field(default=3, ge=1, le=100, description="Tries of a job before it is a dead letter.")
     retry_delay_s: float = Field(
-        default=5, ge=0, description="Before a second attempt; doubles with each, with jitter."
+        default=5, ge=0, le=MAX_DEADLINE_S, description="Before a second attempt; doubles with each, with jitter."
     )
-    retry_delay_max_s: float = Field(default=600, ge=0)
-    grace_s: float = Field(default=20, ge=2, description="A worker told to stop has ended after so long.")
-    keeper_interval_s: float = Field(default=2, gt=0, description="Between two rounds of the keeper.")
-    max_open_jobs: int = Field(default=100_000, ge=1, description="Of one queue; past it, submitting is refused.")
-    max_dead_letters: int = Field(default=10_000, ge=1, description="Kept of them; past it, the oldest go.")
+    retry_delay_max_s: float = Field(default=600, ge=0, le=MAX_DEADLINE_S)
+    grace_s: float = Field(
+        default=20, ge=2, le=MAX_DEADLINE_S, description="A worker told to stop has ended after so long."
+    )
+    keeper_interval_s: _Seconds = Field(default=2, description="Between two rounds of the keeper.")
+    max_open_jobs: int = Field(
+        default=100_000, ge=1, le=_MANY, description="Of one queue; past it, submitting is refused."
+    )
+    max_dead_letters: int = Field(default=10_000, ge=1, le=_MANY, description="Kept of them; past it, the oldest go.")
     max_dead_letters_bytes: int = Field(
-        default=64 * 1024**2, ge=1024**2, description="What dead letters may take together; past it, the oldest go."
+        default=64 * 1024**2,
+        ge=1024**2,
+        le=_MANY_BYTES,
+        description="What dead letters may take together; past it, the oldest go.",
     )
     visibility_timeout_s: int = Field(
-        default=4 * 3600, gt=0, description="After it Redis hands an unacknowledged message out again."
+        default=4 * 3600,
+        gt=0,
+        le=2 * MAX_DEADLINE_S,
+        description="After it Redis hands an unacknowledged message out again.",
     )
     job_deadline_s: int = Field(
         default=7 * _DAY_S, gt=0, le=MAX_DEADLINE_S, description="For jobs that name no deadline."
@@ -184,14 +210,16 @@ class Settings(BaseSettings):
     record_ttl_s: int = Field(
         default=7 * _DAY_S, gt=0, le=90 * _DAY_S, description="How long ended jobs are remembered."
     )
-    job_events: int = Field(default=1000, ge=10, description="Newest events kept of each job.")
+    job_events: int = Field(default=1000, ge=10, le=_MANY, description="Newest events kept of each job.")
     deployment_events: int = Field(
-        default=100_000, ge=10, description="Newest lifecycle events kept of the deployment."
+        default=100_000, ge=10, le=_MANY, description="Newest lifecycle events kept of the deployment."
     )
-    progress_interval_s: float = Field(default=1.0, ge=0, description="Between two progress events of a job.")
+    progress_interval_s: float = Field(
+        default=1.0, ge=0, le=MAX_DEADLINE_S, description="Between two progress events of a job."
+    )
 
-    checkpoint_interval_s: float = Field(default=20, gt=0, description="Between two checkpoints of a job, at least.")
-    preview_interval_s: float = Field(default=5, gt=0, description="Between two previews of a job.")
+    checkpoint_interval_s: _Seconds = Field(default=20, description="Between two checkpoints of a job, at least.")
+    preview_interval_s: _Seconds = Field(default=5, description="Between two previews of a job.")
 
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
 

@@ -73,7 +73,7 @@ def _page(
     after: str | None,
     limit: int,
 ) -> Page[_T]:
-    if not 1 <= limit <= MAX_PAGE:
+    if not (isinstance(limit, int) and 1 <= limit <= MAX_PAGE):
         raise InvalidRequest(f"limit {limit} is out of range", f"ask for 1 to {MAX_PAGE} at once")
     found: list[_T] = []
     for entries in _newest_first(redis, index, None if after is None else _parse(after)):

@@ -19,5 +19,5 @@ def options_of(settings: Settings) -> Options:
         tensor_float_32=settings.tensor_float_32,
         xla=settings.xla,
         compilation_cache_dir=settings.compilation_cache_dir,
-        warm_up_px=settings.warm_up_px,
+        warm_up_px=tuple(settings.warm_up_px),
     )

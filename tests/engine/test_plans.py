@@ -1,0 +1,71 @@
+"""Every number of a recipe at its edges, as far as the engine plans with it: weights, steps at each scale, memory."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from stylequeue.contract.recipe import (
+    MAX_SIZE_PX,
+    MAX_TIME_BUDGET_S,
+    MIN_SIDE_PX,
+    OptimizeRecipe,
+    ResolvedOptimizeRecipe,
+    resolve,
+)
+from stylequeue_worker.engine.course import weights_of
+from stylequeue_worker.engine.memory import plan, smallest_bytes
+from stylequeue_worker.engine.networks import Vgg
+from stylequeue_worker.engine.presets import preset_of
+from stylequeue_worker.engine.schedule import schedule
+from stylequeue_worker.engine.tiling import MIN_TILE_PX
+from stylequeue_worker.work.order import style_size_px
+from tests.contract.test_numbers import edges
+from tests.support.limits import LAYERS
+
+WIDTHS = dict(zip(range(1, 6), (64, 128, 256, 512, 512), strict=True))
+NETWORK = Vgg(
+    {
+        layer: (np.zeros((1, 1, 1, 1), np.float32), np.zeros(WIDTHS[int(layer[5])], np.float32))
+        for layer in LAYERS
+        if not layer.startswith(("block1", "block2")) or layer[-1] in "12"
+    }
+)
+"""VGG-19's layers, of which only the sizes count here."""
+SIDES_PX = st.sampled_from([MIN_SIDE_PX, MIN_SIDE_PX + 1, 511, 512, MAX_SIZE_PX - 1, MAX_SIZE_PX])
+
+
+def recipe_of(fields: dict[str, Any]) -> ResolvedOptimizeRecipe:
+    if fields.keys() >= {"strength", "content_weight"}:
+        del fields["content_weight"]
+    recipe = resolve(OptimizeRecipe.model_validate(fields))
+    assert isinstance(recipe, ResolvedOptimizeRecipe)
+    return recipe
+
+
+@settings(deadline=None)
+@given(edges(OptimizeRecipe), SIDES_PX, SIDES_PX, st.sampled_from([None, 0, 1, 10**9, 2**63]))
+def test_whatever_is_accepted_has_a_plan(fields: dict[str, Any], height: int, width: int, budget: int | None) -> None:
+    recipe = recipe_of(fields)
+    preset = preset_of(recipe)
+    for weight in (*weights_of(recipe, tf.float32).values(), *preset.content_layers.values()):
+        assert 0 <= float(weight) < math.inf, "in the engine's own arithmetic too"
+
+    assert MIN_SIDE_PX <= style_size_px(recipe) <= MAX_SIZE_PX
+    if recipe.steps:
+        stages = schedule(preset, (height, width), recipe.steps)
+        assert sum(stage.steps for stage in stages) == recipe.steps
+        assert all(stage.steps >= 1 and 0 < stage.scale <= 1 for stage in stages)
+        assert 0 < sum(stage.work for stage in stages) <= recipe.steps
+
+    side = style_size_px(recipe)
+    planned = plan((height, width), [(side, side)] * 8, NETWORK, preset, recipe.optimizer, budget)
+    assert 0 < smallest_bytes(NETWORK, preset) <= planned.peak_bytes < 2**50
+    assert planned.tile_px is None or planned.tile_px >= MIN_TILE_PX
+    assert budget is None or planned.tile_px in (None, MIN_TILE_PX) or planned.peak_bytes <= budget
+    assert recipe.time_budget_s is None or 0 < recipe.time_budget_s <= MAX_TIME_BUDGET_S
