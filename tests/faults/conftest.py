@@ -45,7 +45,7 @@ def deployment(stack: Stack, settings: Settings, redis_proxy: Proxy, store_proxy
 @pytest.fixture(scope="session")
 def crew(stack: Stack) -> Iterator[Deployment]:
     """Workers to whom nothing is done, `CREW` of them, for all tests that need no others."""
-    with empty_database(stack) as settings, Deployment(stack, settings) as deployment:
+    with empty_database(stack) as settings, Deployment(stack, settings, keeper_interval_s=0.2) as deployment:
         for number in range(CREW):
             deployment.start(f"worker{number}")
         deployment.until_ready()

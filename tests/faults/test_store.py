@@ -85,7 +85,10 @@ class Service:
 
 @pytest.fixture(scope="module")
 def shared(stack: Stack, module_settings: Settings) -> Iterator[Service]:
-    with Proxy(HOST, stack.seaweedfs.port) as proxy, Deployment(stack, module_settings) as deployment:
+    with (
+        Proxy(HOST, stack.seaweedfs.port) as proxy,
+        Deployment(stack, module_settings, keeper_interval_s=0.2) as deployment,
+    ):
         worker = deployment.worker(store=proxy, s3_attempts=TRIES, retry_delay_s=0.1)
         yield Service(deployment, worker, proxy)
 
