@@ -8,7 +8,9 @@ import numpy as np
 import pytest
 
 from stylequeue.contract.recipe import OptimizeRecipe, resolve
-from stylequeue_worker.engine import Engine
+from stylequeue_worker.engine import BadCheckpoint, Checkpoint, Engine
+from stylequeue_worker.engine.position import check
+from stylequeue_worker.engine.schedule import Stage
 from tests.engine.conftest import Picture
 
 
@@ -29,3 +31,67 @@ def test_going_on_from_a_checkpoint(
     if optimizer == "adam":
         assert np.array_equal(resumed[-1].picture, whole[-1].picture)
         assert resumed[-1].done == pytest.approx(whole[-1].done)
+
+
+STAGES = [Stage(0.5, 4), Stage(1, 8)]
+SIDES_PX = (96, 128)
+PICTURE = np.full((1, 48, 64, 3), 0.5, np.float32)
+GOOD: Checkpoint = {
+    "number": np.array(0),
+    "taken": np.array(3),
+    "done": np.array(3),
+    "spent_s": np.array(1.5),
+    "best": np.array(np.inf),
+    "cut": np.array(""),
+    "picture": PICTURE,
+    "adam_step": np.array(3),
+    "adam_newest": PICTURE,
+    "adam_first": -PICTURE,
+    "adam_second": PICTURE,
+    "adam_average": PICTURE,
+}
+
+
+def test_a_good_checkpoint_is_good() -> None:
+    check(GOOD, STAGES, SIDES_PX)
+    check({name: value for name, value in GOOD.items() if not name.startswith("adam_")}, STAGES, SIDES_PX)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("number", np.array(2)),
+        ("number", np.array(-1)),
+        ("number", np.array([0, 1])),
+        ("number", np.array("0")),
+        ("taken", np.array(5)),
+        ("done", np.array(13)),
+        ("spent_s", np.array(np.nan)),
+        ("spent_s", np.array(np.inf)),
+        ("spent_s", np.array(-1.0)),
+        ("best", np.array(np.nan)),
+        ("cut", np.array("whenever")),
+        ("picture", np.full((1, 96, 128, 3), 0.5, np.float32)),
+        ("picture", PICTURE.astype(np.float64)),
+        ("picture", np.full_like(PICTURE, np.nan)),
+        ("picture", np.full_like(PICTURE, 1.5)),
+        ("adam_step", np.array(10**9)),
+        ("adam_first", np.full_like(PICTURE, np.inf)),
+        ("adam_second", -PICTURE),
+        ("adam_newest", PICTURE[:, 1:]),
+        ("adam_average", None),
+        ("picture", None),
+        ("best", None),
+    ],
+)
+def test_a_checkpoint_of_no_such_painting_is_refused(name: str, value: np.ndarray | None) -> None:
+    state = {key: array for key, array in {**GOOD, name: value}.items() if array is not None}
+    with pytest.raises(BadCheckpoint):
+        check(state, STAGES, SIDES_PX)
+
+
+def test_the_engine_looks_before_it_paints(engine: Engine, photo: Picture, stripes: Picture) -> None:
+    recipe = resolve(OptimizeRecipe(steps=2, network="vgg16"))
+    painting = engine.paint(photo("chelsea", 64, 64), [(stripes(height=64), 1.0)], recipe, resume=GOOD)
+    with pytest.raises(BadCheckpoint):
+        next(painting)

@@ -460,18 +460,18 @@ def test_a_forged_checkpoint_is_not_gone_on_from(caplog: pytest.LogCaptureFixtur
     with OddS3() as s3:
         store = Store(s3.settings())
         s3.lay(path, checkpoint())
-        assert bench(store).resume() is None
+        assert bench(store).resume(16, 16) is None
         del s3.objects[path]
         bench(store).save()
-        resumed = bench(store).resume()
+        resumed = bench(store).resume(16, 16)
         assert resumed
         assert resumed["step"] == 3
         s3.objects[path] = (checkpoint().ljust(len(s3.objects[path][0])), s3.objects[path][1])
-        assert bench(store).resume() is None, "other bytes under our mark"
+        assert bench(store).resume(16, 16) is None, "other bytes under our mark"
         s3.objects[path] = s3.objects.pop(path)
         bench(store, "other").save()
         s3.objects[path] = s3.objects[f"/work/{checkpoint_key('other')}"]
-        assert bench(store).resume() is None, "another job's"
+        assert bench(store).resume(16, 16) is None, "another job's"
 
 
 def test_foreign_objects_in_the_work_bucket_are_neither_replaced_nor_deleted(caplog: pytest.LogCaptureFixture) -> None:

@@ -7,12 +7,15 @@ from collections.abc import Iterator
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 
 from stylequeue.contract.errors import Code, InvalidJob, Misconfigured, Permanent, Unavailable
+from stylequeue.contract.objects import checkpoint_key
 from stylequeue.ledger.moves import ReserveAnswer
 from stylequeue.store import Origin
 from stylequeue_worker.pictures.decoder import Decoder
+from stylequeue_worker.work import checkpoints
 from tests.support import pictures
 from tests.support.odd_s3 import OddS3, refuse
 from tests.support.workshop import LOOK_THERE, LOOKS, READ_THERE, READS, Workshop
@@ -124,6 +127,21 @@ class TestCalls:
         del workshop.s3.objects["/results/before.jpg"]
         assert not workshop.make().reused
         assert workshop.seen[-3:] == [*READS, "PUT /results/out.jpg"]
+
+
+class TestCheckpoints:
+    @pytest.mark.parametrize("step", [np.array(2), np.array("2"), None])
+    def test_one_that_the_engine_cannot_go_on_from_is_forgotten(
+        self, workshop: Workshop, step: np.ndarray | None
+    ) -> None:
+        done = workshop.make(recipe={"steps": 3})
+        del workshop.s3.objects["/results/out.jpg"]
+        state = {} if step is None else {"step": step}
+        packed, origin = checkpoints.pack(done.fingerprint, state), Origin("a", done.fingerprint)
+        workshop.store.put_work(checkpoint_key("a"), packed, origin=origin, content_type="any/thing")
+        painted = workshop.make(attempt=2, recipe={"steps": 3})
+        assert painted.output.sha256 == done.output.sha256
+        assert f"GET /work/{checkpoint_key('a')}" in workshop.s3.seen
 
 
 class TestOutputFirst:

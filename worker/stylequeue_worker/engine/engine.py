@@ -159,7 +159,8 @@ class Engine:
         caller's affair: the arrays are painted at the size they have.
 
         Raises ValueError for arrays of another kind; Permanent with code NETWORK_UNAVAILABLE, RECIPE_UNSUPPORTED (a
-        fast network that can do only the plainest recipe) or NOT_FINITE.
+        fast network that can do only the plainest recipe) or NOT_FINITE; BadCheckpoint before the first step where
+        `resume` is none of this painting.
         """
         from .pictures import in_colours_of, look, look_at_mask
         from .regions import coverage
@@ -191,12 +192,18 @@ class Engine:
         start: np.ndarray | None,
     ) -> Iterator[Step]:
         """As `paint`, of checked pictures, and in the styles' colours."""
+        from .position import check
+        from .presets import preset_of
+        from .schedule import schedule
+
         if not shares or getattr(recipe, "steps", 1) == 0:
             yield Step(0, 0, max(content.shape[1:3]), {}, 1.0, content, summarise=partial(_plain, content, content))
         elif isinstance(recipe, ResolvedFastRecipe):
             picture = self.load_fast().paint(content, shares, recipe.strength, masks)
             yield Step(1, 1, max(content.shape[1:3]), {}, 1.0, picture, summarise=partial(_plain, picture, content))
         else:
+            if resume is not None:
+                check(resume, schedule(preset_of(recipe), content.shape[1:3], recipe.steps), content.shape[1:3])
             painter = self._painter(self._vgg_name(recipe))
             yield from painter.paint(content, shares, recipe, resume=resume, start=start, masks=masks)
 

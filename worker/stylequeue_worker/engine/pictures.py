@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import tensorflow as tf
 
@@ -88,5 +90,10 @@ def ssim(picture: np.ndarray, content: np.ndarray) -> float:
 
 def scaled(picture: tf.Tensor, scale: float) -> tf.Tensor:
     """`picture` [1, H, W, channels] with both sides multiplied by `scale`, yet no side under 16 px."""
-    height, width = (max(MIN_SIDE_PX, round(side * scale)) for side in picture.shape[1:3])
-    return resize(picture, height, width)
+    return resize(picture, *scaled_sides(picture.shape[1:3], scale))
+
+
+def scaled_sides(sides_px: Sequence[int], scale: float) -> tuple[int, int]:
+    """Height and width of `scaled`, of those before."""
+    height, width = (max(MIN_SIDE_PX, round(side_px * scale)) for side_px in sides_px)
+    return height, width

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import cast
+from typing import cast, get_args
 
 import numpy as np
 import tensorflow as tf
 
 from .descent import Moments
-from .steps import Checkpoint, Cut, Step, Summary
+from .pictures import scaled_sides
+from .schedule import Stage
+from .steps import BadCheckpoint, Checkpoint, Cut, Step, Summary
 
 
 @dataclass(frozen=True)
@@ -79,3 +81,45 @@ class Position:
             best=float(state["best"]),
             cut=cast("Cut | None", str(state["cut"]) or None),
         )
+
+
+def check(state: Checkpoint, stages: Sequence[Stage], sides_px: Sequence[int]) -> None:
+    """Return if a painting in float32 in these stages, `sides_px` in the last, may go on from `state`.
+
+    Raises BadCheckpoint otherwise: it may be damaged, or somebody else's work.
+    """
+    try:
+        steps = sum(stage.steps for stage in stages)
+        stage = stages[int(_number(state, "number", 0, len(stages) - 1))]
+        _number(state, "taken", 0, stage.steps)
+        _number(state, "done", 0, steps)
+        _number(state, "spent_s", 0, _MAX_SPENT_S)
+        _number(state, "best", 0, math.inf)
+        if str(state["cut"]) not in ("", *get_args(Cut)):
+            raise BadCheckpoint("cut")
+        shape = (1, *scaled_sides(sides_px, stage.scale), 3)
+        _array(state, "picture", shape, 0, 1)
+        if "adam_step" in state:
+            _number(state, "adam_step", 0, steps)
+            for name in Moments._fields[1:]:
+                _array(state, f"adam_{name}", shape, 0 if name == "second" else -_FINITE, _FINITE)
+    except (KeyError, TypeError) as error:
+        raise BadCheckpoint(str(error)) from error
+
+
+_MAX_SPENT_S = 1e9
+_FINITE = float(np.finfo(np.float32).max)
+
+
+def _number(state: Checkpoint, name: str, least: float, most: float) -> float:
+    value = state[name]
+    # Written so that NaN fails, too.
+    if value.shape != () or value.dtype.kind not in "iuf" or not least <= value <= most:
+        raise BadCheckpoint(f"{name}: {value!r:.40}")
+    return float(value)
+
+
+def _array(state: Checkpoint, name: str, shape: tuple[int, ...], least: float, most: float) -> None:
+    value = state[name]
+    if value.dtype != np.float32 or value.shape != shape or not (value.min() >= least and value.max() <= most):
+        raise BadCheckpoint(f"{name}: {value.dtype} {value.shape}")

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from stylequeue.contract.recipe import FAST_NETWORK, VGG_NETWORKS, ResolvedOptimizeRecipe, ResolvedRecipe
 
-from .steps import Checkpoint, Network, Step, Summary
+from .steps import BadCheckpoint, Checkpoint, Network, Step, Summary
 
 if TYPE_CHECKING:
     import numpy as np
@@ -46,7 +46,7 @@ class StandIn:
         import numpy as np
 
         steps = recipe.steps if isinstance(recipe, ResolvedOptimizeRecipe) else 1
-        began = int(resume["step"]) if resume else 0
+        began = _began(resume) if resume else 0
         # One at least, also of a recipe of none.
         for step in range(min(began + 1, steps), steps + 1):
             if steps > 1:
@@ -62,3 +62,9 @@ class StandIn:
                 partial(Summary, losses, {}, 1.0, self.precision, 1),
                 {"step": np.array(step)}.copy,
             )
+
+
+def _began(state: Checkpoint) -> int:
+    if "step" not in state or state["step"].shape != () or state["step"].dtype.kind != "i":
+        raise BadCheckpoint("it has no step")
+    return int(state["step"])

@@ -12,6 +12,11 @@ if TYPE_CHECKING:
 Checkpoint = Mapping[str, "np.ndarray"]
 """A half-painted picture by the names of its parts; all plain numbers, so that it can be stored."""
 
+
+class BadCheckpoint(ValueError):
+    """What was given to go on from is no checkpoint of this painting."""
+
+
 Cut = Literal["time_budget", "stop_when"]
 """What can end a scale before its last step."""
 

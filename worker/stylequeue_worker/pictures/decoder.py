@@ -143,7 +143,7 @@ class Decoder:
                 raise
         try:
             return exchange.result()
-        except (OSError, EOFError, ValueError) as error:
+        except (OSError, EOFError, ValueError, TypeError, RecursionError) as error:
             raise self._end_of(process) from error
 
     def _end_of(self, process: subprocess.Popen[bytes]) -> StyleQueueError:
@@ -190,8 +190,8 @@ def _end(process: subprocess.Popen[bytes]) -> None:
 def _exchange(process: subprocess.Popen[bytes], request: Mapping[str, object], data: bytes) -> Pixels | dict[str, Any]:
     """Put a picture in and get its pixels, or what is said against it.
 
-    Raises OSError or EOFError where the process ends, ValueError where it makes no sense: a picture may have taken it
-    over.
+    Raises OSError or EOFError where the process ends; ValueError, TypeError or RecursionError where it makes no sense,
+    for a picture may have taken it over.
     """
     requests, answers = cast("IO[bytes]", process.stdin), cast("Any", process.stdout)
     requests.write(json.dumps(request).encode() + b"\n")
@@ -201,8 +201,10 @@ def _exchange(process: subprocess.Popen[bytes], request: Mapping[str, object], d
     if not line:
         raise EOFError
     answer = json.loads(line)
+    if not isinstance(answer, dict):
+        raise TypeError("no answer")
     if "shape" not in answer:
-        return dict(answer)
+        return answer
     height, width, channels = map(int, answer["shape"])
     most_px = max(cast("int", request["max_pixels"]), MAX_SIZE_PX**2)
     if not 0 < height * width <= most_px or channels != (1 if request["role"] == Role.MASK else 3):

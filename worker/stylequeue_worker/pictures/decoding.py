@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import IO, Any
 
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageFile
 
 from stylequeue.contract.errors import Code, Permanent
 from stylequeue.contract.objects import CONTENT_TYPES
@@ -31,8 +31,10 @@ from .inputs import Role
 
 _SAMPLE_PX = 32
 _MAX_LINE_BYTES = 64 * 1024
+_BLOCK_BYTES = 1024**2
 _PR_SET_PDEATHSIG, _PR_SET_NO_NEW_PRIVS = 1, 38
 _NONE = (0, 0)
+_LIBRARY = ctypes.CDLL(None)
 
 
 def serve(requests: IO[bytes], answers: IO[bytes], held_bytes: int | None) -> None:
@@ -46,6 +48,8 @@ def serve(requests: IO[bytes], answers: IO[bytes], held_bytes: int | None) -> No
         if pixels is not None:
             answers.write(np.ascontiguousarray(pixels).data)
         answers.flush()
+        del data, pixels
+        _give_back()
 
 
 def _answer(request: dict[str, Any], data: bytes) -> tuple[dict[str, Any], np.ndarray | None]:
@@ -81,12 +85,17 @@ def _limit(request: dict[str, Any], held_bytes: int | None) -> None:
         resource.setrlimit(resource.RLIMIT_AS, (held_bytes + request["memory_bytes"], resource.RLIM_INFINITY))
 
 
+def _give_back() -> None:
+    """Keep no memory between two pictures, where the system's library can be told so: it would be the painting's."""
+    if trim := getattr(_LIBRARY, "malloc_trim", None):
+        trim(0)
+
+
 def _end_with_the_worker() -> None:
     """Also where it is killed in the middle of a picture; between two pictures the input's end says so."""
     if sys.platform == "linux":
-        prctl = ctypes.CDLL(None).prctl
-        prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-        prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
+        _LIBRARY.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+        _LIBRARY.prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
 
 
 def _load() -> None:
@@ -94,6 +103,8 @@ def _load() -> None:
     sample = Image.new("RGB", (_SAMPLE_PX, _SAMPLE_PX), "red")
     for image_format, role in product(CONTENT_TYPES, Role):
         images.decode(images.encode(sample, image_format, 90), role, _SAMPLE_PX, max_pixels=_SAMPLE_PX**2)
+    # What `encode` needs to write, Pillow would take as well to hand pixels over.
+    ImageFile.MAXBLOCK = _BLOCK_BYTES
 
 
 def _confine() -> None:

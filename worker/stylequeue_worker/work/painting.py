@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING, Literal, Protocol
 
 from PIL.Image import Resampling
@@ -13,7 +14,7 @@ from stylequeue.contract.errors import Cancelled, Preempted
 from stylequeue.contract.events import PaintingReport
 from stylequeue.contract.recipe import ResolvedRecipe
 
-from ..engine import Checkpoint, Network, Step
+from ..engine import BadCheckpoint, Checkpoint, Network, Step
 from ..memory import forget_peak, peak_bytes
 from ..pictures import images
 from ..pictures.contact_sheet import Sample
@@ -86,7 +87,8 @@ def paint(engine: PaintingEngine, order: Order, inputs: Inputs, workbench: Workb
     history: list[Sample] = []
     partial = False
     last: Step | None = None
-    state = workbench.resume() if holder.record.attempt > 1 else None
+    height, width, _ = inputs.content.shape
+    state = workbench.resume(height, width) if holder.record.attempt > 1 else None
     if state is not None:
         log.info("going on from the checkpoint of an attempt before")
     holder.check()
@@ -97,7 +99,7 @@ def paint(engine: PaintingEngine, order: Order, inputs: Inputs, workbench: Workb
     # Before the first step, the network is compiled for pictures of this shape.
     holder.stage("painting")
     with workbench:
-        for step in _steps(engine, order, inputs, state):
+        for step in _steps(engine, order, inputs, state, holder):
             if last is not None and step.size_px != last.size_px:
                 scales.append((last.size_px, images.to_picture(last.picture)))
             history.append(Sample(step.step, step.size_px, step.losses))
@@ -114,24 +116,32 @@ def paint(engine: PaintingEngine, order: Order, inputs: Inputs, workbench: Workb
         raise RuntimeError("the engine yielded no step")
     picture = images.to_picture(last.picture)
     if partial:
-        height, width, _ = inputs.content.shape
         picture = picture.resize((width, height), Resampling.LANCZOS)
     scales.append((last.size_px, picture))
     report = _report(order.network, last, "request" if partial else last.cut)
     return Painting(picture, report, partial, scales, history)
 
 
-def _steps(engine: PaintingEngine, order: Order, inputs: Inputs, state: Checkpoint | None) -> Iterator[Step]:
+def _steps(
+    engine: PaintingEngine, order: Order, inputs: Inputs, state: Checkpoint | None, holder: Holder
+) -> Iterator[Step]:
     weights = [style.weight for style in order.job.styles]
     masks = [None if mask is None else images.to_array(mask) for mask in inputs.masks]
-    return engine.paint(
+    from_state = partial(
+        engine.paint,
         images.to_array(inputs.content),
         [(images.to_array(style), weight) for style, weight in zip(inputs.styles, weights, strict=True)],
         order.recipe,
-        resume=state,
         start=None if inputs.start is None else images.to_array(inputs.start),
         masks=None if all(mask is None for mask in masks) else masks,
     )
+    try:
+        yield from from_state(resume=state)
+    except BadCheckpoint as error:
+        log.warning("the checkpoint is none of this painting, starting anew: %s", error)
+        if holder.keep:
+            raise Cancelled from None
+        yield from from_state(resume=None)
 
 
 def _report(

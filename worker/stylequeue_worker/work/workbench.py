@@ -2,16 +2,11 @@
 
 from __future__ import annotations
 
-import io
 import logging
 import threading
-from collections.abc import Mapping
 from contextlib import ExitStack
 from types import TracebackType
 from typing import Self
-from zipfile import BadZipFile
-
-import numpy as np
 
 from stylequeue.contract.errors import CannotServe, Code, Permanent, Unavailable
 from stylequeue.contract.objects import checkpoint_key, preview_key
@@ -20,6 +15,7 @@ from stylequeue.store import ObjectInfo, Origin, Store, heeding
 
 from ..engine import Checkpoint, Step
 from ..pictures import images
+from . import checkpoints
 from .lease import Every, Holder
 
 log = logging.getLogger(__name__)
@@ -29,8 +25,6 @@ PREVIEW_PX = 256
 PREVIEW_QUALITY = 70
 MAX_SHARE = 0.02
 """Of the wall time, for checkpoints and for previews."""
-MAX_CHECKPOINT_BYTES = 1024**3
-"""Four arrays of the picture's size as float32: 805 MB at 4096 px."""
 
 
 class Workbench:
@@ -67,22 +61,22 @@ class Workbench:
         self._closing = True
         self._threads.close()
 
-    def resume(self) -> Checkpoint | None:
-        """Where an attempt before this one left off; None: nowhere, or at something else."""
+    def resume(self, height: int, width: int) -> Checkpoint | None:
+        """Where an attempt before this one left off; None: nowhere, or at something else. Of a picture of this size."""
         key = checkpoint_key(self._holder.record.id)
         try:
-            data, self._lying[key] = self._store.read_work(key, origin=self._origin, max_bytes=MAX_CHECKPOINT_BYTES)
+            most_bytes = checkpoints.max_bytes(height, width)
+            data, self._lying[key] = self._store.read_work(key, origin=self._origin, max_bytes=most_bytes)
         except (Permanent, CannotServe) as error:
             if error.code != Code.OBJECT_NOT_FOUND:
                 log.warning("no checkpoint: %s", error)
             return None
         try:
-            with np.load(io.BytesIO(data), allow_pickle=False) as saved:
-                state = {name: saved[name] for name in saved.files}
-        except (ValueError, OSError, EOFError, BadZipFile, KeyError):
+            fingerprint, state = checkpoints.unpack(data)
+        except ValueError:
             log.warning("the checkpoint is damaged, starting anew")
             return None
-        if str(state.pop("fingerprint", "")) != self._fingerprint:
+        if fingerprint != self._fingerprint:
             log.info("the checkpoint is of another picture, starting anew")
             return None
         return state
@@ -105,7 +99,7 @@ class Workbench:
         if step is None or step is self._saved or step.state is None:
             return
         self._holder.left_work = True
-        packed = _packed(self._fingerprint, step.state)
+        packed = checkpoints.pack(self._fingerprint, step.state)
         self._put(checkpoint_key(self._holder.record.id), packed, "application/octet-stream")
         self._saved = step
 
@@ -132,9 +126,3 @@ class Workbench:
         if self._closing:
             raise Unavailable(Code.STORE_UNAVAILABLE, "the painting ended before the store answered")
         self._holder.still_wanted()
-
-
-def _packed(fingerprint: str, state: Mapping[str, np.ndarray]) -> bytes:
-    file = io.BytesIO()
-    np.savez(file, fingerprint=np.array(fingerprint), **state)  # type: ignore[arg-type]
-    return file.getvalue()
