@@ -60,6 +60,7 @@ test-all: check networks  ## run everything there is: checks, all tests, a short
 	$(BIN)/python -m tests.benchmarks.bench_overhead
 	$(BIN)/python -m tests.benchmarks.bench_engine
 	$(BIN)/python -m tests.benchmarks.bench_quality
+	$(BIN)/python -m tests.benchmarks.fuzz_pictures 60
 	JOBS=100 $(BIN)/python -m tests.benchmarks.soak
 
 .PHONY: check

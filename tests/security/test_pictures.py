@@ -13,7 +13,7 @@ import termios
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from functools import partial
-from itertools import chain
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +40,7 @@ from stylequeue_worker.pictures.inputs import Role
 from tests.conftest import empty_database
 from tests.support import pictures
 from tests.support.deployment import WAIT_S, Deployment
+from tests.support.fuzzing import fuzz
 from tests.support.hostile_pictures import MANY_PX, Maker, hostile_files, jpeg_of_scans, punctured_png
 from tests.support.processes import kill, pause, processes_below, resume, wait_for, wait_gone
 from tests.support.usage import Usage
@@ -376,6 +377,12 @@ class TestService:
                 wait_gone(pid, WAIT_S)
             service.worker("two")
             service.queue.wait(stuck.job.id, timeout_s=WAIT_S)
+
+
+def test_mutated_pictures_break_nothing() -> None:
+    """The quick form of `python -m tests.benchmarks.fuzz_pictures`."""
+    found = [finding for finding in islice(fuzz(seed=1), 400) if finding]
+    assert [finding.what for finding in found] == []
 
 
 def test_the_corpus_has_each_kind(one: Decoder) -> None:
