@@ -63,7 +63,7 @@ def use(settings: Settings) -> None:
     with StyleQueue(settings) as queue:
         job_id = queue.submit(make_job())
         assert queue.status(job_id).state == "queued"
-        assert queue.workers(wait_s=0.1) == []
+        assert queue.workers() == []
     app = make_app(settings)
     app.backend.mark_as_done("somebody", {"well": "done"})
     assert app.AsyncResult("somebody").get(timeout=5) == {"well": "done"}
@@ -90,12 +90,7 @@ def by_result(settings: Settings) -> None:
         app.backend.mark_as_done("somebody", None)
 
 
-def by_control(settings: Settings) -> None:
-    with StyleQueue(settings) as queue:
-        queue.workers(wait_s=0.1)
-
-
-WAYS = (by_ledger, by_message, by_result, by_control)
+WAYS = (by_ledger, by_message, by_result)
 
 
 def assert_told(settings: Settings, code: Code, what: str, hint: str) -> None:

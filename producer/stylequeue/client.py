@@ -135,7 +135,7 @@ class StyleQueue:
     def _submit(self, jobs: Sequence[Job]) -> dict[str, StyleQueueError]:
         """Hand in what fits; the errors of what was refused, by job id."""
         refused: dict[str, StyleQueueError] = {}
-        unsent = []
+        unsent, forgotten = [], []
         # Record first, message second: a message lost on the way is found by comparing the two.
         for job, answer in zip(jobs, self._ledger.accept(jobs, tenant=self.tenant), strict=True):
             if answer.verdict == "conflict":
@@ -145,8 +145,12 @@ class StyleQueue:
             elif answer.state == "queued":
                 # One that waits already is sent again: its first message may never have left. Workers drop doubles.
                 unsent.append(job)
+            if answer.gave_way:
+                forgotten.append(job.id)
         if unsent:
             with self._access.celery(recorded=True):
+                for job_id in forgotten:
+                    self._app.backend.forget(job_id)
                 self._messages.send([Message.of(job) for job in unsent])
         return refused
 
@@ -352,11 +356,9 @@ class StyleQueue:
         """The newest event's position: `events` behind it yields what happens from now on."""
         return self._ledger.newest_position()
 
-    def workers(self, *, wait_s: float) -> list[str]:
-        """Names of the workers that answer within `wait_s`."""
-        with self._access.celery():
-            answers = self._app.control.ping(timeout=wait_s) or []
-        return sorted(name for answer in answers for name in answer)
+    def workers(self) -> list[str]:
+        """Names of the live workers: those that were heard of in the last three heartbeats."""
+        return [worker.name for worker in self._ledger.registry.workers()]
 
     def _record(self, job_id: str) -> Record:
         """The record of a job that this client may know of. Raises JobNotFound."""

@@ -187,6 +187,11 @@ class Settings(BaseSettings):
     grace_s: float = Field(
         default=20, ge=2, le=MAX_DEADLINE_S, description="A worker told to stop has ended after so long."
     )
+    health_file: Path | None = Field(
+        default=None,
+        description="A worker makes it and keeps it fresh; one for each, in a directory that only its user may write. "
+        "Left out: none.",
+    )
     keeper_interval_s: _Seconds = Field(default=2, description="Between two rounds of the keeper.")
     max_open_jobs: int = Field(
         default=100_000, ge=1, le=_MANY, description="Of one queue; past it, submitting is refused."

@@ -20,6 +20,7 @@ from .contract.errors import (
     Misconfigured,
     Permanent,
     SchemaTooNew,
+    Unavailable,
 )
 from .contract.events import StoredFile, StoredPicture, kind_of
 from .contract.objects import event_key
@@ -27,6 +28,7 @@ from .contract.objects import event_key
 if TYPE_CHECKING:
     from celery import Celery
 
+    from .broker.results import Results
     from .ledger import Ledger, Record
     from .store import Store
 
@@ -91,11 +93,39 @@ class Teller:
         At once, for they wait; the rest of the telling needs the store and has time.
         """
         for task_id in self._ledger.task_ids(record):
+            if record.job:
+                self.answer(task_id, event)
+            elif error := _error_of(event):
+                self.refuse(task_id, error)
+
+    def answer(self, task_id: str, event: str) -> None:
+        """The same for one Celery task, which is known to be the job's."""
+        with celery_asked(self._ledger.settings):
+            try:
+                self._app.backend.mark_as_done(task_id, result_of(event))
+            except JobEnded as error:
+                self._app.backend.mark_as_failure(task_id, error)
+
+    def refuse(self, task_id: str, error: JobEnded) -> None:
+        """Let a message's sender know that there is no job in it.
+
+        Anybody may have sent it under any name: what is told of a task already stays.
+        """
+        with celery_asked(self._ledger.settings):
+            self._results.store_refusal(task_id, error)
+
+    def begun(self, task_id: str, *, first: bool) -> None:
+        """Let a job's sender know that it is being painted, if that is possible; `first`: by the first attempt."""
+        try:
             with celery_asked(self._ledger.settings):
-                try:
-                    self._app.backend.mark_as_done(task_id, result_of(event))
-                except JobEnded as error:
-                    self._app.backend.mark_as_failure(task_id, error)
+                self._results.store_begun(task_id, first=first)
+        except Unavailable as error:
+            log.warning("not told that task %s has begun: %s", task_id, error)
+
+    @property
+    def _results(self) -> Results:
+        results: Results = self._app.backend  # type: ignore[assignment]
+        return results
 
     def forget_pictures(self, record: Record) -> None:
         """Take away what an ended job left in the store, but for what is another job's, or a stranger's, by now.
@@ -115,8 +145,12 @@ class Teller:
     def forget_results(self, record: Record) -> None:
         """Let everyone who sent the job wait for its next end."""
         for task_id in self._ledger.task_ids(record):
-            with celery_asked(self._ledger.settings):
-                self._app.backend.forget(task_id)
+            self.forget(task_id)
+
+    def forget(self, task_id: str) -> None:
+        """Let the sender of one Celery task wait."""
+        with celery_asked(self._ledger.settings):
+            self._app.backend.forget(task_id)
 
 
 _ERRORS: dict[str, type[JobEnded]] = {"cancelled": JobCancelled, "expired": JobExpired}
@@ -135,6 +169,15 @@ def result_of(event: str) -> dict[str, Any]:
     raise error(
         data.get("code", Code.INTERNAL_ERROR), data.get("message", f"the job ended: {kind}"), data.get("hint", "")
     )
+
+
+def _error_of(event: str) -> JobEnded | None:
+    """What a sender gets raised for a terminal event (JSON), if anything."""
+    try:
+        result_of(event)
+    except JobEnded as error:
+        return error
+    return None
 
 
 def picture_of(job_id: str, event: str) -> StoredPicture:

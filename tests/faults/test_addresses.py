@@ -142,7 +142,7 @@ def test_51_a_worker_by_tls_as_a_user_with_few_rights_in_a_shop_that_has_a_celer
 
 def is_back(deployment: Deployment) -> bool:
     try:
-        return bool(deployment.queue.workers(wait_s=1))
+        return bool(deployment.queue.workers())
     except Unavailable:
         return False
 

@@ -235,7 +235,7 @@ def test_22_no_redis_at_start(deployment: Deployment, redis_proxy: Proxy) -> Non
     worker = deployment.start("early", redis=redis_proxy)
     wait_for(lambda: worker.log_text().count("Trying again in") >= 2, WAIT_S, "the worker to try again")
     assert worker.running
-    assert deployment.queue.workers(wait_s=1) == [], "nobody is ready"
+    assert deployment.queue.workers() == [], "nobody is ready"
     redis_proxy.heal()
     deployment.check(works(deployment))
     assert worker.log_text().count(READY_FOR_JOBS) == 1

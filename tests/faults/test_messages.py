@@ -12,7 +12,6 @@ from typing import Any
 import pytest
 from redis import Redis
 
-from stylequeue.broker.app import make_app
 from stylequeue.contract.errors import Code
 from stylequeue.contract.job import TASK_NAME
 from stylequeue.contract.status import DeadLetter
@@ -182,17 +181,3 @@ def test_24_a_bad_message_left_unacknowledged_is_buried_when_it_is_put_back(serv
     [letter] = service.wait_for_letters(1)
     assert letter.code == Code.UNKNOWN_TASK
     service.works()
-
-
-def test_24_the_worker_still_answers(service: Service) -> None:
-    service.push(BAD_MESSAGES["plain_text"][0])
-    service.wait_for_letters(1)
-    app = make_app(service.settings)
-    inspect: Any = app.control.inspect(timeout=WAIT_S, limit=1)
-    [answer] = inspect.ping().values()
-    assert answer == {"ok": "pong"}
-    [stats] = inspect.stats().values()
-    assert stats["pid"] == service.worker.pid
-    [queues] = inspect.active_queues().values()
-    assert QUEUE in [queue["name"] for queue in queues]
-    app.close()

@@ -5,7 +5,6 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
-from functools import partial
 from typing import Any
 
 import pytest
@@ -20,7 +19,7 @@ from stylequeue.ledger.names import record_key
 from tests.faults.conftest import CREW
 from tests.support.deployment import HURRIED, WAIT_S, Deployment
 from tests.support.invariants import check
-from tests.support.processes import child_of, children_of, kill, wait_for
+from tests.support.processes import child_of, kill, wait_for
 from tests.support.proxy import Proxy
 
 # Celery's own way of storing a result, in our process where the client tells of a cancelled job.
@@ -89,141 +88,67 @@ def test_01_child_killed_before_it_has_claimed(deployment: Deployment, redis_pro
     check(deployment.queue, [result.id], visibility_timeout_s=30)
 
 
-@pytest.fixture
-def busy(crew: Deployment) -> Iterator[list[str]]:
-    """All workers paint, so that whatever is sent now waits on its list."""
-    jobs = [crew.job(next(_long)) for _ in range(CREW)]
-    crew.queue.submit_many(jobs)
-    for job in jobs:
-        crew.until_painting(job)
-    ids = [job.id for job in jobs]
-    yield ids
-    for job_id in ids:
-        crew.queue.cancel(job_id)
+COMMANDS: list[tuple[str, dict[str, Any]]] = [
+    ("shutdown", {}),
+    ("revoke", {"terminate": True, "signal": "SIGKILL"}),
+    ("terminate", {"signal": "SIGKILL"}),
+    ("revoke_by_stamped_headers", {"headers": {"a": ["b"]}, "terminate": True}),
+    ("rate_limit", {"task_name": TASK_NAME, "rate_limit": "1/h"}),
+    ("time_limit", {"task_name": TASK_NAME, "hard": 1, "soft": 1}),
+    ("pool_grow", {"n": 1}),
+    ("pool_shrink", {"n": 1}),
+    ("pool_restart", {}),
+    ("autoscale", {"max": 5, "min": 2}),
+    ("cancel_consumer", {"queue": QUEUE}),
+    ("add_consumer", {"queue": "anywhere"}),
+    ("election", {"id": "1", "topic": "x", "action": None}),
+    ("ping", {}),
+    ("stats", {}),
+    ("conf", {"with_defaults": True}),
+]
 
 
-def test_47_revoked_before_any_worker_saw_it(crew: Deployment, sender: Celery, busy: list[str]) -> None:
-    result = send(sender, crew)
-    result.revoke()
-    with pytest.raises(JobCancelled):
-        result.get(**WAIT)
-    for job_id in busy:
-        crew.queue.cancel(job_id)
-    wait_for(lambda: state_of(crew, result.id) == "cancelled", WAIT_S, "the job to be cancelled")
-    assert attempts(crew, result.id) == 0
-    with pytest.raises(JobCancelled):
-        sender.AsyncResult(result.id).get(**WAIT)
-    crew.queue.retry(result.id)
-    assert crew.queue.wait(result.id, timeout_s=WAIT_S).report.steps == QUICK, "no worker remembers it as revoked"
-    assert sender.AsyncResult(result.id).get(**WAIT)["report"]["steps"] == QUICK
-    check(crew.queue, [result.id, *busy], visibility_timeout_s=30)
-
-
-def test_47_revoked_in_the_queue(crew: Deployment, sender: Celery, busy: list[str]) -> None:
-    job = crew.job(QUICK)
-    crew.queue.submit(job)
-    sender.control.revoke(job.id)
-    wait_for(lambda: state_of(crew, job.id) == "cancelled", WAIT_S, "the job to be cancelled")
-    with pytest.raises(JobCancelled):
-        sender.AsyncResult(job.id).get(**WAIT)
-    crew.queue.retry(job.id)
-    for job_id in busy:
-        crew.queue.cancel(job_id)
-    assert crew.queue.wait(job.id, timeout_s=WAIT_S).report.steps == QUICK
-    check(crew.queue, [job.id, *busy], visibility_timeout_s=30)
-
-
-@pytest.mark.parametrize("how", [{}, {"terminate": True}, {"terminate": True, "signal": "SIGINT"}])
-def test_47_revoked_while_it_is_painted(crew: Deployment, sender: Celery, how: dict[str, Any]) -> None:
+def test_47_nobody_hears_remote_control(crew: Deployment, sender: Celery) -> None:
+    """Neither a shutdown nor a revoke nor anything else: all jobs are painted, by the same processes."""
     children = [child_of(worker) for worker in crew.workers]
+    named = send(sender, crew, 100)
+    until_painting(crew, named.id)
+    results = [send(sender, crew) for _ in range(CREW + 1)]
+    ids = [named.id, *(result.id for result in results)]
+    for command, arguments in COMMANDS:
+        if command in ("revoke", "terminate"):
+            arguments = {"task_id": ids, **arguments}
+        sender.control.broadcast(command, arguments=arguments)
+    # Told last, and heard by nobody: what was told before has come as far by now as it ever will.
+    assert not sender.control.ping(timeout=1)
+    for result in results:
+        assert result.get(**WAIT)["report"]["steps"] == QUICK
+    assert named.get(**WAIT)["report"]["steps"] == 100
+    later = send(sender, crew, 4)
+    sender.control.revoke(later.id, terminate=True)
+    assert later.get(**WAIT)["report"]["steps"] == 4
+    assert [child_of(worker) for worker in crew.workers] == children, "no child was ended or added"
+    redis = crew.queue._ledger.redis
+    subscribed: Any = redis.pubsub_channels("*")
+    assert not [channel for channel in subscribed if "pidbox" in channel or "celeryev" in channel]
+    patterns: Any = redis.pubsub_numpat()
+    assert patterns == 0
+    for worker in crew.workers:
+        assert worker.running
+    check(crew.queue, [*ids, later.id], visibility_timeout_s=30)
+
+
+def test_47_cancelled_by_its_id(crew: Deployment, sender: Celery) -> None:
+    """What a plain sender does in place of `revoke`: the job has the task's id, and the ledger hears of it."""
     result = send(sender, crew, next(_long))
     until_painting(crew, result.id)
-    sender.control.revoke(result.id, **how)
+    crew.queue.cancel(result.id)
     with pytest.raises(JobCancelled):
         result.get(**WAIT)
     assert state_of(crew, result.id) == "cancelled"
-    assert crew.queue.wait(crew.queue.submit(crew.job(QUICK)), timeout_s=WAIT_S).report.steps == QUICK
-    assert [child_of(worker) for worker in crew.workers] == children, "no child was killed"
-
-
-def test_47_revoked_by_the_task_although_the_job_has_another_name(crew: Deployment, sender: Celery) -> None:
-    job = crew.job(next(_long))
-    kwargs = {"job": job.model_dump(mode="json", exclude_none=True)}
-    result = sender.send_task(TASK_NAME, kwargs=kwargs, queue=QUEUE)
-    until_painting(crew, job.id)
-    result.revoke(terminate=True)
-    with pytest.raises(JobCancelled):
-        result.get(**WAIT)
-    assert state_of(crew, job.id) == "cancelled"
-
-
-def test_47_revoked_after_its_end(crew: Deployment, sender: Celery) -> None:
-    result = send(sender, crew)
-    painted = result.get(**WAIT)
-    [*answers] = sender.control.revoke(result.id, terminate=True, reply=True, timeout=ANSWER_S, limit=CREW) or []
-    assert len(answers) == CREW
-    assert all("succeeded already" in str(answer) for answer in answers)
-    assert result.get(**WAIT) == painted
-
-
-@pytest.mark.slow
-def test_47_revoked_by_killing(deployment: Deployment) -> None:
-    """Who wants the process gone gets that: the job is cancelled, and the next child does the next job."""
-    worker = deployment.worker()
-    url = deployment.settings.redis_url.get_secret_value()
-    with Celery("somebody", broker=url, backend=url, set_as_current=False) as sender:
-        result = send(sender, deployment, next(_long))
-        until_painting(deployment, result.id)
-        sender.control.revoke(result.id, terminate=True, signal="SIGKILL")
-        with pytest.raises(JobCancelled):
-            result.get(**WAIT)
-        after = deployment.job(QUICK)
-        deployment.queue.submit(after)
-        assert deployment.queue.wait(after.id, timeout_s=WAIT_S).report.steps == QUICK
-        assert len(children_of(worker)) == 2
-    check(deployment.queue, [result.id, after.id], visibility_timeout_s=30)
-
-
-@pytest.mark.parametrize(
-    ("command", "arguments"),
-    [
-        ("rate_limit", {"task_name": TASK_NAME, "rate_limit": "1/h"}),
-        ("time_limit", {"task_name": TASK_NAME, "hard": 1, "soft": 1}),
-        ("pool_grow", {"n": 1}),
-        ("pool_shrink", {"n": 1}),
-        ("pool_restart", {}),
-        ("autoscale", {"max": 5, "min": 2}),
-        ("revoke_by_stamped_headers", {"headers": {"a": ["b"]}}),
-    ],
-)
-def test_47_what_a_worker_cannot_follow_is_refused_in_words(
-    crew: Deployment, sender: Celery, command: str, arguments: dict[str, Any]
-) -> None:
-    children = [child_of(worker) for worker in crew.workers]
-    answers = sender.control.broadcast(command, arguments=arguments, reply=True, timeout=ANSWER_S, limit=CREW)
-    assert answers
-    assert len(answers) == CREW
-    for answer in answers:
-        [said] = answer.values()
-        assert "is not followed here" in said["error"]
-    results = [send(sender, crew) for _ in range(CREW + 1)]
-    for result in results:
-        assert result.get(**WAIT)["report"]["steps"] == QUICK
-    assert [child_of(worker) for worker in crew.workers] == children
-
-
-def test_47_a_queue_left_and_taken_again(crew: Deployment, sender: Celery) -> None:
-    """What comes while nobody takes from it waits; what was on its way is not lost."""
-    results = [send(sender, crew) for _ in range(5)]
-    answers = sender.control.cancel_consumer(QUEUE, reply=True, timeout=ANSWER_S, limit=CREW)
-    assert answers
-    assert len(answers) == CREW
-    results += [send(sender, crew) for _ in range(5)]
-    answers = sender.control.add_consumer(QUEUE, reply=True, timeout=ANSWER_S, limit=CREW)
-    assert answers
-    assert len(answers) == CREW
-    for result in results:
-        assert result.get(**WAIT)["report"]["steps"] == QUICK
+    crew.queue.retry(result.id)
+    until_painting(crew, result.id)
+    crew.queue.cancel(result.id)
 
 
 def test_48_expired_in_the_queue(crew: Deployment, sender: Celery) -> None:
@@ -263,10 +188,10 @@ def test_48_not_before_its_time(crew: Deployment, sender: Celery, by: str) -> No
     check(crew.queue, [result.id], visibility_timeout_s=30)
 
 
-def test_48_revoked_before_it_is_due(crew: Deployment, sender: Celery) -> None:
+def test_48_cancelled_before_it_is_due(crew: Deployment, sender: Celery) -> None:
     result = send(sender, crew, countdown=600)
     wait_for(lambda: state_of(crew, result.id) == "queued", WAIT_S, "the job to be on record")
-    result.revoke()
+    crew.queue.cancel(result.id)
     with pytest.raises(JobCancelled):
         result.get(**WAIT)
 
@@ -444,13 +369,3 @@ def test_50_old_protocol_and_what_it_asks(crew: Deployment, old_sender: Celery) 
     assert later.get(**WAIT)["report"]["steps"] == QUICK
     record = crew.queue._ledger.record(later.id)
     assert record.created_at + timedelta(seconds=1) < record.updated_at
-
-
-def test_50_old_protocol_revoked(crew: Deployment, old_sender: Celery) -> None:
-    result = send(old_sender, crew, next(_long))
-    until_painting(crew, result.id)
-    result.revoke(terminate=True)
-    with pytest.raises(JobCancelled):
-        result.get(**WAIT)
-    wait_for(partial(state_of, crew, result.id), WAIT_S, "a record")
-    assert state_of(crew, result.id) == "cancelled"

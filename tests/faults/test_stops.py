@@ -7,6 +7,7 @@ import signal
 import subprocess
 import time
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -66,14 +67,18 @@ def stop(worker: Process, *signals: signal.Signals) -> float:
 
 
 @pytest.mark.parametrize("number", [signal.SIGHUP, signal.SIGINT])
-def test_52_stopped_once(deployment: Deployment, number: signal.Signals) -> None:
+def test_52_stopped_once(deployment: Deployment, number: signal.Signals, tmp_path: Path) -> None:
     """A closed terminal, Ctrl-C: as SIGTERM, with a checkpoint."""
-    worker = deployment.worker()
+    alive = tmp_path / "alive"
+    worker = deployment.worker(health_file=alive)
     job = painting(deployment)
+    before = alive.stat().st_mtime
+    wait_for(lambda: alive.stat().st_mtime > before, WAIT_S, "the health file to be made fresh while a job is painted")
     assert stop(worker, number) < deployment.settings.grace_s
     assert worker.wait(1) == ExitCode.DONE
     assert deployment.queue._ledger.record(job.id).state == "queued"
     assert "Warm shutdown" in worker.log_text()
+    assert not alive.exists()
     assert_put_back(deployment, job)
 
 
@@ -99,15 +104,6 @@ def test_52_remapped(deployment: Deployment, number: signal.Signals) -> None:
     job = painting(deployment)
     assert stop(worker, number) < deployment.settings.grace_s
     assert worker.wait(1) == (ExitCode.DONE if number == signal.SIGTERM else KILLED)
-    assert_put_back(deployment, job)
-
-
-def test_52_shut_down_by_remote_control(deployment: Deployment) -> None:
-    """As Flower's button does it."""
-    worker = deployment.worker()
-    job = painting(deployment)
-    deployment.queue._app.control.shutdown()
-    assert worker.wait(deployment.settings.grace_s) == ExitCode.DONE
     assert_put_back(deployment, job)
 
 

@@ -6,7 +6,7 @@ import pytest
 
 from stylequeue.contract.errors import JobNotFound, JobOpen
 from stylequeue.ledger import Ledger, names
-from stylequeue.ledger.moves import Overdue
+from stylequeue.ledger.answers import Overdue
 from stylequeue.ledger.names import (
     DUE_KEY,
     record_key,

@@ -7,7 +7,7 @@ import pytest
 from stylequeue.contract.errors import JobNotFound, JobOpen, LeaseLost
 from stylequeue.contract.events import ExpiredData, ProgressData
 from stylequeue.ledger import Ledger
-from stylequeue.ledger.moves import Overdue
+from stylequeue.ledger.answers import Overdue
 from stylequeue.ledger.names import (
     COUNTERS_KEY,
     EVENTS_KEY,

@@ -127,9 +127,10 @@ def test_a_call_whose_answer_was_lost_may_be_repeated(ledger: Ledger) -> None:
 
 
 def test_a_message_that_is_no_job_is_on_record_under_its_task_id(ledger: Ledger) -> None:
-    event = ledger.refuse("task-1", queue="paint", message="{}", data=FAILED)
+    answer = ledger.refuse("task-1", queue="paint", message="{}", data=FAILED)
+    assert (answer.verdict, answer.event) == ("refused", ledger.outcome("task-1"))
     assert ledger.record("task-1").state == "failed"
-    assert ledger.refuse("task-1", queue="paint", message="{}", data=FAILED) == event
+    assert ledger.refuse("task-1", queue="paint", message="{}", data=FAILED) == answer
     assert len(ledger.job_events("task-1")) == 1
     [letter] = ledger.dead_letters()
     assert (letter.id, letter.queue, letter.code, letter.message) == ("task-1", "paint", FAILED.code, "{}")
@@ -138,8 +139,10 @@ def test_a_message_that_is_no_job_is_on_record_under_its_task_id(ledger: Ledger)
 def test_a_bad_message_does_not_touch_the_job_that_has_its_id(ledger: Ledger) -> None:
     job = make_job()
     ledger.accept([job])
-    assert ledger.refuse(job.id, queue="paint", message="{}", data=FAILED) == ""
+    assert ledger.refuse(job.id, queue="paint", message="{}", data=FAILED).verdict == "foreign"
     assert ledger.record(job.id).state == "queued"
+    [letter] = ledger.dead_letters()
+    assert letter.id != job.id
 
 
 def test_an_unknown_job_is_said_to_be_unknown(ledger: Ledger) -> None:
@@ -217,11 +220,9 @@ def test_indexes_follow_the_job(ledger: Ledger) -> None:
 def test_a_job_that_only_newer_workers_can_read_is_refused_whole(ledger: Ledger) -> None:
     job = make_job()
     ledger.accept([job])
-    other = make_job().canonical_json()
-    assert ledger.refuse(job.id, queue="paint", message="{}", data=FAILED, job=other) == ""
-    event = ledger.refuse(job.id, queue="paint", message="{}", data=FAILED, job=job.canonical_json())
-    assert ledger.outcome(job.id) == event
-    assert ledger.refuse(job.id, queue="paint", message="{}", data=FAILED, job=job.canonical_json()) == event
+    answer = ledger.refuse(job.id, queue="paint", message="{}", data=FAILED, job=job.canonical_json())
+    assert (answer.verdict, answer.event) == ("ended", ledger.outcome(job.id))
+    assert ledger.refuse(job.id, queue="paint", message="{}", data=FAILED, job=job.canonical_json()) == answer
     assert [letter.id for letter in ledger.dead_letters()] == [job.id]
     ledger.replay(job.id)
     [due] = ledger.take_due()

@@ -1,15 +1,15 @@
-"""What a sender and an operator say by Celery's own means: not before, expires, a time limit, no longer wanted."""
+"""What a sender says by Celery's own means: not before, expires, a time limit."""
 
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
 
-from stylequeue.contract.errors import JobNotFound
+from stylequeue.contract.events import FailedData
 from stylequeue.ledger import ClaimAnswer, Ledger, Timing
-from stylequeue.ledger.moves import ANY_TIME
-from stylequeue.ledger.names import DUE_KEY, job_of_task_key, record_key, revoked_key
+from stylequeue.ledger.answers import ANY_TIME
 from stylequeue.settings import MAX_DEADLINE_S, Settings
 from tests.support.jobs import make_job
 
@@ -72,49 +72,82 @@ def test_a_time_limit_is_on_record_for_every_attempt(ledger: Ledger) -> None:
     record = sent_by_celery(ledger, "quick", timing=Timing(time_limit_s=2.5)).record
     assert record.time_limit_s == 2.5
     ledger.put_back(record, error="came to harm")
-    assert sent_by_celery(ledger, "quick").record.time_limit_s == 2.5
+    again = ledger.claim(make_job(id="quick"), task_id="quick", worker="tester", recorded=True)
+    assert (again.verdict, again.record.time_limit_s) == ("yours", 2.5)
 
 
-def test_revoked_where_it_is_on_record(ledger: Ledger) -> None:
-    ledger.accept([make_job(id="queued")])
-    job_id, answer = ledger.revoke("queued")
-    assert (job_id, answer.verdict, ledger.record("queued").state) == ("queued", "cancelled", "cancelled")
-    sent_by_celery(ledger, "running")
-    assert ledger.revoke("running")[1].verdict == "asked"
-    fence = ledger.record("running").fence
-    assert ledger.heartbeat("running", fence=fence) == "cancel"
-    assert ledger.revoke("queued")[1].verdict == "ended"
+# Whoever sends a job first may be a stranger: what it says of the time speaks for no other sender of it.
 
 
-def test_revoked_before_anybody_saw_it(ledger: Ledger) -> None:
-    assert ledger.revoke("unseen")[1].verdict == "noted"
-    with pytest.raises(JobNotFound):
-        ledger.record("unseen")
-    assert ledger.redis.pttl(revoked_key("unseen")) > 0
-    answer = sent_by_celery(ledger, "unseen")
-    assert (answer.verdict, answer.record.state, answer.record.attempt) == ("ended", "cancelled", 0)
-    assert not ledger.redis.exists(revoked_key("unseen"))
+@pytest.mark.parametrize("timing", [Timing(deadline=in_s(-1)), Timing(deadline=in_s(-1e9), not_before=in_s(600))])
+@pytest.mark.parametrize("content", [{}, {"labels": {"sent": "by a stranger"}}])
+def test_a_job_that_came_too_late_gives_way(ledger: Ledger, timing: Timing, content: dict[str, Any]) -> None:
+    stranger = make_job(id="mine", **content)
+    for _ in range(2):
+        late = ledger.claim(stranger, task_id="theirs", worker="tester", timing=timing)
+        assert (late.verdict, late.record.state) == ("ended", "expired"), "it comes again, and is as late"
+    answer = ledger.accept([make_job(id="mine")])[0]
+    assert (answer.verdict, answer.gave_way) == ("new", True)
+    assert ledger.record("mine").state == "queued"
+    assert ledger.claim(make_job(id="mine"), task_id="mine", worker="tester", recorded=True).verdict == "yours"
 
 
-def test_what_was_revoked_can_be_run_again(ledger: Ledger) -> None:
-    ledger.revoke("unseen")
-    sent_by_celery(ledger, "unseen")
-    ledger.replay("unseen")
-    assert sent_by_celery(ledger, "unseen").verdict == "yours"
+@pytest.mark.parametrize("content", [{}, {"labels": {"sent": "by a stranger"}}])
+def test_it_gives_way_to_a_message_as_well(ledger: Ledger, content: dict[str, Any]) -> None:
+    ledger.claim(make_job(id="mine", **content), task_id="theirs", worker="tester", timing=Timing(deadline=in_s(-1)))
+    answer = sent_by_celery(ledger, "mine")
+    assert (answer.verdict, answer.record.run, answer.is_new) == ("yours", 2, True)
 
 
-def test_revoked_by_the_task_although_the_job_has_another_name(ledger: Ledger) -> None:
-    sent_by_celery(ledger, "named", task_id="task-1")
-    assert ledger.redis.pttl(job_of_task_key("task-1")) > 0
-    assert ledger.revoke("task-1")[0] == "named"
-    assert ledger.heartbeat("named", fence=ledger.record("named").fence) == "cancel"
-
-    ledger.revoke("task-2")
-    assert sent_by_celery(ledger, "unseen", task_id="task-2").record.state == "cancelled"
+def test_a_message_of_a_recorded_job_brings_no_expired_one_back(ledger: Ledger) -> None:
+    sent_by_celery(ledger, "mine", timing=Timing(deadline=in_s(-1)))
+    again = ledger.claim(make_job(id="mine"), task_id="mine", worker="tester", recorded=True)
+    assert (again.verdict, again.record.state) == ("ended", "expired")
 
 
-def test_a_job_due_later_is_revoked(ledger: Ledger) -> None:
-    sent_by_celery(ledger, "later", timing=Timing(not_before=in_s(100)))
-    assert ledger.revoke("later")[1].verdict == "cancelled"
-    assert ledger.redis.zscore(DUE_KEY, "later") is None
-    assert ledger.redis.hget(record_key("later"), "not_before_ms") is None
+def test_a_job_with_a_late_deadline_of_its_own_gives_no_way(ledger: Ledger) -> None:
+    job = make_job(id="mine", deadline=in_s(-1))
+    ledger.claim(job, task_id="mine", worker="tester")
+    assert ledger.accept([job])[0].verdict == "known"
+    assert ledger.accept([make_job(id="mine")])[0].verdict == "conflict"
+
+
+def test_another_sender_has_more_time(ledger: Ledger, settings: Settings) -> None:
+    hurried = Timing(deadline=in_s(3), time_limit_s=0.001)
+    ledger.claim(make_job(id="mine"), task_id="theirs", worker="tester", timing=hurried)
+    assert sent_by_celery(ledger, "mine").verdict == "held"
+    record = ledger.record("mine")
+    assert record.time_limit_s is None
+    assert record.deadline_at > in_s(settings.job_deadline_s - ALMOST_S)
+    assert ledger.task_ids(record) == ["mine", "theirs"]
+
+
+def test_another_sender_wants_it_sooner(ledger: Ledger) -> None:
+    far = Timing(not_before=in_s(MAX_DEADLINE_S - 60))
+    assert ledger.claim(make_job(id="mine"), task_id="theirs", worker="tester", timing=far).verdict == "early"
+    assert sent_by_celery(ledger, "mine").verdict == "yours"
+    assert ledger.claim(make_job(id="yours"), task_id="more", worker="tester", timing=far).verdict == "early"
+    assert ledger.accept([make_job(id="yours")])[0].verdict == "known"
+    assert ledger.claim(make_job(id="yours"), task_id="yours", worker="tester", recorded=True).verdict == "yours"
+
+
+def test_a_hurried_sender_takes_no_time_from_another(ledger: Ledger) -> None:
+    ledger.accept([make_job(id="mine")])
+    before = ledger.record("mine")
+    hurried = Timing(deadline=in_s(-1), time_limit_s=0.001, not_before=in_s(600))
+    assert ledger.claim(make_job(id="mine"), task_id="theirs", worker="tester", timing=hurried).verdict == "yours"
+    after = ledger.record("mine")
+    assert (after.deadline_at, after.time_limit_s, after.not_before) == (before.deadline_at, None, None)
+
+
+def test_one_that_ran_into_a_strangers_limit_gives_way(ledger: Ledger) -> None:
+    slow = FailedData(code="time_limit", message="too slow")
+    record = ledger.claim(
+        make_job(id="mine"), task_id="theirs", worker="tester", timing=Timing(time_limit_s=0.001)
+    ).record
+    ledger.finish("mine", fence=record.fence, data=slow)
+    assert (
+        ledger.claim(make_job(id="mine"), task_id="theirs", worker="tester", timing=Timing(time_limit_s=0.001)).verdict
+        == "ended"
+    ), "with the same limit it is the same"
+    assert sent_by_celery(ledger, "mine").verdict == "yours"

@@ -183,12 +183,12 @@ MOMENTS = st.datetimes().map(lambda moment: moment.replace(tzinfo=UTC).isoformat
 def test_whatever_limits_and_moments_a_header_names(limits_s: list[Any], moment: Any) -> None:
     """Refused, or numbers that the ledger can keep."""
     from stylequeue.ledger.moves import _fields
-    from stylequeue_worker.process.app import _timing
+    from stylequeue_worker.process.app import timing_of
 
     for headers in ({"timelimit": limits_s}, {"eta": moment}, {"expires": moment}, {"retries": moment}):
         if (task := taken(**headers)) is None:
             continue
-        timing: Timing = _timing(task.headers)
+        timing: Timing = timing_of(task.headers)
         fields = _fields(make_job(), str(uuid.uuid4()), "", timing)
         json.dumps(fields, allow_nan=False)
         for name, value in fields.items():

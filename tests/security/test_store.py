@@ -24,7 +24,7 @@ from stylequeue.contract.events import StoredFile, SucceededData
 from stylequeue.contract.job import Job
 from stylequeue.contract.objects import ImageRef, checkpoint_key, event_key, preview_key, report_key
 from stylequeue.ledger import Ledger, mark_secrets, names
-from stylequeue.ledger.moves import ReserveAnswer
+from stylequeue.ledger.answers import ReserveAnswer
 from stylequeue.settings import Settings
 from stylequeue.store import MARK_METADATA, Mark, Origin, Store, heeding
 from stylequeue.store.marks import Marks

@@ -19,7 +19,7 @@ START_TIMEOUT_S = 120
 def command(name: str, app: str = "tests.support.fake_worker", queues: str = "") -> list[str]:
     """What starts this worker, or that of another module."""
     celery = [sys.executable, "-m", "celery", "-A", app, "worker", *([f"--queues={queues}"] if queues else [])]
-    return [*celery, f"--hostname={name}@%h", "--without-gossip", "--without-mingle"]
+    return [*celery, f"--hostname={name}@%h"]
 
 
 def start_fake_worker(stack: Stack, name: str, **env: str) -> Process:

@@ -11,7 +11,7 @@ import pytest
 from stylequeue.contract.errors import StyleQueueError
 from stylequeue.contract.events import SucceededData
 from stylequeue.contract.job import Job
-from stylequeue.ledger.moves import ReserveAnswer
+from stylequeue.ledger.answers import ReserveAnswer
 from stylequeue.store import Store
 from stylequeue_worker.pictures.decoder import Decoder
 from stylequeue_worker.work.maker import Maker

@@ -12,7 +12,7 @@ import pytest
 
 from stylequeue.contract.errors import Code, InvalidJob, Misconfigured, Permanent, Unavailable
 from stylequeue.contract.objects import checkpoint_key
-from stylequeue.ledger.moves import ReserveAnswer
+from stylequeue.ledger.answers import ReserveAnswer
 from stylequeue.store import Origin
 from stylequeue_worker.pictures.decoder import Decoder
 from stylequeue_worker.work import checkpoints

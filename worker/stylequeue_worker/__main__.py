@@ -59,8 +59,6 @@ def run(
             "worker",
             f"--queues={','.join(wanted)}",
             f"--hostname={name or f'stylequeue-{os.getpid()}'}@%h",
-            "--without-gossip",
-            "--without-mingle",
         ]
     )
 

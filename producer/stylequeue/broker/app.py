@@ -58,6 +58,8 @@ def make_app(settings: Settings, *, main: str = "stylequeue") -> Celery:
         worker_proc_alive_timeout=_CHILD_START_S,
         worker_max_memory_per_child=settings.child_memory_mb and settings.child_memory_mb * 1024,
         worker_hijack_root_logger=False,
+        # By pub/sub anybody could stop every worker there is.
+        worker_enable_remote_control=False,
         worker_send_task_events=True,
         task_send_sent_event=False,  # a round trip for each message, and the ledger knows what was sent
         task_track_started=True,

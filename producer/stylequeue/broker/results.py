@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from typing import Any
 
 from celery import states
@@ -10,8 +9,6 @@ from celery.backends.redis import RedisBackend, SentinelBackend
 
 from ..contract import errors
 from ..contract.plain_json import read_json
-
-log = logging.getLogger(__name__)
 
 _PUBLIC = __name__.partition(".")[0]
 """The package, which exports every error that a result may hold: senders of any version find it there."""
@@ -25,15 +22,33 @@ class Results(RedisBackend):
     def on_task_call(self, producer: object, task_id: str) -> None:
         """Nothing. Celery would subscribe to every task that is sent, and a producer would hold more with each."""
 
-    def store_result(self, task_id: str, result: Any, state: str, *args: Any, **kwargs: Any) -> Any:
-        """Store it. That a task has begun is told if that is possible: it would not begin otherwise."""
-        try:
-            return super().store_result(task_id, result, state, *args, **kwargs)
-        except Exception as error:
-            if state != states.STARTED:
-                raise
-            log.warning("not told that task %s has begun: %s", task_id, error)
-            return result
+    def store_refusal(self, task_id: str, error: Exception) -> None:
+        """Store it unless something is stored there already."""
+        self._store_first(task_id, self.encode_result(error, states.FAILURE), states.FAILURE)
+
+    def store_begun(self, task_id: str, *, first: bool) -> None:
+        """Store that a task is being worked on: by its `first` attempt, else if nothing is stored there already."""
+        store = self.store_result if first else self._store_first
+        store(task_id, None, states.STARTED)
+
+    def _store_first(self, task_id: str, result: Any, state: str) -> None:
+        key, text = self.get_key_for_task(task_id), self._text(task_id, result, state)
+        if self.client.set(key, text, ex=self.expires, nx=True):
+            self.client.publish(key, text)
+
+    def _store_result(self, task_id: str, result: Any, state: str, traceback: Any = None, **_: Any) -> Any:
+        """Whatever lies there: Celery would look first, and never replace a SUCCESS. Here the ledger knows better."""
+        # Without the twenty tries that Celery makes in here: whoever calls this makes as many as there should be.
+        self._set(self.get_key_for_task(task_id), self._text(task_id, result, state, traceback), self.expires)
+        return result
+
+    def _text(self, task_id: str, result: Any, state: str, traceback: Any = None) -> Any:
+        meta = self._get_result_meta(result=result, state=state, traceback=traceback, request=None)
+        return self.encode({**meta, "task_id": task_id})
+
+    _get_result_meta: Any
+    _set: Any
+    expires: int
 
     def decode(self, payload: Any) -> Any:
         """What lies there, whoever put it there: plain JSON, of which no object is made."""

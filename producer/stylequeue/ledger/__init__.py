@@ -1,7 +1,8 @@
 """The record of every job and its events, in Redis: the only truth about state."""
 
+from .answers import ANY_TIME, ClaimAnswer, Overdue, Timing
 from .ledger import Ledger
-from .moves import ANY_TIME, ClaimAnswer, Overdue, TerminalData, Timing
+from .moves import TerminalData
 from .record import Record
 from .secrets import mark_secrets
 

@@ -1,10 +1,16 @@
 -- A producer hands a job in. The same id with the same content, from the same tenant, is the same job.
--- Returns {verdict, state}: new | known | conflict | full.
+-- `gave_way`: whether what was there under this id did so, and its senders were told of an end that is not this job's.
+-- Returns {verdict, state, gave_way}: new | known | conflict | full.
 local id, job = arg.id, arg.job
+local gave_way = give_way(id, job) and 1 or 0
 local is_theirs = tenant_of(id) == (job.tenant or '')
 local known = redis.call('HMGET', record_key(id), 'digest', 'state')
-if known[1] then return {known[1] == job.digest and is_theirs and 'known' or 'conflict', known[2]} end
-if not is_theirs and redis.call('EXISTS', gone_key(id)) == 1 then return {'conflict', ''} end
-if redis.call('ZCARD', queue_key(job.queue)) >= limits.max_open_jobs then return {'full', ''} end
+if known[1] then
+  if known[1] ~= job.digest or not is_theirs then return {'conflict', known[2], 0} end
+  give_time(id, job)
+  return {'known', known[2], 0}
+end
+if (not is_theirs and was_deleted(id)) or job_of(id) then return {'conflict', '', 0} end
+if redis.call('ZCARD', queue_key(job.queue)) >= limits.max_open_jobs then return {'full', '', gave_way} end
 accept(id, job, arg.accepted)
-return {'new', 'queued'}
+return {'new', 'queued', gave_way}

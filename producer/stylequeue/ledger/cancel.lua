@@ -1,17 +1,12 @@
 -- Somebody no longer wants the job: a queued one ends here, the holder of a running one hears it at its next heartbeat.
 -- A queued one of which a picture is to be kept goes to a worker at once, if one had it before: that may have left a
 -- checkpoint behind.
--- `wanted`: cancel | keep. `task_id`: where Celery's means were used, the task named; "" elsewhere. One that nobody has
--- seen yet is noted, and cancelled when it comes.
--- Returns {cancelled | asked | ended | unknown | noted, event}.
+-- `wanted`: cancel | keep.
+-- Returns {cancelled | asked | ended | unknown, event}.
 local id, wanted = arg.id, arg.wanted
 local key = record_key(id)
 local record = redis.call('HMGET', key, 'state', 'wanted', 'outcome', 'attempt', 'waits_for')
-if not record[1] then
-  if arg.task_id == '' then return {'unknown', ''} end
-  redis.call('SET', revoked_key(arg.task_id), '', 'PX', limits.max_deadline_ms)
-  return {'noted', ''}
-end
+if not record[1] then return {'unknown', ''} end
 if TERMINAL[record[1]] then return {'ended', record[3]} end
 if record[1] == 'queued' then
   local nothing_to_keep = record[4] == '0' or record[5]

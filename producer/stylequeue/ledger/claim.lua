@@ -2,23 +2,23 @@
 -- A job that came by plain Celery has no record yet and gets it here.
 -- `recorded`: it had a record when its message was sent. `token`: tells one claim from another.
 -- `lacks`: networks one of which the job needs, where this worker has none of them ("": it can paint the job).
--- Returns {verdict, record fields ...}: yours | held | early | lacking | ended | conflict | gone.
+-- Returns {verdict, record fields ..., heard, new}: yours | held | early | lacking | ended | conflict | gone.
+-- `heard`: whether whoever waits for the message's Celery task may be told of it. `new`: the record is made here.
 local id, job = arg.id, arg.job
 local key = record_key(id)
-local is_new = false
+local task_id, owner = job.task_id, job_of(job.task_id)
+local is_heard, is_new = not owner or owner == id, false
 
--- What was refused under this id before, and is a job now, was replayed to a newer worker.
-if redis.call('HGET', key, 'job') == '' then
-  unbury(id)
-  redis.call('ZREM', state_key(redis.call('HGET', key, 'state')), id)
-  redis.call('ZREM', UNTOLD_KEY, id)
-  remember(id)
-  redis.call('DEL', key, events_key(id))
-  accept(id, job, arg.accepted)
-  is_new = true
-elseif redis.call('EXISTS', key) == 0 then
+-- A message of a job that had a record says nothing new of its time.
+local gave_way = not arg.recorded and give_way(id, job)
+if redis.call('EXISTS', key) == 0 then
   -- It was deleted, or ended so long ago that its record has expired: its message must not bring it back.
-  if arg.recorded or redis.call('EXISTS', gone_key(id)) == 1 then return {'gone', {}} end
+  if not gave_way and (arg.recorded or was_deleted(id)) then
+    return {'gone', {}, is_heard and 1 or 0, 0}
+  end
+  if job_of(id) then return {'conflict', {}, owner and 0 or 1, 0} end
+  -- Where another job's sender waits for that task, this job is done under its own name.
+  if not is_heard then job.task_id = id end
   accept(id, job, arg.accepted)
   is_new = true
 end
@@ -30,20 +30,26 @@ local lease_until_ms, deadline_ms, not_before_ms = tonumber(record[4] or 0), ton
 local function answer(verdict)
   -- A sender that sent the job once more, under another task id, waits for its end as well.
   local waits = verdict == 'held' or verdict == 'early' or verdict == 'lacking' or verdict == 'yours'
-  if waits and job.task_id ~= id then
-    redis.call('SET', job_of_task_key(job.task_id), id, 'PX', limits.max_deadline_ms)
+  if waits and is_heard and task_id ~= id then
+    redis.call('SET', job_of_task_key(task_id), id, 'PX', limits.max_deadline_ms)
   end
-  if waits and job.task_id ~= redis.call('HGET', key, 'task_id') then
-    redis.call('SADD', tasks_key(id), job.task_id)
+  if waits and is_heard and task_id ~= redis.call('HGET', key, 'task_id') then
+    redis.call('SADD', tasks_key(id), task_id)
     redis.call('PEXPIRE', tasks_key(id), limits.max_deadline_ms)
   end
-  return {verdict, redis.call('HGETALL', key)}
+  return {verdict, redis.call('HGETALL', key), is_heard and 1 or 0, is_new and 1 or 0}
 end
 
-if digest ~= job.digest then return answer('conflict') end
-if is_new and redis.call('DEL', revoked_key(job.task_id)) == 1 then
-  finish(id, 'cancelled', arg.cancelled)
-  return answer('ended')
+if digest ~= job.digest then
+  -- Whoever waits for the job of this id hears nothing of one that only calls itself so.
+  is_heard = not owner and task_id ~= redis.call('HGET', key, 'task_id')
+  return answer('conflict')
+end
+if not is_new and not arg.recorded then
+  give_time(id, job)
+  record = redis.call('HMGET', key, 'digest', 'state', 'token', 'lease_until_ms', 'deadline_ms', 'not_before_ms',
+    'wanted', 'worker')
+  deadline_ms, not_before_ms = tonumber(record[5]), tonumber(record[6] or 0)
 end
 if TERMINAL[state] then return answer('ended') end
 -- The same claim sent again because its answer was lost.

@@ -181,19 +181,39 @@ local function remember(id)
   redis.call('HSET', gone_key(id), 'fence', last[1], 'run', last[2], 'sequence', last[3])
   local tenant = redis.call('HGET', record_key(id), 'tenant')
   if tenant then redis.call('HSET', gone_key(id), 'tenant', tenant) end
+  if redis.call('HGET', record_key(id), 'job') == '' then redis.call('HSET', gone_key(id), 'refused', 1) end
   redis.call('PEXPIRE', gone_key(id), limits.record_ttl_ms)
+end
+
+-- Whether a job had this id that is gone.
+local function was_deleted(id)
+  return redis.call('EXISTS', gone_key(id)) == 1 and redis.call('HEXISTS', gone_key(id), 'refused') == 0
+end
+
+-- Which job has a Celery task, so that it alone tells the task's result: the one of that very id, or the first one whose
+-- message came under it. No job gets an id that is another's task.
+local function job_of(task_id)
+  local is_id = #task_id <= limits.max_id_chars and string.match(task_id, '^%w[%w._-]*$')
+  if is_id and (redis.call('HGET', record_key(task_id), 'job') or '') ~= '' then return task_id end
+  local other = redis.call('GET', job_of_task_key(task_id))
+  return other and redis.call('EXISTS', record_key(other)) == 1 and other or nil
+end
+
+local function deadline_of(job)
+  local begins_ms = math.max(now_ms, job.not_before_ms or 0)
+  return math.min(job.deadline_ms or (begins_ms + limits.job_deadline_ms), now_ms + limits.max_deadline_ms)
 end
 
 local function create(id, job)
   local last = redis.call('HMGET', gone_key(id), 'fence', 'run', 'sequence')
   redis.call('DEL', gone_key(id))
-  local begins_ms = math.max(now_ms, job.not_before_ms or 0)
-  local deadline_ms = math.min(job.deadline_ms or (begins_ms + limits.job_deadline_ms), now_ms + limits.max_deadline_ms)
+  local deadline_ms = deadline_of(job)
   redis.call('HSET', record_key(id),
     'id', id, 'job', job.job, 'digest', job.digest, 'queue', job.queue, 'task_id', job.task_id, 'labels', job.labels,
     'run', (last[2] or 0) + 1, 'attempt', 0, 'spared', 0, 'fence', last[1] or 0, 'sequence', last[3] or 0,
     'created_ms', now_ms, 'deadline_ms', deadline_ms)
   if job.time_limit_s then redis.call('HSET', record_key(id), 'time_limit_s', job.time_limit_s) end
+  if job.hurried then redis.call('HSET', record_key(id), 'hurried', 1) end
   redis.call('ZADD', DEADLINES_KEY, deadline_ms, id)
   redis.call('ZADD', CREATED_KEY, now_ms, id)
   if job.tenant then
@@ -202,6 +222,52 @@ local function create(id, job)
     redis.call('ZADD', tenant_key(job.tenant), now_ms, id)
   end
   redis.call('ZADD', queue_key(job.queue), now_ms, id)
+end
+
+-- What bears this id gives way to a job that somebody sends under it now: a message that was no job, and a job that its
+-- message's own time had ended (`expires` and the like: whoever sent that spoke for no other sender). Returns whether
+-- something was there that did.
+local function give_way(id, job)
+  local key = record_key(id)
+  local record = redis.call('HMGET', key, 'job', 'state', 'hurried', 'attempt', 'digest', 'outcome')
+  if not record[1] then return false end
+  if record[1] ~= '' then
+    if not record[3] then return false end
+    local too_slow = record[2] == 'failed' and cjson.decode(record[6]).data.code == 'time_limit'
+    if not (record[2] == 'expired' or too_slow) then return false end
+    if record[5] ~= job.digest and record[4] ~= '0' then return false end
+    -- It is in the same hurry.
+    if deadline_of(job) <= now_ms or (too_slow and job.time_limit_s) then return false end
+  end
+  unbury(id)
+  redis.call('ZREM', state_key(record[2]), id)
+  redis.call('ZREM', UNTOLD_KEY, id)
+  unlist(id)
+  remember(id)
+  redis.call('DEL', key, events_key(id), tasks_key(id))
+  return true
+end
+
+-- Another sender of the same job, who is in less of a hurry than the first.
+local function give_time(id, job)
+  local key = record_key(id)
+  local record = redis.call('HMGET', key, 'hurried', 'state', 'deadline_ms', 'time_limit_s', 'not_before_ms', 'attempt')
+  if not record[1] or TERMINAL[record[2]] then return end
+  local deadline_ms = deadline_of(job)
+  if deadline_ms > tonumber(record[3]) then
+    redis.call('HSET', key, 'deadline_ms', deadline_ms)
+    redis.call('ZADD', DEADLINES_KEY, deadline_ms, id)
+  end
+  if not job.time_limit_s then
+    redis.call('HDEL', key, 'time_limit_s')
+  elseif record[4] and job.time_limit_s > tonumber(record[4]) then
+    redis.call('HSET', key, 'time_limit_s', job.time_limit_s)
+  end
+  local not_before_ms = math.max(now_ms, job.not_before_ms or 0)
+  if record[2] == 'queued' and record[6] == '0' and record[5] and tonumber(record[5]) > not_before_ms then
+    redis.call('HSET', key, 'not_before_ms', not_before_ms)
+    redis.call('ZADD', DUE_KEY, not_before_ms, id)
+  end
 end
 
 -- Whether the attempts charged to this run are used up.

@@ -14,6 +14,12 @@ if record[2] then
   if painted and cjson.decode(painted).job_id == id then redis.call('DEL', painted_key(record[2])) end
 end
 remember(id)
+-- Its senders' tasks are nobody's any more.
+local tasks = redis.call('SMEMBERS', tasks_key(id))
+table.insert(tasks, redis.call('HGET', key, 'task_id'))
+for _, task_id in ipairs(tasks) do
+  if redis.call('GET', job_of_task_key(task_id)) == id then redis.call('DEL', job_of_task_key(task_id)) end
+end
 redis.call('DEL', key, events_key(id), tasks_key(id))
 redis.call('ZREM', state_key(state), id)
 unlist(id)

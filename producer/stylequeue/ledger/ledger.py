@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import uuid
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
@@ -10,29 +9,28 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from ..connection import connect, redis_asked
-from ..contract.errors import EventsLost, InvalidRequest, JobNotFound, JobOpen, JobSucceeded, LeaseLost
-from ..contract.events import AnyEvent, FailedData, ProgressData, read_event
+from ..contract.base import is_job_id
+from ..contract.errors import JobNotFound, JobOpen, JobSucceeded, LeaseLost
+from ..contract.events import AnyEvent, FailedData, ProgressData
 from ..contract.job import Job
 from ..contract.recipe import Needs
 from ..contract.status import DeadLetter, JobState, JobStatus, Page
 from ..settings import Settings
-from . import listing, names
-from .moves import (
+from . import listing, names, streams
+from .answers import (
     ANY_TIME,
     AcceptAnswer,
     ClaimAnswer,
     DueMessage,
     EndAnswer,
     HeartbeatAnswer,
-    Move,
-    Moves,
     Overdue,
     PutBackAnswer,
+    RefuseAnswer,
     ReserveAnswer,
-    TerminalData,
     Timing,
-    script,
 )
+from .moves import Move, Moves, TerminalData, letter_id, script
 from .record import Record, dead_letter_from_redis
 from .registry import Registry
 from .server import Server
@@ -163,15 +161,6 @@ class Ledger:
         )
         return self._run([move])[0]
 
-    def revoke(self, task_id: str) -> tuple[str, EndAnswer]:
-        """Cancel the job of a Celery task, and return its id and what became of that.
-
-        A task that no worker has seen yet is noted, and its job cancelled when it comes.
-        """
-        with self._reachable():
-            job_id: Any = self.redis.get(names.job_of_task_key(task_id))
-        return job_id or task_id, self._run([self._moves.cancel(job_id or task_id, task_id=task_id)])[0]
-
     def heartbeat(self, job_id: str, *, fence: int, data: ProgressData | None = None) -> HeartbeatAnswer:
         """Renew the lease, tell how far the holder is if that is news, and hear whether to go on."""
         return self._run([self._moves.heartbeat(job_id, fence=fence, data=data)])[0]
@@ -211,18 +200,47 @@ class Ledger:
             raise _stale(job_id, fence)
         return answer.event
 
-    def refuse(self, task_id: str, *, queue: str, message: str, data: FailedData, job: str = "") -> str:
-        """Put a message that holds no valid job on record and among the dead letters, under its task id.
+    def refuse(
+        self,
+        task_id: str,
+        *,
+        queue: str,
+        message: str,
+        data: FailedData,
+        job: str = "",
+        named: str = "",
+        on_record: bool = True,
+    ) -> RefuseAnswer:
+        """Put a message that holds no valid job among the dead letters and, unless it is a job's, its task on record.
 
-        `job` is what it holds in place of one, as canonical JSON: where that is a queued job's own text, a newer
-        producer wrote it, and the job ends. Returns the `failed` event; "" where another open job has that id.
+        `message` is its text, `job` what it holds in place of a job, as canonical JSON, and `named` the id in that:
+        where this is a job's own text, a newer producer wrote it, and the job ends. A task whose id could be no job's,
+        or that is not to be `on_record`, is among the dead letters alone.
         """
-        return self._run([self._moves.refuse(task_id, queue=queue, message=message, data=data, job=job)])[0]
+        move = self._moves.refuse(
+            task_id,
+            queue=queue,
+            message=message,
+            data=data,
+            job=job if is_job_id(named or task_id) else "",
+            named=named or task_id,
+            on_record=on_record and is_job_id(task_id),
+        )
+        return self._run([move])[0]
 
     def bury(self, *, queue: str, raw: str, code: str, reason: str) -> str:
-        """Put a message that is no task at all among the dead letters; returns the letter's id."""
-        move = self._moves.bury(f"message-{uuid.uuid4().hex}", queue=queue, code=code, reason=reason, message=raw)
+        """Put a message among the dead letters as it is; returns the letter's id."""
+        move = self._moves.bury(letter_id(), queue=queue, code=code, reason=reason, message=raw)
         return self._run([move])[0]
+
+    def has_task(self, task_id: str) -> bool:
+        """Whether a job has this Celery task: nobody else tells its result."""
+        with self._reachable():
+            pipeline = self.redis.pipeline(transaction=False)
+            pipeline.exists(names.job_of_task_key(task_id))
+            if is_job_id(task_id):
+                pipeline.hget(names.record_key(task_id), "job")
+            return any(pipeline.execute())
 
     # What the keeper does
 
@@ -332,36 +350,25 @@ class Ledger:
 
     def job_events(self, job_id: str, *, after: int = 0, wait_s: float = 0) -> list[AnyEvent]:
         """Events of a job with a sequence over `after`; waits up to `wait_s` for the first."""
-        return [event for _, event in self._read(names.events_key(job_id), f"{after}-1", wait_s)]
+        with self._reachable():
+            found = streams.read(self.redis, names.events_key(job_id), f"{after}-1", self._block_ms(wait_s))
+        return [event for _, event in found]
 
     def deployment_events(self, *, after: str, wait_s: float = 0) -> list[tuple[str, AnyEvent]]:
         """Lifecycle events of all jobs behind position `after` ("0": from the oldest kept), with their positions.
 
         Raises EventsLost where events behind `after` have been trimmed away already, InvalidRequest for no position.
         """
-        behind = _position(after)
-        found = self._read(names.EVENTS_KEY, after, wait_s)
-        # Read first, checked after: what is trimmed in between cannot hide.
-        if behind > (0, 0):
-            with self._reachable():
-                oldest: list[tuple[str, object]] = self.redis.xrange(names.EVENTS_KEY, count=1)  # type: ignore[assignment]
-            if oldest and _position(oldest[0][0]) > behind:
-                raise EventsLost(after)
-        return found
+        with self._reachable():
+            return streams.read_whole(self.redis, names.EVENTS_KEY, after, self._block_ms(wait_s))
 
     def newest_position(self) -> str:
         """The position of the deployment's newest event: what is read behind it is still to come."""
         with self._reachable():
-            newest: list[tuple[str, object]] = self.redis.xrevrange(names.EVENTS_KEY, count=1)  # type: ignore[assignment]
-        return newest[0][0] if newest else "0"
+            return streams.newest_position(self.redis, names.EVENTS_KEY)
 
-    def _read(self, stream: str, after: str, wait_s: float) -> list[tuple[str, AnyEvent]]:
-        longest_s = self.settings.redis_timeout_s * _BLOCK_SHARE
-        block_ms = int(min(wait_s, longest_s) * 1000) or None
-        with self._reachable():
-            answer: Any = self.redis.xread({stream: after}, count=_PAGE, block=block_ms)
-        entries = answer[stream][0] if isinstance(answer, dict) and answer else (answer[0][1] if answer else [])
-        return [(position, read_event(fields["event"])) for position, fields in entries]
+    def _block_ms(self, wait_s: float) -> int | None:
+        return int(min(wait_s, self.settings.redis_timeout_s * _BLOCK_SHARE) * 1000) or None
 
     def _run(self, moves: Sequence[Move[_T]]) -> list[_T]:
         with self._reachable():
@@ -385,10 +392,3 @@ class Ledger:
 
 def _stale(job_id: str, fence: int) -> LeaseLost:
     return LeaseLost(f"fence {fence} of job {job_id} is stale")
-
-
-def _position(position: str) -> tuple[int, int]:
-    """A position in a stream, which is what Redis calls an entry id. Raises InvalidRequest."""
-    if not (parts := re.fullmatch(r"(\d{1,16})(?:-(\d{1,16}))?", position, re.ASCII)):
-        raise InvalidRequest(f"{position!r} is no position", "give '0' or what came with an event")
-    return int(parts[1]), int(parts[2] or 0)

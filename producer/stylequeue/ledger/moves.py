@@ -8,14 +8,15 @@ from __future__ import annotations
 
 import hashlib
 import json
+import uuid
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cache
 from importlib.resources import files
-from typing import Any, Generic, Literal, TypeVar
+from typing import Any, Generic, TypeVar
 
-from ..contract.base import QUEUES
+from ..contract.base import DEFAULT_QUEUE, MAX_ID_CHARS, QUEUES
 from ..contract.errors import Code
 from ..contract.events import (
     NAMESPACE,
@@ -42,6 +43,21 @@ from ..contract.recipe import ALL_NEEDS, Needs
 from ..contract.status import JobState
 from ..settings import MAX_DEADLINE_S, Settings
 from . import names
+from .answers import (
+    ANY_TIME,
+    AcceptAnswer,
+    ClaimAnswer,
+    DeleteAnswer,
+    DueMessage,
+    EndAnswer,
+    HeartbeatAnswer,
+    Overdue,
+    PutBackAnswer,
+    RefuseAnswer,
+    ReplayAnswer,
+    ReserveAnswer,
+    Timing,
+)
 from .draft import Draft
 from .record import Record
 from .registry import LiveWorker, any_of, lacking
@@ -74,88 +90,6 @@ class Move(Generic[_T]):
     parse: Callable[[Any], _T]
 
 
-@dataclass(frozen=True)
-class Timing:
-    """What a sender says by Celery's own means of when it wants its job done; the first sender of a job counts."""
-
-    not_before: datetime | None = None
-    """Celery's `eta` or `countdown`."""
-    deadline: datetime | None = None
-    """Celery's `expires`. The job's own deadline holds as well."""
-    time_limit_s: float | None = None
-    """Of each attempt, shorter than the worker's own."""
-
-
-ANY_TIME = Timing()
-
-
-@dataclass(frozen=True)
-class AcceptAnswer:
-    """`new`: recorded now. `known`: the same job was there. `conflict`: the id is another's. `full`: no room."""
-
-    verdict: Literal["new", "known", "conflict", "full"]
-    state: str
-
-
-@dataclass(frozen=True)
-class ClaimAnswer:
-    """`yours`: paint it. `held`: another attempt has it. `early`: not yet. `ended`. `conflict`: another job's id.
-
-    `gone`: the job was deleted, or forgotten long after its end. `lacking`: it waits for a worker with its network now.
-    """
-
-    verdict: Literal["yours", "held", "early", "lacking", "ended", "conflict", "gone"]
-    found: Record | None
-
-    @property
-    def record(self) -> Record:
-        """The job's record after the claim. Raises LookupError where the job is gone."""
-        if self.found is None:
-            raise LookupError("the job is gone")
-        return self.found
-
-
-@dataclass(frozen=True)
-class ReserveAnswer:
-    """`paint` it. `reuse` what `painted` says. `wait`: another job paints it, this one is parked. `lost`: the fence."""
-
-    verdict: Literal["paint", "reuse", "wait", "lost"]
-    painted: str
-
-
-@dataclass(frozen=True)
-class EndAnswer:
-    """What became of the wish to end a job, and the terminal event if there is one."""
-
-    verdict: Literal["done", "lost", "cancelled", "asked", "ended", "unknown", "noted", "expired", "open"]
-    event: str
-
-
-@dataclass(frozen=True)
-class Overdue:
-    """Ids of running jobs not heard of, of open jobs past their deadline, of ended jobs of which nobody was told."""
-
-    lease_ran_out: list[str]
-    deadline_passed: list[str]
-    untold: list[str]
-
-
-@dataclass(frozen=True)
-class DueMessage:
-    """A queued job for which a fresh message is to be sent."""
-
-    job_id: str
-    job: str
-    """As JSON; a newer producer may have written it."""
-    queue: str
-    task_id: str
-
-
-HeartbeatAnswer = Literal["go_on", "cancel", "keep", "overdue", "lost"]
-PutBackAnswer = Literal["queued", "cancelled", "failed", "lost"]
-ReplayAnswer = Literal["queued", "open", "succeeded", "unknown"]
-DeleteAnswer = Literal["deleted", "open", "unknown"]
-
 _ENDS: dict[type, tuple[type[TerminalEvent], JobState]] = {
     SucceededData: (Succeeded, "succeeded"),
     FailedData: (Failed, "failed"),
@@ -174,6 +108,7 @@ class Moves:
         self._limits = json.dumps(
             {
                 "namespace": NAMESPACE.hex,
+                "max_id_chars": MAX_ID_CHARS,
                 "job_events": settings.job_events,
                 "deployment_events": settings.deployment_events,
                 "record_ttl_ms": settings.record_ttl_s * 1000,
@@ -193,7 +128,7 @@ class Moves:
             id=job.id,
             job=_fields(job, task_id) | ({"tenant": tenant} if tenant else {}),
             accepted=self._accepted(job.id, job.queue_name),
-            parse=lambda a: AcceptAnswer(a[0], a[1]),
+            parse=lambda a: AcceptAnswer(a[0], a[1], bool(a[2])),
         )
 
     def claim(
@@ -223,7 +158,9 @@ class Moves:
             expired=self._draft(Expired, job.id, ExpiredData.late()),
             exhausted=self._exhausted(job.id, "the worker that had it was not heard of any more"),
             cancelled=self._draft(Cancelled, job.id, CancelledData.by_request()),
-            parse=lambda a: ClaimAnswer(a[0], Record.from_redis(_pairs(a[1])) if a[1] else None),
+            parse=lambda a: ClaimAnswer(
+                a[0], Record.from_redis(_pairs(a[1])) if a[1] else None, bool(a[2]), bool(a[3])
+            ),
         )
 
     def heartbeat(self, job_id: str, *, fence: int, data: ProgressData | None) -> Move[HeartbeatAnswer]:
@@ -277,15 +214,11 @@ class Moves:
             parse=_end,
         )
 
-    def cancel(self, job_id: str, *, keep: bool = False, task_id: str = "") -> Move[EndAnswer]:
-        """End a queued job; ask the holder of a running one to end it, keeping the picture so far if `keep`.
-
-        `task_id`: the Celery task that was revoked, if that is how; an unknown one is noted for when it comes.
-        """
+    def cancel(self, job_id: str, *, keep: bool = False) -> Move[EndAnswer]:
+        """End a queued job; ask the holder of a running one to end it, keeping the picture so far if `keep`."""
         return self._move(
             "cancel",
             id=job_id,
-            task_id=task_id,
             wanted="keep" if keep else "cancel",
             cancelled=self._draft(Cancelled, job_id, CancelledData.by_request()),
             parse=_end,
@@ -303,22 +236,27 @@ class Moves:
         """Forget an ended job, or a dead letter."""
         return self._move("delete", id=job_id)
 
-    def refuse(self, task_id: str, *, queue: str, message: str, data: FailedData, job: str) -> Move[str]:
-        """Put a message that holds no valid job on record, failed, and among the dead letters, under its task id.
-
-        `job`: what it holds in place of one, as canonical JSON.
-        """
+    def refuse(
+        self, task_id: str, *, queue: str, message: str, data: FailedData, job: str, named: str, on_record: bool
+    ) -> Move[RefuseAnswer]:
+        """Bury a message that holds no valid job, and end the job that it would have been."""
+        fields = {"job": "", "digest": "", "queue": queue if queue in QUEUES else DEFAULT_QUEUE}
         return self._move(
             "refuse",
-            id=task_id,
-            job={"job": "", "digest": _digest(job), "queue": queue, "task_id": task_id, "labels": "{}"},
+            task_id=task_id,
+            named=named,
+            digest=_digest(job) if job else "",
+            on_record=on_record,
+            job={**fields, "task_id": task_id, "labels": "{}"},
             failed=self._draft(Failed, task_id, data),
+            failed_named=self._draft(Failed, named, data),
+            letter_id=letter_id(),
             letter={"queue": queue, "code": data.code, "reason": data.message, "message": message},
-            parse=lambda a: str(a[1]),
+            parse=lambda a: RefuseAnswer(a[0], a[1]),
         )
 
     def bury(self, letter_id: str, *, queue: str, code: str, reason: str, message: str) -> Move[str]:
-        """Put a message that is no task at all among the dead letters."""
+        """Put a message among the dead letters as it is."""
         letter = {"queue": queue, "code": code, "reason": reason, "message": message}
         return self._move("bury", id=letter_id, letter=letter)
 
@@ -361,14 +299,19 @@ class Moves:
         return Move(name, (self._limits, json.dumps(arguments)), parse)
 
 
+def letter_id() -> str:
+    """A new one, for a message that has none of its own."""
+    return f"message-{uuid.uuid4().hex}"
+
+
 def _end(answer: Sequence[Any]) -> EndAnswer:
     return EndAnswer(answer[0], answer[1])
 
 
-def _fields(job: Job, task_id: str, queue: str = "", timing: Timing = ANY_TIME) -> dict[str, str | int | float]:
+def _fields(job: Job, task_id: str, queue: str = "", timing: Timing = ANY_TIME) -> dict[str, str | float]:
     """A job as the scripts take it; `queue` is where its message was found, for jobs that name none."""
     text = job.canonical_json()
-    fields: dict[str, str | int | float] = {
+    fields: dict[str, str | float] = {
         "job": text,
         "digest": _digest(text),
         "queue": queue if queue in QUEUES and job.queue is None else job.queue_name,
@@ -381,6 +324,8 @@ def _fields(job: Job, task_id: str, queue: str = "", timing: Timing = ANY_TIME) 
         fields["not_before_ms"] = _ms(timing.not_before)
     if timing.time_limit_s is not None:
         fields["time_limit_s"] = timing.time_limit_s
+    if timing != ANY_TIME:
+        fields["hurried"] = True
     return fields
 
 

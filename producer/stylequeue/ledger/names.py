@@ -27,9 +27,7 @@ events_key = KeyOfEach("stylequeue:job:", ":events")
 tasks_key = KeyOfEach("stylequeue:job:", ":tasks")
 """Of a job: Celery's ids of the messages whose senders wait, but for the first (set)."""
 job_of_task_key = KeyOfEach("stylequeue:task:")
-"""Of a Celery task: its job, where that has another id."""
-revoked_key = KeyOfEach("stylequeue:revoked:")
-"""Of a Celery task that was revoked before any worker saw it."""
+"""Of a Celery task: its job, where that has another id. Until then nobody else's message speaks for the task."""
 gone_key = KeyOfEach("stylequeue:gone:")
 """Of a job that was deleted while its message may still be about: what goes on should its id come again (hash)."""
 state_key = KeyOfEach("stylequeue:state:")

@@ -58,7 +58,9 @@ def make_worker_app(settings: Settings, *, module: str, load_engine: Callable[[S
     connect(setup_logging, lambda **_: logs.configure(settings.log_level), vital=True)
     parent = Parent(app, settings)
     parent.connect()
-    cast("Any", app).Worker = app.subclass_with_self(Worker, stopping=parent.stopping, settings=settings)
+    cast("Any", app).Worker = app.subclass_with_self(
+        Worker, stopping=parent.stopping, health=parent.health, settings=settings
+    )
     stylist: Stylist | None = None
 
     class Request(JobRequest):
@@ -99,7 +101,10 @@ def make_worker_app(settings: Settings, *, module: str, load_engine: Callable[[S
 
     connect(worker_process_init, warm_up)
 
-    @app.task(name=TASK_NAME, bind=True, typing=False, shared=False, Request=Request, throws=(JobEnded,))
+    # Results are told by whoever knows whose they are (`Teller`), not by Celery for every message under any name.
+    @app.task(
+        name=TASK_NAME, bind=True, typing=False, shared=False, ignore_result=True, Request=Request, throws=(JobEnded,)
+    )
     def stylize(task: Task[Any, Any], /, *args: Any, **kwargs: Any) -> dict[str, Any]:
         """In the child: paint one job."""
         from ..work.stylist import Delivery, NotNow, NotOurs
@@ -113,7 +118,7 @@ def make_worker_app(settings: Settings, *, module: str, load_engine: Callable[[S
             worker=request.hostname,
             queue=request.delivery_info.get("routing_key") or "",
             recorded=bool(request.get(RECORDED_HEADER)),
-            timing=_timing(request),
+            timing=timing_of(request),
         )
         try:
             return stylist.stylize(args, kwargs, delivery)
@@ -126,7 +131,7 @@ def make_worker_app(settings: Settings, *, module: str, load_engine: Callable[[S
     return app
 
 
-def _timing(request: Any) -> Timing:
+def timing_of(request: Any) -> Timing:
     """What the message's sender said by Celery's own means; `inspection` has seen to it that it can be read."""
     limits_s = [limit_s for limit_s in request.timelimit or () if limit_s]
     return Timing(

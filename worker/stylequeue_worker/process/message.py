@@ -30,6 +30,7 @@ from stylequeue.settings import MAX_DEADLINE_S
 
 MAX_MESSAGE_BYTES = 256 * 1024
 """Of a message as it lies on the list. The largest job takes 32 KiB, in base64 and with its headers about 50."""
+_FAR_TOO_LARGE_BYTES = 4 * MAX_MESSAGE_BYTES
 MAX_NAME_CHARS = 255
 """Of an id or a name; AMQP's own limit."""
 MAX_FOLLOWERS = 100
@@ -68,7 +69,7 @@ def read_message(item: bytes, tasks: Container[str], *, size_bytes: int = 0) -> 
     `size_bytes` is how large it was, where `item` is only its beginning.
     """
     if max(size_bytes, len(item)) > MAX_MESSAGE_BYTES:
-        raise Refused(_too_large(max(size_bytes, len(item))))
+        raise Refused(_too_large(max(size_bytes, len(item)), _task_id_of(item)))
     try:
         task = _read(_decode("message", lambda: item.decode()))
     except InvalidJob as error:
@@ -81,6 +82,17 @@ def read_message(item: bytes, tasks: Container[str], *, size_bytes: int = 0) -> 
     if (size_bytes := len(task.as_message("x" * MAX_NAME_CHARS))) > MAX_MESSAGE_BYTES:
         raise Refused(_too_large(size_bytes, task.headers.id))
     return task
+
+
+def _task_id_of(item: bytes) -> str:
+    """Whose result waits for what is too large to be looked at, unless it is far too large."""
+    if len(item) > _FAR_TOO_LARGE_BYTES:
+        return ""
+    try:
+        headers = read_json(item)["headers"]
+        return _Malformed([], headers["id"]).task_id
+    except (ValueError, LookupError, TypeError):
+        return ""
 
 
 def _too_large(size_bytes: int, task_id: str = "") -> Fault:
@@ -193,6 +205,12 @@ def _check_moment(text: str) -> str:
     return text
 
 
+def _check_printable(name: str) -> str:
+    if not name.isprintable():
+        raise ValueError("holds characters that cannot be shown, such as a new line")
+    return name
+
+
 def _check_no_self(kwargs: dict[str, Any]) -> dict[str, Any]:
     if "self" in kwargs:
         raise ValueError("Celery gives a task its 'self' itself")
@@ -200,6 +218,9 @@ def _check_no_self(kwargs: dict[str, Any]) -> dict[str, Any]:
 
 
 Name = Annotated[str, Field(min_length=1, max_length=MAX_NAME_CHARS)]
+"""A queue's, or one at the broker."""
+ShownName = Annotated[Name, AfterValidator(_check_printable)]
+"""One that comes into logs."""
 NameOrEmpty = Annotated[str, Field(max_length=MAX_NAME_CHARS)]
 Moment = Annotated[str, Field(min_length=1, max_length=_MAX_MOMENT_CHARS), AfterValidator(_check_moment)]
 KeywordArguments = Annotated[dict[str, Any], AfterValidator(_check_no_self)]
@@ -213,8 +234,8 @@ class _Part(BaseModel):
 
 
 class _Headers(_Part):
-    task: Name
-    id: Name
+    task: ShownName
+    id: ShownName
     eta: Moment | None = None
     expires: Moment | None = None
     timelimit: Annotated[list[LimitS | None], Field(min_length=2, max_length=2)] | None = None

@@ -4,23 +4,23 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from functools import cached_property, partial
 from typing import Any
 
 from billiard.exceptions import TimeLimitExceeded, WorkerLostError
-from celery import Celery, states
-from celery.signals import task_failure, task_revoked, worker_init, worker_ready
+from celery import Celery
+from celery.signals import task_failure, worker_init, worker_ready
 from celery.worker import state
 
 from stylequeue import logs
 from stylequeue.broker.messages import Messages, call_as_text
-from stylequeue.contract.base import DEFAULT_QUEUE, QUEUES, is_job_id
+from stylequeue.contract.base import QUEUES
 from stylequeue.contract.errors import (
     Code,
     ExitCode,
-    JobCancelled,
+    InvalidJob,
     JobFailed,
     JobNotFound,
     Misconfigured,
@@ -28,16 +28,16 @@ from stylequeue.contract.errors import (
     StyleQueueError,
     Unavailable,
 )
-from stylequeue.contract.events import CancelledData, FailedData
-from stylequeue.contract.job import TASK_NAME
+from stylequeue.contract.events import FailedData
+from stylequeue.contract.job import parse_job
 from stylequeue.doctor import safety
 from stylequeue.keeper import Keeper
-from stylequeue.ledger import Ledger, mark_secrets
+from stylequeue.ledger import Ledger, Record, mark_secrets
 from stylequeue.settings import Settings
 from stylequeue.store import Store
 from stylequeue.telling import Teller
 
-from . import control
+from .health import HealthFile, keep_fresh
 from .inspection import inspect_messages
 from .message import Fault
 from .receivers import connect
@@ -58,6 +58,7 @@ class Parent:
         self._app = app
         self._settings = settings
         self.stopping = Stopping(settings.grace_s, self._put_all_back)
+        self.health = HealthFile(settings.health_file)
         self._name = ""
         self._is_safe = False
 
@@ -74,19 +75,19 @@ class Parent:
         connect(worker_init, self._begin, vital=True)
         connect(worker_ready, self._keep_house, vital=True)
         connect(task_failure, self._cut_off)
-        connect(task_revoked, self._killed)
 
     def _begin(self, sender: Any = None, **_: Any) -> None:
         self._name = sender.hostname
         try:
             self.stopping.prepare()
+            self.health.prepare()
         except StyleQueueError as error:
             log.critical("this worker does not start: %s", error)
             raise SystemExit(error.exit_code) from None
         queues = tuple(queue for queue in QUEUES if queue in self._app.amqp.queues.consume_from)
         tell_child(Told(name=self._name, queues=queues, started_at=datetime.now(UTC)))
         inspect_messages(self._app, self._refuse)
-        control.take_over(self._revoke)
+        keep_fresh(self._app, self.health)
         self._refuse_what_would_lose_work()
 
     def _refuse_what_would_lose_work(self) -> None:
@@ -110,34 +111,20 @@ class Parent:
     def _refuse(self, *, queue: str, raw: str, fault: Fault) -> None:
         """Put a message that no child will see where an operator can, and let its sender hear of it."""
         with logs.about(fault.task_id or "-"):
-            if not self._put_on_record(queue, fault):
-                letter_id = self._ledger.bury(queue=queue, raw=raw, code=fault.code, reason=fault.reason)
-                log.error("a message on %s is dead letter %s", queue, letter_id)
-            log.error("refused: [%s] %s", fault.code, fault.reason)
-            for task_id in (fault.task_id, *fault.followers):
-                # What is on record has its own end to tell.
-                if task_id and not self._is_a_jobs(task_id):
-                    self._app.backend.mark_as_failure(task_id, JobFailed(fault.code, fault.reason, fault.hint))
-
-    def _put_on_record(self, queue: str, fault: Fault) -> bool:
-        """End what a task's message asked for as `failed`, under the task's id. False where that is no id of a job."""
-        if fault.call is None or not is_job_id(fault.task_id):
-            return False
-        args, kwargs = fault.call
-        self._ledger.refuse(
-            fault.task_id,
-            queue=queue if queue in QUEUES else DEFAULT_QUEUE,
-            message=call_as_text(args, kwargs),
-            data=FailedData(code=fault.code, message=fault.reason, hint=fault.hint),
-        )
-        return not self._is_a_jobs(fault.task_id)
-
-    def _is_a_jobs(self, task_id: str) -> bool:
-        """Whether a job is on record under this id."""
-        try:
-            return bool(self._ledger.record(task_id).job)
-        except JobNotFound:
-            return False
+            answer = self._ledger.refuse(
+                fault.task_id,
+                queue=queue,
+                message=raw if fault.call is None else call_as_text(*fault.call),
+                data=FailedData(code=fault.code, message=fault.reason, hint=fault.hint),
+                on_record=fault.call is not None,
+            )
+            log.error("a message on %s is a dead letter: [%s] %s", queue, fault.code, fault.reason)
+            error = JobFailed(fault.code, fault.reason, fault.hint)
+            if fault.task_id and answer.verdict != "foreign":
+                self._teller.refuse(fault.task_id, error)
+            for task_id in fault.followers:
+                if not self._ledger.has_task(task_id):
+                    self._teller.refuse(task_id, error)
 
     def _keep_house(self, **_: Any) -> None:
         if not self._is_safe:
@@ -162,17 +149,26 @@ class Parent:
     def holds(self, request: JobRequest) -> bool:
         """Whether a child of this worker has the job: then its message can go."""
         try:
-            record = self._ledger.record(_job_id(request.kwargs, request.id))
+            record = self._record(request.id, request.args, request.kwargs)
         except StyleQueueError:
             return False
         return record.state == "running" and record.worker == self._name
+
+    def _record(self, task_id: str, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Record:
+        """Of the job that a message holds. Raises InvalidJob, JobNotFound, also where another job has its id."""
+        job = parse_job(None if args else kwargs.get("job"), default_id=task_id)
+        record = self._ledger.record(job.id)
+        if record.job != job.canonical_json():
+            raise JobNotFound(job.id)
+        return record
 
     def _put_all_back(self) -> None:
         """The child will do nothing more. Its job goes back; so do messages of jobs that it had not begun."""
         for request in [request for request in state.reserved_requests if isinstance(request, JobRequest)]:
             begun = request.has_begun()
             if begun:
-                self._put_back(request.id, request.kwargs, f"[{Code.PREEMPTED}] the worker had to stop", charged=False)
+                error = f"[{Code.PREEMPTED}] the worker had to stop"
+                self._put_back(request.id, request.args, request.kwargs, error, charged=False)
             try:
                 request.message.reject(requeue=not begun)
             except Exception as error:  # as kombu and redis-py raise it
@@ -182,6 +178,7 @@ class Parent:
         self,
         task_id: str = "",
         exception: object = None,
+        args: Sequence[Any] = (),
         kwargs: Mapping[str, Any] | None = None,
         **_: Any,
     ) -> None:
@@ -192,54 +189,29 @@ class Parent:
             error = f"[{Code.WORKER_LOST}] the process that painted was killed, perhaps for want of memory"
         else:
             return
-        self._put_back(task_id, kwargs or {}, error, charged=True)
+        self._put_back(task_id, args, kwargs or {}, error, charged=True)
 
-    def _put_back(self, task_id: str, kwargs: Mapping[str, Any], error: str, *, charged: bool) -> None:
-        job_id = _job_id(kwargs, task_id)
-        with logs.about(job_id):
+    def _put_back(
+        self, task_id: str, args: Sequence[Any], kwargs: Mapping[str, Any], error: str, *, charged: bool
+    ) -> None:
+        try:
+            record = self._record(task_id, args, kwargs)
+        except (InvalidJob, JobNotFound):
+            return
+        except StyleQueueError as trouble:
+            log.warning("could not look for the job of task %s: %s", task_id, trouble)
+            return
+        with logs.about(record.id):
             try:
-                record = self._ledger.record(job_id)
                 if record.worker != self._name:
                     return
                 verdict = self._ledger.put_back(record, error=error, charged=charged)
                 log.error("%s: %s", error, verdict)
                 # The sender hears of an end at once; the rest of the telling may take a while and is the keeper's.
                 # "lost" may mean that the child had ended the job itself, and was cut off before it said so.
-                if verdict in ("cancelled", "failed", "lost") and (event := self._ledger.outcome(job_id)):
+                if verdict in ("cancelled", "failed", "lost") and (event := self._ledger.outcome(record.id)):
                     self._teller.tell_senders(record, event)
                 Messages(self._app, self._ledger).send_due()
-            except JobNotFound:
-                return
             except Exception as trouble:  # ours, or as Celery raises it
                 # Its lease runs out, and a keeper finds it.
                 log.warning("could not put the job back: %s", trouble)
-
-    def _revoke(self, task_id: str) -> str:
-        """Celery's own way to cancel. Every worker hears of it, so it may have happened already."""
-        job_id, answer = self._ledger.revoke(task_id)
-        with logs.about(job_id):
-            log.info("task %s is revoked: %s", task_id, answer.verdict)
-            match answer.verdict:
-                case "cancelled":
-                    self._teller.tell_senders(self._ledger.record(job_id), answer.event)
-                    return "cancelled"
-                case "asked":
-                    return "its worker stops painting it"
-                case "noted":
-                    # Its sender need not wait until a worker gets to it.
-                    if self._app.backend.get_state(task_id) == states.PENDING:
-                        data = CancelledData.by_request()
-                        self._app.backend.mark_as_failure(task_id, JobCancelled(data.code, data.message, data.hint))
-                    return "cancelled when it comes"
-                case _:
-                    return f"it is {self._ledger.record(job_id).state} already"
-
-    def _killed(self, sender: Any = None, request: Any = None, **_: Any) -> None:
-        """The child was killed because its task was revoked by SIGKILL."""
-        if sender.name == TASK_NAME:
-            self._put_back(request.id, request.kwargs, f"[{Code.CANCELLED}] its process was killed", charged=False)
-
-
-def _job_id(kwargs: Mapping[str, Any], task_id: str) -> str:
-    payload = kwargs.get("job")
-    return str(payload.get("id") or task_id) if isinstance(payload, Mapping) else task_id

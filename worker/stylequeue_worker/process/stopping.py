@@ -32,6 +32,7 @@ from stylequeue.contract.errors import ExitCode, InvalidSettings
 from stylequeue.settings import Settings
 
 from ..work.lease import STOP_FILE_VARIABLE
+from .health import HealthFile
 
 STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT)
 _NOT_FOR_CHILDREN = (*STOP_SIGNALS, signal.SIGUSR1, signal.SIGUSR2)
@@ -127,6 +128,7 @@ class Worker(celerys.Worker):
     """Celery's worker, but for how it stops."""
 
     stopping: Stopping
+    health: HealthFile
     settings: Settings
     hostname: str
     exitcode: int | None
@@ -158,11 +160,12 @@ class Worker(celerys.Worker):
             code = self.stopping.failure() or self.exitcode
         finally:
             self.stopping.clear_up()
+            self.health.clear_up()
         if code:
             raise SystemExit(code)
 
     def stop(self, in_sighandler: bool = False, exitcode: int | None = None) -> None:
-        """Whatever the reason, unrecoverable errors and remote control among them."""
+        """Whatever the reason, unrecoverable errors among them."""
         self.stopping.ask()
         super().stop(in_sighandler, exitcode)
 

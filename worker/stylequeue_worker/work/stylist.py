@@ -7,13 +7,12 @@ import logging
 import random
 import time
 import uuid
-from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, NoReturn
+from typing import Any, NoReturn, ParamSpec
 
 from stylequeue.broker.messages import Messages, call_as_text
-from stylequeue.contract.base import QUEUES, canonical_json, is_job_id
+from stylequeue.contract.base import canonical_json
 from stylequeue.contract.errors import (
     Cancelled,
     CannotServe,
@@ -41,6 +40,8 @@ from ..pictures.decoder import Decoder
 from .lease import Holder, stop_requested
 from .maker import Maker, Waiting
 from .painting import PaintingEngine
+
+P = ParamSpec("P")
 
 log = logging.getLogger(__name__)
 
@@ -111,19 +112,19 @@ class Stylist:
 
     def _stylize(self, job: Job, delivery: Delivery) -> dict[str, Any]:
         claim = self._claim(job, delivery)
+        if claim.is_new and claim.is_heard:
+            # What was told of this task before it was a job's.
+            self._to_sender(self.teller.forget, delivery.task_id)
         match claim.verdict:
             case "conflict":
-                if delivery.task_id == claim.record.task_id:
-                    # Its result is the other job's.
-                    log.error("a message under the task id of another job, dropped")
-                    raise NotOurs
-                conflict = JobConflict(job.id)
-                raise JobFailed(conflict.code, conflict.message, conflict.hint)
+                raise self._conflict(job, delivery, is_heard=claim.is_heard)
             case "gone":
                 log.info("the job was deleted, message dropped")
-                if delivery.recorded:
+                error = JobFailed(Code.JOB_NOT_FOUND, "the job of this id was deleted", "send it under a new id")
+                if delivery.recorded or not claim.is_heard:
                     raise NotOurs
-                raise JobFailed(Code.JOB_NOT_FOUND, "the job of this id was deleted", "send it under a new id")
+                self._to_sender(self.teller.refuse, delivery.task_id, error)
+                raise error
             case "held":
                 log.info("another attempt has the job, message dropped")
                 raise NotOurs
@@ -135,9 +136,43 @@ class Stylist:
                 raise NotOurs
             case "ended":
                 log.info("the job is %s already, message dropped", claim.record.state)
+                if not claim.is_heard:
+                    raise NotOurs
+                self._to_sender(self.teller.answer, delivery.task_id, claim.record.outcome)
                 return result_of(claim.record.outcome)
             case "yours":
+                if claim.is_heard:
+                    self.teller.begun(delivery.task_id, first=claim.record.attempt == 1)
                 return self._attempt(job, claim.record)
+
+    def _conflict(self, job: Job, delivery: Delivery, *, is_heard: bool) -> Exception:
+        """The message is of another job than its id's: it is a dead letter, and its own sender hears of it."""
+        conflict = JobConflict(job.id)
+        log.error("refused: %s", conflict)
+        error = JobFailed(conflict.code, conflict.message, conflict.hint)
+        self._bury(delivery, call_as_text([], {"job": job.model_dump(mode="json", exclude_none=True)}), error)
+        if not is_heard:
+            return NotOurs()
+        self._to_sender(self.teller.refuse, delivery.task_id, error)
+        return error
+
+    def _bury(self, delivery: Delivery, message: str, error: JobFailed) -> None:
+        try:
+            self.ledger.bury(queue=delivery.queue, raw=message, code=error.code, reason=error.message)
+        except Unavailable as unreachable:
+            raise self._not_now(unreachable) from None
+
+    def _not_now(self, error: Unavailable) -> NotNow:
+        log.warning("not put on record, the message goes back: %s", error)
+        time.sleep(_PAUSE_S)
+        return NotNow()
+
+    def _to_sender(self, tell: Callable[P, None], *args: P.args, **kwargs: P.kwargs) -> None:
+        """What a sender hears whose message ends here: its message goes back where it cannot be told."""
+        try:
+            tell(*args, **kwargs)
+        except Unavailable as unreachable:
+            raise self._not_now(unreachable) from None
 
     def _lacks(self, job: Job) -> Needs:
         """The networks any of which could paint the job, where this worker has none of them."""
@@ -173,25 +208,34 @@ class Stylist:
 
     def _refuse(
         self, error: InvalidJob, args: Sequence[object], kwargs: Mapping[str, object], delivery: Delivery
-    ) -> JobFailed:
+    ) -> Exception:
         log.warning("refused: %s", error)
-        data = FailedData(code=error.code, message=error.message, hint=error.hint)
-        message = call_as_text(args, kwargs)
-        queue = delivery.queue if delivery.queue in QUEUES else "paint"
-        job = ""
-        with suppress(ValueError, TypeError, KeyError):  # NaN, infinity and dates are no JSON, but Celery reads them
-            job = canonical_json(kwargs["job"])
+        payload = kwargs.get("job")
+        job = named = ""
+        # What is not this and nothing else is no newer producer's job.
+        if not args and list(kwargs) == ["job"] and isinstance(payload, Mapping):
+            job, named = canonical_json(payload), str(payload.get("id") or "")
         try:
-            if is_job_id(delivery.task_id):
-                self.ledger.refuse(delivery.task_id, queue=queue, message=message, data=data, job=job)
-            else:
-                # Such a name could be part of another job's keys.
-                self.ledger.bury(queue=queue, raw=message, code=error.code, reason=error.message)
+            answer = self.ledger.refuse(
+                delivery.task_id,
+                queue=delivery.queue,
+                message=call_as_text(args, kwargs),
+                data=FailedData(code=error.code, message=error.message, hint=error.hint),
+                job=job,
+                named=named,
+            )
+            told = JobFailed(error.code, error.message, error.hint)
+            match answer.verdict:
+                case "foreign":
+                    log.error("its task is a job's, which it says nothing of")
+                    return NotOurs()
+                case "ended":
+                    self.teller.tell_senders(self.ledger.record(named or delivery.task_id), answer.event)
+                case _:
+                    self.teller.refuse(delivery.task_id, told)
         except Unavailable as unreachable:
-            log.warning("not put on record, the message goes back: %s", unreachable)
-            time.sleep(_PAUSE_S)
-            raise NotNow from None
-        return JobFailed(error.code, error.message, error.hint)
+            return self._not_now(unreachable)
+        return told
 
     def _attempt(self, job: Job, record: Record) -> dict[str, Any]:
         log.info("run %d, attempt %d: %s", record.run, record.attempt, job.recipe.method)
