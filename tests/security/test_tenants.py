@@ -231,6 +231,33 @@ def test_plain_celery_takes_no_job_over(queue: StyleQueue, acme: StyleQueue) -> 
         acme.status(plain.id)
 
 
+def test_garbage_under_the_id_of_a_deleted_job_opens_it_to_nobody(
+    queue: StyleQueue, acme: StyleQueue, globex: StyleQueue
+) -> None:
+    job = make_job()
+    acme.submit(job)
+    acme.cancel(job.id)
+    acme.delete(job.id)
+    data = FailedData(code="invalid_job", message="no job")
+    queue._ledger.refuse(job.id, queue="paint", message='{"args": [], "kwargs": {}}', data=data)
+    with pytest.raises(JobNotFound):
+        globex.status(job.id)
+    with pytest.raises(JobConflict):
+        globex.submit(job)
+    acme.submit(job)
+    assert queue.status(job.id).tenant == "acme"
+
+
+def test_garbage_under_an_unused_id_keeps_no_tenant_from_it(queue: StyleQueue, acme: StyleQueue) -> None:
+    job = make_job()
+    data = FailedData(code="invalid_job", message="no job")
+    queue._ledger.refuse(job.id, queue="paint", message='{"args": [], "kwargs": {}}', data=data)
+    with pytest.raises(JobNotFound):
+        acme.status(job.id)
+    acme.submit(job)
+    assert acme.status(job.id).state == "queued"
+
+
 def test_workers_of_before_take_a_tenants_job(queue: StyleQueue, acme: StyleQueue) -> None:
     job = make_job()
     acme.submit(job)

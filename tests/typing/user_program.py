@@ -52,6 +52,13 @@ def settings() -> Settings:
     return Settings(redis_url=SecretStr("redis://127.0.0.1:6379/0"), read_buckets=("uploads",), s3_attempts=3)
 
 
+def tenants() -> StyleQueue:
+    queue = StyleQueue(settings(), tenant="acme")
+    assert_type(queue.tenant, str | None)
+    assert_type(queue.status("j").tenant, str | None)
+    return queue.for_tenant("globex")
+
+
 def jobs(picture: ImageRef, more: Sequence[Style]) -> list[Job]:
     output = Output(bucket="results", key="a.png", format="png", report=True)
     mask = ImageRef(bucket="masks", key="a.png", version_id="3")

@@ -53,10 +53,16 @@ class TestCalls:
         workshop.s3.lay("/uploads/private/start.jpg", pictures.jpeg())
         theirs = {"bucket": "uploads", "key": "private/start.jpg"}
         ours = {"bucket": "uploads", "key": "content.jpg"}
-        workshop.painted = workshop.make(output={"key": "before.jpg"}, recipe={"init": "image", "init_image": theirs})
+        start = {"init": "image", "init_image": theirs}
+        workshop.painted = workshop.make(
+            id="private-id", output={"key": "private/out.jpg"}, recipe=start, labels={"private": "private"}
+        )
         again = workshop.make(recipe={"init": "image", "init_image": ours})
         assert again.reused, "the same bytes under another key"
+        assert again.report.timings_s == {}
         assert "private" not in again.model_dump_json()
+        _, headers = workshop.s3.objects["/results/out.jpg"]
+        assert "private" not in str(headers)
 
     @pytest.mark.parametrize("attempt", [1, 2])
     def test_of_one_that_lies_there_already(self, workshop: Workshop, attempt: int) -> None:
