@@ -80,10 +80,18 @@ def flat_png(side_px: int, *, depth: int = 8, colour_type: int = 6, before: byte
 
 
 def punctured_png(side_px: int = MANY_PX) -> bytes:
-    """Every other pixel of every other row is transparent: as much as there is to fill in a style."""
+    """Every other pixel of every other row is transparent."""
     packer = zlib.compressobj(9)
     rows = [b"\0" + (bytes((*RED, 255)) + bytes((*RED, opacity))) * (side_px // 2) for opacity in (255, 0)]
     body = b"".join(packer.compress(row) for row in islice(cycle(rows), side_px)) + packer.flush()
+    return png_of(side_px, side_px, chunk(b"IDAT", body), colour_type=6)
+
+
+def chequered_png(side_px: int) -> bytes:
+    """Every other pixel is transparent: as many holes as there can be in what is taken for a painting."""
+    seen, hole = bytes((*RED, 255)), bytes((*RED, 0))
+    rows = [b"\0" + pair * (side_px // 2) for pair in (seen + hole, hole + seen)]
+    body = zlib.compress(b"".join(islice(cycle(rows), side_px)), 9)
     return png_of(side_px, side_px, chunk(b"IDAT", body), colour_type=6)
 
 

@@ -33,8 +33,8 @@ log = logging.getLogger(__name__)
 Pixels = npt.NDArray[np.uint8]
 """[height, width, channels]: three of sRGB, or one of a mask."""
 
-ROOM_BYTES = 320 * 1024**2
-"""For the picture at the size wanted, and what is computed of it."""
+ROOM_BYTES = 512 * 1024**2
+"""For the picture at the size wanted, and what is computed of it: most for a style of 4096 px that is full of holes."""
 _COPIES = 3
 """Of the file's bytes."""
 _SHARE_OF_AVAILABLE = 0.9

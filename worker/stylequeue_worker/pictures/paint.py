@@ -15,6 +15,7 @@ _PAINTED = 128
 """From this opacity on, of 255, a pixel counts as painted."""
 _MIN_SHARE = 0.5
 """Of a picture's opacity: one that is covered less is a drawing, and what shows through is paper."""
+_BAND_ROWS = 256
 _FAR = np.iinfo(np.int16).max
 
 
@@ -56,10 +57,14 @@ def made_whole(picture: Image.Image) -> Image.Image:
     while not painted.all():
         (row_distance, column), (column_distance, row) = _mirrored(painted), _mirrored(painted.T)
         column_distance, row = column_distance.T, row.T
-        y, x = np.nonzero(~painted & (np.minimum(row_distance, column_distance) < _FAR))
-        sideways = (row_distance <= column_distance)[y, x]
-        pixels[y, x] = pixels[np.where(sideways, y, row[y, x]), np.where(sideways, column[y, x], x)]
-        painted[y, x] = True
+        reached = ~painted & (np.minimum(row_distance, column_distance) < _FAR)
+        # In bands: what says where pixels are takes many times their memory. What is put in comes from paint alone.
+        for top in range(0, len(pixels), _BAND_ROWS):
+            y, x = np.nonzero(reached[top : top + _BAND_ROWS])
+            y += top
+            sideways = row_distance[y, x] <= column_distance[y, x]
+            pixels[y, x] = pixels[np.where(sideways, y, row[y, x]), np.where(sideways, column[y, x], x)]
+        painted |= reached
     return Image.fromarray(pixels)
 
 
