@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+import os
 import subprocess
 import sys
 import time
@@ -15,9 +16,13 @@ from typing import Any
 
 import pytest
 from celery import states
+from hypothesis import HealthCheck, given
+from hypothesis import settings as limits
+from hypothesis import strategies as st
 
 from stylequeue.client import StyleQueue
 from stylequeue.contract.errors import Code, JobConflict, JobExpired, JobFailed
+from stylequeue.contract.events import FailedData
 from stylequeue.contract.job import TASK_NAME, Job
 from stylequeue.settings import Settings
 from tests.support.door import TOO_SLOW, Door, call
@@ -351,3 +356,137 @@ for bad in ("NaN", "9" * 100, '{"a":1,"a":2}', "[" * 1000):
     raise SystemExit(bad)
 """
     subprocess.run([sys.executable, "-c", program], check=True)
+
+
+# What is kept of them
+
+
+def test_words_of_any_length_are_kept_cut(door: Door, queue: StyleQueue) -> None:
+    """Redis would refuse them for their size, and whoever tells them would tell them again and again."""
+    endless = "x" * 3_000_000
+    ledger = door.ledger
+    ledger.redis.config_set("proto-max-bulk-len", 1024 * 1024)
+    try:
+        door.makes = FailedData(code="image_corrupt", message=endless, hint=endless)
+        door.take(call(mine(), task_id="mine"))
+        assert ledger.record("mine").state == "failed"
+        with pytest.raises(JobFailed) as caught:
+            door.result("mine").get(timeout=1)
+        assert len(caught.value.message) < 3000
+        queue.submit(theirs())
+        record = ledger.claim(theirs(), task_id="theirs", worker="tester").record
+        assert ledger.put_back(record, error=endless) == "queued"
+        assert len(str(ledger.record("theirs").last_error)) < 3000
+        ledger.bury(queue="paint", raw="{}", code="invalid_job", reason=endless)
+    finally:
+        ledger.redis.config_set("proto-max-bulk-len", 512 * 1024 * 1024)
+
+
+def test_a_record_that_somebody_spoilt_holds_up_no_message(door: Door, queue: StyleQueue) -> None:
+    ledger, messages = door.ledger, queue._messages
+    for job_id in ("mine", "theirs"):
+        queue.submit(make_job(id=job_id))
+    ledger.redis.delete("paint")
+    ledger.redis.hset("stylequeue:job:theirs", "job", "[" * 1000)
+    ledger.make_due(["mine", "theirs"])
+    messages.send_due()
+    [sent] = ledger.redis.lrange("paint", 0, -1)
+    assert json.loads(sent)["headers"]["id"] == "mine"
+
+
+def test_a_sum_of_dead_letters_that_somebody_spoilt_buries_on(door: Door) -> None:
+    door.ledger.redis.hset("stylequeue:counters", "dead_letters_bytes", 10**15)
+    for _ in range(3):
+        door.take(b"no message")
+    assert len(door.letters()) in (1, 2, 3)
+
+
+# Whatever else comes
+
+_NAMES = st.sampled_from(["queued", "held", "ended", "other-app", "new", "held-task", "a/b", "queued:events"])
+_VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5) | _NAMES,
+    lambda inner: st.lists(inner, max_size=2) | st.dictionaries(st.text(max_size=5) | _NAMES, inner, max_size=2),
+    max_leaves=4,
+)
+_HEADERS = st.dictionaries(
+    st.sampled_from(
+        ["id", "task", "eta", "expires", "timelimit", "root_id", "group", "stylequeue_recorded", "retries", "stamps"]
+    ),
+    _VALUES | st.sampled_from(["2001-01-01T00:00:00", "9999-12-31T23:59:59Z", [0.001, None], TASK_NAME]),
+    max_size=3,
+)
+_FIELDS = st.dictionaries(
+    st.sampled_from(["id", "labels", "recipe", "content", "styles", "output", "schema_version", "deadline", "queue"]),
+    _VALUES | st.sampled_from([99, {"method": "fast"}, {"a": "b"}]),
+    max_size=2,
+)
+
+
+def _mutant(task_id: str, job_id: str, headers: Any, fields: Any, args: Any, more: Any, followers: list[str]) -> bytes:
+    job: Any = {**text_of(make_job()), "id": job_id, **fields}
+    afterwards = {"chain": [{"options": {"task_id": each}} for each in followers]}
+    body = encoded([args, {"job": job, **more}, afterwards])
+    return json.dumps(message(task=TASK_NAME, headers={"id": task_id, **headers}, body=body)).encode()
+
+
+MUTANTS = st.builds(
+    _mutant,
+    _NAMES,
+    _NAMES,
+    _HEADERS,
+    _FIELDS,
+    st.just([]) | st.lists(_VALUES, max_size=1) | _VALUES,
+    st.just({}) | st.dictionaries(st.text(max_size=3), _VALUES, max_size=1),
+    st.lists(_NAMES, max_size=1),
+)
+BROKEN = st.builds(
+    lambda whole, at, noise: whole[:at] + noise + whole[at + len(noise) :], MUTANTS, st.integers(0, 900), st.binary()
+)
+
+
+@pytest.fixture(scope="module")
+def house(module_settings: Settings) -> Iterator[Door]:
+    """With a job that waits, one that is painted elsewhere, one that has ended, and somebody else's result."""
+    door = Door(module_settings)
+    with StyleQueue(module_settings) as queue:
+        queue.submit_many([make_job(id=name) for name in ("queued", "held", "ended")])
+    ledger = door.ledger
+    record = ledger.claim(make_job(id="queued"), task_id="queued", worker="elsewhere", recorded=True).record
+    ledger.put_back(record, error="came to harm", delay_s=10_000)
+    ledger.claim(make_job(id="held"), task_id="held-task", worker="elsewhere", recorded=True)
+    ledger.redis.hset("stylequeue:job:held", "lease_until_ms", 4 * 10**12)
+    door.take(call(make_job(id="ended"), task_id="ended", stylequeue_recorded=True))
+    ledger.redis.set("celery-task-meta-other-app", "theirs", ex=100_000)
+    yield door
+    ledger.redis.delete("stylequeue:job:held")
+    ledger.redis.flushdb()
+    door.close()
+
+
+def _untouched(door: Door) -> list[Any]:
+    redis: Any = door.ledger.redis
+    keys = ["stylequeue:job:queued", "stylequeue:job:held", "stylequeue:job:ended"]
+    records = [dict(redis.hgetall(key).items()) for key in keys]
+    results = [redis.get(f"celery-task-meta-{name}") for name in ("queued", "held", "held-task")]
+    return [*records, *results, door.result("ended").get()["output"]]
+
+
+@pytest.mark.parametrize("examples", [150, pytest.param(int(os.environ.get("FUZZ", "5000")), marks=pytest.mark.slow)])
+@pytest.mark.timeout(3600)
+def test_fuzz(house: Door, examples: int) -> None:
+    """Nothing that comes changes a job that it is not, nor what its sender is told, nor ends worker or time."""
+    before = _untouched(house)
+
+    @limits(max_examples=examples, deadline=None, suppress_health_check=list(HealthCheck), database=None)
+    @given(MUTANTS | BROKEN)
+    def attack(raw: bytes) -> None:
+        began = time.process_time()
+        house.take(raw)
+        assert time.process_time() - began < LITTLE_S
+        assert _untouched(house) == before
+
+    attack()
+    neighbour = make_job()
+    house.take(call(neighbour, task_id=neighbour.id))
+    painted_for(house, neighbour.id, neighbour)

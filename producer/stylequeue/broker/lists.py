@@ -7,10 +7,10 @@ sorted set `unacked_index` by the moment of its delivery, on that worker's clock
 
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING, Any
 
 from ..contract.base import QUEUES
+from ..contract.plain_json import read_json
 
 if TYPE_CHECKING:
     from redis import Redis
@@ -19,8 +19,10 @@ UNACKED_KEY = "unacked"
 UNACKED_INDEX_KEY = "unacked_index"
 CELERYS_DEFAULT_QUEUE = "celery"
 """Where a message goes whose sender named no queue. No worker of ours takes from it."""
-_PAGE = 500
-"""Messages read at once."""
+_PAGE = 100
+"""Messages read at once: as large as they may be, they take some megabytes."""
+_MAX_BYTES = 1024 * 1024
+"""Of a message that is looked into; no message of ours is nearly so large."""
 _ON_ITS_WAY_S = 180
 """From a message's delivery to the claim of its job, at most: a child may have to load its models first."""
 
@@ -66,9 +68,11 @@ class Lists:
 
 def _task_id(raw: bytes) -> str:
     """Of a message as it lies on a list, or as one lies that was delivered; "" where it has none."""
+    if len(raw) > _MAX_BYTES:
+        return ""
     try:
-        whole = json.loads(raw)
+        whole = read_json(raw)
         message = whole[0] if isinstance(whole, list) else whole
         return str(message["headers"]["id"])
-    except (ValueError, KeyError, IndexError, TypeError, RecursionError):
+    except (ValueError, KeyError, IndexError, TypeError):
         return ""

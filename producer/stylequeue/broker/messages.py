@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -10,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from ..connection import celery_asked
 from ..contract.errors import Code
 from ..contract.job import TASK_NAME, Job
+from ..contract.plain_json import read_json
 from ..contract.status import DeadLetter
 from .lists import Lists
 
@@ -17,11 +19,16 @@ if TYPE_CHECKING:
     from celery import Celery
 
     from ..ledger import Ledger
+    from ..ledger.answers import DueMessage
+
+log = logging.getLogger(__name__)
 
 RECORDED_HEADER = "stylequeue_recorded"
 """Of a message whose job had a record when it was sent: without one, the job was deleted since."""
 _NO_JOB = (Code.INVALID_JOB, Code.SCHEMA_TOO_NEW, Code.CALLBACKS_REFUSED)
 """Why a worker refuses what a task holds."""
+_PAGES = 50
+"""Of messages that are due, sent in one go."""
 _TRIES = 2
 """A connection of the pool may have died since it was used last; what is sent twice does no harm."""
 
@@ -67,15 +74,19 @@ class Messages:
                         raise
 
     def send_due(self) -> int:
-        """Send the fresh messages that are due now, and say how many. Any number of processes may do this at once.
+        """Send fresh messages that are due now, and say how many. Any number of processes may do this at once.
+
+        At most some thousands: what is left is due still.
 
         Where Redis fails in between they are due again; where this process dies, the keeper misses the messages and
         sends them.
         """
         sent = 0
-        while due := self._ledger.take_due():
+        for _ in range(_PAGES):
+            if not (due := self._ledger.take_due()):
+                break
             try:
-                self.send([Message(json.loads(one.job), one.queue, one.task_id) for one in due])
+                self.send([message for one in due if (message := _of_due(one))])
             except BaseException:
                 self._ledger.make_due([one.job_id for one in due])
                 raise
@@ -108,6 +119,15 @@ class Messages:
             kwargsrepr="{}",
             headers={RECORDED_HEADER: True},
         )
+
+
+def _of_due(due: DueMessage) -> Message | None:
+    try:
+        return Message(dict(read_json(due.job)), due.queue, due.task_id)
+    except (ValueError, TypeError) as error:
+        # Not by our hand. It must not hold up the others; its deadline ends it.
+        log.error("job=%s what is on record of it is no job: %s", due.job_id, error)
+        return None
 
 
 def call_as_text(args: Sequence[Any], kwargs: Mapping[str, Any]) -> str:

@@ -136,7 +136,13 @@ local function bury(id, letter)
   redis.call('HSET', DEAD_SIZES_KEY, id, size_bytes)
   local all_bytes = redis.call('HINCRBY', COUNTERS_KEY, 'dead_letters_bytes', size_bytes)
   while redis.call('ZCARD', DEAD_KEY) > limits.max_dead_letters or all_bytes > limits.max_dead_letters_bytes do
-    unbury(redis.call('ZRANGE', DEAD_KEY, 0, 0)[1])
+    local oldest = redis.call('ZRANGE', DEAD_KEY, 0, 0)[1]
+    if not oldest then
+      -- Somebody else's hand: the sum is of nothing.
+      redis.call('HSET', COUNTERS_KEY, 'dead_letters_bytes', 0)
+      break
+    end
+    unbury(oldest)
     redis.call('HINCRBY', COUNTERS_KEY, 'dead_letters_dropped', 1)
     all_bytes = tonumber(redis.call('HGET', COUNTERS_KEY, 'dead_letters_bytes'))
   end

@@ -63,12 +63,16 @@ from .record import Record
 from .registry import LiveWorker, any_of, lacking
 
 _T = TypeVar("_T")
+_Data = TypeVar("_Data", bound=EventData)
 
 HEARTBEATS = 3
 """Without a word of a worker, after which it is taken for gone."""
 _WAKE = 10
 """Jobs of each kind that a worker wakes with a heartbeat: another one, which cannot paint them, may be quicker to take
 them, and they go to sleep again."""
+
+MAX_NOTE_CHARS = 2000
+"""Of a message, hint or reason on record. What Redis refused for its size would be kept, and told again and again."""
 
 TerminalData = SucceededData | FailedData | CancelledData | ExpiredData
 
@@ -193,7 +197,7 @@ class Moves:
             "put_back",
             id=job_id,
             fence=str(fence),
-            error=error,
+            error=_cut(error),
             delay_ms=int(delay_s * 1000),
             charged=charged,
             if_lease_ran_out=late,
@@ -209,7 +213,7 @@ class Moves:
             id=job_id,
             fence=str(fence),
             state=state,
-            terminal=self._draft(kind, job_id, data),
+            terminal=self._draft(kind, job_id, _within_bounds(data)),
             painted=painted,
             parse=_end,
         )
@@ -240,6 +244,7 @@ class Moves:
         self, task_id: str, *, queue: str, message: str, data: FailedData, job: str, named: str, on_record: bool
     ) -> Move[RefuseAnswer]:
         """Bury a message that holds no valid job, and end the job that it would have been."""
+        data = _within_bounds(data)
         fields = {"job": "", "digest": "", "queue": queue if queue in QUEUES else DEFAULT_QUEUE}
         return self._move(
             "refuse",
@@ -257,7 +262,7 @@ class Moves:
 
     def bury(self, letter_id: str, *, queue: str, code: str, reason: str, message: str) -> Move[str]:
         """Put a message among the dead letters as it is."""
-        letter = {"queue": queue, "code": code, "reason": reason, "message": message}
+        letter = {"queue": queue, "code": code, "reason": _cut(reason), "message": message}
         return self._move("bury", id=letter_id, letter=letter)
 
     def take_due(self, count: int) -> Move[list[DueMessage]]:
@@ -288,7 +293,7 @@ class Moves:
         data = FailedData(
             code=Code.ATTEMPTS_EXHAUSTED,
             message="every attempt the job had came to harm",
-            hint=f"the last one: {error}; `stylequeue dead replay` runs it again",
+            hint=f"the last one: {_cut(error)}; `stylequeue dead replay` runs it again",
         )
         return self._draft(Failed, job_id, data)
 
@@ -297,6 +302,17 @@ class Moves:
 
     def _move(self, name: str, *, parse: Callable[[Any], _T] = lambda answer: answer, **arguments: object) -> Move[_T]:
         return Move(name, (self._limits, json.dumps(arguments)), parse)
+
+
+def _cut(text: str) -> str:
+    """What went wrong, in a length that Redis takes: libraries, and whoever is behind them, say what they like."""
+    return text if len(text) <= MAX_NOTE_CHARS else f"{text[:MAX_NOTE_CHARS]} [cut here, {len(text)} characters in all]"
+
+
+def _within_bounds(data: _Data) -> _Data:
+    if not isinstance(data, FailedData):
+        return data
+    return data.model_copy(update={"message": _cut(data.message), "hint": _cut(data.hint)})
 
 
 def letter_id() -> str:
