@@ -26,6 +26,12 @@ def pairs() -> list[tuple[str, str]]:
     return PAINTED_PAIRS if at_hand else OWN_PAIRS
 
 
+def all_pairs() -> list[tuple[str, str]]:
+    """Every content of `pairs` with every style of theirs: nine, six of which nothing was tuned on."""
+    contents, styles = zip(*pairs(), strict=True)
+    return [(content, style) for content in contents for style in styles]
+
+
 def content(name: str, size_px: int) -> np.ndarray:
     """A photograph of scikit-image's, float32 [1, H, W, 3] in [0, 1], its longest side `size_px`."""
     return _decoded(encode(Image.fromarray(getattr(data, name)()), "png", 100), size_px)

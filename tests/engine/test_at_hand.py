@@ -76,7 +76,7 @@ class TestMemory:
         assert caught.value.code == Code.INSUFFICIENT_MEMORY
         assert caught.value.exit_code == ExitCode.CANNOT_SERVE
         assert "1 MB are left" in caught.value.message
-        Engine(directory, options=Options(memory_bytes=100_000_000)).warm_up({"optimize"})
+        Engine(directory, options=Options(memory_bytes=200_000_000)).warm_up({"optimize"})
 
 
 @pytest.mark.skipif(on_gpu(), reason="here is a GPU")

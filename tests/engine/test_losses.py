@@ -140,3 +140,24 @@ def test_flat_features_have_a_finite_loss_and_gradient(random: np.random.Generat
             loss = losses.wasserstein_loss(losses.mean_and_covariance(features), target)
         assert np.isfinite(loss)
         assert np.isfinite(tape.gradient(loss, features)).all()
+
+
+def test_one_root_for_all_layers_and_regions_is_that_of_each(random: np.random.Generator) -> None:
+    """Of layers of 6, 6 and 70 channels, so that two are taken together, and one rank is that of the rest."""
+    features = [tf.constant(random.normal(size=(1, 9, 9, channels))) for channels in (6, 6, 70)]
+    targets = [
+        losses.principal(losses.mean_and_covariance(tf.constant(random.normal(size=(1, 9, 9, channels)) * 2 + 1)))
+        for channels in (6, 6, 70)
+    ]
+    weights = tf.constant([1.0, 3.0, 0.5], tf.float64)
+    with tf.GradientTape(persistent=True) as tape:
+        tape.watch(features)
+        measured = [losses.mean_and_covariance(seen) for seen in features]
+        pairs = list(zip(measured, targets, strict=True))
+        together = losses.WASSERSTEIN.losses(pairs)
+        apart = [losses.wasserstein_loss(*pair) for pair in pairs]
+        totals = [tf.reduce_sum(weights * tf.stack(found)) for found in (together, apart)]
+    np.testing.assert_allclose(together, apart, rtol=1e-12)
+    for slopes in zip(*(tape.gradient(total, features) for total in totals), strict=True):
+        np.testing.assert_allclose(slopes[0], slopes[1], rtol=1e-9, atol=1e-15)
+    assert float(together[0]) > 0

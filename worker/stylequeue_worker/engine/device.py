@@ -39,8 +39,8 @@ def set_up(options: Options) -> None:
     # Else a GPU rounds what is meant to be float32: statistics and losses.
     tf.config.experimental.enable_tensor_float_32_execution(False)
     if options.deterministic:
-        # It wants every random number to be seeded; ours are NumPy's.
-        tf.keras.utils.set_random_seed(0)
+        # It wants random numbers to be seeded; ours are NumPy's.
+        tf.random.set_seed(0)
         tf.config.experimental.enable_op_determinism()
 
 

@@ -26,6 +26,12 @@ class StyleMeasure:
     statistics: Callable[[tf.Tensor, tf.Tensor | None], Statistics]
     target: Callable[[Statistics], Statistics]
     loss: Callable[[Statistics, Statistics], tf.Tensor]
+    together: Callable[[Sequence[tuple[Statistics, Statistics]]], Sequence[tf.Tensor]] | None = None
+    """`loss` of many at once, where that is faster than one by one."""
+
+    def losses(self, pairs: Sequence[tuple[Statistics, Statistics]]) -> Sequence[tf.Tensor]:
+        """Of each pair of statistics and target."""
+        return self.together(pairs) if self.together else [self.loss(*pair) for pair in pairs]
 
 
 def gram(features: tf.Tensor, weights: tf.Tensor | None = None) -> tf.Tensor:
@@ -143,45 +149,65 @@ def wasserstein_loss(statistics: Statistics, target: Statistics) -> tf.Tensor:
     nothing is below. Unlike the Gram matrices' squared distance it grows with the features' square, not their fourth
     power, so the strongest do not drown the others.
     """
-    mean, covariance, basis, ridge = statistics["mean"], statistics["covariance"], target["basis"], target["ridge"]
-    within = tf.matmul(basis, covariance @ basis, transpose_a=True)
-    distance = tf.reduce_sum(tf.square(mean - target["mean"]))
-    # In units of the ridge, so that no power of it leaves float32's range.
-    distance += ridge * bures(within / ridge + tf.eye(basis.shape[1], dtype=within.dtype), target["spread"] / ridge + 1)
-    outside = tf.maximum(tf.linalg.trace(covariance) - tf.linalg.trace(within), 0)
-    distance += tf.square(tf.sqrt(outside + target["rest_ridge"]) - tf.sqrt(target["rest"] + target["rest_ridge"]))
-    return distance / (target["size"] + _TINY)
+    return wasserstein_losses([(statistics, target)])[0]
 
 
-WASSERSTEIN = StyleMeasure(mean_and_covariance, principal, wasserstein_loss)
+def wasserstein_losses(pairs: Sequence[tuple[Statistics, Statistics]]) -> list[tf.Tensor]:
+    """`wasserstein_loss` of each, with one matrix root for all of a rank: a GPU takes as long for one as for many."""
+    withins = [
+        tf.matmul(target["basis"], statistics["covariance"] @ target["basis"], transpose_a=True)
+        for statistics, target in pairs
+    ]
+    by_rank: dict[int, list[int]] = {}
+    for number, (_, target) in enumerate(pairs):
+        by_rank.setdefault(target["basis"].shape[1], []).append(number)
+    turned: dict[int, tf.Tensor] = {}
+    for rank, numbers in by_rank.items():
+        # In units of the ridge, so that no power of it leaves float32's range.
+        ridges = tf.stack([pairs[number][1]["ridge"] for number in numbers])
+        within = tf.stack([withins[number] for number in numbers]) / ridges[:, None, None]
+        spread = tf.stack([pairs[number][1]["spread"] for number in numbers]) / ridges[:, None]
+        distances = ridges * bures(within + tf.eye(rank, dtype=within.dtype), spread + 1)
+        turned |= zip(numbers, tf.unstack(distances), strict=True)
+    losses = []
+    for number, (statistics, target) in enumerate(pairs):
+        distance = turned[number] + tf.reduce_sum(tf.square(statistics["mean"] - target["mean"]))
+        outside = tf.maximum(tf.linalg.trace(statistics["covariance"]) - tf.linalg.trace(withins[number]), 0)
+        distance += tf.square(tf.sqrt(outside + target["rest_ridge"]) - tf.sqrt(target["rest"] + target["rest_ridge"]))
+        losses.append(distance / (target["size"] + _TINY))
+    return losses
+
+
+WASSERSTEIN = StyleMeasure(mean_and_covariance, principal, wasserstein_loss, wasserstein_losses)
 
 
 @tf.custom_gradient  # type: ignore[untyped-decorator]
 def bures(covariance: tf.Tensor, spread: tf.Tensor) -> tuple[tf.Tensor, Callable[[tf.Tensor], tuple[tf.Tensor, None]]]:
-    """tr(C + D - 2 (D^1/2 C D^1/2)^1/2) of a covariance C [n, n] and D = diag(`spread`), both positive definite.
+    """tr(C + D - 2 (D^1/2 C D^1/2)^1/2) of covariances C [..., n, n] and D = diag(`spread` [..., n]): [...].
 
-    Never below 0, where rounding would leave it. With the root R its slope with respect to C is 1 - D^1/2 R^-1 D^1/2;
-    `spread` is taken as constant.
+    Both positive definite. Never below 0, where rounding would leave it. With the root R its slope with respect to C is
+    1 - D^1/2 R^-1 D^1/2; `spread` is taken as constant.
     """
     deviation = tf.sqrt(spread)
-    root, inverse = roots(deviation[:, None] * covariance * deviation)
+    columns, rows = deviation[..., :, None], deviation[..., None, :]
+    root, inverse = roots(columns * covariance * rows)
 
     def gradient(upstream: tf.Tensor) -> tuple[tf.Tensor, None]:
-        identity = tf.eye(spread.shape[0], dtype=spread.dtype)
-        return upstream * (identity - deviation[:, None] * inverse * deviation), None
+        identity = tf.eye(spread.shape[-1], dtype=spread.dtype)
+        return upstream[..., None, None] * (identity - columns * inverse * rows), None
 
-    distance = tf.linalg.trace(covariance) + tf.reduce_sum(spread) - 2 * tf.linalg.trace(root)
+    distance = tf.linalg.trace(covariance) + tf.reduce_sum(spread, axis=-1) - 2 * tf.linalg.trace(root)
     return tf.maximum(distance, 0), gradient
 
 
 def roots(matrix: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-    """The square root of a symmetric, positive definite matrix [n, n], and the root's inverse.
+    """The square roots of symmetric, positive definite matrices [..., n, n], and the roots' inverses.
 
     By the coupled Newton-Schulz iteration (Higham, 2008), each step scaled for the least eigenvalue that counts (Chen
     and Chow, 2014), so that few are needed.
     """
-    identity = tf.eye(matrix.shape[0], dtype=matrix.dtype)
-    size = tf.norm(matrix)
+    identity = tf.eye(matrix.shape[-1], dtype=matrix.dtype)
+    size = tf.norm(matrix, axis=(-2, -1), keepdims=True)
     root, inverse = matrix / size, identity
     for scale in _ROOT_SCALES:
         half = 1.5 * scale * identity - 0.5 * scale**3 * inverse @ root

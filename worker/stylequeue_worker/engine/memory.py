@@ -13,6 +13,7 @@ from stylequeue.contract.errors import Code, Permanent
 from stylequeue.contract.recipe import MIN_SIDE_PX, OptimizerName
 
 from .descent import LBFGS_PAIRS
+from .device import on_gpu
 from .networks import Vgg, stride_px
 from .objective import Objective
 from .presets import Preset
@@ -21,8 +22,12 @@ from .tiling import GRID_PX, MIN_TILE_PX
 
 _log = logging.getLogger(__name__)
 
-_ACTIVATIONS_KEPT = 1.3
+_ACTIVATIONS_KEPT = 1.15
 """Bytes a step needs at its peak over those of the activations alone: gradients and work space. Measured."""
+_BESIDES_BYTES = 130 * 10**6
+"""Whatever the size: programs, and kernels as convolutions like to have them. Measured."""
+_PROCESSORS_FLOAT_BYTES = 4
+"""A processor that computes in bfloat16 keeps so much in float32 besides that it takes as much. Measured."""
 _PICTURES = {"adam": 15, "swift": 15, "lbfgs": 15 + 2 * LBFGS_PAIRS}
 """Of the content's size in float32: the optimiser's memory, the content, the step's gradient."""
 _VIEWS_KEPT = 6
@@ -51,10 +56,11 @@ def plan(
     own_px, *styles_px = ((height + margins_px) * (width + margins_px) for height, width in (content, *styles))
     largest_px = max(own_px, *styles_px)
     layers = {*preset.content_layers, *preset.style_layers}
-    step_bytes = _ACTIVATIONS_KEPT * network.dtype.size * network.floats_per_px(layers)
+    float_bytes = network.dtype.size if on_gpu() else max(network.dtype.size, _PROCESSORS_FLOAT_BYTES)
+    step_bytes = _ACTIVATIONS_KEPT * float_bytes * network.floats_per_px(layers)
     content_floats = sum(network.channels(layer) / stride_px(layer) ** 2 for layer in preset.content_layers)
     kept_bytes = own_px * 4 * (3 * _PICTURES[optimizer] + _VIEWS_KEPT * content_floats)
-    kept_bytes += sum(styles_px) * 4 * 3 * _COPIES_OF_STYLE
+    kept_bytes += sum(styles_px) * 4 * 3 * _COPIES_OF_STYLE + _BESIDES_BYTES
 
     def peak(tile_px: int | None) -> int:
         seen_px = largest_px if tile_px is None else min(largest_px, (tile_px + 2 * network.reach_px(layers)) ** 2)

@@ -196,15 +196,14 @@ class Objective:
         self, statistics: Mapping[str, Sequence[Statistics]], style: Sequence[Wanted]
     ) -> dict[str, tf.Tensor]:
         """By layer, of all regions by their shares."""
-        loss = self.preset.style.loss
-        return {
-            layer: tf.add_n(
-                [
-                    wanted.share * loss(regional, wanted.target[layer])
-                    for regional, wanted in zip(statistics[layer], style, strict=True)
-                ]
-            )
+        pairs = [
+            (regional, wanted.target[layer])
             for layer in self.preset.style_layers
+            for regional, wanted in zip(statistics[layer], style, strict=True)
+        ]
+        losses = iter(self.preset.style.losses(pairs))
+        return {
+            layer: tf.add_n([wanted.share * next(losses) for wanted in style]) for layer in self.preset.style_layers
         }
 
     def _evaluate_turn(

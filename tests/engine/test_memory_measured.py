@@ -1,0 +1,104 @@
+"""The plan beside what a painting really takes, and that it takes no more after many: each in a process of its own."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+WITHIN = 0.2
+
+PEAK = """
+import json, re, sys
+from pathlib import Path
+import numpy as np
+from stylequeue.contract.recipe import OptimizeRecipe, resolve
+from stylequeue_worker.engine import Engine, Options
+
+fields, size_px, precision = json.loads(sys.argv[1]), int(sys.argv[2]), sys.argv[3]
+
+def resident(field):
+    return int(re.search(rf"{field}:\\s+(\\d+) kB", Path("/proc/self/status").read_text())[1]) * 1024
+
+engine = Engine(Path(sys.argv[4]), options=Options(precision=precision))
+engine.warm_up(["optimize"])
+random = np.random.default_rng(0)
+content, style = (random.random((1, side, side, 3), np.float32) for side in (size_px, 256))
+loaded = resident("VmRSS")
+Path("/proc/self/clear_refs").write_text("5")
+*_, last = engine.paint(content, [(style, 1.0)], resolve(OptimizeRecipe(network="vgg16", **fields)))
+print(last.plan.peak_bytes, resident("VmHWM") - loaded)
+"""
+
+GROWTH = """
+import re, sys
+from pathlib import Path
+import numpy as np
+from stylequeue.contract.recipe import OptimizeRecipe, resolve
+from stylequeue_worker.engine import Engine, Options
+
+engine = Engine(Path(sys.argv[1]), options=Options(precision=sys.argv[2]))
+engine.warm_up(["optimize"])
+random, what, count = np.random.default_rng(0), sys.argv[3], int(sys.argv[4])
+style = random.random((1, 48, 48, 3), np.float32)
+layers = ["block1_conv1", "block1_conv2", "block2_conv1", "block2_conv2", "block3_conv1"]
+for number in range(count):
+    height, width = random.integers(48, 128, 2) if what == "shapes" else (48, 48)
+    fields, styles, masks = {}, [(style, 1.0)], None
+    if what == "layers":
+        fields["style_layers"] = {layer: round(float(random.random()), 3) + 0.01 for layer in layers}
+    if what == "masks":
+        styles = [(style, 1.0)] * int(random.integers(1, 9))
+        masks = [random.random((1, height, width, 1), np.float32) for _ in styles]
+    content = random.random((1, height, width, 3), np.float32)
+    recipe = resolve(OptimizeRecipe(network="vgg16", steps=1, **fields))
+    list(engine.paint(content, styles, recipe, masks=masks))
+    if number + 1 in (10, count):
+        print(int(re.search(r"VmRSS:\\s+(\\d+)", Path("/proc/self/status").read_text())[1]) / 1000)
+"""
+
+
+def run(program: str, *arguments: object) -> list[float]:
+    environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3", "CUDA_VISIBLE_DEVICES": "-1"}
+    command = [sys.executable, "-c", program, *map(str, arguments)]
+    done = subprocess.run(command, env=environment, stdout=subprocess.PIPE, text=True, check=True)
+    return [float(word) for word in done.stdout.split()]
+
+
+CASES = [
+    pytest.param({"preset": "tf-tutorial", "steps": 2}, 384, "float32", id="quick"),
+    *(
+        pytest.param(fields, size_px, precision, marks=[pytest.mark.slow, pytest.mark.timeout(900)])
+        for fields, size_px, precision in [
+            ({"preset": "painterly", "steps": 4}, 256, "float32"),
+            ({"preset": "painterly", "steps": 4}, 512, "float32"),
+            ({"preset": "painterly", "steps": 4}, 512, "bfloat16"),
+            ({"preset": "tf-tutorial", "steps": 2}, 1024, "float32"),
+            ({"preset": "tf-tutorial", "steps": 25, "optimizer": "lbfgs"}, 512, "float32"),
+            ({"preset": "tf-tutorial", "steps": 3, "optimizer": "swift"}, 512, "bfloat16"),
+        ]
+    ),
+]
+
+
+@pytest.mark.parametrize(("fields", "size_px", "precision"), CASES)
+def test_the_plan_is_what_a_painting_takes(
+    model_dir: Path, fields: dict[str, object], size_px: int, precision: str
+) -> None:
+    planned, measured = run(PEAK, json.dumps(fields), size_px, precision, model_dir)
+    assert planned / measured == pytest.approx(1, abs=WITHIN), f"{planned / 1e6:.0f} MB, {measured / 1e6:.0f} MB"
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(3600)
+@pytest.mark.parametrize(
+    ("what", "precision", "count"),
+    [("shapes", "float32", 300), ("shapes", "bfloat16", 300), ("layers", "float32", 40), ("masks", "float32", 40)],
+)
+def test_memory_does_not_grow_with_what_was_seen(model_dir: Path, what: str, precision: str, count: int) -> None:
+    after_ten_mb, at_the_end_mb = run(GROWTH, model_dir, precision, what, count)
+    assert at_the_end_mb <= after_ten_mb + 300

@@ -1,0 +1,112 @@
+"""The settings that reach TensorFlow and the engine."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from tensorflow.python.framework import config
+
+from stylequeue.contract.recipe import OptimizeRecipe, resolve
+from stylequeue.settings import Settings
+from stylequeue_worker.engine import Engine, Options, device, painter
+from stylequeue_worker.engine.device import rounds_float32, set_up
+from stylequeue_worker.work.options import options_of
+from tests.engine.conftest import Picture
+
+MB = 1024**2
+
+
+def test_every_option_has_its_setting() -> None:
+    given = Settings(
+        memory_mb=100,
+        gpu_memory_mb=200,
+        precision="bfloat16",
+        deterministic=True,
+        tensor_float_32=True,
+        xla=True,
+        compilation_cache_dir=Path("/cache"),
+        warm_up_px=(256, 512),
+    )
+    expected = Options(100 * MB, 200 * MB, "bfloat16", True, True, True, Path("/cache"), (256, 512))
+    assert options_of(given) == expected
+    assert options_of(Settings()) == Options()
+    assert all(getattr(expected, field.name) != getattr(Options(), field.name) for field in fields(Options))
+
+
+@pytest.fixture
+def as_before() -> Iterator[None]:
+    yield
+    config.disable_op_determinism()
+    tf.config.experimental.enable_tensor_float_32_execution(False)
+
+
+class Gpus:
+    """Two GPUs that TensorFlow says are here, and what is set for them."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.growing: dict[str, bool] = {}
+        self.limits_mb: dict[str, list[float]] = {}
+        monkeypatch.setattr(tf.config, "list_physical_devices", lambda kind: [f"{kind}:0", f"{kind}:1"])
+        monkeypatch.setattr(tf.config.experimental, "set_memory_growth", self.growing.__setitem__)
+        monkeypatch.setattr(tf.config, "set_logical_device_configuration", self.limit)
+
+    def limit(self, gpu: str, devices: list[Any]) -> None:
+        self.limits_mb[gpu] = [each.memory_limit for each in devices]
+
+
+@pytest.mark.usefixtures("as_before")
+class TestSetUp:
+    def test_memory_grows_or_has_a_limit(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        gpus = Gpus(monkeypatch)
+        set_up(Options())
+        assert (gpus.growing, gpus.limits_mb) == ({"GPU:0": True, "GPU:1": True}, {})
+        gpus.growing.clear()
+        set_up(Options(gpu_memory_bytes=2048 * MB))
+        assert (gpus.growing, gpus.limits_mb) == ({}, {"GPU:0": [2048], "GPU:1": [2048]})
+
+    @pytest.mark.parametrize("deterministic", [False, True])
+    def test_determinism_only_where_it_is_asked_for(self, deterministic: bool) -> None:
+        set_up(Options(deterministic=deterministic))
+        assert config.is_op_determinism_enabled() == deterministic
+
+    def test_float32_is_rounded_only_for_what_asks_for_it(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        rounded = tf.config.experimental.tensor_float_32_execution_enabled
+        set_up(Options(tensor_float_32=True))
+        assert not rounded()
+        assert not rounds_float32(Options(tensor_float_32=True), reduced=False), "a processor has none"
+        monkeypatch.setattr(device, "on_gpu", lambda: True)
+        for asked, reduced, expected in ((True, False, True), (True, True, False), (False, False, False)):
+            assert rounds_float32(Options(tensor_float_32=asked), reduced=reduced) == expected == rounded()
+
+
+def test_the_limit_of_the_gpu_is_the_plans(
+    model_dir: Path, photo: Picture, monkeypatch: pytest.MonkeyPatch, uncompiled_once: None
+) -> None:
+    monkeypatch.setattr(painter, "on_gpu", lambda: True)
+    recipe = resolve(OptimizeRecipe(network="vgg16", preset="tf-tutorial", optimizer="swift", steps=1))
+    for limit, tile_px in ((None, None), (1, 64)):
+        engine = Engine(model_dir, options=Options(gpu_memory_bytes=limit, memory_bytes=1, precision="float32"))
+        step = next(engine.paint(photo(height=32), [(photo(height=32), 1.0)], recipe))
+        assert step.plan
+        assert step.plan.tile_px == tile_px
+
+
+@pytest.mark.usefixtures("uncompiled_once")
+def test_sizes_to_be_ready_for_are_painted_before_the_first_job(
+    model_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    painted: list[tuple[int, ...]] = []
+
+    def paint(_: Engine, content: np.ndarray, *__: object) -> Iterator[None]:
+        painted.append(content.shape[1:3])
+        return iter(())
+
+    monkeypatch.setattr(Engine, "paint", paint)
+    Engine(model_dir, options=Options(warm_up_px=(48,), memory_bytes=MB * 1000)).warm_up({"optimize"})
+    assert set(painted) == {(48, 48), (48, 36), (36, 48), (48, 32), (32, 48), (48, 27), (27, 48)}
