@@ -15,6 +15,7 @@ from redis.exceptions import NoPermissionError
 from stylequeue.client import StyleQueue
 from stylequeue.contract.errors import Code, Unavailable
 from stylequeue.keeper import Keeper
+from stylequeue.ledger import Ledger, rights
 from stylequeue.local.server import HOST
 from stylequeue.settings import Settings
 from tests.support.door import Door, call
@@ -105,3 +106,22 @@ def test_a_right_less_is_told(port: int) -> None:
 def test_no_role_does_anothers(port: int, role: str, command: tuple[Any, ...]) -> None:
     with redis_of(port, role) as redis, pytest.raises(NoPermissionError):
         redis.execute_command(*command)
+
+
+def test_all_that_scripts_call_is_tried(port: int) -> None:
+    """By the doctor: a user that lacks one of them is told so, whichever it is."""
+    called = set()
+    for path in (ROOT / "producer" / "stylequeue" / "ledger").glob("*.lua"):
+        called |= set(re.findall(r"redis\.p?call\('(\w+)'", path.read_text()))
+    tried = {call.split()[0] for call in rights.CALLS} | {"SET"}
+    assert called <= tried
+    with Redis(host=HOST, port=port) as redis:
+        ask: Any = redis.execute_command
+        for name in sorted(tried):
+            ask("ACL", "SETUSER", "lacking", *USERS["producer"].split(), f"-{name.lower()}")
+            ledger = Ledger(settings_of(port, "lacking"))
+            with pytest.raises(Unavailable) as caught:
+                ledger.try_out()
+            assert caught.value.code == Code.BROKER_REFUSED, name
+            ledger.close()
+    Ledger(settings_of(port, "producer")).try_out()

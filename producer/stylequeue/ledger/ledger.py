@@ -16,7 +16,7 @@ from ..contract.job import Job
 from ..contract.recipe import Needs
 from ..contract.status import DeadLetter, JobState, JobStatus, Page
 from ..settings import Settings
-from . import listing, names, streams
+from . import listing, names, rights, streams
 from .answers import (
     ANY_TIME,
     AcceptAnswer,
@@ -71,9 +71,9 @@ class Ledger:
             self.redis.ping()
 
     def try_out(self) -> None:
-        """Return if Redis lets a script write, as every move does; what it writes is gone in a second."""
+        """Return if Redis lets a script do what moves do; what it writes is gone in a second."""
         with self._reachable():
-            self.redis.eval("return redis.call('set', KEYS[1], '1', 'px', 1000)", 1, names.PROBE_KEY)
+            self.redis.eval(rights.SCRIPT, 1, names.PROBE_KEY, *rights.CALLS)
 
     def server(self) -> Server:
         """What Redis says of itself."""
