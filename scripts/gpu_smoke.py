@@ -315,6 +315,9 @@ def shapes(count: str, size: str) -> dict[str, Any]:
     compiled, function = 0, tf.function
 
     def counted(python: Any = None, **options: Any) -> Any:
+        if python is None:  # a decorator with options
+            return lambda decorated: counted(decorated, **options)
+
         def noted(*arguments: Any, **named: Any) -> Any:
             nonlocal compiled
             compiled += 1
