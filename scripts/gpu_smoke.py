@@ -250,6 +250,7 @@ def half(preset: str, size: str, file: str) -> dict[str, Any]:
     from stylequeue_worker.engine.objective import TERMS, Objective
     from stylequeue_worker.engine.painter import GRID_PX
     from stylequeue_worker.engine.presets import PRESETS
+    from stylequeue_worker.engine.terms import scene
     from stylequeue_worker.engine.weights import load
 
     engine, recipe = engine_and_recipe(preset, RUN_STEPS)
@@ -263,9 +264,9 @@ def half(preset: str, size: str, file: str) -> dict[str, Any]:
     # Away from the content, where its loss has no slope.
     picture = tf.constant(0.7 * content + 0.3 * content[:, :, ::-1])
     view = objective.views(picture)[-1]
-    targets = objective.content_target(tf.constant(content), view), objective.style_target([(tf.constant(style), 1.0)])
+    targets = objective.targets(scene(tf.constant(content), [(tf.constant(style), 1.0)]), view)
     weights = {term: tf.constant(getattr(recipe, f"{term}_weight"), tf.float32) for term in TERMS}
-    evaluation = objective.evaluate(picture, *targets, weights, view)
+    evaluation = objective.evaluate(picture, targets, weights, view)
     np.savez(file, gradient=evaluation.gradient.numpy())
     first, second = (list(engine.paint(content, [(style, 1.0)], recipe))[-1] for _ in range(2))
     losses = first.summarise().losses

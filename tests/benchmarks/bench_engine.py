@@ -29,6 +29,7 @@ from stylequeue_worker.engine import Engine
 from stylequeue_worker.engine.objective import TERMS, Objective
 from stylequeue_worker.engine.precision import fast_dtype
 from stylequeue_worker.engine.presets import PRESETS
+from stylequeue_worker.engine.terms import scene
 from stylequeue_worker.engine.weights import load
 from tests.benchmarks import engine_memory
 from tests.benchmarks.engine_pictures import all_pairs, content, pairs, style
@@ -102,11 +103,11 @@ def our_fraction() -> float:
     dtype = fast_dtype()
     objective = Objective(load("vgg16", _vgg16_path()).cast(dtype), PRESETS["tf-tutorial"])
     [view] = objective.views(picture)
-    targets = objective.content_target(picture, view), objective.style_target([(painting, 1.0)])
+    targets = objective.targets(scene(picture, [(painting, 1.0)]), view)
     weights = {term: tf.constant(1.0) for term in TERMS}
 
     def step() -> object:
-        return objective.evaluate(picture, *targets, weights, view).gradient.numpy()
+        return objective.evaluate(picture, targets, weights, view).gradient.numpy()
 
     step()
     peak, flop = matmul_flops(dtype), step_flop(*picture.shape[1:3])

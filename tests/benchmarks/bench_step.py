@@ -17,6 +17,7 @@ from stylequeue.settings import Settings
 from stylequeue_worker import models
 from stylequeue_worker.engine.objective import TERMS, Objective
 from stylequeue_worker.engine.presets import PRESETS
+from stylequeue_worker.engine.terms import scene
 from stylequeue_worker.engine.weights import load
 
 EVALUATIONS = 9
@@ -41,12 +42,12 @@ def main() -> None:
         for size in sizes:
             picture = tf.constant(random.uniform(size=(1, size, size, 3)), tf.float32)
             view = objective.views(picture)[0]
-            content, style = objective.content_target(picture, view), objective.style_target([(picture, 1.0)])
+            targets = objective.targets(scene(picture, [(picture, 1.0)]), view)
             weights = {term: tf.constant(1.0) for term in TERMS}
             seconds = []
             for _ in range(EVALUATIONS + 2):  # the first two compile
                 started = time.perf_counter()
-                float(objective.evaluate(picture, content, style, weights, view).total)
+                float(objective.evaluate(picture, targets, weights, view).total)
                 seconds.append(time.perf_counter() - started)
             print(f"| {name} | {dtype.name} | {size} | {statistics.median(seconds[2:]):.3f} |", flush=True)
 

@@ -18,6 +18,7 @@ from stylequeue_worker.engine.descent import MOST_A_CALL, AdamCalls, AdamRule, E
 from stylequeue_worker.engine.networks import Vgg
 from stylequeue_worker.engine.objective import TERMS, Objective
 from stylequeue_worker.engine.presets import PRESETS
+from stylequeue_worker.engine.terms import scene
 from stylequeue_worker.engine.weights import load
 from tests.engine.conftest import Picture
 
@@ -113,8 +114,8 @@ class TestGrid:
             for network in (narrow, narrow.on_grid(64)):
                 objective = Objective(network.pooled(preset.pooling), preset)
                 view = objective.views(content)[-1]
-                targets = objective.content_target(content, view), objective.style_target([(style, 1.0)], [mask])
-                found.append(objective.evaluate(elsewhere, *targets, weights, view))
+                targets = objective.targets(scene(content, [(style, 1.0)], [mask]), view)
+                found.append(objective.evaluate(elsewhere, targets, weights, view))
             plain, laid = found
             for term in TERMS:
                 np.testing.assert_allclose(laid.terms[term], plain.terms[term], rtol=1e-9)

@@ -28,6 +28,12 @@ def random() -> np.random.Generator:
     return np.random.default_rng(7)
 
 
+def wanted(features: tf.Tensor) -> losses.Statistics:
+    """What the Wasserstein loss wants of a style, for a content as rich as it."""
+    statistics = losses.mean_and_covariance(features)
+    return losses.principal(statistics, statistics)
+
+
 def test_gram_is_the_mean_outer_product(random: np.random.Generator) -> None:
     features = random.normal(size=(1, 5, 7, 4))
     expected = sum(np.outer(f, f) for f in features.reshape(-1, 4)) / 35
@@ -53,7 +59,7 @@ def test_roughness_is_the_mean_square_of_differences(random: np.random.Generator
 
 def test_wasserstein_is_the_distance_of_two_gaussians(random: np.random.Generator) -> None:
     style, other = random.normal(size=(1, 9, 9, 6)) + 1, 2 * random.normal(size=(1, 8, 9, 6))
-    target = losses.principal(losses.mean_and_covariance(tf.constant(style)))
+    target = wanted(tf.constant(style))
     (m, c), (n, d) = ((f.reshape(-1, 6).mean(0), np.cov(f.reshape(-1, 6).T, bias=True)) for f in (style, other))
     distance = ((m - n) ** 2).sum() + np.trace(c + d - 2 * sqrtm(sqrtm(c) @ d @ sqrtm(c)).real)
     expected = distance / (np.trace(c) + (m**2).sum())
@@ -64,7 +70,7 @@ def test_wasserstein_is_the_distance_of_two_gaussians(random: np.random.Generato
 
 def test_wasserstein_counts_what_lies_outside_the_principal_directions(random: np.random.Generator) -> None:
     features = random.normal(size=(1, 24, 24, 100))
-    target = losses.principal(losses.mean_and_covariance(tf.constant(features)))
+    target = wanted(tf.constant(features))
     outside = np.eye(100) - target["basis"].numpy() @ target["basis"].numpy().T
     louder = features + features @ outside
     itself, other = (
@@ -103,7 +109,7 @@ def test_a_style_is_at_no_distance_from_itself_and_none_is_nearer(network: Vgg) 
     features = [network.features(picture, layers) for picture in pictures]
     for layer in layers:
         here, elsewhere = features[0][layer], features[1][layer]
-        target = losses.principal(losses.mean_and_covariance(here))
+        target = wanted(here)
         away, slope_there = slope_at(elsewhere, target)
         itself, slope = slope_at(here, target)
         assert 0 <= itself < 1e-6 < 1e-2 < away
@@ -134,7 +140,7 @@ def test_root_and_inverse_are_right(random: np.random.Generator) -> None:
 def test_flat_features_have_a_finite_loss_and_gradient(random: np.random.Generator) -> None:
     flat, lively = tf.zeros((1, 8, 8, 80)), tf.constant(random.normal(size=(1, 8, 8, 80)), tf.float32)
     for features, style in ((flat, lively), (lively, flat), (flat, flat)):
-        target = losses.principal(losses.mean_and_covariance(style))
+        target = wanted(style)
         with tf.GradientTape() as tape:
             tape.watch(features)
             loss = losses.wasserstein_loss(losses.mean_and_covariance(features), target)

@@ -22,6 +22,7 @@ from stylequeue_worker.engine.networks import Vgg
 from stylequeue_worker.engine.objective import TERMS, Objective
 from stylequeue_worker.engine.pictures import scaled
 from stylequeue_worker.engine.presets import preset_of
+from stylequeue_worker.engine.terms import scene
 from tests.engine.conftest import Picture
 
 Option: TypeAlias = tuple[str, Any]
@@ -197,13 +198,13 @@ def test_the_gradient_is_the_slope_of_the_loss(narrow: Vgg, samples: list[tf.Ten
     picture = tf.constant(random.uniform(0.2, 0.8, content.shape))
     view = objective.views(picture)[-1]
     weights = {term: tf.constant(getattr(recipe, f"{term}_weight"), tf.float64) for term in TERMS}
-    targets = (objective.content_target(content, view), objective.style_target(styles, given.masks_of(case)))
+    targets = objective.targets(scene(content, styles, given.masks_of(case)), view)
 
     def loss(at: tf.Tensor) -> float:
-        terms = objective.terms(at, *targets, view)
-        return float(tf.add_n([weights[term] * terms[term] for term in TERMS]))
+        terms = objective.losses_at(at, targets, view)
+        return float(tf.add_n([weights[term] * terms[term] for term in weights]))
 
-    gradient = objective.evaluate(picture, *targets, weights, view).gradient
+    gradient = objective.evaluate(picture, targets, weights, view).gradient
     # By chance as far, but always uphill: where slopes cancel out, a difference is all rounding.
     direction = np.sign(gradient) * random.uniform(size=gradient.shape)
     direction /= np.linalg.norm(direction)

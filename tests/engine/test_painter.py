@@ -14,9 +14,10 @@ from stylequeue.contract.errors import Code, Permanent
 from stylequeue.contract.recipe import OptimizeRecipe, ResolvedOptimizeRecipe, resolve
 from stylequeue_worker import models
 from stylequeue_worker.engine import Engine, Step
-from stylequeue_worker.engine.objective import TERMS, Objective, View
+from stylequeue_worker.engine.objective import TERMS, Objective
 from stylequeue_worker.engine.presets import PRESETS
 from stylequeue_worker.engine.schedule import schedule
+from stylequeue_worker.engine.terms import Look, View, scene
 from stylequeue_worker.engine.weights import load
 from tests.engine.conftest import Picture
 from tests.support.judge import ssim
@@ -121,9 +122,9 @@ class TestSteps:
         compiled = []
         for height, width in ((64, 64), (64, 64), (80, 70), (64, 96), (72, 66)):
             picture, style = (tf.constant(p) for p in (photo("coffee", height, width), stripes(height)))
-            target = objective.style_target([(style, 1.0)])
+            painted = scene(picture, [(style, 1.0)])
             for view in objective.views(picture):
-                objective.evaluate(picture, objective.content_target(picture, view), target, weights, view)
+                objective.evaluate(picture, objective.targets(painted, view), weights, view)
             compiled.append(objective._compiled.experimental_get_tracing_count())
         # Anew for the first sizes, until it is known that sizes vary; then never again.
         assert compiled[2:] == [compiled[2]] * 3
@@ -223,18 +224,22 @@ def test_a_styles_statistics_are_taken_once(
     path = models.find("vgg16", model_dir)
     assert path
     objective = Objective(load("vgg16", path), PRESETS["painterly"])
-    statistics, looked_at = objective.statistics, []
+    see, looked_at = objective.see, []
 
-    def counted(picture: tf.Tensor, view: View) -> object:
+    def counted(look: Look, picture: tf.Tensor, view: View | None = None, **masks: object) -> object:
         looked_at.append(picture)
-        return statistics(picture, view)
+        return see(look, picture, view, **masks)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(objective, "statistics", counted)
+    monkeypatch.setattr(objective, "see", counted)
     one, two = (tf.constant(p) for p in (stripes(48), photo(height=48)))
-    [first] = objective.style_target([(one, 1.0)])
-    [again] = objective.style_target([(one, 1.0)])
-    objective.style_target([(one, 0.5), (two, 0.5)])
-    assert len(looked_at) == 2
-    for layer, target in first.target.items():
-        for name, statistic in target.items():
-            np.testing.assert_array_equal(again.target[layer][name], statistic)
+    content = tf.constant(photo("coffee", 48))
+    view = objective.views(content)[0]
+    targets = [
+        objective.targets(scene(content, styles), view)["style"]
+        for styles in ([(one, 1.0)], [(one, 1.0)], [(one, 0.5), (two, 0.5)])
+    ]
+    assert sum(picture is one for picture in looked_at) == 1
+    assert sum(picture is two for picture in looked_at) == 1
+    first, again = (tf.nest.flatten(target) for target in targets[:2])
+    for here, there in zip(first, again, strict=True):
+        np.testing.assert_array_equal(here, there)

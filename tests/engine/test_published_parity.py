@@ -16,6 +16,7 @@ from stylequeue_worker.engine.objective import Objective
 from stylequeue_worker.engine.options import Options
 from stylequeue_worker.engine.painter import Painter
 from stylequeue_worker.engine.presets import PRESETS
+from stylequeue_worker.engine.terms import scene
 from stylequeue_worker.engine.weights import load, sample_pictures
 from tests.engine.conftest import Picture
 from tests.support.published import Gatys2016, TfKeras2018
@@ -45,8 +46,7 @@ def evaluated(
     }
     evaluation: Evaluation = objective.evaluate(
         picture,
-        objective.content_target(content64, view),
-        objective.style_target([(tf.constant(style), 1.0)]),
+        objective.targets(scene(content64, [(tf.constant(style), 1.0)]), view),
         {term: tf.constant(weight, tf.float64) for term, weight in weights.items()},
         view,
     )

@@ -10,8 +10,9 @@ import tensorflow as tf
 
 from stylequeue.contract.recipe import PresetName
 from stylequeue_worker.engine.networks import Vgg
-from stylequeue_worker.engine.objective import TERMS, Objective
+from stylequeue_worker.engine.objective import Objective
 from stylequeue_worker.engine.presets import PRESETS
+from stylequeue_worker.engine.terms import scene
 from stylequeue_worker.engine.tiling import TiledObjective, spans
 from tests.engine.conftest import Picture
 
@@ -41,18 +42,15 @@ def test_loss_and_gradient_are_those_of_the_whole(
     preset = PRESETS[preset_name]
     content, elsewhere = (tf.constant(photo(name, height, width)) for name in ("astronaut", "coffee"))
     styles = [(tf.constant(stripes(150, 90)), 0.3), (tf.constant(photo("chelsea", 70, 130)), 0.7)]
-    weights = {term: tf.constant(weight) for term, weight in zip(TERMS, (1.0, 1.0, 0.1), strict=True)}
+    weights = {term.name: tf.constant(0.1 if term.name == "variation" else 1.0) for term in preset.terms()}
     masks = [disc(height, width), None] if masked else None
     evaluations = []
     for objective in (Objective(narrow, preset), TiledObjective(narrow, preset, TILE_PX)):
         view = objective.views(content)[-1]
-        evaluations.append(
-            objective.evaluate(
-                elsewhere, objective.content_target(content, view), objective.style_target(styles, masks), weights, view
-            )
-        )
+        targets = objective.targets(scene(content, styles, masks), view)
+        evaluations.append(objective.evaluate(elsewhere, targets, weights, view))
     whole, tiled = evaluations
-    for term in TERMS:
+    for term in weights:
         np.testing.assert_allclose(tiled.terms[term], whole.terms[term], rtol=TOLERANCE)
     np.testing.assert_allclose(tiled.total, whole.total, rtol=TOLERANCE)
     difference = np.linalg.norm(tiled.gradient - whole.gradient) / np.linalg.norm(whole.gradient)

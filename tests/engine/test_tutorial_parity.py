@@ -14,6 +14,7 @@ from stylequeue_worker.engine.objective import Objective
 from stylequeue_worker.engine.options import Options
 from stylequeue_worker.engine.painter import Painter
 from stylequeue_worker.engine.presets import PRESETS
+from stylequeue_worker.engine.terms import scene
 from stylequeue_worker.engine.weights import load
 from tests.engine.conftest import Picture
 from tests.support.tutorial import CONTENT_WEIGHT, STYLE_WEIGHT, VARIATION_WEIGHT, Tutorial
@@ -45,8 +46,7 @@ def test_losses_gradient_and_picture_after_ten_steps(vgg19_path: Path, photo: Pi
     [view] = objective.views(content64)
     ours = objective.evaluate(
         picture,
-        objective.content_target(content64, view),
-        objective.style_target([(style64, 1.0)]),
+        objective.targets(scene(content64, [(style64, 1.0)]), view),
         {term: tf.constant(weight, tf.float64) for term, weight in weights.items()},
         view,
     )

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator, Sequence
-from dataclasses import replace
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 
 import tensorflow as tf
 
 from stylequeue.contract.recipe import ResolvedOptimizeRecipe
 
-from .descent import Evaluate, Iterate, Moments, adam, lbfgs
+from .descent import Evaluate, Evaluation, Iterate, Moments, adam, lbfgs
 from .device import on_gpu
-from .objective import TERMS, Objective, View, Wanted
+from .objective import TERMS, Objective
 from .safety import lenient, rolled_back, sound, strict
 from .swift import swift
+from .terms import Scene, View
 
 
 def weights_of(recipe: ResolvedOptimizeRecipe, dtype: tf.DType) -> dict[str, tf.Tensor]:
@@ -22,48 +23,89 @@ def weights_of(recipe: ResolvedOptimizeRecipe, dtype: tf.DType) -> dict[str, tf.
     return {term: tf.constant(getattr(recipe, f"{term}_weight"), dtype) for term in TERMS}
 
 
-def descend(
-    objective: Objective,
-    recipe: ResolvedOptimizeRecipe,
-    start: tf.Tensor,
-    content: tf.Tensor,
-    style: Sequence[Wanted],
-    moments: Moments | None,
-    steps: int,
-    taken: int,
-) -> Iterator[Iterate]:
-    """The recipe's descent from `start`, or on with Adam's `moments`, where `taken` of the stage's `steps` are done.
+@dataclass(frozen=True)
+class Course:
+    """A stage's descent: `steps` steps from `start`, [1, H, W, 3] in [0, 1] as the scene's content."""
 
-    start, content: [1, H, W, 3] in [0, 1], both of the stage's size.
-    """
-    weights = weights_of(recipe, start.dtype)
-    views = objective.views(start)
+    objective: Objective
+    recipe: ResolvedOptimizeRecipe
+    scene: Scene
+    start: tf.Tensor
+    steps: int
+    matches: bool
+    """Whether places take the features of the most similar places of the styles at this stage."""
+    is_last_match: bool
+    """Whether no later stage does."""
 
-    def measured(view: View) -> Evaluate:
-        target = objective.content_target(content, view)
-        return lambda picture: objective.evaluate(picture, target, style, weights, view)
+    def descend(self, moments: Moments | None, taken: int) -> Iterator[Iterate]:
+        """On from `taken` steps with Adam's `moments`, or from the start."""
+        objective, recipe, preset = self.objective, self.recipe, self.objective.preset
+        views = objective.views(self.start)
+        if recipe.optimizer == "lbfgs":
+            # Its picture of the curvature holds only while the objective stays the same.
+            return lbfgs(lenient(self._constant(views[0])), self.start)
+        if recipe.optimizer == "swift":
+            return swift(self._constant(views[0]), self.start, self.steps, taken, moments)
+        balance = recipe.content_weight / max(recipe.style_weight, _LEAST_WEIGHT)
+        rule = preset.adam_at(max(self.start.shape[1:3]), balance)
+        turns = [(objective.targets(self.scene, view, self._terms), view) for view in views]
+        # Whoever looks at every step's loss needs every step; tiles are no compiled function; weights may change.
+        if (
+            on_gpu()
+            and recipe.stop_when is None
+            and not (preset.best_kept or self.matches)
+            and objective.tile_px is None
+        ):
+            weights = self._weights(0)
 
-    if recipe.optimizer == "lbfgs":
-        # Its picture of the curvature holds only while the objective stays the same.
-        return lbfgs(lenient(measured(views[0])), start)
-    if recipe.optimizer == "swift":
-        return swift(measured(views[0]), start, steps, taken, moments)
-    rule = objective.preset.adam_at(max(start.shape[1:3]))
-    # Whoever looks at every step's loss needs every step; tiles are no compiled function.
-    if on_gpu() and recipe.stop_when is None and not objective.preset.best_kept and objective.tile_px is None:
-        turns = [(objective.content_target(content, view), view) for view in views]
+            def in_calls(moments: Moments | None, rate: float) -> Iterator[Iterate]:
+                left = self.steps - (moments.step if moments else 0)
+                return sound(
+                    objective.calls.descend(self.start, weights, turns, rate * rule.learning_rate, left, moments)
+                )
 
-        def in_calls(moments: Moments | None, rate: float) -> Iterator[Iterate]:
-            left = steps - (moments.step if moments else 0)
-            shared = tuple(style), weights
-            return sound(objective.calls.descend(start, shared, turns, rate * rule.learning_rate, left, moments))
+            return rolled_back(in_calls, moments)
 
-        return rolled_back(in_calls, moments)
-    evaluates = [strict(measured(view)) for view in views]
+        def one_by_one(moments: Moments | None, rate: float) -> Iterator[Iterate]:
+            slower = replace(rule, learning_rate=rate * rule.learning_rate)
+            step = itertools.count(moments.step if moments else 0)
 
-    def one_by_one(moments: Moments | None, rate: float) -> Iterator[Iterate]:
-        slower = replace(rule, learning_rate=rate * rule.learning_rate)
-        turn = itertools.islice(itertools.cycle(evaluates), moments.step if moments else 0, None)
-        return adam(lambda picture: next(turn)(picture), start, slower, moments)
+            def evaluate(picture: tf.Tensor) -> Evaluation:
+                number = next(step)
+                # With matching in every other step all views have their turn at it.
+                turn = number + number // len(turns) if self.matches else number
+                targets, view = turns[turn % len(turns)]
+                return objective.evaluate(picture, targets, self._weights(number), view)
 
-    return rolled_back(one_by_one, moments)
+            return adam(strict(evaluate), self.start, slower, moments)
+
+        return rolled_back(one_by_one, moments)
+
+    @property
+    def _terms(self) -> list[str]:
+        return [*TERMS, "matching"] if self.matches else [*TERMS]
+
+    def _weights(self, step: int) -> dict[str, tf.Tensor]:
+        """Of a step of Adam's, from 0."""
+        preset, dtype = self.objective.preset, self.start.dtype
+        weights = weights_of(self.recipe, dtype)
+        if self.matches and preset.matching:
+            matching = preset.matching.at(step, self.steps, is_last=self.is_last_match)
+            if matching:
+                weights["matching"] = tf.constant(matching, dtype)
+        if not preset.scaled:
+            return weights
+        whole = max(self.recipe.content_weight + self.recipe.style_weight, _LEAST_WEIGHT)
+        scale = float(tf.size(self.start)) / whole
+        return {term: scale * weight for term, weight in weights.items()}
+
+    def _constant(self, view: View) -> Evaluate:
+        """For rules that want the same loss in every step."""
+        weights = weights_of(self.recipe, self.start.dtype)
+        if self.matches and (matching := self.objective.preset.matching):
+            weights["matching"] = tf.constant(matching.weight / matching.every, self.start.dtype)
+        targets = self.objective.targets(self.scene, view, self._terms)
+        return lambda picture: self.objective.evaluate(picture, targets, weights, view)
+
+
+_LEAST_WEIGHT = 1e-6

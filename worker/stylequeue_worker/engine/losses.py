@@ -24,7 +24,8 @@ class StyleMeasure:
     """A notion of style: what is kept of features, and how far a picture's are from a style's."""
 
     statistics: Callable[[tf.Tensor, tf.Tensor | None], Statistics]
-    target: Callable[[Statistics], Statistics]
+    target: Callable[[Statistics, Statistics], Statistics]
+    """Of a style's statistics, and the content's own."""
     loss: Callable[[Statistics, Statistics], tf.Tensor]
     together: Callable[[Sequence[tuple[Statistics, Statistics]]], Sequence[tf.Tensor]] | None = None
     """`loss` of many at once, where that is faster than one by one."""
@@ -53,7 +54,7 @@ def gram_loss(statistics: Statistics, target: Statistics) -> tf.Tensor:
 
 
 GRAM = StyleMeasure(
-    lambda features, weights: {"gram": gram(features, weights)}, lambda statistics: statistics, gram_loss
+    lambda features, weights: {"gram": gram(features, weights)}, lambda statistics, _: statistics, gram_loss
 )
 
 
@@ -102,19 +103,20 @@ def mixture(parts: Sequence[Statistics], shares: Sequence[float]) -> Statistics:
     return whole
 
 
-def principal(statistics: Statistics) -> Statistics:
+def principal(statistics: Statistics, content: Statistics) -> Statistics:
     """The covariance's principal directions, as many as carry the style, for `wasserstein_loss`.
 
     basis: [channels, rank], noughts for directions in which it does not vary; spread: variance along each of them;
     rest: variance in all others together, and rest_ridge their ridge; ridge: what is added to the variance in a
-    direction; size: the features' mean square, which makes the loss relative.
+    direction; size: what makes the loss relative. It is the features' mean square; but a style that has next to nothing
+    in it would then count for more than all else, so the content itself is never further than `_FURTHEST` away.
     """
     # In float64: what eigenvectors miss would look like a difference from the style's own features.
     dtype = statistics["covariance"].dtype
     variances, directions = tf.linalg.eigh(tf.cast(statistics["covariance"], tf.float64))
     variances = tf.maximum(variances, 0)
     rank = min(_RANK, variances.shape[0])
-    size = tf.reduce_sum(variances) + tf.reduce_sum(tf.square(tf.cast(statistics["mean"], tf.float64)))
+    size = tf.maximum(_mean_square(statistics), _POOR * _mean_square(content))
     ridge = _RIDGE * variances[-1] + _FLAT_RIDGE * size + _TINY
     # A small style varies in few directions: which others an eigenvector takes is chance.
     counted = tf.cast(variances[-rank:] > _COUNTED * ridge, tf.float64)
@@ -127,9 +129,23 @@ def principal(statistics: Statistics) -> Statistics:
         "ridge": ridge,
         "size": size,
     }
-    return {"mean": statistics["mean"], **{name: tf.cast(value, dtype) for name, value in target.items()}}
+    found = {"mean": statistics["mean"], **{name: tf.cast(value, dtype) for name, value in target.items()}}
+    return {
+        **found,
+        "size": found["size"] * tf.maximum(tf.constant(1, dtype), wasserstein_loss(content, found) / _FURTHEST),
+    }
 
 
+def _mean_square(statistics: Statistics) -> tf.Tensor:
+    """Of the features, in float64."""
+    mean, covariance = (tf.cast(statistics[name], tf.float64) for name in ("mean", "covariance"))
+    return tf.linalg.trace(covariance) + tf.reduce_sum(tf.square(mean))
+
+
+_POOR = 0.4
+"""Paintings have 0.4 to 1.6 times a photograph's mean square."""
+_FURTHEST = 0.8
+"""Photographs are 0.1 to 1.3 from paintings."""
 _RANK = 64
 """A matrix root of this size costs next to nothing; one of all 512 channels costs as much as the network."""
 _RIDGE = 2e-3
@@ -228,19 +244,24 @@ _ROOT_SCALES = _root_scales(_RIDGE**2 / 50)
 """A style's own features have eigenvalues from the ridge's square on; the matrix's norm is larger than its largest."""
 
 
-def mean_square(values: tf.Tensor, target: tf.Tensor) -> tf.Tensor:
-    """Mean squared difference."""
-    return tf.reduce_mean(tf.square(values - target))
+def mean_square(values: tf.Tensor, target: tf.Tensor, weights: tf.Tensor | None = None) -> tf.Tensor:
+    """Mean squared difference; with weights [1, h, w, 1] each place's counts as often."""
+    return tf.reduce_mean(_squares(values, target, weights))
 
 
-def half_square(values: tf.Tensor, target: tf.Tensor) -> tf.Tensor:
+def half_square(values: tf.Tensor, target: tf.Tensor, weights: tf.Tensor | None = None) -> tf.Tensor:
     """Half the squared distance."""
-    return tf.reduce_sum(tf.square(values - target)) / 2
+    return tf.reduce_sum(_squares(values, target, weights)) / 2
 
 
-def relative_square(values: tf.Tensor, target: tf.Tensor) -> tf.Tensor:
+def relative_square(values: tf.Tensor, target: tf.Tensor, weights: tf.Tensor | None = None) -> tf.Tensor:
     """Squared distance over the target's squared size: free of the network's scale and the picture's size."""
-    return tf.reduce_sum(tf.square(values - target)) / (tf.reduce_sum(tf.square(target)) + _TINY)
+    return tf.reduce_sum(_squares(values, target, weights)) / (tf.reduce_sum(tf.square(target)) + _TINY)
+
+
+def _squares(values: tf.Tensor, target: tf.Tensor, weights: tf.Tensor | None) -> tf.Tensor:
+    squares = tf.square(values - target)
+    return squares if weights is None else weights * squares
 
 
 def total_variation(picture: tf.Tensor) -> tf.Tensor:

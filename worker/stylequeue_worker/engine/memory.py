@@ -14,6 +14,7 @@ from stylequeue.contract.recipe import MIN_SIDE_PX, OptimizerName
 
 from .descent import LBFGS_PAIRS
 from .device import on_gpu
+from .matching import search_bytes
 from .networks import Vgg, stride_px
 from .objective import Objective
 from .presets import Preset
@@ -55,16 +56,23 @@ def plan(
     margins_px = 2 * preset.margin_px
     own_px, *styles_px = ((height + margins_px) * (width + margins_px) for height, width in (content, *styles))
     largest_px = max(own_px, *styles_px)
-    layers = {*preset.content_layers, *preset.style_layers}
+    layers = preset.layers
     float_bytes = network.dtype.size if on_gpu() else max(network.dtype.size, _PROCESSORS_FLOAT_BYTES)
     step_bytes = _ACTIVATIONS_KEPT * float_bytes * network.floats_per_px(layers)
     content_floats = sum(network.channels(layer) / stride_px(layer) ** 2 for layer in preset.content_layers)
     kept_bytes = own_px * 4 * (3 * _PICTURES[optimizer] + _VIEWS_KEPT * content_floats)
     kept_bytes += sum(styles_px) * 4 * 3 * _COPIES_OF_STYLE + _BESIDES_BYTES
 
+    searched_bytes = 0
+    if preset.matching:
+        scale = min(1, preset.matching.most_px / max(content))
+        then, *styles_then = ((int(height * scale), int(width * scale)) for height, width in (content, *styles))
+        searched_bytes, stays_bytes = search_bytes(then, styles_then, turned=preset.matching.turned)
+        kept_bytes += stays_bytes
+
     def peak(tile_px: int | None) -> int:
         seen_px = largest_px if tile_px is None else min(largest_px, (tile_px + 2 * network.reach_px(layers)) ** 2)
-        return int(kept_bytes + seen_px * step_bytes)
+        return int(kept_bytes + max(seen_px * step_bytes, searched_bytes))
 
     if budget_bytes is None or peak(None) <= budget_bytes:
         return Plan(peak(None), None)

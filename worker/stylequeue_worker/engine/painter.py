@@ -17,7 +17,7 @@ from stylequeue.contract.errors import CannotServe, Code, Permanent
 from stylequeue.contract.recipe import PRESETS, PoolingName, ResolvedOptimizeRecipe
 
 from .available import available_bytes
-from .course import descend
+from .course import Course
 from .device import on_gpu, rounds_float32
 from .memory import Fitting, plan, smallest_bytes
 from .networks import Vgg
@@ -32,6 +32,7 @@ from .safety import Standstill, TimeBudget
 from .schedule import Stage, schedule
 from .steps import Checkpoint, Cut, Plan, Step
 from .summary import summary
+from .terms import scene
 from .tiling import TiledObjective
 from .weights import sample_pictures
 
@@ -65,13 +66,16 @@ class Painter:
         resume: Checkpoint | None = None,
         start: np.ndarray | None = None,
         masks: Masks | None = None,
+        kept: np.ndarray | None = None,
     ) -> Iterator[Step]:
         """As `Engine.paint`, for one step or more; `styles` with shares that sum to 1.
+
+        kept: float32 [1, H, W, 1] in [0, 1] of the content's size: what of it is to be kept above all.
 
         `dtype` is the precision of picture and losses; of the network, too, unless the preset allows less.
         """
         preset = preset_of(recipe)
-        if missing := {*preset.content_layers, *preset.style_layers} - set(self._network.layers):
+        if missing := preset.layers - set(self._network.layers):
             raise Permanent(
                 Code.RECIPE_UNSUPPORTED,
                 f"this worker's network has no layers {', '.join(sorted(missing))}",
@@ -90,6 +94,7 @@ class Painter:
             content=content,
             styles=styles,
             masks=masks,
+            kept=kept,
             start=start,
             recipe=recipe,
             preset=preset,
@@ -153,6 +158,7 @@ class _Painting:
     content: np.ndarray
     styles: Sequence[tuple[np.ndarray, float]]
     masks: Masks | None
+    kept: np.ndarray | None
     start: np.ndarray | None
     recipe: ResolvedOptimizeRecipe
     preset: Preset
@@ -189,15 +195,32 @@ class _Painting:
         masks = self.masks and [
             mask if mask is None else scaled(tf.constant(mask), stage.scale).numpy() for mask in self.masks
         ]
-        style = objective.style_target(styles, masks)
-        summarise = partial(summary, self.fitting, self.recipe, self.precision, content, style)
+        begun = at.begun if before else at.picture
+        painted = scene(
+            content,
+            styles,
+            masks,
+            kept=None if self.kept is None else scaled(tf.constant(self.kept, self.dtype), stage.scale),
+            start=None if begun is None else resize(tf.constant(begun, self.dtype), *content.shape[1:3]),
+        )
+        summarise = partial(summary, self.fitting, self.recipe, self.precision, painted)
         if before == stage.steps:
             yield at, at.step(self.recipe.steps, {}, 1.0, summarise)
             return
         picture = self._first(content.numpy()) if at.picture is None else at.picture
         start = resize(tf.constant(picture, self.dtype), *content.shape[1:3])
         moments = at.moments if before else None
-        descent = descend(objective, self.recipe, start, content, style, moments, stage.steps, before)
+        matching = [stage for stage in range(len(self.stages)) if self._matches(stage)]
+        course = Course(
+            objective,
+            self.recipe,
+            painted,
+            start,
+            stage.steps,
+            matches=number in matching,
+            is_last_match=number == max(matching, default=None),
+        )
+        descent = course.descend(moments, before)
         standstill = Standstill(self.recipe.stop_when)
         best = at.best if before else math.inf
         taken = before
@@ -224,12 +247,20 @@ class _Painting:
                 moments=iterate.moments,
                 spent_s=self.budget.spent_s,
                 cut=cut or at.cut,
+                begun=begun if self.preset.matching else None,
             )
             losses = {term: float(iterate.evaluation.terms[term]) for term in TERMS}
             step = at.step(self.recipe.steps, losses, self._done(number, taken), summarise)
             yield at, replace(step, plan=replace(self.plan, tile_px=self.fitting.tile_px))
             if at.taken == stage.steps:
                 return
+
+    def _matches(self, number: int) -> bool:
+        """Whether places take the styles' features at this stage; at the first in any case."""
+        if self.preset.matching is None:
+            return False
+        side_px = max(self.content.shape[1:3]) * self.stages[number].scale
+        return number == 0 or side_px <= self.preset.matching.most_px
 
     def _done(self, number: int, taken: int) -> float:
         """Share of the arithmetic done after so many steps of a stage."""

@@ -31,6 +31,8 @@ class Position:
     """The least loss at this stage; followed only where the preset keeps the picture that had it."""
     cut: Cut | None
     """What ended a stage early so far."""
+    begun: tf.Tensor | None = None
+    """What the stage before came to; kept only where the preset looks for similar places of it."""
 
     def step(
         self, steps: int, losses: Mapping[str, float], share: float, summarise: Callable[[np.ndarray], Summary]
@@ -55,6 +57,8 @@ class Position:
         plain = {name: getattr(self, name) for name in ("number", "taken", "done", "spent_s", "best")}
         parts = {name: np.array(value) for name, value in plain.items()}
         parts |= {"picture": np.asarray(self.picture), "cut": np.array(self.cut or "")}
+        if self.begun is not None:
+            parts["begun"] = np.asarray(self.begun)
         if self.moments:
             parts |= {f"adam_{name}": np.asarray(value) for name, value in self.moments._asdict().items()}
         return parts
@@ -80,6 +84,7 @@ class Position:
             spent_s=float(state["spent_s"]),
             best=float(state["best"]),
             cut=cast("Cut | None", str(state["cut"]) or None),
+            begun=tf.constant(state["begun"], dtype) if "begun" in state else None,
         )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 
 import tensorflow as tf
@@ -22,6 +22,8 @@ from .losses import (
     roughness,
     total_variation,
 )
+from .matching import Matching
+from .terms import Content, Style, Term, Variation
 
 
 @dataclass(frozen=True)
@@ -33,16 +35,41 @@ class Scale:
 
 
 @dataclass(frozen=True)
+class Weighing:
+    """When feature matching counts how much."""
+
+    weight: float = 1.0
+    every: int = 2
+    """It counts in the first of so many steps: it costs as much as the rest, and what it leaves out does not show."""
+    most_px: int = 512
+    """The longest side of the stages at which it counts; at the last of them it falls to nothing, in a line."""
+    turned: bool = True
+    """Whether the styles' quarter turns are looked at, too."""
+
+    def at(self, step: int, steps: int, *, is_last: bool) -> float:
+        """Its weight at a step, from 0, of a stage of so many."""
+        if step % self.every:
+            return 0.0
+        return self.weight * (1 - step / steps if is_last else 1)
+
+
+@dataclass(frozen=True)
 class Preset:
     """How the terms are measured, and how the picture gets from coarse to fine."""
 
-    content_loss: Callable[[tf.Tensor, tf.Tensor], tf.Tensor]
+    content_loss: Callable[[tf.Tensor, tf.Tensor, tf.Tensor | None], tf.Tensor]
     style: StyleMeasure
     variation: Callable[[tf.Tensor], tf.Tensor]
     scales: tuple[Scale, ...]
     adam: AdamRule
     full_rate_px: int | None = None
     """The longest side up to which Adam's rate is whole; beyond, details alone are still to be laid, in finer steps."""
+    full_rate_balance: float | None = None
+    """The content's weight over the style's up to which Adam's rate is whole; beyond, little is to be changed, and as
+    long steps would only shake it."""
+    scaled: bool = False
+    """Whether the loss is scaled so that Adam's epsilon means the same at any size and strength: a picture that has
+    what is wanted stays then, instead of following whatever rounding leaves of a gradient."""
     margin_px: int = 0
     """Pictures are mirrored outwards this far, else the network's zero padding shows as a frame of another colour."""
     shifts_px: tuple[tuple[int, int], ...] = ((0, 0),)
@@ -56,12 +83,33 @@ class Preset:
     content_layers: Mapping[str, float] = field(default_factory=dict)
     style_layers: Mapping[str, float] = field(default_factory=dict)
     pooling: PoolingName = "max"
+    matching: Weighing | None = None
+    """Whether places also take the features of the most similar places of the styles, and when."""
 
-    def adam_at(self, longest_side_px: int) -> AdamRule:
-        """Adam at a stage of this size: its rate falls with the root of what the size is above `full_rate_px`."""
-        if self.full_rate_px is None or longest_side_px <= self.full_rate_px:
-            return self.adam
-        rate = self.adam.learning_rate * (self.full_rate_px / longest_side_px) ** 0.5
+    def terms(self) -> Iterator[Term]:
+        """What the loss is made of."""
+        yield Content(self.content_layers, self.content_loss)
+        yield Style(self.style_layers, self.style)
+        yield Variation(self.variation)
+        if self.matching:
+            yield Matching(turned=self.matching.turned)
+
+    @property
+    def layers(self) -> set[str]:
+        """All that the terms look at."""
+        return {layer for term in self.terms() for layer in term.layers}
+
+    def adam_at(self, longest_side_px: int, balance: float = 0) -> AdamRule:
+        """Adam at a stage of this size, for a content weight that is so many times the style's.
+
+        Its rate falls with the root of what the size is above `full_rate_px`, and with what the balance is above
+        `full_rate_balance`.
+        """
+        rate = self.adam.learning_rate
+        if self.full_rate_px is not None:
+            rate *= min(1, self.full_rate_px / longest_side_px) ** 0.5
+        if self.full_rate_balance is not None and balance > self.full_rate_balance:
+            rate *= self.full_rate_balance / balance
         return replace(self.adam, learning_rate=rate)
 
 
@@ -75,28 +123,33 @@ def preset_of(recipe: ResolvedOptimizeRecipe) -> Preset:
     )
 
 
-_MANNERS: dict[PresetName, Preset] = {
-    # Ours. The measurements behind each choice are in docs/engine.md.
-    "painterly": Preset(
-        content_loss=relative_square,
-        style=WASSERSTEIN,
-        variation=roughness,
-        # Down to some 128 px whatever the size, so that a strength does the same at all of them.
-        scales=tuple(Scale(0.5**halvings, 2 + halvings) for halvings in range(5, -1, -1)),
-        adam=AdamRule(
-            learning_rate=0.03,
-            beta1=0.9,
-            beta2=0.99,
-            epsilon=1e-12,
-            averaging=0.97,
-            sharpening=0.3,
-            smoothing=True,
-        ),
-        full_rate_px=256,
-        margin_px=16,
-        shifts_px=((0, 0), (2, 1), (1, 3), (3, 2)),
-        reduced_precision=True,
+# Ours. The measurements behind each choice are in docs/engine.md.
+_PAINTERLY = Preset(
+    content_loss=relative_square,
+    style=WASSERSTEIN,
+    variation=roughness,
+    # Down to some 128 px whatever the size, so that a strength does the same at all of them.
+    scales=tuple(Scale(0.5**halvings, 2 + halvings) for halvings in range(5, -1, -1)),
+    adam=AdamRule(
+        learning_rate=0.03,
+        beta1=0.9,
+        beta2=0.99,
+        epsilon=0.03,
+        averaging=0.97,
+        sharpening=0.3,
+        smoothing=True,
     ),
+    full_rate_px=256,
+    full_rate_balance=2.0,
+    scaled=True,
+    margin_px=16,
+    shifts_px=((0, 0), (2, 1), (1, 3), (3, 2)),
+    reduced_precision=True,
+)
+
+_MANNERS: dict[PresetName, Preset] = {
+    "painterly": _PAINTERLY,
+    "brushwork": replace(_PAINTERLY, matching=Weighing()),
     # TensorFlow documentation, "Neural style transfer" (2019), to the letter.
     "tf-tutorial": Preset(
         content_loss=mean_square,

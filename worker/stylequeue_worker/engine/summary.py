@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 
 import numpy as np
 import tensorflow as tf
@@ -12,9 +11,10 @@ from stylequeue.contract.recipe import ResolvedOptimizeRecipe
 
 from .course import weights_of
 from .memory import Fitting
-from .objective import View, Wanted
+from .objective import TERMS
 from .pictures import ssim
 from .steps import Summary
+from .terms import Scene, View
 from .tiling import spans
 
 
@@ -22,43 +22,38 @@ def summary(
     fitting: Fitting,
     recipe: ResolvedOptimizeRecipe,
     precision: str,
-    content: tf.Tensor,
-    style: Sequence[Wanted],
+    scene: Scene,
     shown: np.ndarray,
 ) -> Summary:
     """Of the picture shown, which an average or the best kept makes another than the one evaluated last.
 
-    content, shown: [1, H, W, 3] in [0, 1]. In smaller tiles where memory runs out, as `Fitting` has it.
+    shown: [1, H, W, 3] in [0, 1]. In smaller tiles where memory runs out, as `Fitting` has it.
     """
     try:
-        return _summary(fitting, recipe, precision, content, style, shown)
+        return _summary(fitting, recipe, precision, scene, shown)
     except Exception as error:
         fitting.fall_back(error)
-    return _summary(fitting, recipe, precision, content, style, shown)
+    return _summary(fitting, recipe, precision, scene, shown)
 
 
 def _summary(
     fitting: Fitting,
     recipe: ResolvedOptimizeRecipe,
     precision: str,
-    content: tf.Tensor,
-    style: Sequence[Wanted],
+    scene: Scene,
     shown: np.ndarray,
 ) -> Summary:
     objective = fitting.objective
-    picture = tf.constant(shown, content.dtype)
+    picture = tf.constant(shown, scene.content.dtype)
     view = objective.views(picture)[0]
-    evaluation = objective.evaluate(
-        picture, objective.content_target(content, view), style, weights_of(recipe, picture.dtype), view
-    )
-    statistics = objective.statistics(picture, view, [wanted.mask for wanted in style])
-    painted = sum(float(wanted.share) for wanted in style)
+    targets = objective.targets(scene, view, TERMS)
+    evaluation = objective.evaluate(picture, targets, weights_of(recipe, picture.dtype), view)
+    distances = objective.style_distances(picture, targets, scene.masks)
+    painted = sum(float(region["share"]) for region in targets["style"])
     return Summary(
         losses={term: float(loss) for term, loss in evaluation.terms.items()},
-        style_distances={
-            layer: float(distance) / painted for layer, distance in objective.style_distances(statistics, style).items()
-        },
-        ssim=ssim(shown, content.numpy()),
+        style_distances={layer: float(distance) / painted for layer, distance in distances.items()},
+        ssim=ssim(shown, scene.content.numpy()),
         precision=precision,
         tiles=_tiles(fitting.tile_px, picture, view),
     )

@@ -7,7 +7,7 @@ gets the tile's exact gradient alone. A tile is seen with as much around it as i
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from typing import NamedTuple
@@ -16,10 +16,11 @@ import numpy as np
 import tensorflow as tf
 
 from .descent import Evaluation
-from .losses import Statistics, mixture
-from .networks import Vgg, stride_px
-from .objective import TERMS, Objective, View, Wanted, pooled
+from .losses import mixture
+from .networks import Vgg
+from .objective import Objective, Targets, masks_in, rasters
 from .presets import Preset
+from .terms import Here, Look, Measured, Raster, Target, View, pooled, raster_of
 
 GRID_PX = 16
 """The deepest layers' stride. Tiles begin on this grid, so that pooling takes together what it does in the whole."""
@@ -59,30 +60,34 @@ class Tile:
         rows, columns = (slice(span.seen_start, span.seen_end) for span in (self.rows, self.columns))
         return (slice(None), rows, columns)
 
-    def own(self, layer: str, laid: tf.Tensor, view: View) -> np.ndarray:
-        """Which of the seen features at `layer` are the tile's: int32 [rows or columns, from or to].
+    def places(self, raster: Raster, laid: tf.Tensor, view: View) -> np.ndarray:
+        """Which cells of the whole picture's map are the tile's: int32 [rows or columns, from or to].
 
-        Neither its surroundings' nor the margin's. All tiles' own features are those of the whole, each once.
+        Neither its surroundings' nor the margin's. All tiles' own cells are those of the whole, each once.
         """
-        stride = stride_px(layer)
         bounds = []
         for span, side_px, margins in zip((self.rows, self.columns), laid.shape[1:3], view.numpy()[1:3], strict=True):
-            low, high = margins[0] // stride, side_px // stride - margins[1] // stride
-            seen = span.seen_start // stride
-            bounds.append((max(span.start // stride, low) - seen, min(span.end // stride, high) - seen))
+            low, high = margins[0] // raster.stride_px, raster.cells(side_px) - margins[1] // raster.stride_px
+            start, end = (
+                min(max(edge, low), high) - low
+                for edge in (span.start // raster.stride_px, self._end(span, raster, side_px))
+            )
+            bounds.append((start, end))
         return np.array(bounds, np.int32)
 
+    @staticmethod
+    def _end(span: Span, raster: Raster, side_px: int) -> int:
+        return raster.cells(side_px) if span.end == side_px else span.end // raster.stride_px
 
-class Part(NamedTuple):
-    """What the loss must know of one tile: features at the content layers, statistics at the style layers."""
+    def own(self, raster: Raster, laid: tf.Tensor, view: View) -> np.ndarray:
+        """Where these lie in the map of what is seen."""
+        margin = view.numpy()[1:3, :1] // raster.stride_px
+        seen = np.array([[self.rows.seen_start], [self.columns.seen_start]]) // raster.stride_px
+        return np.asarray(self.places(raster, laid, view) + margin - seen, np.int32)
 
-    features: dict[str, tf.Tensor]
-    statistics: dict[str, list[Statistics]]
-    """Of each region."""
 
-
-Guides = Sequence[tf.Tensor | None]
-"""The regions' masks, as a picture is laid before the network."""
+Part = Sequence[Mapping[str, Measured]]
+"""What each look measures of one tile, by layer."""
 
 
 class TiledObjective(Objective):
@@ -91,138 +96,134 @@ class TiledObjective(Objective):
     def __init__(self, network: Vgg, preset: Preset, tile_px: int) -> None:
         """`tile_px` is a multiple of 16, from 64."""
         super().__init__(network, preset)
-        self.tile_px: int = tile_px
         # Only what is done to a tile is compiled: as one graph, all tiles would be in memory at once.
-        self._part = tf.function(self._part_of, reduce_retracing=True, autograph=False)
-        self._pull = tf.function(self._gradient_of, reduce_retracing=True, autograph=False)
-        self._layers = {*preset.content_layers, *preset.style_layers}
-        self._reach_px = network.reach_px(self._layers)
+        self._parts: dict[tuple[Look, ...], tuple[Callable[..., Part], Callable[..., tf.Tensor]]] = {}
+        self.tile_px: int = tile_px
 
-    def content_target(self, content: tf.Tensor, view: View) -> dict[str, tf.Tensor]:
-        """As `Objective.content_target`."""
-        return self._whole(content, view, (None,)).features
-
-    def statistics(
-        self, picture: tf.Tensor, view: View, masks: Sequence[tf.Tensor | None] = (None,)
-    ) -> dict[str, list[Statistics]]:
-        """As `Objective.statistics`."""
-        return self._whole(picture, view, masks).statistics
+    def see(
+        self, look: Look, picture: tf.Tensor, view: View | None = None, masks: Sequence[tf.Tensor | None] = (None,)
+    ) -> dict[str, Measured]:
+        """As `Objective.see`."""
+        laid_by = self.views(picture)[0] if view is None else view
+        laid = tf.pad(picture, laid_by, "REFLECT")
+        blocks = _Blocks([look], laid, laid_by, _laid(masks, laid_by), self._tiles([look], laid))
+        measure, _ = self._compiled_for((look,))
+        [measured] = blocks.joined([measure(*blocks.seen(tile), [None]) for tile in blocks.tiles])
+        return measured
 
     def evaluate(
-        self,
-        picture: tf.Tensor,
-        content: Mapping[str, tf.Tensor],
-        style: Sequence[Wanted],
-        weights: Mapping[str, tf.Tensor],
-        view: View,
+        self, picture: tf.Tensor, targets: Targets, weights: Mapping[str, tf.Tensor], view: View
     ) -> Evaluation:
         """As `Objective.evaluate`."""
+        looks = tuple(self.terms[name] for name in weights)
+        wanted = [targets[name] if self.terms[name].layers else None for name in weights]
         with tf.GradientTape() as laying:
             laying.watch(picture)
             laid = tf.pad(picture, view, "REFLECT")
-        tiles = self._tiles(laid)
-        guides = _laid([wanted.mask for wanted in style], view)
-        parts = [[self._part(*self._seen(tile, laid, view, guides)) for tile in row] for row in tiles]
+        blocks = _Blocks(looks, laid, view, _laid(masks_in(targets), view), self._tiles(looks, laid))
+        measure, pull = self._compiled_for(looks)
+        parts = [measure(*blocks.seen(tile), wanted) for tile in blocks.tiles]
         with tf.GradientTape() as tape:
             tape.watch((picture, parts))
-            whole = self._joined(parts, tiles, laid, view, guides)
-            terms = self.losses(picture, whole.features, whole.statistics, content, style)
-            total = tf.add_n([weights[term] * terms[term] for term in TERMS])
+            measured = dict(zip(weights, blocks.joined(parts), strict=True))
+            terms = self.losses(picture, measured, targets)
+            total = tf.add_n([weights[name] * terms[name] for name in weights])
         direct, upstream = tape.gradient(total, (picture, parts), unconnected_gradients="zero")
         gradient = np.zeros(laid.shape, laid.dtype.as_numpy_dtype)
-        for tile, pushed in zip(chain(*tiles), chain(*upstream), strict=True):
-            gradient[tile.seen] += self._pull(*self._seen(tile, laid, view, guides), pushed).numpy()
+        for tile, pushed in zip(blocks.tiles, upstream, strict=True):
+            gradient[tile.seen] += pull(*blocks.seen(tile), wanted, pushed).numpy()
         through_network = laying.gradient(laid, picture, output_gradients=tf.constant(gradient))
         return Evaluation(total, direct + through_network, terms)
 
-    def _whole(self, picture: tf.Tensor, view: View, masks: Sequence[tf.Tensor | None]) -> Part:
-        laid, guides = tf.pad(picture, view, "REFLECT"), _laid(masks, view)
-        tiles = self._tiles(laid)
-        parts = [[self._part(*self._seen(tile, laid, view, guides)) for tile in row] for row in tiles]
-        return self._joined(parts, tiles, laid, view, guides)
-
-    def _tiles(self, laid: tf.Tensor) -> list[list[Tile]]:
-        rows, columns = (spans(side_px, self.tile_px, self._reach_px) for side_px in laid.shape[1:3])
+    def _tiles(self, looks: Sequence[Look], laid: tf.Tensor) -> list[list[Tile]]:
+        # Where a coarse layer's features are spread over finer places, the next feature of its counts, too.
+        reach_px = self.network.reach_px({layer for look in looks for layer in look.layers}) + GRID_PX
+        rows, columns = (spans(side_px, self.tile_px, reach_px) for side_px in laid.shape[1:3])
         return [[Tile(row, column) for column in columns] for row in rows]
 
-    def _seen(
-        self, tile: Tile, laid: tf.Tensor, view: View, guides: Guides
-    ) -> tuple[tf.Tensor, dict[str, tf.Tensor], list[tf.Tensor | None]]:
-        """What `_part_of` wants of a tile."""
-        own = {layer: tf.constant(tile.own(layer, laid, view)) for layer in self._layers}
-        return laid[tile.seen], own, [None if guide is None else guide[tile.seen] for guide in guides]
+    def _compiled_for(self, looks: tuple[Look, ...]) -> tuple[Callable[..., Part], Callable[..., tf.Tensor]]:
+        """What is measured of a tile, and the gradient to it of what was measured."""
+        if looks not in self._parts:
 
-    def _part_of(self, seen: tf.Tensor, own: Mapping[str, tf.Tensor], guides: Guides) -> Part:
-        measure = self.preset.style.statistics
-        features = {
-            layer: tf.cast(_cut(whole, own[layer]), seen.dtype)
-            for layer, whole in self.network.features(seen, self._layers).items()
-        }
-        statistics: dict[str, list[Statistics]] = {}
-        for layer in self.preset.style_layers:
-            stride = stride_px(layer)
-            owned = [None if guide is None else _cut(pooled(guide, stride), own[layer]) for guide in guides]
-            statistics[layer] = [dict(measure(features[layer], guide)) for guide in owned]
-        return Part({layer: features[layer] for layer in self.preset.content_layers}, statistics)
+            def measure(seen: tf.Tensor, here: Here, targets: Sequence[Target]) -> Part:
+                return self._part(looks, seen, here, targets)
 
-    def _gradient_of(self, seen: tf.Tensor, own: Mapping[str, tf.Tensor], guides: Guides, upstream: Part) -> tf.Tensor:
-        with tf.GradientTape() as tape:
-            tape.watch(seen)
-            part = self._part_of(seen, own, guides)
-        return tape.gradient(part, seen, output_gradients=upstream)
+            def pull(seen: tf.Tensor, here: Here, targets: Sequence[Target], upstream: Part) -> tf.Tensor:
+                with tf.GradientTape() as tape:
+                    tape.watch(seen)
+                    part = self._part(looks, seen, here, targets)
+                return tape.gradient(part, seen, output_gradients=upstream)
 
-    def _joined(
-        self,
-        parts: Sequence[Sequence[Part]],
-        tiles: list[list[Tile]],
-        laid: tf.Tensor,
-        view: View,
-        guides: Guides,
-    ) -> Part:
-        """What the loss must know of the whole."""
-        features = {
-            layer: tf.concat([tf.concat([part.features[layer] for part in row], axis=2) for row in parts], axis=1)
-            for layer in self.preset.content_layers
-        }
-        statistics = {}
-        for layer in self.preset.style_layers:
-            bounds = [tile.own(layer, laid, view) for tile in chain(*tiles)]
-            offsets = [_offsets(tile, layer) for tile in chain(*tiles)]
-            statistics[layer] = [
-                mixture(
-                    [part.statistics[layer][number] for part in chain(*parts)],
-                    _shares(guide, layer, bounds, offsets),
-                )
-                for number, guide in enumerate(guides)
+            self._parts[looks] = tuple(
+                tf.function(each, reduce_retracing=True, autograph=False) for each in (measure, pull)
+            )
+        return self._parts[looks]
+
+    def _part(self, looks: Sequence[Look], seen: tf.Tensor, here: Here, targets: Sequence[Target]) -> Part:
+        layers = {layer for look in looks for layer in look.layers}
+        features = self.network.features(seen, layers)
+        return [
+            {layer: look.measure(layer, features[layer], here, target) for layer in look.layers}
+            for look, target in zip(looks, targets, strict=True)
+        ]
+
+
+@dataclass(frozen=True)
+class _Blocks:
+    """A picture that is looked at in tiles."""
+
+    looks: Sequence[Look]
+    laid: tf.Tensor
+    view: View
+    masks: Sequence[tf.Tensor | None]
+    rows: Sequence[Sequence[Tile]]
+
+    @property
+    def tiles(self) -> list[Tile]:
+        """Row by row."""
+        return list(chain(*self.rows))
+
+    def seen(self, tile: Tile) -> tuple[tf.Tensor, Here]:
+        """The tile, and which part of the picture it is."""
+        bounds, places = {}, {}
+        for raster in rasters(self.looks):
+            bounds[raster.key] = tf.constant(tile.own(raster, self.laid, self.view))
+            places[raster.key] = tf.constant(tile.places(raster, self.laid, self.view))
+        masks = [None if mask is None else mask[tile.seen] for mask in self.masks]
+        return self.laid[tile.seen], Here(bounds, places, masks)
+
+    def joined(self, parts: Sequence[Part]) -> list[dict[str, Measured]]:
+        """What each look measures of the whole."""
+        return [
+            {layer: self._joined(look, layer, [part[number][layer] for part in parts]) for layer in look.layers}
+            for number, look in enumerate(self.looks)
+        ]
+
+    def _joined(self, look: Look, layer: str, parts: Sequence[Measured]) -> Measured:
+        if look.raster(layer):
+            across = len(self.rows[0])
+            rows = [tf.concat(parts[at : at + across], axis=2) for at in range(0, len(parts), across)]
+            return tf.concat(rows, axis=1)
+        return [
+            mixture([part[number] for part in parts], self._shares(mask, layer))
+            for number, mask in enumerate(self.masks)
+        ]
+
+    def _shares(self, mask: tf.Tensor | None, layer: str) -> list[float]:
+        """Of each tile's own pixels in those of the region; where none belong to it, all count alike."""
+        raster = raster_of(layer)
+        places = [tile.places(raster, self.laid, self.view) for tile in self.tiles]
+        if mask is None:
+            weights = [float(np.prod(np.diff(sides))) for sides in places]
+        else:
+            whole, margin = pooled(mask, raster.stride_px).numpy(), self.view.numpy()[1:3, :1] // raster.stride_px
+            weights = [
+                float(whole[:, slice(*rows), slice(*columns)].sum())
+                for rows, columns in (sides + margin for sides in places)
             ]
-        return Part(features, statistics)
+        total = sum(weights)
+        return [weight / total if total else 1 / len(weights) for weight in weights]
 
 
 def _laid(masks: Sequence[tf.Tensor | None], view: View) -> list[tf.Tensor | None]:
     return [None if mask is None else tf.pad(mask, view, "REFLECT") for mask in masks]
-
-
-def _cut(whole: tf.Tensor, bounds: tf.Tensor) -> tf.Tensor:
-    (top, bottom), (left, right) = (tf.unstack(side) for side in tf.unstack(bounds))
-    return whole[:, top:bottom, left:right]
-
-
-def _offsets(tile: Tile, layer: str) -> np.ndarray:
-    """Where the seen features at `layer` begin in the whole."""
-    return np.array([[tile.rows.seen_start], [tile.columns.seen_start]]) // stride_px(layer)
-
-
-def _shares(
-    guide: tf.Tensor | None, layer: str, bounds: Sequence[np.ndarray], offsets: Sequence[np.ndarray]
-) -> list[float]:
-    """Of each tile's own pixels in those of the region; where none belong to it, all count alike."""
-    if guide is None:
-        weights = [float(np.prod(np.diff(sides))) for sides in bounds]
-    else:
-        whole = pooled(guide, stride_px(layer)).numpy()
-        weights = [
-            float(whole[:, slice(*rows), slice(*columns)].sum())
-            for rows, columns in (sides + offset for sides, offset in zip(bounds, offsets, strict=True))
-        ]
-    total = sum(weights)
-    return [weight / total if total else 1 / len(weights) for weight in weights]

@@ -1,0 +1,221 @@
+"""Feature matching: every place of the picture takes the features of the most similar place of a style.
+
+After Kolkin and others, "Style transfer by relaxed optimal transport and self-similarity" (2019) and "Neural neighbor
+style transfer" (2022). A place is a block of 4 x 4 px; its column is what all layers of four blocks say of it. Columns
+are never in memory together: how similar two are is a sum over layers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from typing import NamedTuple
+
+import numpy as np
+import tensorflow as tf
+
+from .networks import stride_px
+from .terms import Area, Here, Measured, Raster, Scene, See, Target, View
+
+LAYERS = tuple(
+    f"block{block}_conv{number}"
+    for block, numbers in ((1, 2), (2, 2), (3, 3), (4, 3))
+    for number in range(1, 1 + numbers)
+)
+PLACES = Raster(stride_px=4, block_px=8)
+"""Of blocks of the deepest layers' stride, so that their features have places, too."""
+_CHUNK = 2048
+"""Places that are compared at once with all candidates."""
+_MOST_COMPARED = 1 << 25
+"""Pairs of places, 0.2 TFLOP for each view. Where there are more, fewer candidates are taken."""
+_LEAST_CANDIDATES = 1024
+_SHARE_BIAS = 0.05
+"""Of similarity, for a style that has e times the share of another."""
+_START_SHARE = 0.25
+"""Of what a coarser scale painted in what is looked up; the rest is the content."""
+_TINY = 1e-12
+
+
+class Columns:
+    """Features of all layers at each place, scaled so that layers count alike whatever their width."""
+
+    layers: Collection[str] = LAYERS
+
+    def raster(self, layer: str) -> Raster | None:  # noqa: ARG002
+        """One for all layers."""
+        return PLACES
+
+    def measure(self, layer: str, features: tf.Tensor, here: Here, target: Target) -> Measured:  # noqa: ARG002
+        """[1, h, w, channels] at each place, in bfloat16."""
+        return tf.cast(here.own(at_places(features, layer), PLACES), tf.bfloat16)
+
+
+def at_places(features: tf.Tensor, layer: str) -> tf.Tensor:
+    """Features [1, h, w, channels] of a layer as `PLACES` has them, in float32 at least, over their number."""
+    stride = stride_px(layer)
+    dtype = tf.float64 if features.dtype == tf.float64 else tf.float32
+    sides = [PLACES.cells(side * stride) for side in tf.unstack(tf.shape(features)[1:3])]
+    if stride < PLACES.stride_px:
+        block = PLACES.stride_px // stride
+        features = tf.nn.avg_pool2d(features, block, block, "VALID")
+    features = tf.cast(features, dtype)
+    if stride > PLACES.stride_px:
+        whole = [side * stride // PLACES.stride_px for side in tf.unstack(tf.shape(features)[1:3])]
+        features = tf.cast(tf.image.resize(features, whole), dtype)
+    return features[:, : sides[0], : sides[1]] / features.shape[-1]
+
+
+class Matching:
+    """One less the mean cosine of each place's column and the style's that was found for it."""
+
+    name = "matching"
+    layers: Collection[str] = LAYERS
+
+    def __init__(self, *, turned: bool) -> None:
+        """turned: whether the styles' quarter turns are candidates, too."""
+        self._turns = 4 if turned else 1
+        self._latest: tuple[Scene, list[Candidates], dict[str, tf.Tensor]] | None = None
+
+    def raster(self, layer: str) -> Raster | None:  # noqa: ARG002
+        """One for all layers."""
+        return PLACES
+
+    def measure(self, layer: str, features: tf.Tensor, here: Here, target: Target) -> Measured:
+        """At each place the layer's part of the product with the wanted column, and of the square: [1, h, w, 2]."""
+        own = here.own(at_places(features, layer), PLACES)
+        wanted = tf.gather(target["columns"][layer], here.of_whole(target["found"], PLACES))
+        product, square = tf.reduce_sum(own * tf.cast(wanted, own.dtype), axis=-1), tf.reduce_sum(own * own, axis=-1)
+        return tf.stack([product, square], axis=-1)
+
+    def loss(self, picture: tf.Tensor, measured: Mapping[str, Measured], target: Target) -> tf.Tensor:  # noqa: ARG002
+        """Over all places that a style applies to."""
+        product, square = tf.unstack(tf.add_n([measured[layer] for layer in LAYERS]), axis=-1)
+        far = 1 - product / tf.sqrt(square + _TINY)
+        return tf.reduce_sum(target["weights"] * far)
+
+    def target(self, scene: Scene, view: View, see: See) -> Target:
+        """What each place wants, in this view.
+
+        columns: of all candidates, unit columns [n, channels] in bfloat16, by layer; found: int32 [1, h, w], which of
+        them; weights: [1, h, w], how much each place counts, 1 in sum.
+        """
+        if self._latest is None or self._latest[0] is not scene:
+            areas = [self._candidates(area, scene, see) for area in scene.areas]
+            whole = {layer: tf.concat([area.columns[layer] for area in areas], axis=0) for layer in LAYERS}
+            self._latest = scene, areas, whole
+        _, candidates, columns = self._latest
+        looked_up = scene.content
+        if scene.start is not None:
+            looked_up = _START_SHARE * scene.start + (1 - _START_SHARE) * scene.content
+        seen = see(Columns(), looked_up, view)
+        rows = tf.concat([_rows(seen[layer]) for layer in LAYERS], axis=-1)
+        height, width = seen[LAYERS[0]].shape[1:3]
+        covers = [_cover(mask, view, height, width) for mask in scene.masks]
+        belongs = np.argmax(covers, axis=0).ravel()
+        found = np.zeros(height * width, np.int32)
+        offset = 0
+        for number, candidate in enumerate(candidates):
+            inside = np.flatnonzero(belongs == number)
+            if len(inside):
+                found[inside] = offset + candidate.nearest(tf.gather(rows, inside))
+            offset += candidate.number
+        covered = np.sum(covers, axis=0)
+        return {
+            "columns": columns,
+            "found": tf.constant(found.reshape(1, height, width)),
+            "weights": tf.constant(covered[None] / max(float(covered.sum()), _TINY), scene.content.dtype),
+        }
+
+    def _candidates(self, area: Area, scene: Scene, see: See) -> Candidates:
+        """What an area's places may want."""
+        places = _places(tuple(scene.content.shape[1:3]))
+        most = max(_LEAST_CANDIDATES, _MOST_COMPARED // max(places, 1))
+        columns: dict[str, list[tf.Tensor]] = {layer: [] for layer in LAYERS}
+        bias = []
+        for picture, share in area.styles:
+            kept = max(1, int(share * most / self._turns))
+            for turn in range(self._turns):
+                seen = see(Columns(), tf.image.rot90(picture[0], turn)[None])
+                count = int(np.prod(seen[LAYERS[0]].shape[1:3]))
+                # The same for the same picture: a resumed painting wants the same.
+                chosen = np.random.default_rng(turn).permutation(count)[:kept]
+                for layer in LAYERS:
+                    columns[layer].append(tf.gather(_rows(seen[layer]), chosen))
+                bias.append(np.full(len(chosen), _SHARE_BIAS * np.log(share), np.float32))
+        whole = {layer: tf.cast(tf.concat(parts, axis=0), tf.float32) for layer, parts in columns.items()}
+        return Candidates.of(whole, np.concatenate(bias))
+
+
+class Candidates(NamedTuple):
+    """The columns of an area's styles."""
+
+    columns: dict[str, tf.Tensor]
+    """By layer, [n, channels] in bfloat16; all layers' together have length 1."""
+    directions: tf.Tensor
+    """[n, all channels] in bfloat16: where they lie from their mean, in length 1."""
+    bias: tf.Tensor
+    """float32 [n]: of similarity."""
+
+    @classmethod
+    def of(cls, columns: Mapping[str, tf.Tensor], bias: np.ndarray) -> Candidates:
+        """Of columns as they are seen, float32 [n, channels] by layer."""
+        size = tf.sqrt(tf.add_n([tf.reduce_sum(part * part, axis=-1, keepdims=True) for part in columns.values()]))
+        unit = {layer: tf.cast(part / (size + _TINY), tf.bfloat16) for layer, part in columns.items()}
+        whole = tf.concat([columns[layer] for layer in LAYERS], axis=-1)
+        return cls(unit, _directions(whole, tf.reduce_mean(whole, axis=0)), tf.constant(bias))
+
+    @property
+    def number(self) -> int:
+        """How many there are."""
+        return int(self.directions.shape[0])
+
+    def nearest(self, places: tf.Tensor) -> np.ndarray:
+        """Which of them is most like each of `places`, bfloat16 [n, all channels]: int32 [n]."""
+        chunks = [places[at : at + _CHUNK] for at in range(0, places.shape[0], _CHUNK)]
+        mean = tf.add_n([tf.reduce_sum(tf.cast(chunk, tf.float32), axis=0) for chunk in chunks]) / places.shape[0]
+        return np.concatenate([self._nearest(_directions(tf.cast(chunk, tf.float32), mean)) for chunk in chunks])
+
+    def _nearest(self, directions: tf.Tensor) -> np.ndarray:
+        alike = tf.cast(tf.matmul(directions, self.directions, transpose_b=True), tf.float32) + self.bias
+        return np.asarray(tf.argmax(alike, axis=-1, output_type=tf.int32))
+
+
+def _directions(columns: tf.Tensor, mean: tf.Tensor) -> tf.Tensor:
+    """Float32 [n, channels] from their mean, each in length 1, in bfloat16."""
+    centred = columns - mean
+    return tf.cast(centred / (tf.norm(centred, axis=-1, keepdims=True) + _TINY), tf.bfloat16)
+
+
+def _rows(cells: tf.Tensor) -> tf.Tensor:
+    """A map [1, h, w, channels] as [h w, channels]."""
+    return tf.reshape(cells, (-1, cells.shape[-1]))
+
+
+def _cover(mask: tf.Tensor | None, view: View, height: int, width: int) -> np.ndarray:
+    """How much of each place a mask [1, H, W, 1] covers: float [height, width]."""
+    if mask is None:
+        return np.ones((height, width), np.float32)
+    stride = PLACES.stride_px
+    laid = tf.nn.avg_pool2d(tf.pad(tf.cast(mask, tf.float32), view, "REFLECT"), stride, stride, "VALID")
+    top, left = (int(margin) // stride for margin in view.numpy()[1:3, 0])
+    return np.asarray(laid[0, top : top + height, left : left + width, 0])
+
+
+def search_bytes(content: tuple[int, int], styles: Sequence[tuple[int, int]], *, turned: bool) -> tuple[int, int]:
+    """What a search takes at its peak, and what of it stays, for pictures of these sides in pixels, at one scale."""
+    channels = sum(_CHANNELS[stride_px(layer)] for layer in LAYERS)
+    places = _places(content)
+    most = max(_LEAST_CANDIDATES, _MOST_COMPARED // max(places, 1))
+    candidates = min(most, sum(map(_places, styles)) * (4 if turned else 1))
+    # In bfloat16: of a picture that is looked at each layer's features, and all together; candidates as columns and as
+    # directions. Those are made in float32; so are a chunk's places, and how alike they are.
+    looked_at = 4 * channels * max(places, *map(_places, styles))
+    stays = 4 * channels * candidates
+    return looked_at + 8 * channels * candidates + 6 * _CHUNK * (candidates + channels), stays
+
+
+_CHANNELS = {1: 64, 2: 128, 4: 256, 8: 512}
+"""Of a layer, by its stride."""
+
+
+def _places(sides: tuple[int, int]) -> int:
+    return (sides[0] // PLACES.stride_px) * (sides[1] // PLACES.stride_px)

@@ -1,0 +1,317 @@
+"""A loss's terms: each says what it looks at in a picture, what it wants there, and how far a picture is from that.
+
+A new term is a class here or in a module of its own, and a line in `presets`. Shapes: pictures are float [1, H, W, 3]
+in [0, 1], features [1, h, w, channels]; losses are scalars.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple, Protocol, TypeAlias
+
+import tensorflow as tf
+
+from .losses import Statistics, StyleMeasure, mixture
+from .networks import stride_px
+from .regions import Masks, regions
+from .safety import is_finite, not_finite
+
+Measured: TypeAlias = Any
+"""What a term must know of a picture's features at a layer: a nested structure of tensors."""
+Target: TypeAlias = Any
+"""What a term wants: a nested structure of tensors."""
+View: TypeAlias = tf.Tensor
+"""How a picture is laid before the network: paddings, int32 [4, 2] as `tf.pad` takes them."""
+
+
+class Raster(NamedTuple):
+    """Where a map's cells lie: one for each `stride_px` along a side, as far as blocks of `block_px` fit."""
+
+    stride_px: int
+    block_px: int
+
+    def cells(self, side_px: Any) -> Any:
+        """Along a side of so many pixels, a number or an integer tensor."""
+        return side_px // self.block_px * (self.block_px // self.stride_px)
+
+    @property
+    def key(self) -> str:
+        """As the key of a structure of tensors."""
+        return f"{self.stride_px}/{self.block_px}"
+
+
+def raster_of(layer: str) -> Raster:
+    """Of a layer's features."""
+    return Raster(stride_px(layer), stride_px(layer))
+
+
+class Here(NamedTuple):
+    """Which part of a picture the network sees, as tensors: cells of the picture itself, neither margin nor halo."""
+
+    bounds: Mapping[str, tf.Tensor]
+    """By raster: int32 [2, 2], the rows and columns of what is seen, from and to, that are the part's own."""
+    places: Mapping[str, tf.Tensor] | None
+    """By raster: int32 [2, 2], where these lie in a map of the whole picture; None: they are the whole."""
+    masks: Sequence[tf.Tensor | None]
+    """The regions' masks as the picture is seen, each [1, H', W', 1]."""
+
+    def own(self, cells: tf.Tensor, raster: Raster) -> tf.Tensor:
+        """Of a map [1, h', w', channels] of all that is seen, the part's own."""
+        return cut(cells, self.bounds[raster.key])
+
+    def of_whole(self, cells: tf.Tensor, raster: Raster) -> tf.Tensor:
+        """Of a map [1, h, w, ...] of the whole picture, the part's own."""
+        return cells if self.places is None else cut(cells, self.places[raster.key])
+
+    def guides(self, layer: str) -> list[tf.Tensor | None]:
+        """The masks [1, h, w, 1] in cells of the layer."""
+        raster = raster_of(layer)
+        return [None if mask is None else self.own(pooled(mask, raster.stride_px), raster) for mask in self.masks]
+
+
+def cut(cells: tf.Tensor, bounds: tf.Tensor) -> tf.Tensor:
+    """Rows and columns of [1, h, w, ...] between `bounds`, int32 [2, 2]."""
+    (top, bottom), (left, right) = (tf.unstack(side) for side in tf.unstack(bounds))
+    return cells[:, top:bottom, left:right]
+
+
+def pooled(mask: tf.Tensor, stride: int) -> tf.Tensor:
+    """`mask` [1, H, W, 1] in pixels of `stride`, as pooling makes them."""
+    return tf.nn.avg_pool2d(mask, stride, stride, "VALID")
+
+
+class Area(NamedTuple):
+    """Some styles, and where they apply."""
+
+    styles: Sequence[tuple[tf.Tensor, float]]
+    """Pictures with their shares, which sum to 1."""
+    mask: tf.Tensor | None
+    """[1, H, W, 1] in [0, 1]; None: everywhere."""
+
+
+@dataclass(frozen=True, eq=False)
+class Scene:
+    """What is painted at one scale."""
+
+    content: tf.Tensor
+    areas: Sequence[Area]
+    kept: tf.Tensor | None = None
+    """[1, H, W, 1] in [0, 1]: what of the content is to be kept above all; None: nothing."""
+    start: tf.Tensor | None = None
+    """What the coarser scale came to; None at the first."""
+
+    @property
+    def masks(self) -> list[tf.Tensor | None]:
+        """Each area's."""
+        return [area.mask for area in self.areas]
+
+
+def scene(
+    content: tf.Tensor,
+    styles: Sequence[tuple[tf.Tensor, float]],
+    masks: Masks | None = None,
+    kept: tf.Tensor | None = None,
+    start: tf.Tensor | None = None,
+) -> Scene:
+    """styles: pictures with shares that sum to 1; masks: where each applies, as large as the content."""
+    areas = [
+        Area(region.styles, None if region.mask is None else tf.constant(region.mask, content.dtype))
+        for region in regions(styles, masks)
+    ]
+    return Scene(content, areas, kept, start)
+
+
+class Look(Protocol):
+    """What is taken of a picture's features, layer by layer."""
+
+    @property
+    def layers(self) -> Collection[str]:
+        """At which it looks."""
+
+    def raster(self, layer: str) -> Raster | None:
+        """Of the maps [1, h, w, n] that it makes there; None: it takes statistics, a list with one for each mask."""
+
+    def measure(self, layer: str, features: tf.Tensor, here: Here, target: Target) -> Measured:
+        """Of the features that are seen there, in the network's precision."""
+
+
+class See(Protocol):
+    """Shows a look a whole picture; `view`: as the picture's first, unless given."""
+
+    def __call__(
+        self, look: Look, picture: tf.Tensor, view: View | None = None, masks: Sequence[tf.Tensor | None] = (None,)
+    ) -> dict[str, Measured]:
+        """What it measures, by layer."""
+
+
+class Term(Look, Protocol):
+    """A summand of the loss."""
+
+    name: str
+
+    def target(self, scene: Scene, view: View, see: See) -> Target:
+        """What it wants of a picture that is laid like that. Raises Permanent(NOT_FINITE)."""
+
+    def loss(self, picture: tf.Tensor, measured: Mapping[str, Measured], target: Target) -> tf.Tensor:
+        """How far a picture is from that, of which it measured this at its layers."""
+
+
+class Content:
+    """Deep features, place by place: what is where."""
+
+    name = "content"
+
+    def __init__(
+        self, layers: Mapping[str, float], loss: Callable[[tf.Tensor, tf.Tensor, tf.Tensor | None], tf.Tensor]
+    ) -> None:
+        """layers: with what each counts; loss: of features, those wanted, and how much each place counts."""
+        self.layers: Collection[str] = layers.keys()
+        self._shares = layers
+        self._loss = loss
+
+    def raster(self, layer: str) -> Raster | None:
+        """The features' own."""
+        return raster_of(layer)
+
+    def measure(self, layer: str, features: tf.Tensor, here: Here, target: Target) -> Measured:  # noqa: ARG002
+        """The features."""
+        return tf.cast(here.own(features, raster_of(layer)), tf.float64 if features.dtype == tf.float64 else tf.float32)
+
+    def target(self, scene: Scene, view: View, see: See) -> Target:
+        """The content's own features, and how much more than once each place counts."""
+        features = see(self, scene.content, view)
+        if scene.kept is None:
+            return {layer: {"features": features[layer]} for layer in self.layers}
+        weights = see(_Covered(self.layers), scene.content, view, [scene.kept])
+        return {
+            layer: {"features": features[layer], "weights": 1 + _KEPT_MORE * weights[layer]} for layer in self.layers
+        }
+
+    def loss(self, picture: tf.Tensor, measured: Mapping[str, Measured], target: Target) -> tf.Tensor:  # noqa: ARG002
+        """Of all layers."""
+        return tf.add_n(
+            [
+                share * self._loss(measured[layer], target[layer]["features"], target[layer].get("weights"))
+                for layer, share in self._shares.items()
+            ]
+        )
+
+
+_KEPT_MORE = 4.0
+"""How much more than the rest what is to be kept counts."""
+
+
+class _Covered:
+    """How much of each place a mask covers."""
+
+    def __init__(self, layers: Collection[str]) -> None:
+        self.layers = layers
+
+    def raster(self, layer: str) -> Raster | None:
+        return raster_of(layer)
+
+    def measure(self, layer: str, features: tf.Tensor, here: Here, target: Target) -> Measured:  # noqa: ARG002
+        [guide] = here.guides(layer)
+        return guide
+
+
+class Style:
+    """Statistics over all pixels: which features there are and which occur together, wherever they are."""
+
+    name = "style"
+
+    def __init__(self, layers: Mapping[str, float], measure: StyleMeasure) -> None:
+        """layers: with what each counts."""
+        self.layers: Collection[str] = layers.keys()
+        self._shares = layers
+        self._measure = measure
+        self._styles: dict[bytes, dict[str, Statistics]] = {}
+        self._latest: tuple[Scene, Target] | None = None
+
+    def raster(self, layer: str) -> Raster | None:  # noqa: ARG002
+        """None: statistics."""
+        return None
+
+    def measure(self, layer: str, features: tf.Tensor, here: Here, target: Target) -> Measured:  # noqa: ARG002
+        """The statistics of each region."""
+        dtype = tf.float64 if features.dtype == tf.float64 else tf.float32
+        own = tf.cast(here.own(features, raster_of(layer)), dtype)
+        return [dict(self._measure.statistics(own, guide)) for guide in here.guides(layer)]
+
+    def target(self, scene: Scene, view: View, see: See) -> Target:  # noqa: ARG002 - the same for all
+        """For each region, by layer, the mixture of its styles; the region's share of the picture; its mask, if any."""
+        if self._latest and self._latest[0] is scene:
+            return self._latest[1]
+        own = see(self, scene.content, masks=scene.masks)
+        target = [self._region(area, number, own, see) for number, area in enumerate(scene.areas)]
+        self._latest = scene, target
+        return target
+
+    def _region(self, area: Area, number: int, own: Mapping[str, Measured], see: See) -> Target:
+        parts = [self._statistics(picture, see) for picture, _ in area.styles]
+        shares = [share for _, share in area.styles]
+        wanted = {}
+        for layer in self.layers:
+            blended = mixture([part[layer] for part in parts], shares)
+            if not is_finite(*blended.values()):
+                raise not_finite()
+            wanted[layer] = self._measure.target(blended, own[layer][number])
+        dtype = area.styles[0][0].dtype
+        share = tf.constant(1, dtype) if area.mask is None else tf.reduce_mean(area.mask)
+        return {"wanted": wanted, "share": share} | ({} if area.mask is None else {"mask": area.mask})
+
+    def _statistics(self, picture: tf.Tensor, see: See) -> dict[str, Statistics]:
+        """Of a whole style picture; those of the last few are kept."""
+        key = hashlib.sha256(repr((picture.shape, picture.dtype)).encode() + picture.numpy().tobytes()).digest()
+        if key not in self._styles:
+            self._styles[key] = {layer: statistics for layer, [statistics] in see(self, picture).items()}
+            if len(self._styles) > _KEPT_STYLES:
+                del self._styles[next(iter(self._styles))]
+        return self._styles[key]
+
+    def distances(self, measured: Mapping[str, Measured], target: Target) -> dict[str, tf.Tensor]:
+        """By layer, of all regions by their shares."""
+        pairs = [
+            (statistics, region["wanted"][layer])
+            for layer in self.layers
+            for statistics, region in zip(measured[layer], target, strict=True)
+        ]
+        losses = iter(self._measure.losses(pairs))
+        return {layer: tf.add_n([region["share"] * next(losses) for region in target]) for layer in self.layers}
+
+    def loss(self, picture: tf.Tensor, measured: Mapping[str, Measured], target: Target) -> tf.Tensor:  # noqa: ARG002
+        """Of all layers."""
+        distances = self.distances(measured, target)
+        return tf.add_n([share * distances[layer] for layer, share in self._shares.items()])
+
+
+_KEPT_STYLES = 24
+"""Statistics of one take 3 MB; a painting needs one for each style and scale."""
+
+
+class Variation:
+    """How much neighbours differ."""
+
+    name = "variation"
+    layers: Collection[str] = ()
+
+    def __init__(self, loss: Callable[[tf.Tensor], tf.Tensor]) -> None:
+        self._loss = loss
+
+    def raster(self, layer: str) -> Raster | None:  # noqa: ARG002
+        """It looks at no layer."""
+        return None
+
+    def measure(self, layer: str, features: tf.Tensor, here: Here, target: Target) -> Measured:  # noqa: ARG002
+        """It looks at no layer."""
+        raise LookupError(layer)
+
+    def target(self, scene: Scene, view: View, see: See) -> Target:  # noqa: ARG002
+        """Nothing."""
+        return {}
+
+    def loss(self, picture: tf.Tensor, measured: Mapping[str, Measured], target: Target) -> tf.Tensor:  # noqa: ARG002
+        """Of the picture itself."""
+        return self._loss(picture)
