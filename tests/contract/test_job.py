@@ -12,7 +12,16 @@ from hypothesis import strategies as st
 from pydantic import TypeAdapter, ValidationError
 
 from stylequeue.contract.errors import Code, InvalidJob
-from stylequeue.contract.job import MAX_JOB_BYTES, MAX_STYLES, Job, Output, Style, fingerprint, parse_job
+from stylequeue.contract.job import (
+    MAX_JOB_BYTES,
+    MAX_STYLES,
+    SCHEMA_VERSION,
+    Job,
+    Output,
+    Style,
+    fingerprint,
+    parse_job,
+)
 from stylequeue.contract.objects import MAX_KEY_BYTES, ImageRef
 from stylequeue.contract.recipe import (
     FAST_DEFAULTS,
@@ -151,8 +160,16 @@ def test_what_is_no_job_is_refused(payload: object) -> None:
 
 def test_a_newer_schema_has_a_code_of_its_own() -> None:
     with pytest.raises(InvalidJob) as caught:
-        parse_job(job_fields(schema_version=2, brush="new"), default_id="task-1")
+        parse_job(job_fields(schema_version=SCHEMA_VERSION + 1, brush="new"), default_id="task-1")
     assert caught.value.code == Code.SCHEMA_TOO_NEW
+
+
+def test_a_job_is_written_with_the_lowest_version_that_can_express_it() -> None:
+    plain = parse_job(job_fields(recipe={"method": "optimize", "preset": "painterly"}), default_id="task-1")
+    newer = parse_job(job_fields(recipe={"method": "optimize", "preset": "brushwork"}), default_id="task-1")
+    assert json.loads(plain.canonical_json())["schema_version"] == 1
+    assert json.loads(newer.canonical_json())["schema_version"] == 2
+    assert parse_job(json.loads(newer.canonical_json()), default_id="task-2") == newer
 
 
 def test_errors_do_not_repeat_long_input() -> None:

@@ -11,13 +11,13 @@ from stylequeue.contract.job import Job, parse_job
 from stylequeue_worker.work import stylist as task
 from tests.support.fake_worker import app
 
-NEWER_VERSION = 2
+NEWER_VERSION = 3
 
 
 class NewerJob(Job):
     """A job as a newer producer writes it."""
 
-    schema_version: Literal[2] = NEWER_VERSION  # type: ignore[assignment]
+    schema_version: Literal[3] = NEWER_VERSION  # type: ignore[assignment]
     varnish: float = 0.5
 
 

@@ -19,8 +19,11 @@ from .objects import SIDE_SUFFIXES, SUFFIXES, Bucket, ImageFormat, ImageRef, che
 from .recipe import FastRecipe, OptimizeRecipe, Recipe, ResolvedFastRecipe, ResolvedOptimizeRecipe
 from .text import check_text
 
-SCHEMA_VERSION: Final = 1
-"""Grows when a worker of the version before would misread a job. Workers are upgraded before producers."""
+SCHEMA_VERSION: Final = 2
+"""Grows when a worker of the version before would misread a job, or refuse it as wrong. Workers are upgraded before
+producers; a job is written with the lowest version that can express it, so that most still go to older workers."""
+_SECOND_PRESETS = {"brushwork"}
+"""Those that version 2 brought."""
 
 TASK_NAME = "stylequeue.stylize"
 """The Celery task that paints; a plain `send_task` names it."""
@@ -79,7 +82,9 @@ class Job(Contract):
         max_length=MAX_ID_CHARS,
         description="Names this job for ever; the same id with the same content is the same job. Left out: a UUIDv7.",
     )
-    schema_version: Literal[1] = SCHEMA_VERSION
+    schema_version: Literal[1, 2] = Field(
+        default=1, description="The lowest that can express the job, unless a higher one is given."
+    )
     content: ImageRef
     styles: Annotated[Sequence[Style], AfterValidator(tuple)] = Field(min_length=1, max_length=MAX_STYLES)
     output: Output
@@ -98,6 +103,13 @@ class Job(Contract):
         max_length=MAX_LABELS,
         description="Passed through to every event; no control characters, and none that cannot be seen.",
     )
+
+    @model_validator(mode="after")
+    def _says_its_version(self) -> Self:
+        if self.schema_version < 2 and _needs_second(self.recipe):
+            # As pydantic sets it, past the model's being frozen.
+            object.__setattr__(self, "schema_version", 2)
+        return self
 
     @model_validator(mode="after")
     def _fits_a_message(self) -> Self:
@@ -130,6 +142,11 @@ class Job(Contract):
         return self.output.key or self.id + SUFFIXES[self.output.format]
 
 
+def _needs_second(recipe: OptimizeRecipe | FastRecipe) -> bool:
+    """Whether a worker of version 1 would refuse it."""
+    return isinstance(recipe, OptimizeRecipe) and recipe.preset in _SECOND_PRESETS
+
+
 def parse_job(data: object, *, default_id: str) -> Job:
     """A job as it came off the queue. One without an id, or with null for one, takes `default_id` (its task id).
 
@@ -137,7 +154,7 @@ def parse_job(data: object, *, default_id: str) -> Job:
     """
     if not isinstance(data, Mapping):
         raise InvalidJob("job: not a JSON object", "send kwargs={'job': {...}}")
-    version = data.get("schema_version", SCHEMA_VERSION)
+    version = data.get("schema_version", 1)
     if isinstance(version, int) and version > SCHEMA_VERSION:
         raise InvalidJob(
             f"schema_version {version} is newer than this worker's {SCHEMA_VERSION}",
