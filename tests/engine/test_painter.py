@@ -11,7 +11,7 @@ import pytest
 import tensorflow as tf
 
 from stylequeue.contract.errors import Code, Permanent
-from stylequeue.contract.recipe import OptimizeRecipe, ResolvedOptimizeRecipe, resolve
+from stylequeue.contract.recipe import OptimizeRecipe, ResolvedOptimizeRecipe, content_weight_of, resolve
 from stylequeue_worker import models
 from stylequeue_worker.engine import Engine, Step
 from stylequeue_worker.engine.objective import TERMS, Objective
@@ -68,6 +68,16 @@ class TestSchedule:
         rates = [PRESETS["painterly"].adam_at(side_px).learning_rate for side_px in (64, 256, 1024)]
         assert rates == [0.03, 0.03, 0.015]
         assert PRESETS["tf-tutorial"].adam_at(1024) == PRESETS["tf-tutorial"].adam
+
+    def test_where_little_is_to_be_changed_steps_are_short(self) -> None:
+        preset = PRESETS["painterly"]
+        rules = [preset.adam_at(128, content_weight_of(strength)) for strength in (0.5, 0.1, 0.01, 0.001)]
+        rates = [rule.learning_rate for rule in rules]
+        assert rates[0] == rates[1] == preset.adam.learning_rate
+        assert rates[1] > rates[2] > rates[3]
+        # Not even all steps of a painting together go far from the content.
+        assert 140 * rates[3] < 0.1
+        assert rules[3].sharpening < 0.01 * 0.5
 
     def test_the_tutorial_has_one_scale(self) -> None:
         assert [(s.scale, s.steps) for s in schedule(PRESETS["tf-tutorial"], (512, 512), 1000)] == [(1.0, 1000)]

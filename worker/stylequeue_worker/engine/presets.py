@@ -102,15 +102,16 @@ class Preset:
     def adam_at(self, longest_side_px: int, balance: float = 0) -> AdamRule:
         """Adam at a stage of this size, for a content weight that is so many times the style's.
 
-        Its rate falls with the root of what the size is above `full_rate_px`, and with what the balance is above
-        `full_rate_balance`.
+        Its rate falls with the root of what the size is above `full_rate_px`; rate and sharpening with what the balance
+        is above `full_rate_balance`.
         """
         rate = self.adam.learning_rate
         if self.full_rate_px is not None:
             rate *= min(1, self.full_rate_px / longest_side_px) ** 0.5
-        if self.full_rate_balance is not None and balance > self.full_rate_balance:
-            rate *= self.full_rate_balance / balance
-        return replace(self.adam, learning_rate=rate)
+        if self.full_rate_balance is None or balance <= self.full_rate_balance:
+            return replace(self.adam, learning_rate=rate)
+        less = self.full_rate_balance / balance
+        return replace(self.adam, learning_rate=rate * less, sharpening=self.adam.sharpening * less)
 
 
 def preset_of(recipe: ResolvedOptimizeRecipe) -> Preset:
