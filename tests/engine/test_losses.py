@@ -151,10 +151,7 @@ def test_flat_features_have_a_finite_loss_and_gradient(random: np.random.Generat
 def test_one_root_for_all_layers_and_regions_is_that_of_each(random: np.random.Generator) -> None:
     """Of layers of 6, 6 and 70 channels, so that two are taken together, and one rank is that of the rest."""
     features = [tf.constant(random.normal(size=(1, 9, 9, channels))) for channels in (6, 6, 70)]
-    targets = [
-        losses.principal(losses.mean_and_covariance(tf.constant(random.normal(size=(1, 9, 9, channels)) * 2 + 1)))
-        for channels in (6, 6, 70)
-    ]
+    targets = [wanted(tf.constant(random.normal(size=(1, 9, 9, channels)) * 2 + 1)) for channels in (6, 6, 70)]
     weights = tf.constant([1.0, 3.0, 0.5], tf.float64)
     with tf.GradientTape(persistent=True) as tape:
         tape.watch(features)

@@ -104,6 +104,9 @@ def check(state: Checkpoint, stages: Sequence[Stage], sides_px: Sequence[int]) -
             raise BadCheckpoint("cut")
         shape = (1, *scaled_sides(sides_px, stage.scale), 3)
         _array(state, "picture", shape, 0, 1)
+        if "begun" in state:
+            before = stages[int(state["number"]) - 1]
+            _array(state, "begun", (1, *scaled_sides(sides_px, before.scale), 3), 0, 1)
         if "adam_step" in state:
             _number(state, "adam_step", 0, steps)
             for name in Moments._fields[1:]:

@@ -13,8 +13,8 @@ import numpy as np
 
 from ..engine import Checkpoint
 
-PICTURE_ARRAYS = 5
-"""Of the picture's shape in float32: the picture, and what Adam remembers."""
+PICTURE_ARRAYS = 6
+"""Of the picture's shape in float32, or smaller: the picture, what Adam remembers, what a stage began with."""
 _OTHER_BYTES = 64 * 1024
 _BYTES_A_PIXEL = 3 * 4
 _FINGERPRINT = "fingerprint"
