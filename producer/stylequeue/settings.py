@@ -162,7 +162,8 @@ class Settings(BaseSettings):
         description="All that a worker takes of its GPU; left out: as much as it comes to need.",
     )
     precision: Literal["auto", "float32", "bfloat16"] = Field(
-        default="auto", description="Of networks, where a preset allows less than float32; auto: what is faster here."
+        default="auto",
+        description="Of networks, where a preset allows less than float32; auto: what the kind of device is faster in.",
     )
     deterministic: bool = Field(
         default=False, description="On: the same job gives the same bytes on a GPU, too, more slowly."

@@ -8,8 +8,7 @@ from typing import Literal
 import pytest
 import tensorflow as tf
 
-from stylequeue_worker.engine import precision
-from stylequeue_worker.engine.precision import bfloat16_gain, fast_dtype
+from stylequeue_worker.engine.precision import fast_dtype
 
 
 @pytest.mark.parametrize(
@@ -29,50 +28,37 @@ def test_the_precision_of_a_gpu(
     assert fast_dtype() == expected
 
 
-def has(monkeypatch: pytest.MonkeyPatch, flags: str | None) -> None:
+def has(monkeypatch: pytest.MonkeyPatch, cpuinfo: str | None) -> None:
     def read(path: Path) -> str:
-        if flags is None:
+        if cpuinfo is None:
             raise FileNotFoundError
-        return f"flags\t\t: {flags}\n"
+        return f"vendor, flags\t\t: {cpuinfo}\n"
 
     monkeypatch.setattr(Path, "read_text", read)
 
 
+AMD, INTEL = "AuthenticAMD", "GenuineIntel"
+
+
 @pytest.mark.parametrize(
-    ("flags", "gain", "expected"),
+    ("cpuinfo", "expected"),
     [
-        ("avx512f avx512_bf16 fma", 1.6, tf.bfloat16),
-        ("avx512f avx512_bf16 fma", 0.7, tf.float32),
-        ("avx512_bf16 amx_bf16", 2.5, tf.bfloat16),
-        ("avx512_bf16 amx_bf16", 1.05, tf.float32),
-        ("avx512f", 9.0, tf.float32),
-        (None, 9.0, tf.float32),
+        (f"{AMD} avx512f avx512_bf16 fma", tf.bfloat16),
+        (f"{INTEL} avx512f avx512_bf16 avx512_fp16 fma", tf.float32),
+        (f"{INTEL} avx512_bf16 amx_bf16 amx_tile", tf.bfloat16),
+        (f"{INTEL} avx512f amx_tile amx_int8", tf.float32),
+        (f"{AMD} avx512f", tf.float32),
+        (f"{AMD} not_avx512_bf16", tf.float32),
+        ("", tf.float32),
+        (None, tf.float32),
     ],
 )
-def test_a_processor_is_measured(
-    flags: str | None, gain: float, expected: tf.DType, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    has(monkeypatch, flags)
-    monkeypatch.setattr(precision, "bfloat16_gain", lambda: gain)
+def test_the_precision_of_a_processor(cpuinfo: str | None, expected: tf.DType, monkeypatch: pytest.MonkeyPatch) -> None:
+    has(monkeypatch, cpuinfo)
     assert fast_dtype() == expected
-
-
-@pytest.mark.parametrize(("flags", "expected"), [("avx512_bf16", tf.float32), ("amx_bf16", tf.bfloat16)])
-def test_a_deterministic_choice_measures_nothing(
-    flags: str, expected: tf.DType, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    has(monkeypatch, flags)
-    monkeypatch.setattr(precision, "bfloat16_gain", lambda: pytest.fail("measured"))
-    assert fast_dtype(deterministic=True) == expected
 
 
 @pytest.mark.parametrize("wanted", ["float32", "bfloat16"])
 def test_what_is_asked_for_is_taken(wanted: Literal["float32", "bfloat16"], monkeypatch: pytest.MonkeyPatch) -> None:
     has(monkeypatch, None)
     assert fast_dtype(wanted).name == wanted
-
-
-def test_it_is_measured_once() -> None:
-    assert 0.02 < bfloat16_gain() < 50
-    assert bfloat16_gain() == bfloat16_gain()
-    assert bfloat16_gain.cache_info().misses == 1

@@ -119,7 +119,7 @@ class Engine:
         """The fastest that the device does well. Loads TensorFlow."""
         from .precision import fast_dtype
 
-        return str(fast_dtype(self._options.precision, deterministic=self._options.deterministic).name)
+        return str(fast_dtype(self._options.precision).name)
 
     def networks(self) -> dict[str, str]:
         """SHA-256 (hex) of the weights of each network that is at hand now, by name; loads none.

@@ -17,7 +17,7 @@ class Options:
     gpu_memory_bytes: int | None = None
     """The same on a GPU, of which TensorFlow takes no more; None: as much as there is."""
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
-    """Of the network where a preset allows less than float32; auto: what is faster here."""
+    """Of the network where a preset allows less than float32; auto: what the kind of device is faster in."""
     deterministic: bool = False
     """Whether the same job gives the same bytes on a GPU, too, where it costs speed."""
     tensor_float_32: bool = False

@@ -84,7 +84,7 @@ class Painter:
         # The line search of L-BFGS cannot tell bfloat16's noise from descent, as soon as little is left of that.
         reduced = recipe.optimizer == "swift" or (preset.reduced_precision and recipe.optimizer == "adam")
         options = self._options
-        reduced_dtype = fast_dtype(options.precision, deterministic=options.deterministic) if reduced else dtype
+        reduced_dtype = fast_dtype(options.precision) if reduced else dtype
         network = self._network_of(preset, reduced_dtype)
         rounded = rounds_float32(options, reduced=preset.reduced_precision)
         sides = [style.shape[1:3] for style, _ in styles]
