@@ -6,6 +6,7 @@ import base64
 import inspect
 import json
 import threading
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from queue import Empty
@@ -13,7 +14,8 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from kombu.transport.redis import Channel
+from kombu.transport.redis import Channel, SentinelChannel
+from kombu.transport.redis import QoS as KombusQoS
 from redis import Redis, ResponseError
 
 from stylequeue.broker.app import make_app
@@ -22,6 +24,7 @@ from stylequeue.settings import Settings
 from stylequeue_worker.process import inspection
 from stylequeue_worker.process.inspection import MAX_BURIED_BYTES, inspect_messages
 from stylequeue_worker.process.message import Fault
+from stylequeue_worker.process.restoring import MAX_NOTE_BYTES, QoS, restore_as_text
 from tests.support.messages import BAD_MESSAGES, NOTHING_TASK, encoded, message
 from tests.support.processes import wait_for
 
@@ -50,6 +53,7 @@ class Reader:
     """An app that reads its broker as a worker does, step by step, in this process."""
 
     def __init__(self, settings: Settings) -> None:
+        restore_as_text()
         self.graveyard = Graveyard()
         self.passed: list[Any] = []
         self.redis = Redis.from_url(settings.redis_url.get_secret_value())
@@ -96,7 +100,7 @@ class Reader:
         """As if the visibility timeout had passed."""
         tags: list[Any] = self.redis.zrange("unacked_index", 0, -1)
         self.redis.zadd("unacked_index", dict.fromkeys(tags, 1))
-        self.channel.qos.restore_visible(interval=1)
+        self.channel.qos.restore_visible(num=self.channel.unacked_restore_limit, interval=1)
 
     def disconnect(self) -> None:
         database = self.redis.connection_pool.connection_kwargs["db"]
@@ -328,6 +332,99 @@ def test_a_good_message_that_cannot_be_noted_as_delivered_comes_again(reader: Re
     assert not reader.redis.exists(QUEUE)
 
 
+def test_what_a_worker_took_comes_again_as_it_was(reader: Reader, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The next to be taken where its worker has gone, the last where it did not want it."""
+    kept: list[Any] = []
+    monkeypatch.setattr(reader, "_take", kept.append)
+    reader.disconnect()
+    reader.connect()
+    first, second = message(body=encoded([["é"], {}, None])), message()
+    reader.push(json.dumps(first).encode())
+    reader.read()
+    [[noted, _, _]] = reader.unacknowledged()
+    reader.disconnect()
+    reader.push(json.dumps(second).encode())
+    lying: Any = reader.redis.lrange(QUEUE, 0, -1)
+    assert json.loads(lying[-1]) == noted
+    reader.connect()
+    reader.read()
+    assert [taken.headers["id"] for taken in kept[1:]] == [first["headers"]["id"], second["headers"]["id"]]
+    kept[2].reject(requeue=True)
+    reader.read()
+    assert kept[3].headers["id"] == second["headers"]["id"]
+    kept[1].ack()
+    kept[3].ack()
+    assert reader.unacknowledged() == []
+
+
+SPOILT_NOTES: dict[str, bytes] = {
+    "nothing": b"",
+    "no_json": b"{",
+    "no_list": b"5",
+    "marked": b'[{"__type__": "decimal", "__value__": "1e100000000"}, "", "paint"]',
+    "marked_in_a_message": json.dumps([message(headers={"x": {"__type__": "uuid", "__value__": 1}}), "", "x"]).encode(),
+    "nested": b"[" * 100_000,
+    "nested_message": b'[{"a":' + b"[" * 100_000 + b'}, "", "paint"]',
+    "digits": b'[{"a": ' + b"9" * 100_000 + b'}, "", "paint"]',
+    "not_utf8": b'[{"\xff": 1}, "", "paint"]',
+    "no_text": b'[{}, "", 5]',
+    "two_parts": b'[{}, "paint"]',
+    "elsewhere": b'[{}, "", "stylequeue:events"]',
+    "anothers_list": b'[{}, "", "celery"]',
+    "many_ends": b"[{" + b'}, "", "' * 30_000 + b'paint"]',
+}
+
+
+def test_what_somebody_spoilt_among_the_delivered_is_buried_once(reader: Reader) -> None:
+    """And kombu's own reader, which makes numbers of any size, sees none of it."""
+    good = message()
+    notes = {**SPOILT_NOTES, "good": json.dumps([good, "", QUEUE]).encode(), "gone": None}
+    began = time.process_time()
+    for tag, note in notes.items():
+        if note is not None:
+            reader.redis.hset("unacked", tag, note)
+        reader.redis.zadd("unacked_index", {tag: 1})
+    reader.put_back()
+    assert reader.unacknowledged() == []
+    assert not reader.redis.exists("celery", "stylequeue:events")
+    reader.read()
+    assert reader.passed == [good["headers"]["id"]]
+    assert {letter["code"] for letter in reader.graveyard.letters} == {Code.MESSAGE_MALFORMED}
+    assert len(reader.graveyard.letters) == len(SPOILT_NOTES)
+    assert reader.unacknowledged() == []
+    assert time.process_time() - began < 2
+
+
+def test_one_larger_than_any_message_is_dropped_with_a_line_in_the_log(
+    reader: Reader, caplog: pytest.LogCaptureFixture
+) -> None:
+    reader.redis.hset("unacked", "tag", b"\n[{" * MAX_NOTE_BYTES)
+    reader.redis.zadd("unacked_index", {"tag": 1})
+    reader.put_back()
+    [line] = [line for line in caplog.messages if "dropped" in line]
+    assert str(3 * MAX_NOTE_BYTES) in line
+    assert len(line) < 1000
+    assert "\n" not in line
+    assert reader.unacknowledged() == []
+    assert not reader.redis.exists(QUEUE)
+
+
+def test_what_cannot_be_put_back_stays_noted(reader: Reader) -> None:
+    reader.redis.hset("unacked", "tag", json.dumps([message(), "", QUEUE]))
+    reader.redis.zadd("unacked_index", {"tag": 1})
+    reader.redis.set(QUEUE, "of another type")
+    with pytest.raises(ResponseError):
+        reader.put_back()
+    assert len(reader.unacknowledged()) == 1
+    reader.redis.delete(QUEUE)
+
+
+def test_so_many_are_put_back_at_once(reader: Reader) -> None:
+    reader.redis.zadd("unacked_index", {f"tag-{number}": 1 for number in range(250)})
+    reader.put_back()
+    assert reader.redis.zcard("unacked_index") == 150
+
+
 def test_an_unknown_task_that_became_known_runs(reader: Reader) -> None:
     later = message(task="tests.later")
     reader.graveyard.failure = RuntimeError("no room")
@@ -365,3 +462,8 @@ def test_kombu_still_reads_as_the_inspection_expects() -> None:
     assert (Channel.unacked_key, Channel.unacked_index_key) == ("unacked", "unacked_index")
     assert "client" in inspect.signature(Channel.conn_or_acquire).parameters
     assert Channel.sep == "\x06\x16"
+    restore_as_text()
+    assert SentinelChannel.QoS is QoS
+    assert list(inspect.signature(KombusQoS.restore_by_tag).parameters) == ["self", "tag", "client", "leftmost"]
+    for method in (KombusQoS.restore_visible, KombusQoS.restore_unacked, KombusQoS.reject):
+        assert "self.restore_by_tag(" in inspect.getsource(method)

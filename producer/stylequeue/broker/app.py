@@ -29,6 +29,8 @@ def make_app(settings: Settings, *, main: str = "stylequeue") -> Celery:
         "visibility_timeout": settings.visibility_timeout_s,
         "unacked_restore_interval": 2,
         "unacked_restore_throttle": 1,
+        # Of what was delivered too long ago, at once: kombu would hear nothing else until all is put back.
+        "unacked_restore_limit": 100,
     }
     results = "SentinelResults" if address.is_sentinel else "Results"
     # A backend's own Celery stays the one that its tasks find.

@@ -33,6 +33,7 @@ from . import registration
 from .parent import Parent
 from .receivers import connect
 from .request import JobRequest
+from .restoring import restore_as_text
 from .stopping import Worker
 
 if TYPE_CHECKING:
@@ -50,6 +51,7 @@ def make_worker_app(settings: Settings, *, module: str, load_engine: Callable[[S
     """
     # In parent and child: Celery's own reader makes objects of marked values, of a size that the sender chooses.
     register("json", dumps, read_json, content_type="application/json")
+    restore_as_text()
     app = make_app(settings)
     app.set_current()
     app.conf.include = [module]
