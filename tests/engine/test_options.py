@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from collections.abc import Iterator
 from dataclasses import fields
 from pathlib import Path
@@ -110,3 +113,47 @@ def test_sizes_to_be_ready_for_are_painted_before_the_first_job(
     monkeypatch.setattr(Engine, "paint", paint)
     Engine(model_dir, options=Options(warm_up_px=(48,), memory_bytes=MB * 1000)).warm_up({"optimize"})
     assert set(painted) == {(48, 48), (48, 36), (36, 48), (48, 32), (32, 48), (48, 27), (27, 48)}
+
+
+@pytest.mark.parametrize(
+    ("cache", "before", "expected"),
+    [
+        (None, None, None),
+        (None, "--of_others", "--of_others"),
+        (Path("/cache"), None, "--tf_xla_persistent_cache_directory=/cache"),
+        (Path("/cache"), "--of_others", "--of_others --tf_xla_persistent_cache_directory=/cache"),
+    ],
+)
+def test_what_tensorflow_is_told_of_the_compilation_cache(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cache: Path | None, before: str | None, expected: str | None
+) -> None:
+    monkeypatch.setenv("TF_XLA_FLAGS", before or "")  # so that it is as before behind the test
+    if before is None:
+        monkeypatch.delenv("TF_XLA_FLAGS")
+    Engine(tmp_path, options=Options(compilation_cache_dir=cache)).warm_up([])
+    assert os.environ.get("TF_XLA_FLAGS") == expected
+
+
+COMPILES = """
+import sys
+from pathlib import Path
+from stylequeue_worker.engine import Engine, Options
+
+cache = Path(sys.argv[1])
+Engine(cache, options=Options(compilation_cache_dir=cache)).warm_up([])
+
+import tensorflow as tf
+
+tf.function(lambda x: 2 * x, jit_compile=True, autograph=False)(tf.ones([8]))
+"""
+
+
+@pytest.mark.slow
+def test_what_xla_compiles_is_kept(tmp_path: Path) -> None:
+    environment = {**os.environ, "CUDA_VISIBLE_DEVICES": "-1"}
+    kept = []
+    for _ in range(2):
+        subprocess.run([sys.executable, "-c", COMPILES, str(tmp_path)], env=environment, check=True)
+        kept.append({path.name: path.stat().st_mtime_ns for path in tmp_path.iterdir()})
+    assert kept[0]
+    assert kept[1] == kept[0], "the next process has nothing to add"
