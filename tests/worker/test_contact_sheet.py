@@ -76,6 +76,21 @@ def test_a_zero_loss_and_a_single_step_can_be_drawn() -> None:
     assert sheet(history=(Sample(1, 64, {"style": 0.5}),)).height > 0
 
 
+@pytest.mark.parametrize(("first", "shown"), [(1e-12, False), (4.1, False), (0.021, True)])
+def test_a_first_loss_far_from_all_others_is_left_out(first: float, shown: bool) -> None:
+    others = tuple(Sample(step, 64, {"style": 1.0, "content": loss}) for step, loss in ((2, 0.2), (3, 0.3), (4, 0.4)))
+    pages = [sheet(history=(Sample(1, 64, {"style": 1.0, **more}), *others)) for more in ({}, {"content": first})]
+    assert (pages[0] != pages[1]) == shown
+
+
+def test_a_later_loss_is_never_left_out() -> None:
+    def page(second: float) -> Image.Image:
+        losses = enumerate((0.2, second, 0.4, 0.3), start=1)
+        return sheet(history=tuple(Sample(step, 64, {"style": loss}) for step, loss in losses))
+
+    assert page(1e-12) != page(0.3)
+
+
 def test_the_same_page_each_time() -> None:
     pages = [sheet(scales=(32, 64), history=falling(32, 64)) for _ in range(2)]
     assert pages[0] == pages[1]

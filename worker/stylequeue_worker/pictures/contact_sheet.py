@@ -34,6 +34,9 @@ _AXIS_LABELS_PX = 70
 _MAX_SHAPE = 3.0
 """A picture longer than so many times its other side is shown in a frame of that shape, or it would starve the rest."""
 
+_FAR = 10
+"""A first loss so many times under the least of the others, or over the greatest, is left out."""
+
 _DPI = 100
 _PAPER, _INK, _FAINT = "#faf8f4", "#2b2a28", "#8a857c"
 _COLOURS = {"style": "#b5482a", "content": "#2f5d8a", "variation": "#5b8c5a", "total": "#2b2a28"}
@@ -168,6 +171,7 @@ def _plot(axes: Axes, history: Sequence[Sample]) -> None:
         # A logarithm has no place for zero, which is what a term with weight 0 is.
         points = [(s.step, s.losses[term]) for s in history if s.losses.get(term, 0) > 0]
         if points:
+            points = _without_far_first(points)
             colour = _COLOURS.get(term) or next(spare)
             axes.plot(*zip(*points, strict=True), color=colour, linewidth=1.6)
             ends.append((points[-1][1], term, colour))
@@ -195,6 +199,17 @@ def _plot(axes: Axes, history: Sequence[Sample]) -> None:
     for side in ("top", "right", "left"):
         axes.spines[side].set_visible(False)
     axes.spines["bottom"].set_color(_FAINT)
+
+
+def _without_far_first(points: list[tuple[int, float]]) -> list[tuple[int, float]]:
+    """`points` (step and loss) but for a first one that is far from all others: the axis would show little else.
+
+    What is painted over the content begins without a loss of content, but for what rounding leaves.
+    """
+    (_, first), *others = points
+    losses = [loss for _, loss in others]
+    far = bool(losses) and not min(losses) / _FAR <= first <= max(losses) * _FAR
+    return others if far else points
 
 
 def _name_curves(axes: Axes, ends: Sequence[tuple[float, str, str]]) -> None:
