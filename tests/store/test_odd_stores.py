@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import base64
 import gzip
+import random
+import time
 from typing import Any
 
 import pytest
 
-from stylequeue.contract.errors import Code, Misconfigured, Permanent, Retryable, Unavailable
+from stylequeue.contract.errors import Cancelled, Code, Misconfigured, Permanent, Retryable, Unavailable
 from stylequeue.contract.events import StoredPicture
-from stylequeue.store import JOB_METADATA, Store
+from stylequeue.store import JOB_METADATA, ObjectInfo, Store, heeding
+from stylequeue.store.objects import unpacked
 from tests.store.asking import BODY, NOTHING, ORIGIN, PNG, check_refusal, copy, lay_source, look, put
 from tests.support.odd_s3 import (
     OddS3,
@@ -20,6 +23,8 @@ from tests.support.odd_s3 import (
     refuse,
     without,
 )
+
+PACKED = ObjectInfo("uploads", "a", None, '"e"', 0, content_encoding="gzip")
 
 # Answers that are not whole
 
@@ -88,10 +93,11 @@ class TestAnswers:
             (gzip.compress(bytes(10_000_000)), "gzip", Code.IMAGE_TOO_MANY_BYTES),
             (gzip.compress(BODY)[:-9], "gzip", Code.IMAGE_CORRUPT),
             (gzip.compress(BODY)[:12] + b"nonsense" * 3, "gzip", Code.IMAGE_CORRUPT),
+            (gzip.compress(BODY) + b"more", "gzip", Code.IMAGE_CORRUPT),
             (BODY, "br", Code.IMAGE_FORMAT_UNSUPPORTED),
             (BODY, "gzip, br", Code.IMAGE_FORMAT_UNSUPPORTED),
         ],
-        ids=["a bomb", "cut off", "damaged", "brotli", "both"],
+        ids=["a bomb", "cut off", "damaged", "with more behind", "brotli", "both"],
     )
     def test_what_cannot_be_unpacked(self, body: bytes, token: str, code: Code) -> None:
         with OddS3() as s3:
@@ -99,6 +105,32 @@ class TestAnswers:
             store = Store(s3.settings())
             seen = look(store)
             check_refusal(lambda: store.read(seen, max_bytes=50_000), Permanent, code)
+
+    @pytest.mark.parametrize(
+        "body",
+        [gzip.compress(b"") * 400_000, b"\x1f\x8b\x08\x08" + bytes(6) + b"a" * 8_000_000],
+        ids=["hundreds of thousands of parts", "a name of megabytes"],
+    )
+    def test_what_takes_long_to_unpack_does_not(self, body: bytes) -> None:
+        began_s = time.thread_time()
+        with pytest.raises(Permanent) as raised:
+            unpacked(body, PACKED, 64 * 1024**2)
+        assert raised.value.code == Code.IMAGE_CORRUPT
+        assert time.thread_time() - began_s < 0.5, "it took seconds"
+
+    def test_nobody_waits_for_what_is_unpacked_who_need_not(self) -> None:
+        def check() -> None:
+            raise Cancelled
+
+        with heeding(check), pytest.raises(Cancelled):
+            unpacked(gzip.compress(BODY), PACKED, 100)
+
+    def test_what_is_packed_may_have_as_many_bytes_as_the_cap(self) -> None:
+        body = random.Random(1).randbytes(3_000_000)
+        assert unpacked(gzip.compress(body), PACKED, len(body)) == body
+        with pytest.raises(Permanent) as raised:
+            unpacked(gzip.compress(body), PACKED, len(body) - 1)
+        assert raised.value.code == Code.IMAGE_TOO_MANY_BYTES
 
     @pytest.mark.parametrize(
         "headers",
