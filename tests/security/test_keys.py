@@ -44,6 +44,7 @@ UNSEEN = {
     "separators of lines": "\u2028\u2029",
     "direction of writing": "\u200e\u200f\u061c\u202a\u202e\u2066\u2069",
     "shown as nothing": "\u200b\u200c\u200d\u2060\ufeff\u00ad\u180e\U000e0041",
+    "letters shown as nothing": "\u034f\u115f\u1160\u17b4\u180b\u180f\u3164\uffa0",
     "halves of characters": "\ud800\udfff",
     "no characters": "\ufffe\uffff\ufdd0\ufdef\U0001fffe\U0010ffff",
 }

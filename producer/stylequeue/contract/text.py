@@ -9,6 +9,8 @@ from pydantic import AfterValidator
 
 _OBEYED = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
 """Unicode's categories of what is obeyed, not shown: controls, formats, halves of characters, separators of lines."""
+_BLANK = frozenset("\u034f\u115f\u1160\u17b4\u17b5\u180b\u180c\u180d\u180f\u3164\uffa0")
+"""Letters and marks that show as nothing. Those that choose between two ways to draw a character are none of them."""
 
 
 def check_text(text: str) -> str:
@@ -19,7 +21,7 @@ def check_text(text: str) -> str:
     character: halves of one, and those that Unicode says will never be any.
     """
     for character in "" if _is_plain(text) else text:
-        if category(character) in _OBEYED or _is_none(ord(character)):
+        if category(character) in _OBEYED or character in _BLANK or _is_none(ord(character)):
             raise ValueError(f"holds {_named(character)}, which cannot be seen: leave it out")
     return text
 
