@@ -218,12 +218,31 @@ def test_an_existing_directory_is_looked_at(tmp_path: Path, monkeypatch: pytest.
     everybodys.chmod(0o777)
     with pytest.raises(Unavailable, match="may be replaced"):
         private_directory(everybodys / "down" / "there")
+    (everybodys / "target").mkdir(mode=0o755)
+    (tmp_path / "way").symlink_to(everybodys / "target")
+    with pytest.raises(Unavailable, match=f"everybody may write to {everybodys}"):
+        private_directory(tmp_path / "way" / "there")
     everybodys.chmod(0o1777)
     private_directory(everybodys / "down" / "there")
+    private_directory(tmp_path / "way" / "there")
     user = os.geteuid()
     monkeypatch.setattr(os, "geteuid", lambda: user + 1)
     with pytest.raises(Unavailable, match="belongs to another user"):
         private_directory(tmp_path / "elsewhere")
+    # Links of root's are the system's own.
+    links_owner = user + 2
+    lstat = Path.lstat
+
+    def theirs(path: Path) -> os.stat_result:
+        status = lstat(path)
+        owner = links_owner if stat.S_ISLNK(status.st_mode) else user + 1
+        return os.stat_result((*status[:4], owner, *status[5:]))
+
+    monkeypatch.setattr(Path, "lstat", theirs)
+    with pytest.raises(Unavailable, match=r"the link .*way is another user's"):
+        private_directory(tmp_path / "way" / "there")
+    links_owner = 0
+    private_directory(tmp_path / "way" / "there")
 
 
 @pytest.mark.parametrize("inside", [".", "valkey", "seaweedfs"])

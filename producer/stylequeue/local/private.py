@@ -30,7 +30,12 @@ def private_directory(path: Path) -> Path:
         raise _refused(f"{path} belongs to another user", "take another directory")
     if status.st_mode & _OTHERS:
         raise _refused(f"other users of this machine may enter {path}", f"chmod 700 {path}, or take another directory")
+    # The system's own links are root's: macOS's /tmp, say.
     for parent in path.parents:
+        status = parent.lstat()
+        if stat.S_ISLNK(status.st_mode) and status.st_uid not in (0, os.geteuid()):
+            raise _refused(f"{path} may be replaced: the link {parent} is another user's", "take another directory")
+    for parent in dict.fromkeys((*path.parents, *path.resolve().parents)):
         mode = parent.stat().st_mode
         if mode & stat.S_IWOTH and not mode & stat.S_ISVTX:
             raise _refused(f"{path} may be replaced: everybody may write to {parent}", "take another directory")
