@@ -87,6 +87,13 @@ BAD: dict[str, Callable[[], bytes]] = {
     "an array of sides that make nothing": lambda: of_shape("(0, 1000000000000)"),
     "an array in another order": lambda: of_shape("(4, 4)", order="True"),
     "an array of arrays": lambda: of_shape("(1,)", "[('a', '<f4', (16,))]"),
+    "an array of numbers that there are not": lambda: of_shape("(2,)", "'<f3'"),
+    "text of what is no character": lambda: archive(
+        fingerprint=array_file("{'descr': '<U1', 'fortran_order': False, 'shape': (), }", b"\xff" * 4)
+    ),
+    "text of what is no character, elsewhere": lambda: archive(
+        picture=array_file("{'descr': '<U16', 'fortran_order': False, 'shape': (1,), }", b"\xff" * 64)
+    ),
     "a header that is a program": lambda: archive(picture=array_file("__import__('os').getpid()")),
     "a header without end": lambda: archive(picture=array_file("(" * 100)),
     "a long header": lambda: archive(picture=b"\x93NUMPY\1\0" + struct.pack("<H", 60_000) + b"{" * 60_000),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import re
 import struct
+import sys
 import zlib
 from collections.abc import Iterator
 from typing import Final
@@ -24,7 +25,7 @@ _HEADER = struct.Struct("<4s2xHH4xI4xIHH")
 _PART, _AS_IT_IS, _SIZE_FOLLOWS, _ELSEWHERE = b"PK\3\4", 0, 0x08, 0xFFFFFFFF
 _MAX_PARTS = 32
 _ARRAY: Final = re.compile(
-    rb"\x93NUMPY\x01\x00..\{'descr': '(?P<dtype>[<|][biufU]\d{1,3})', 'fortran_order': False, "
+    rb"\x93NUMPY\x01\x00..\{'descr': '(?P<dtype><[iu][248]|<f[248]|\|[biu]1|<U\d{1,3})', 'fortran_order': False, "
     rb"'shape': \((?P<shape>[\d, ]{0,99})\), \} *\n",
     re.DOTALL,
 )
@@ -81,4 +82,7 @@ def _array(stored: memoryview) -> np.ndarray:
     if not found:
         raise ValueError("an array of another kind")
     shape = tuple(map(int, found["shape"].replace(b",", b" ").split()))
-    return np.frombuffer(stored[found.end() :], str(found["dtype"], "ascii")).reshape(shape)
+    numbers, dtype = stored[found.end() :], str(found["dtype"], "ascii")
+    if "U" in dtype and np.frombuffer(numbers, np.uint32).max(initial=0) > sys.maxunicode:
+        raise ValueError("text of what is no character")
+    return np.frombuffer(numbers, dtype).reshape(shape)
