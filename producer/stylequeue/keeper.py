@@ -37,6 +37,8 @@ _RECONCILE_EVERY = 5
 """Rounds: comparing ledger and broker costs more than the rest."""
 _COMPARE_EVERY = 150
 """Rounds between two comparisons of every single message: about 5 minutes."""
+_COMPARE_AT_ONCE = 100_000
+"""Queued jobs: a full queue."""
 _TELL_AT_ONCE = 20
 """Jobs of a round."""
 
@@ -54,6 +56,8 @@ class Keeper:
         self._rounds = 0
         self._missing: set[str] = set()
         self._redis_was_away = False
+        self._check: Callable[[], None] = lambda: None
+        """Raises where this keeper is to stop."""
         self._leases_hold_until = 0.0
         """By the monotonic clock."""
 
@@ -64,6 +68,7 @@ class Keeper:
             if stop.is_set():
                 raise Preempted
 
+        self._check = check
         while not stop.wait(self._settings.keeper_interval_s * random.uniform(1 - _JITTER, 1 + _JITTER)):
             try:
                 with celery_asked(self._settings), heeding(check):
@@ -100,9 +105,9 @@ class Keeper:
         """
         if not thoroughly and not self._missing and self._ledger.messages_expected() <= self._lists.waiting():
             return
-        queued = self._ledger.queued_task_ids()
-        present = self._lists.task_ids()
-        absent = {job_id for job_id, task_id in queued.items() if task_id not in present}
+        queued = self._ledger.queued_task_ids(_COMPARE_AT_ONCE)
+        missed = self._lists.missed(queued.values(), self._check)
+        absent = {job_id for job_id, task_id in queued.items() if task_id in missed}
         for job_id in sorted(absent & self._missing):
             log.warning("job=%s its message is lost, a fresh one is due", job_id)
         self._ledger.make_due(sorted(absent & self._missing))
@@ -123,6 +128,7 @@ class Keeper:
 
     def _see_to(self, what: Callable[[str], None], job_id: str) -> bool:
         """One job's trouble is not the others'. False: there was some."""
+        self._check()
         try:
             with celery_asked(self._settings):
                 what(job_id)

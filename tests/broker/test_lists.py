@@ -5,15 +5,18 @@ from __future__ import annotations
 import base64
 import json
 import time
+import tracemalloc
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
+from stylequeue.broker import lists as module
 from stylequeue.broker.lists import UNACKED_INDEX_KEY, UNACKED_KEY, Lists
 from stylequeue.broker.messages import RECORDED_HEADER, Message
 from stylequeue.client import StyleQueue
 from stylequeue.contract.base import QUEUES
+from stylequeue.contract.errors import Preempted
 from stylequeue.contract.job import TASK_NAME
 from stylequeue.settings import Settings
 from tests.support.jobs import make_job
@@ -74,14 +77,14 @@ def test_nothing_is_sent_where_nothing_is_to_be(queue: StyleQueue, lists: Lists)
 
 def test_a_task_id_of_another_sender(queue: StyleQueue, lists: Lists) -> None:
     queue._messages.send([Message.of(make_job(), task_id="another")])
-    assert lists.task_ids() == {"another"}
+    assert lists.missed(["another", "a-third"]) == {"a-third"}
 
 
 def test_ids_of_all_that_wait_however_many(queue: StyleQueue, lists: Lists) -> None:
     jobs = [make_job(queue=QUEUES[number % len(QUEUES)]) for number in range(1600)]
     queue._messages.send([Message.of(job) for job in jobs])
     assert lists.waiting() == 1600
-    assert lists.task_ids() == {job.id for job in jobs}
+    assert lists.missed(["none", *(job.id for job in jobs)]) == {"none"}
 
 
 @pytest.mark.parametrize(("delivered_s_ago", "counts"), [(1, True), (1000, False)])
@@ -92,7 +95,7 @@ def test_what_a_worker_took_just_now_counts_too(
     queue._messages.send([Message.of(job)])
     deliver(queue, delivered_s_ago=delivered_s_ago)
     assert lists.waiting() == 0
-    assert lists.task_ids() == ({job.id} if counts else set())
+    assert lists.missed([job.id]) == (set() if counts else {job.id})
 
 
 @pytest.mark.parametrize("name", BAD_MESSAGES)
@@ -101,14 +104,50 @@ def test_among_bad_messages_the_good_one_is_found(queue: StyleQueue, lists: List
     job = make_job()
     queue._ledger.redis.lpush("paint", raw)
     queue._messages.send([Message.of(job)])
-    assert job.id in lists.task_ids()
+    assert not lists.missed([job.id])
     assert lists.waiting() == 2
     # Delivered, it is as little in the way.
     queue._ledger.redis.hset(UNACKED_KEY, "tag", raw)
     queue._ledger.redis.zadd(UNACKED_INDEX_KEY, {"tag": time.time()})
-    assert job.id in lists.task_ids()
+    assert not lists.missed([job.id])
 
 
 def test_put_as_it_came(queue: StyleQueue, lists: Lists) -> None:
     lists.put("bulk", "é, as it is")
     assert queue._ledger.redis.lrange("bulk", 0, -1) == ["é, as it is"]
+
+
+def test_among_a_heap_of_garbage_little_is_read(
+    queue: StyleQueue, lists: Lists, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Neither too much at once, nor what is large, nor more than so many: then nothing is said to be missed."""
+    redis: Any = queue._ledger.redis
+    job = make_job()
+    queue._messages.send([Message.of(job)])
+    redis.lpush("paint", *(b"\xff" * 100 for _ in range(5_000)))
+    redis.lpush("paint", *("[" * 5_000_000 for _ in range(5)))
+    redis.hset(UNACKED_KEY, mapping={f"tag-{number}": "x" * 100 for number in range(5_000)})
+    redis.zadd(UNACKED_INDEX_KEY, {f"tag-{number}": 4e9 + number for number in range(6_000)})
+    tracemalloc.start()
+    began = time.process_time()
+    assert lists.missed([job.id, "none"]) == {"none"}
+    assert time.process_time() - began < 5
+    assert tracemalloc.get_traced_memory()[1] < 2_000_000
+    tracemalloc.stop()
+    monkeypatch.setattr(module, "MAX_LOOKED_AT", 1_000)
+    assert lists.missed(["none"]) == set()
+    assert "more than 1000" in caplog.text
+
+
+def test_a_search_ends_when_nobody_waits_for_it(queue: StyleQueue, lists: Lists) -> None:
+    queue._ledger.redis.lpush("paint", *("x" for _ in range(500)))
+    checks: list[int] = []
+
+    def stop() -> None:
+        checks.append(1)
+        if len(checks) == 3:
+            raise Preempted
+
+    with pytest.raises(Preempted):
+        lists.missed(["none"], stop)
+    assert len(checks) == 3

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import json
+import threading
 import time
 from typing import Any
 
 import pytest
 
+from stylequeue import keeper as module
 from stylequeue.broker.messages import Message
 from stylequeue.client import StyleQueue
-from stylequeue.contract.errors import Unavailable
+from stylequeue.contract.errors import Preempted, Unavailable
 from stylequeue.contract.job import Job
 from stylequeue.keeper import Keeper
-from stylequeue.ledger.names import LEASES_KEY, record_key
+from stylequeue.ledger.names import LEASES_KEY, record_key, state_key
 from stylequeue.local import Stack
 from stylequeue.local.server import HOST
 from stylequeue.settings import Settings
@@ -94,6 +96,30 @@ def test_a_worker_that_died_before_it_claimed_the_job(
     deliver(queue, delivered_s_ago=delivered_s_ago)
     look_twice(keeper, thoroughly=False)
     assert waiting(queue) == ([job.id] if sent_again else [])
+
+
+def test_the_longest_queued_are_compared_first(
+    queue: StyleQueue, keeper: Keeper, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "_COMPARE_AT_ONCE", 2)
+    jobs = [submitted(queue) for _ in range(3)]
+    redis: Any = queue._ledger.redis
+    redis.zadd(state_key("queued"), {job.id: number for number, job in enumerate(jobs)})
+    redis.delete("paint")
+    look_twice(keeper, thoroughly=True)
+    assert waiting(queue) == sorted(job.id for job in jobs[:2])
+
+
+def test_a_round_among_garbage_hears_stop(queue: StyleQueue, keeper: Keeper) -> None:
+    lost = submitted(queue)
+    queue._ledger.redis.lpush("paint", *("x" for _ in range(500)))
+    queue._ledger.redis.rpop("paint")
+    stop = threading.Event()
+    stop.set()
+    keeper.run(stop)
+    with pytest.raises(Preempted):
+        keeper.reconcile()
+    assert queue.status(lost.id).state == "queued"
 
 
 def test_an_earlier_delivery_of_a_job_that_was_put_back(queue: StyleQueue, keeper: Keeper) -> None:

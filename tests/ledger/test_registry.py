@@ -104,7 +104,7 @@ def test_a_job_waits_uncharged_for_its_network(ledger: Ledger) -> None:
     assert (record.state, record.attempt, record.spared, record.fence) == ("queued", 0, 0, 0)
     assert len(ledger.job_events(job.id)) == before, "nothing to tell"
     assert due(ledger) == []
-    assert ledger.queued_task_ids() == {}, "no message is missed"
+    assert ledger.queued_task_ids(10) == {}, "no message is missed"
     assert ledger.messages_expected() == 0
     assert ledger.registry.lacking() == {("paint", ("vgg19",)): 1}
 

@@ -365,6 +365,7 @@ def test_words_of_any_length_are_kept_cut(door: Door, queue: StyleQueue) -> None
     """Redis would refuse them for their size, and whoever tells them would tell them again and again."""
     endless = "x" * 3_000_000
     ledger = door.ledger
+    before: Any = ledger.redis.config_get("proto-max-bulk-len")["proto-max-bulk-len"]
     ledger.redis.config_set("proto-max-bulk-len", 1024 * 1024)
     try:
         door.makes = FailedData(code="image_corrupt", message=endless, hint=endless)
@@ -379,7 +380,7 @@ def test_words_of_any_length_are_kept_cut(door: Door, queue: StyleQueue) -> None
         assert len(str(ledger.record("theirs").last_error)) < 3000
         ledger.bury(queue="paint", raw="{}", code="invalid_job", reason=endless)
     finally:
-        ledger.redis.config_set("proto-max-bulk-len", 512 * 1024 * 1024)
+        ledger.redis.config_set("proto-max-bulk-len", before)
 
 
 def test_a_record_that_somebody_spoilt_holds_up_no_message(door: Door, queue: StyleQueue) -> None:

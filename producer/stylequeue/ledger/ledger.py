@@ -281,11 +281,14 @@ class Ledger:
             queued, due, waiting = pipeline.execute()
         return int(queued - due - waiting)
 
-    def queued_task_ids(self) -> dict[str, str]:
-        """Celery task ids, by job id, of the queued jobs that should have a message on the broker."""
+    def queued_task_ids(self, limit: int) -> dict[str, str]:
+        """Celery task ids, by job id, of the queued jobs that should have a message on the broker.
+
+        Of at most `limit` queued jobs, those that have been so longest.
+        """
         with self._reachable():
             pipeline = self.redis.pipeline(transaction=True)
-            pipeline.zrange(names.state_key("queued"), 0, -1)
+            pipeline.zrange(names.state_key("queued"), 0, limit - 1)
             pipeline.zrange(names.DUE_KEY, 0, -1)
             pipeline.zrange(names.WAITING_KEY, 0, -1)
             queued, due, waiting = pipeline.execute()

@@ -20,6 +20,7 @@ appendonly yes
 appendfsync everysec
 save ""
 maxmemory-policy noeviction
+proto-max-bulk-len 8mb
 databases 16
 """
 
