@@ -57,6 +57,20 @@ def test_keeps_the_contents_size(engine: Engine, photo: Picture, stripes: Pictur
     assert painted(engine, content, (stripes(40, 70), 1.0)).shape == content.shape
 
 
+@pytest.mark.parametrize("colours", ["style", "match"])
+def test_pictures_in_eight_bits(
+    engine: Engine, foreign: Engine, photo: Picture, stripes: Picture, colours: str
+) -> None:
+    given = [(picture * 255).round().astype(np.uint8) for picture in (photo("coffee", 32), stripes(40))]
+    recipe = resolve(FastRecipe.model_validate({"strength": 1, "colours": colours}))
+    for each in (engine, foreign):
+        eight_bits, in_floats = (
+            next(each.paint(content, [(style, 1.0)], recipe)).picture
+            for content, style in (given, [picture.astype(np.float32) / np.float32(255) for picture in given])
+        )
+        np.testing.assert_array_equal(eight_bits, in_floats)
+
+
 def test_strength_moves_from_the_content_to_the_style(engine: Engine, photo: Picture, stripes: Picture) -> None:
     content, style = photo("chelsea", 128), stripes(128)
     np.testing.assert_array_equal(painted(engine, content, (style, 1.0), strength=0), content)

@@ -121,6 +121,13 @@ class TestPlan:
         more = planned(narrow, "adam", styles=8).peak_bytes - planned(narrow, "adam").peak_bytes
         assert more >= 7 * 3 * 4 * 1000**2
 
+    def test_eight_of_the_largest_do_not_fit_where_one_does(self, narrow: Vgg) -> None:
+        preset, content, style = PRESETS["tf-tutorial"], (64, 64), (4096, 4096)
+        one, eight = (plan(content, [style] * count, narrow, preset, "adam", None).peak_bytes for count in (1, 8))
+        assert eight - one >= 7 * 3 * 4 * 4096**2
+        assert plan(content, [style], narrow, preset, "adam", one).tile_px is None
+        assert plan(content, [style] * 8, narrow, preset, "adam", one).tile_px is not None
+
     def test_what_does_not_fit_is_cut_into_the_largest_tiles_that_do(self, narrow: Vgg) -> None:
         whole = planned(narrow, "adam").peak_bytes
         assert planned(narrow, "adam", budget_bytes=whole).tile_px is None
@@ -257,6 +264,35 @@ def test_what_is_no_lack_of_memory_is_told_as_it_is(
     ours = painter.Painter(narrow, Options(precision="float32"))
     with pytest.raises(tf.errors.InternalError, match="illegal"):
         next(ours.paint(photo(height=48), [(stripes(48), 1.0)], recipe()))
+
+
+@pytest.mark.usefixtures("uncompiled_once")
+@pytest.mark.parametrize("init", ["content", "style"])
+def test_styles_are_floats_only_once_there_is_a_plan(
+    narrow: Vgg, photo: Picture, stripes: Picture, monkeypatch: pytest.MonkeyPatch, init: str
+) -> None:
+    happened: list[str] = []
+
+    def noted(name: str) -> None:
+        original = getattr(painter, name)
+
+        def call(*given: object) -> object:
+            happened.append(name)
+            return original(*given)
+
+        monkeypatch.setattr(painter, name, call)
+
+    noted("plan")
+    noted("floats")
+    eight_bits = [(stripes(side) * 255).round().astype(np.uint8) for side in (40, 48)]
+    painted = []
+    for styles in (eight_bits, [picture.astype(np.float32) / np.float32(255) for picture in eight_bits]):
+        happened.clear()
+        ours = painter.Painter(narrow, Options(precision="float32"))
+        *_, step = ours.paint(photo(height=32), [(style, 0.5) for style in styles], recipe(steps=2, init=init))
+        assert happened[:3] == ["plan", "floats", "floats"]
+        painted.append(step.picture)
+    np.testing.assert_array_equal(painted[0], painted[1])
 
 
 @pytest.mark.usefixtures("uncompiled_once")

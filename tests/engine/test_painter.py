@@ -197,13 +197,15 @@ class TestShapes:
         "wrong",
         [
             np.zeros((1, 64, 64, 3)),
+            np.zeros((1, 64, 64, 3), np.int16),
             np.zeros((64, 64, 3), np.float32),
+            np.zeros((64, 64, 3), np.uint8),
             np.zeros((1, 64, 64, 4), np.float32),
             np.zeros((1, 64, 15, 3), np.float32),
             np.full((1, 64, 64, 3), 1.5, np.float32),
             np.full((1, 64, 64, 3), np.nan, np.float32),
         ],
-        ids=["float64", "no batch", "alpha", "too narrow", "beyond one", "nan"],
+        ids=["float64", "16 bits", "no batch", "8 bits, no batch", "alpha", "too narrow", "beyond one", "nan"],
     )
     def test_arrays_of_another_kind_are_refused(self, engine: Engine, photo: Picture, wrong: np.ndarray) -> None:
         for content, style in ((wrong, photo()), (photo(), wrong)):

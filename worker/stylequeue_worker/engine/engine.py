@@ -152,22 +152,23 @@ class Engine:
 
         With the `state` of a step of the same painting as `resume`, goes on behind that step.
 
-        content: float32 [1, H, W, 3] in [0, 1] at the output's size. styles: pictures alike, each of its own shape,
-        with its weight (> 0, relative to the others'). start: for init `image`, a picture alike; it takes the content's
-        shape. masks: one for each style, float32 [1, H, W, 1] in [0, 1] of the content's size: 1 where the style
-        applies, 0 where it does not, None: everywhere; what no style applies to stays as it is. `recipe.size` is the
-        caller's affair: the arrays are painted at the size they have.
+        content: float32 [1, H, W, 3] in [0, 1], or uint8, at the output's size. styles: pictures alike, each of its own
+        shape, with its weight (> 0, relative to the others'); in uint8 they are made float32 one after the other, once
+        there is a plan of memory. start: for init `image`, a picture alike; it takes the content's shape. masks: one
+        for each style, float32 [1, H, W, 1] in [0, 1] of the content's size: 1 where the style applies, 0 where it does
+        not, None: everywhere; what no style applies to stays as it is. `recipe.size` is the caller's affair: the arrays
+        are painted at the size they have.
 
         Raises ValueError for arrays of another kind; Permanent with code NETWORK_UNAVAILABLE, RECIPE_UNSUPPORTED (a
         fast network that can do only the plainest recipe) or NOT_FINITE; BadCheckpoint before the first step where
         `resume` is none of this painting.
         """
-        from .pictures import in_colours_of, look, look_at_mask
+        from .pictures import floats, in_colours_of, look, look_at_mask
         from .regions import coverage
 
         if not styles or any(weight <= 0 for _, weight in styles):
             raise ValueError("at least one style is needed, and weights above nought")
-        content = look(content)
+        content = floats(look(content))
         used = [(look(style), weight) for style, weight in styles]
         if masks is not None:
             checked = [None if mask is None else look_at_mask(mask, content) for mask in masks]
@@ -176,8 +177,8 @@ class Engine:
         total = sum(weight for _, weight in used)
         shares = [(style, weight / total) for style, weight in used]
         if recipe.colours == "match":
-            shares = [(in_colours_of(style, content), share) for style, share in shares]
-        steps = self._steps(content, shares, masks, recipe, resume, None if start is None else look(start))
+            shares = [(in_colours_of(floats(style), content), share) for style, share in shares]
+        steps = self._steps(content, shares, masks, recipe, resume, None if start is None else floats(look(start)))
         if (covered := coverage(masks)) is not None:
             steps = within(content, covered, steps)
         yield from in_chroma_of(content, steps) if recipe.colours == "luminance" else steps

@@ -15,7 +15,7 @@ import tensorflow_hub as hub
 
 from stylequeue.contract.errors import Code, Permanent
 
-from .pictures import resize
+from .pictures import floats, resize
 from .regions import Masks, regions
 
 _FOREIGN_STYLE_SIDE_PX = 256
@@ -85,7 +85,9 @@ class FastNetwork:
         if strength == 0:
             return content
         if self._knows_vectors:
-            vector = tf.add_n([share * self._module.style_vector(tf.constant(style)) for style, share in styles])
+            vector = tf.add_n(
+                [share * self._module.style_vector(tf.constant(floats(style))) for style, share in styles]
+            )
             if strength < 1:
                 vector = (1 - strength) * self._module.style_vector(tf.constant(content)) + strength * vector
             painted = self._module.paint_with_vector(tf.constant(content), vector)
@@ -96,7 +98,7 @@ class FastNetwork:
                 "send one style and strength 1, or unset STYLEQUEUE_HUB_HANDLE to use the built-in network",
             )
         else:
-            square = resize(tf.constant(styles[0][0]), _FOREIGN_STYLE_SIDE_PX, _FOREIGN_STYLE_SIDE_PX)
+            square = resize(tf.constant(floats(styles[0][0])), _FOREIGN_STYLE_SIDE_PX, _FOREIGN_STYLE_SIDE_PX)
             painted = self._module(tf.constant(content), square)[0]
         picture = np.asarray(resize(tf.clip_by_value(painted, 0, 1), *content.shape[1:3]))
         if not np.isfinite(picture).all():

@@ -33,8 +33,10 @@ _PICTURES = {"adam": 15, "swift": 15, "lbfgs": 15 + 2 * LBFGS_PAIRS}
 """Of the content's size in float32: the optimiser's memory, the content, the step's gradient."""
 _VIEWS_KEPT = 6
 """Content features of full size: targets for each view of the picture, its own features, their gradient."""
+_COPIES_OF_STYLES = 1.25
+"""Of all style pictures in float32: scaled, and those of the scale before."""
 _COPIES_OF_STYLE = 2
-"""Of each style picture in float32: as it came, and scaled."""
+"""Of one of them, besides, as it is scaled."""
 _FIRST_TILE_PX, _FALLBACK_TILE_PX = 1024, 512
 
 Sides = tuple[int, int]
@@ -61,7 +63,7 @@ def plan(
     step_bytes = _ACTIVATIONS_KEPT * float_bytes * network.floats_per_px(layers)
     content_floats = sum(network.channels(layer) / stride_px(layer) ** 2 for layer in preset.content_layers)
     kept_bytes = own_px * 4 * (3 * _PICTURES[optimizer] + _VIEWS_KEPT * content_floats)
-    kept_bytes += sum(styles_px) * 4 * 3 * _COPIES_OF_STYLE + _BESIDES_BYTES
+    kept_bytes += 4 * 3 * (_COPIES_OF_STYLES * sum(styles_px) + _COPIES_OF_STYLE * max(styles_px)) + _BESIDES_BYTES
 
     searched_bytes = 0
     if preset.matching:

@@ -23,7 +23,7 @@ from .memory import Fitting, plan, smallest_bytes
 from .networks import Vgg
 from .objective import TERMS, Objective
 from .options import Options
-from .pictures import resize, scaled
+from .pictures import floats, resize, scaled
 from .position import Position
 from .precision import fast_dtype
 from .presets import Preset, preset_of
@@ -191,7 +191,7 @@ class _Painting:
             return
         objective = self.fitting.objective
         content = scaled(tf.constant(self.content, self.dtype), stage.scale)
-        styles = [(scaled(tf.constant(style, self.dtype), stage.scale), share) for style, share in self.styles]
+        styles = [(scaled(tf.constant(floats(style), self.dtype), stage.scale), share) for style, share in self.styles]
         masks = self.masks and [
             mask if mask is None else scaled(tf.constant(mask), stage.scale).numpy() for mask in self.masks
         ]
@@ -274,7 +274,7 @@ class _Painting:
             case "content":
                 return content
             case "style":
-                return self.styles[0][0]
+                return floats(self.styles[0][0])
             case "noise":
                 return np.random.default_rng(self.recipe.seed).uniform(size=content.shape)
             case "image":

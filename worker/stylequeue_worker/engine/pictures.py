@@ -11,18 +11,25 @@ from stylequeue.contract.recipe import MIN_SIDE_PX
 
 
 def look(picture: np.ndarray) -> np.ndarray:
-    """`picture` itself, after making sure that it is float32 [1, H, W, 3], finite, in [0, 1], no side under 16 px.
+    """`picture` itself, after making sure that it is a picture [1, H, W, 3], no side under 16 px.
 
-    Raises ValueError where it is not: whatever decodes pictures has a fault then.
+    It is uint8, or float32, finite and in [0, 1]. Raises ValueError where it is not: whatever decodes pictures has a
+    fault then.
     """
-    if picture.dtype != np.float32 or picture.ndim != 4 or (picture.shape[0], picture.shape[3]) != (1, 3):
-        raise ValueError(f"a picture is float32 [1, height, width, 3], not {picture.dtype} {list(picture.shape)}")
+    shape = picture.shape
+    if picture.dtype not in (np.float32, np.uint8) or len(shape) != 4 or (shape[0], shape[3]) != (1, 3):
+        raise ValueError(f"a picture is float32 or uint8 [1, height, width, 3], not {picture.dtype} {list(shape)}")
     if min(picture.shape[1:3]) < MIN_SIDE_PX:
         raise ValueError(f"no side of a picture is under {MIN_SIDE_PX} px, here {list(picture.shape[1:3])}")
     # Written so that NaN fails, too.
-    if not (picture.min() >= 0 and picture.max() <= 1):
+    if picture.dtype == np.float32 and not (picture.min() >= 0 and picture.max() <= 1):
         raise ValueError(f"a picture's values lie in [0, 1], not in [{picture.min()}, {picture.max()}]")
     return picture
+
+
+def floats(picture: np.ndarray) -> np.ndarray:
+    """A picture of either kind in float32, in [0, 1]: four times the bytes of one in uint8."""
+    return picture if picture.dtype == np.float32 else picture.astype(np.float32) / np.float32(255)
 
 
 def look_at_mask(mask: np.ndarray, content: np.ndarray) -> np.ndarray:
