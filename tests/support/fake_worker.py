@@ -9,6 +9,7 @@ from pathlib import Path
 from stylequeue.broker.app import READY_FOR_JOBS
 from stylequeue.local import Process, Stack
 from stylequeue.settings import Settings
+from stylequeue_worker.process import inspection
 from stylequeue_worker.process.app import make_worker_app
 from tests.support.fake_painter import FakePainter
 from tests.support.messages import NOTHING_TASK
@@ -34,6 +35,7 @@ def load_engine(settings: Settings) -> FakePainter:
 
 
 app = make_worker_app(Settings.load(), module="tests.support.fake_worker", load_engine=load_engine)
+inspection.TASKS.add(NOTHING_TASK)
 
 
 @app.task(name=NOTHING_TASK, shared=False)

@@ -14,12 +14,14 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from celery import shared_task
 from kombu.transport.redis import Channel, SentinelChannel
 from kombu.transport.redis import QoS as KombusQoS
 from redis import Redis, ResponseError
 
 from stylequeue.broker.app import make_app
 from stylequeue.contract.errors import Code
+from stylequeue.contract.job import TASK_NAME
 from stylequeue.settings import Settings
 from stylequeue_worker.process import inspection
 from stylequeue_worker.process.inspection import MAX_BURIED_BYTES, inspect_messages
@@ -58,15 +60,9 @@ class Reader:
         self.passed: list[Any] = []
         self.redis = Redis.from_url(settings.redis_url.get_secret_value())
         self._app = make_app(settings)
-        self.learn(NOTHING_TASK)
         inspect_messages(self._app, self.graveyard)
         inspect_messages(self._app, self.graveyard)
         self.connect()
-
-    def learn(self, name: str) -> None:
-        @self._app.task(name=name, shared=False)
-        def task() -> None:
-            """Never runs here."""
 
     def connect(self) -> None:
         """What Celery's worker does when it starts and after each loss of the connection."""
@@ -116,7 +112,8 @@ class Reader:
 
 
 @pytest.fixture
-def reader(settings: Settings) -> Iterator[Reader]:
+def reader(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Iterator[Reader]:
+    monkeypatch.setattr(inspection, "TASKS", {*inspection.TASKS, NOTHING_TASK})
     reader = Reader(settings)
     yield reader
     reader.close()
@@ -430,11 +427,29 @@ def test_an_unknown_task_that_became_known_runs(reader: Reader) -> None:
     reader.graveyard.failure = RuntimeError("no room")
     reader.push(json.dumps(later).encode())
     reader.read()
-    reader.learn("tests.later")
+    inspection.TASKS.add("tests.later")
     reader.put_back()
     reader.read()
     assert reader.passed == [later["headers"]["id"]]
     assert reader.unacknowledged() == []
+
+
+def test_no_task_but_ours_is_taken(reader: Reader) -> None:
+    """However well Celery knows it: shared tasks are every app's."""
+    inspection.TASKS.remove(NOTHING_TASK)
+
+    @shared_task(name="somebodys.task")
+    def somebodys() -> None:
+        """Never runs here."""
+
+    names = ["somebodys.task", "celery.map", "celery.backend_cleanup", f"{TASK_NAME} ", TASK_NAME.upper()]
+    assert names[:3] == [name for name in names if name in reader._app.tasks]
+    ours = message(task=TASK_NAME)
+    for whole in (*(message(task=name) for name in names), ours):
+        reader.push(json.dumps(whole).encode())
+    reader.read()
+    assert reader.passed == [ours["headers"]["id"]]
+    assert [letter["code"] for letter in reader.graveyard.letters] == [Code.UNKNOWN_TASK] * len(names)
 
 
 def test_other_lists_are_not_looked_at(reader: Reader) -> None:

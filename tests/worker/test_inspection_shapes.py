@@ -33,7 +33,7 @@ from tests.support.messages import (
     without,
 )
 
-TASKS = {NOTHING_TASK, "celery.map"}
+TASKS = {NOTHING_TASK}
 
 
 def as_bytes(whole: object) -> bytes:

@@ -33,8 +33,12 @@ from celery import Celery, bootsteps
 from celery.worker import state
 from celery.worker.consumer.tasks import Tasks
 
+from stylequeue.contract.job import TASK_NAME
+
 from .message import Fault, Refused, read_message
 
+TASKS = {TASK_NAME}
+"""What a worker takes: not all that Celery would, such as its own tasks and those of any module that was imported."""
 MAX_BURIED_BYTES = 64 * 1024
 """Of a bad message's text that are kept: whatever could have been a job is kept whole."""
 
@@ -148,7 +152,7 @@ class _Inspector:
             if queue in self._app.amqp.queues:
                 item, size_bytes = _unwrap(item)
                 try:
-                    task = read_message(item, self._app.tasks, size_bytes=size_bytes)
+                    task = read_message(item, TASKS, size_bytes=size_bytes)
                     reply = self._on_its_way = (key, task.as_message(queue))
                 except Refused as refused:
                     self._bad.append(_BadMessage(queue, item[:MAX_BURIED_BYTES], size_bytes, refused.fault))

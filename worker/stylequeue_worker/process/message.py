@@ -64,7 +64,7 @@ class Refused(Exception):
 
 
 def read_message(item: bytes, tasks: Container[str], *, size_bytes: int = 0) -> Task:
-    """The task that the message `item` asks for, for a worker that knows `tasks`. Raises Refused and nothing else.
+    """The task that the message `item` asks for, for a worker that takes `tasks`. Raises Refused and nothing else.
 
     `size_bytes` is how large it was, where `item` is only its beginning.
     """
@@ -146,7 +146,7 @@ def _noted(wrong: list[str]) -> Iterator[None]:
 def _asks_too_much(task: Task, tasks: Container[str]) -> Fault | None:
     """What keeps a well-formed task from being done, or None."""
     headers, (args, kwargs, afterwards) = task.headers, task.body
-    if headers.task not in tasks or headers.task.startswith(_CELERYS_OWN):
+    if headers.task not in tasks:
         reason = f"headers.task: this worker knows no task {headers.task!r}"
         return Fault(Code.UNKNOWN_TASK, reason, "the only one is stylequeue.stylize", headers.id)
     if asked := [name for name, value in afterwards or () if value]:
@@ -167,8 +167,6 @@ def _asks_too_much(task: Task, tasks: Container[str]) -> Fault | None:
     return None
 
 
-_CELERYS_OWN = "celery."
-"""Tasks that every Celery app has; `celery.map` and the like would call ours behind our back."""
 _CALLED = {"callbacks": "link", "errbacks": "link_error", "chain": "chain", "chord": "chord"}
 """As senders know them."""
 
