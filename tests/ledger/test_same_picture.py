@@ -34,6 +34,17 @@ def test_what_is_painted_is_reused(ledger: Ledger) -> None:
     assert reserve(ledger, third, forget=True) == "paint"
 
 
+@pytest.mark.parametrize("spoilt", ["[" * 2000, "nonsense", "7", '{"job_id": 7}', ""])
+def test_a_job_is_deleted_whatever_somebody_wrote_of_its_picture(ledger: Ledger, spoilt: str) -> None:
+    job = make_job()
+    assert reserve(ledger, job) == "paint"
+    ledger.finish(job.id, fence=1, data=FAILED, painted=json.dumps({"job_id": job.id}))
+    ledger.redis.set(names.painted_key("f"), spoilt, keepttl=True)
+    ledger.delete(job.id)
+    assert not ledger.redis.exists(record_key(job.id))
+    assert ledger.redis.get(names.painted_key("f")) == spoilt, "it may be another's"
+
+
 def test_what_is_being_painted_is_waited_for(ledger: Ledger) -> None:
     first, second = make_job(), make_job()
     assert reserve(ledger, first) == "paint"

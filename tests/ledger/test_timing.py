@@ -10,6 +10,7 @@ import pytest
 from stylequeue.contract.events import FailedData
 from stylequeue.ledger import ClaimAnswer, Ledger, Timing
 from stylequeue.ledger.answers import ANY_TIME
+from stylequeue.ledger.names import record_key
 from stylequeue.settings import MAX_DEADLINE_S, Settings
 from tests.support.jobs import make_job
 
@@ -138,6 +139,14 @@ def test_a_hurried_sender_takes_no_time_from_another(ledger: Ledger) -> None:
     assert ledger.claim(make_job(id="mine"), task_id="theirs", worker="tester", timing=hurried).verdict == "yours"
     after = ledger.record("mine")
     assert (after.deadline_at, after.time_limit_s, after.not_before) == (before.deadline_at, None, None)
+
+
+@pytest.mark.parametrize("spoilt", ["[" * 2000, "", "7", '{"data": 7}'])
+def test_an_end_that_somebody_spoilt_stays_the_end(ledger: Ledger, spoilt: str) -> None:
+    record = sent_by_celery(ledger, "mine", timing=Timing(time_limit_s=0.001)).record
+    ledger.finish("mine", fence=record.fence, data=FailedData(code="time_limit", message="too slow"))
+    ledger.redis.hset(record_key("mine"), "outcome", spoilt)
+    assert sent_by_celery(ledger, "mine").verdict == "ended"
 
 
 def test_one_that_ran_into_a_strangers_limit_gives_way(ledger: Ledger) -> None:

@@ -19,12 +19,18 @@ local function uuid5(name)
     .. '-' .. variant .. string.sub(hex, 18, 20) .. '-' .. string.sub(hex, 21, 32)
 end
 
+-- What the text of a JSON object says, nothing where it is none: whoever can write here may have spoilt it.
+local function decoded(text)
+  local known, value = pcall(cjson.decode, text)
+  return known and type(value) == 'table' and value or {}
+end
+
 -- The job's labels as JSON. A record of before they were a field of it has them in the job alone.
 local function labels_of(id)
   local record = redis.call('HMGET', record_key(id), 'labels', 'job')
   if record[1] then return record[1] end
-  local known, job = pcall(cjson.decode, record[2] or '')
-  return known and job.labels and cjson.encode(job.labels) or '{}'
+  local labels = decoded(record[2]).labels
+  return labels and cjson.encode(labels) or '{}'
 end
 
 -- Completes an event draft, appends it to the job's stream and, unless it is progress, to the deployment's.
@@ -239,7 +245,8 @@ local function give_way(id, job)
   if not record[1] then return false end
   if record[1] ~= '' then
     if not record[3] then return false end
-    local too_slow = record[2] == 'failed' and cjson.decode(record[6]).data.code == 'time_limit'
+    local told = decoded(record[6]).data
+    local too_slow = record[2] == 'failed' and type(told) == 'table' and told.code == 'time_limit'
     if not (record[2] == 'expired' or too_slow) then return false end
     if record[5] ~= job.digest and record[4] ~= '0' then return false end
     -- It is in the same hurry.

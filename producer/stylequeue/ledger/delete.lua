@@ -11,7 +11,7 @@ if not TERMINAL[state] then return 'open' end
 -- Others must not reuse a picture that is deleted with its job.
 if record[2] then
   local painted = redis.call('GET', painted_key(record[2]))
-  if painted and cjson.decode(painted).job_id == id then redis.call('DEL', painted_key(record[2])) end
+  if painted and decoded(painted).job_id == id then redis.call('DEL', painted_key(record[2])) end
 end
 remember(id)
 -- Its senders' tasks are nobody's any more.
