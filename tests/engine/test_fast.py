@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import shutil
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -143,6 +144,22 @@ def test_a_module_without_its_digest_is_not_loaded(
             painted(engine, photo(), (photo(), 1.0))
         assert caught.value.code == Code.NETWORK_UNAVAILABLE
         assert models.digest(tmp_path / "module") in caught.value.hint
+
+
+def test_a_module_that_is_altered_before_it_is_loaded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    module = tmp_path / "module" / "saved_model.pb"
+    module.parent.mkdir()
+    module.write_bytes(b"what was looked at")
+    monkeypatch.setattr("tensorflow_hub.load", pytest.fail)
+    own = {"fast": models.digest(module.parent)}
+    engine = Engine(tmp_path, hub_handle=str(module.parent), network_sha256=own)
+    recipe = resolve(FastRecipe())
+    assert engine.network(recipe).digest == own["fast"]
+    module.write_bytes(b"something else")
+    for use in (partial(engine.network, recipe), engine.load_fast):
+        with pytest.raises(Permanent) as caught:
+            use()
+        assert caught.value.code == Code.NETWORK_UNAVAILABLE
 
 
 def test_a_module_is_not_taken_from_the_temporary_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -261,12 +261,12 @@ class Engine:
             return self._path(FAST_NETWORK, check=check)
         from .feedforward import resolve
 
-        if self._hub_directory is None:
-            directory = resolve(self._hub_handle, self._model_dir / "hub")
+        directory = self._hub_directory or resolve(self._hub_handle, self._model_dir / "hub")
+        if check or self._hub_directory is None:
             with self._loading(directory):
                 self._check_hub(self._hub_handle, directory)
-            self._hub_directory = directory
-        return self._hub_directory
+        self._hub_directory = directory
+        return directory
 
     def _check_hub(self, handle: str, directory: Path) -> None:
         own = self._network_sha256.get(FAST_NETWORK)
