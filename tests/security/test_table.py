@@ -38,7 +38,6 @@ def test_its_tests_are_there(row: list[str]) -> None:
     assert stops
     named = _NAMED.findall(tests)
     assert named, "no test"
-    assert tests == ", ".join(f"`{file}::{test}`" for file, test in named), "what is not looked at"
     assert ", ".join(f"`{path}::{name}`" for path, name in named) == tests, "a name that is not tests/path.py::test"
     for path, name in named:
         assert (ROOT / path).is_file(), f"{path} is not there"
