@@ -157,7 +157,8 @@ class StyleQueue:
     def upload(self, path: str | Path) -> ImageRef:
         """Put a local picture into the upload bucket, where a job may name it. The same picture is stored once.
 
-        Raises FileUnusable where it cannot be read; Permanent with `image_too_many_bytes` where workers would not.
+        Raises FileUnusable where it cannot be read or its suffix can be in no key; Permanent with
+        `image_too_many_bytes` where workers would refuse it.
         """
         return self._store.upload_file(Path(path))
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -12,34 +13,49 @@ from pydantic import SecretStr
 from redis import Redis
 from redis.exceptions import NoPermissionError
 
+from stylequeue import doctor
+from stylequeue.broker.lists import CELERYS_DEFAULT_QUEUE
 from stylequeue.client import StyleQueue
 from stylequeue.contract.errors import Code, Unavailable
 from stylequeue.keeper import Keeper
-from stylequeue.ledger import Ledger, rights
+from stylequeue.ledger import Ledger, names, rights
+from stylequeue.local import Stack
 from stylequeue.local.server import HOST
 from stylequeue.settings import Settings
+from tests.support.deployment import Deployment
 from tests.support.door import Door, call
 from tests.support.jobs import make_job
+from tests.support.processes import wait_for
 from tests.support.redis_server import redis_server
 
 ROOT = Path(__file__).parents[2]
-USERS: dict[str, str] = dict(
-    re.findall(r"^ACL SETUSER (\w+) (.+)$", (ROOT / "docs" / "operations.md").read_text(), re.MULTILINE)
-)
-ROLES = ("producer", "worker", "keeper", "watcher")
+OPERATIONS = (ROOT / "docs" / "operations.md").read_text()
+USERS: dict[str, str] = dict(re.findall(r"^ACL SETUSER (\w+) (.+)$", OPERATIONS, re.MULTILINE))
+[DOCTORS] = re.findall(r"`doctor` needs a producer's rights and\s+`(\S+)`", OPERATIONS)
+USERS["operator"] = f"{USERS['producer']} {DOCTORS}"
+ROLES = ("producer", "worker", "keeper", "watcher", "operator")
 
 
 @pytest.fixture(scope="module")
-def port() -> Iterator[int]:
-    with redis_server() as port, Redis(host=HOST, port=port) as redis:
+def server_port() -> Iterator[int]:
+    with redis_server("appendonly yes", "maxmemory-policy noeviction") as port, Redis(host=HOST, port=port) as redis:
         ask: Any = redis.execute_command
         for name in ROLES:
             ask("ACL", "SETUSER", name, *USERS[name].split())
         yield port
 
 
-def settings_of(port: int, role: str) -> Settings:
-    return Settings(redis_url=SecretStr(f"redis://{role}:password@{HOST}:{port}/0"), redis_timeout_s=2)
+@pytest.fixture
+def port(server_port: int) -> int:
+    """Of a server that is empty."""
+    with Redis(host=HOST, port=server_port) as redis:
+        redis.flushdb()
+    return server_port
+
+
+def settings_of(port: int, role: str, others: Settings | None = None) -> Settings:
+    own = {"redis_url": SecretStr(f"redis://{role}:password@{HOST}:{port}/0"), "redis_timeout_s": 2}
+    return Settings(**{**(others.model_dump() if others else {}), **own})
 
 
 def redis_of(port: int, role: str) -> Any:
@@ -75,6 +91,62 @@ def test_each_does_its_part(port: int) -> None:
         assert redis_of(port, "worker").llen("paint") == 1, "the message that somebody took is missed"
         producer.cancel(unwanted.id)
         door.close()
+
+
+def test_a_keepers_round(port: int, settings: Settings, caplog: pytest.LogCaptureFixture) -> None:
+    """Each thing that it does: a lease that ran out, a deadline, a lost message, an end that is to be told."""
+    left, late, lost, ended = jobs = [make_job() for _ in range(4)]
+    redis: Any = Redis(host=HOST, port=port)
+    with closing(redis), StyleQueue(settings_of(port, "producer", settings)) as producer:
+        producer.submit_many(jobs)
+        ledger = Ledger(settings_of(port, "worker", settings))
+        ledger.claim(left, task_id=left.id, worker="gone", recorded=True)
+        redis.hset(names.record_key(left.id), "lease_until_ms", 1)
+        redis.hset(names.record_key(late.id), "deadline_ms", 1)
+        redis.zadd(names.LEASES_KEY, {left.id: 1})
+        redis.zadd(names.DEADLINES_KEY, {late.id: 1})
+        redis.delete("paint")
+        producer.cancel(ended.id)
+        redis.zadd(names.UNTOLD_KEY, {ended.id: 1})
+        keeper = Keeper(settings_of(port, "keeper", settings))
+        keeper.round()
+        keeper.reconcile()
+        keeper.reconcile()
+        assert producer.status(left.id).state == "queued"
+        assert producer.status(late.id).state == "expired"
+        assert ended.id.encode() not in redis.zrange(names.UNTOLD_KEY, 0, -1)
+        assert lost.id.encode() in b"".join(redis.lrange("paint", 0, -1))
+        ledger.close()
+    assert "left for the next round" not in caplog.text
+
+
+def test_a_doctors_look(port: int, settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(doctor, "find_spec", lambda _: None)
+    own = settings_of(port, "operator", settings)
+    with Redis(host=HOST, port=port) as redis:
+        redis.lpush(CELERYS_DEFAULT_QUEUE, "astray")
+        findings = {finding.what: finding for finding in doctor.examine(lambda: own)}
+    assert f"list {CELERYS_DEFAULT_QUEUE}" in findings, "it looked to the end"
+    assert [what for what, finding in findings.items() if finding.state == "bad"] == ["workers"], "there is none"
+    assert not [what for what, finding in findings.items() if "forbids" in finding.found]
+
+
+@pytest.mark.slow
+def test_a_worker_paints(port: int, stack: Stack, settings: Settings) -> None:
+    """A whole one, with all that Celery and kombu ask for."""
+    with Deployment(stack, settings_of(port, "worker", settings)) as workers:
+        worker = workers.worker()
+        with StyleQueue(settings_of(port, "producer", settings)) as producer:
+            job = workers.job(steps=2)
+            producer.submit(job)
+            assert producer.wait(job.id, timeout_s=60).report.steps == 2
+        with Redis(host=HOST, port=port) as redis:
+            redis.hset("unacked", "tag", "spoilt")
+            redis.zadd("unacked_index", {"tag": 1})
+            wait_for(lambda: not redis.hexists("unacked", "tag"), 60, "it to be put back")
+            wait_for(lambda: redis.zcard(names.DEAD_KEY), 60, "it to be buried")
+        assert "forbids" not in worker.log_text()
+        assert "NOPERM" not in worker.log_text()
 
 
 def test_a_right_less_is_told(port: int) -> None:

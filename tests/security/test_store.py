@@ -19,7 +19,7 @@ import pytest
 from pydantic import SecretStr
 
 from stylequeue.client import StyleQueue
-from stylequeue.contract.errors import Cancelled, Code, Permanent, StyleQueueError, Unavailable
+from stylequeue.contract.errors import Cancelled, Code, FileUnusable, Permanent, StyleQueueError, Unavailable
 from stylequeue.contract.events import StoredFile, SucceededData
 from stylequeue.contract.job import Job
 from stylequeue.contract.objects import ImageRef, checkpoint_key, event_key, preview_key, report_key
@@ -423,6 +423,20 @@ def test_other_bytes_under_the_hash_of_an_upload_are_replaced(tmp_path: Path, ch
         image = Store(s3.settings()).upload_file(photo)
         assert s3.objects[f"/uploads/{key}"][0] == b"my photograph"
         assert image.etag == '"' + hashlib.md5(b"my photograph", usedforsecurity=False).hexdigest() + '"'
+
+
+@pytest.mark.parametrize(
+    "suffix", [".p\u202eng", ".p\nng", ".p\u200bng", ".p\x1b[2Jng", ".p\\ng", ".p\udcffng", ".\u2028"]
+)
+def test_a_suffix_that_no_key_can_have_is_refused_before_anything_is_stored(tmp_path: Path, suffix: str) -> None:
+    photo = tmp_path / f"photo{suffix}"
+    photo.write_bytes(b"my photograph")
+    with OddS3() as s3:
+        with pytest.raises(FileUnusable) as caught:
+            Store(s3.settings()).upload_file(photo)
+        assert s3.objects == {}
+    assert caught.value.message.isprintable()
+    assert "suffix" in caught.value.message
 
 
 def test_a_job_paints_what_was_uploaded_for_it_or_nothing(workshop: Workshop, tmp_path: Path) -> None:

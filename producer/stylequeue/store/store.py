@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..contract.errors import Code, FileUnusable, Permanent, StyleQueueError
-from ..contract.objects import ImageRef, work_keys
+from ..contract.objects import ImageRef, check_key, work_keys
 from ..settings import Settings
 from .marks import Mark, Origin, Secrets, sha256_of
 from .objects import ObjectInfo, Written, in_place_of, too_large, unpacked
@@ -133,7 +133,8 @@ class Store(Outputs):
 
         What lies there already is believed if its bytes are the picture's, and replaced if they are others; the answer
         names the ETag, so that a job is painted from no others that come there later. Raises FileUnusable where the
-        file cannot be read, Permanent with `image_too_many_bytes` where workers would refuse it.
+        file cannot be read or its suffix can be in no key, Permanent with `image_too_many_bytes` where workers would
+        refuse it.
         """
         bucket = self._settings.upload_bucket
         with _used(path):
@@ -142,7 +143,10 @@ class Store(Outputs):
                 raise too_large(str(path), size_bytes, self._settings.max_image_bytes)
             body = path.read_bytes()
         sha256 = sha256_of(body)
-        key = sha256 + path.suffix.lower()
+        try:
+            key = check_key(sha256 + path.suffix.lower())
+        except ValueError as error:
+            raise FileUnusable(f"{str(path)!r}: no object can have its suffix: {error}", "rename the file") from None
         content_type = mimetypes.guess_type(key)[0] or "application/octet-stream"
         there: ObjectInfo | None = None
         for _ in self._s3.tries(at_least=LOOKS):
