@@ -51,6 +51,17 @@ UNSEEN = {
 ALL_UNSEEN = [character for some in UNSEEN.values() for character in some]
 
 
+UNLIKE_WHAT_IS_READ = [
+    "s3://uploads/a\tb",
+    "s3://upl\noads/a",
+    "s3://uploads/a\r\n",
+    " s3://uploads/a",
+    "s3://uploads/%ff",
+    "s3://uploads/a?versionId=%fe",
+]
+"""Addresses of which libraries leave something out, or put something else in its place."""
+
+
 def where(path: str, value: str) -> dict[str, Any]:
     """A job whose text at `path` is `value`."""
     picture = {"bucket": "uploads", "key": "a.jpg"}
@@ -142,6 +153,12 @@ def test_a_key_that_some_store_takes_for_another_is_refused(path: str) -> None:
         assert message.endswith(f": write {cleaned!r}" if cleaned else "backslash)"), key
     with pytest.raises(InvalidJob, match=r"write 'v/p\.jpg'"):
         ImageRef.from_uri("s3://uploads/v//p.jpg")
+
+
+@pytest.mark.parametrize("uri", UNLIKE_WHAT_IS_READ)
+def test_an_address_is_read_as_it_is_written_or_not_at_all(uri: str) -> None:
+    with pytest.raises(InvalidJob, match="s3://bucket/key"):
+        ImageRef.from_uri(uri)
 
 
 @given(st.lists(st.sampled_from(["", ".", "..", "a", "a.json", "\\", ".a", "a.", "ä"]), min_size=1).map("/".join))

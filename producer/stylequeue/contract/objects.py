@@ -116,22 +116,19 @@ class ImageRef(Contract):
         Raises InvalidJob where the URI is not of that form.
         """
         try:
-            parts = urlsplit(uri)
+            # What cannot be seen `urlsplit` leaves out, and what is no UTF-8 `unquote` puts something else for.
+            parts = urlsplit(check_text(uri))
+            version = re.fullmatch(r"versionId=(.+)", parts.query)
+            key, version_id = (
+                unquote(text, errors="strict") for text in (parts.path[1:], version[1] if version else "")
+            )
         except ValueError as error:
             raise InvalidJob(f"{uri!r} is no address: {error}", "write s3://bucket/key") from None
-        if parts.scheme != "s3" or not parts.netloc or not parts.path.strip("/"):
+        if not uri.lower().startswith("s3://") or not parts.netloc or not parts.path.strip("/"):
             raise InvalidJob(f"{uri!r} is no S3 address", "write s3://bucket/key")
-        version = re.fullmatch(r"versionId=(.+)", parts.query)
         if (parts.query and not version) or parts.fragment:
             raise InvalidJob(f"{uri!r} has a '?' or '#' in its key", "write them as %3F and %23")
-        return parse(
-            cls,
-            {
-                "bucket": parts.netloc,
-                "key": unquote(parts.path[1:]),
-                "version_id": version and unquote(version[1]),
-            },
-        )
+        return parse(cls, {"bucket": parts.netloc, "key": key, "version_id": version_id or None})
 
 
 def event_key(output_key: str) -> str:
