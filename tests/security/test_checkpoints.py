@@ -92,7 +92,8 @@ BAD: dict[str, Callable[[], bytes]] = {
         fingerprint=array_file("{'descr': '<U1', 'fortran_order': False, 'shape': (), }", b"\xff" * 4)
     ),
     "text of what is no character, elsewhere": lambda: archive(
-        picture=array_file("{'descr': '<U16', 'fortran_order': False, 'shape': (1,), }", b"\xff" * 64)
+        fingerprint=array_file("{'descr': '<U1', 'fortran_order': False, 'shape': (), }", b"a\0\0\0"),
+        picture=array_file("{'descr': '<U16', 'fortran_order': False, 'shape': (1,), }", b"\xff" * 64),
     ),
     "a header that is a program": lambda: archive(picture=array_file("__import__('os').getpid()")),
     "a header without end": lambda: archive(picture=array_file("(" * 100)),
