@@ -71,6 +71,8 @@ def test_ids_are_new_and_grow_with_time() -> None:
         {"id": ""},
         {"queue": "celery"},
         {"deadline": "2030-01-01T00:00:00"},
+        {"deadline": "0001-01-01T00:00:00+14:00"},
+        {"deadline": "9999-12-31T23:59:59-14:00"},
         {"labels": {"": "x"}},
         {"labels": {str(n): "x" for n in range(17)}},
     ],

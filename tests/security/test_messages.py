@@ -160,6 +160,9 @@ GARBAGE: dict[str, Any] = {
     "link": lambda task_id: message(
         task=TASK_NAME, headers={"id": task_id}, body=encoded([[], {"job": text_of(mine())}, {"callbacks": [{}]}])
     ),
+    "before_all_time": lambda task_id: call(
+        {**text_of(mine()), "deadline": "0001-01-01T00:00:00+14:00"}, task_id=task_id
+    ),
     "too_late": lambda task_id: call(mine(), task_id=task_id, eta="9999-12-31T23:59:59"),
     "too_large": lambda task_id: message(task=TASK_NAME, headers={"id": task_id}, body="x" * 300_000),
     "another_job_of_its_id": lambda task_id: call(mine(labels={"not": "mine"}), task_id=task_id),

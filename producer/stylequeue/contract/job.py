@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
 from typing import Annotated, Final, Literal, Self
 
 import uuid_utils
@@ -73,6 +74,15 @@ def _new_id() -> str:
     return str(uuid_utils.uuid7())
 
 
+def _check_moment(moment: datetime) -> datetime:
+    """`moment`, if it is one in UTC as well: in other zones, years 1 and 9999 reach beyond what can be reckoned with."""
+    try:
+        moment.astimezone(UTC)
+    except (OverflowError, ValueError):
+        raise ValueError("is out of range in UTC") from None
+    return moment
+
+
 class Job(Contract):
     """One request: paint this content in these styles by this recipe, and put the picture there. Immutable."""
 
@@ -90,7 +100,7 @@ class Job(Contract):
     output: Output
     recipe: Recipe = Field(default_factory=OptimizeRecipe)
     queue: QueueName | None = Field(default=None, description="Left out: fast for the fast method, else paint.")
-    deadline: AwareDatetime | None = Field(
+    deadline: Annotated[AwareDatetime, AfterValidator(_check_moment)] | None = Field(
         default=None,
         description="No picture is wanted after it: the job expires. At most 30 days ahead: the client refuses one "
         "further off, the ledger brings it to that.",
