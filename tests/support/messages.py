@@ -164,6 +164,7 @@ _MALFORMED: dict[str, object] = {
     "id_missing": without(message(), "headers", "id"),
     "id_number": message(headers={"id": 5}),
     "id_null": message(headers={"id": None}),
+    "id_that_looks_like_anothers": message(headers={"id": "mine\u3164"}),
     "id_too_long": message(headers={"id": "x" * 1000}),
     "content_type_missing": without(message(), "content-type"),
     "content_type_pickle": message(content_type="application/x-python-serialize"),

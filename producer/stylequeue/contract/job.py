@@ -75,7 +75,7 @@ def _new_id() -> str:
 
 
 def _check_moment(moment: datetime) -> datetime:
-    """`moment`, if it is one in UTC as well: in other zones, years 1 and 9999 reach beyond what can be reckoned with."""
+    """`moment`, if it is one in UTC as well: at the ends of time, other zones reach beyond it. Raises ValueError."""
     try:
         moment.astimezone(UTC)
     except (OverflowError, ValueError):

@@ -26,6 +26,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 from stylequeue.contract.base import parse
 from stylequeue.contract.errors import Code, InvalidJob
 from stylequeue.contract.plain_json import read_json
+from stylequeue.contract.text import check_text
 from stylequeue.settings import MAX_DEADLINE_S
 
 MAX_MESSAGE_BYTES = 256 * 1024
@@ -206,7 +207,7 @@ def _check_moment(text: str) -> str:
 def _check_printable(name: str) -> str:
     if not name.isprintable():
         raise ValueError("holds characters that cannot be shown, such as a new line")
-    return name
+    return check_text(name)
 
 
 def _check_no_self(kwargs: dict[str, Any]) -> dict[str, Any]:
