@@ -121,6 +121,28 @@ class TestPlan:
         more = planned(narrow, "adam", styles=8).peak_bytes - planned(narrow, "adam").peak_bytes
         assert more >= 7 * 3 * 4 * 1000**2
 
+    def test_every_mask_counts(self, narrow: Vgg) -> None:
+        preset, sides = PRESETS["tf-tutorial"], (1000, 1000)
+        none, eight = (plan(sides, [sides], narrow, preset, "adam", None, masks).peak_bytes for masks in (0, 8))
+        assert eight - none >= 8 * 3 * 4 * 1000**2
+
+    @pytest.mark.usefixtures("uncompiled_once")
+    def test_a_paintings_masks_are_those_that_it_has(
+        self, narrow: Vgg, photo: Picture, stripes: Picture, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        counted: list[object] = []
+
+        def noted(*given: Any) -> Any:
+            counted.append(given[-1])
+            return plan(*given)
+
+        monkeypatch.setattr(painter, "plan", noted)
+        mask = np.ones((1, 32, 32, 1), np.float32)
+        for masks in (None, [mask, None], [mask, mask]):
+            ours = painter.Painter(narrow, Options(precision="float32"))
+            next(ours.paint(photo(height=32), [(stripes(40), 0.5)] * 2, recipe(steps=1), masks=masks))
+        assert counted == [0, 1, 2]
+
     def test_eight_of_the_largest_do_not_fit_where_one_does(self, narrow: Vgg) -> None:
         preset, content, style = PRESETS["tf-tutorial"], (64, 64), (4096, 4096)
         one, eight = (plan(content, [style] * count, narrow, preset, "adam", None).peak_bytes for count in (1, 8))

@@ -37,6 +37,8 @@ _COPIES_OF_STYLES = 1.25
 """Of all style pictures in float32: scaled, and those of the scale before."""
 _COPIES_OF_STYLE = 2
 """Of one of them, besides, as it is scaled."""
+_COPIES_OF_MASK = 3
+"""Of each mask, of the content's size: scaled, and its region's as an array and as a tensor."""
 _FIRST_TILE_PX, _FALLBACK_TILE_PX = 1024, 512
 
 Sides = tuple[int, int]
@@ -50,10 +52,11 @@ def plan(
     preset: Preset,
     optimizer: OptimizerName,
     budget_bytes: int | None,
+    masks: int = 0,
 ) -> Plan:
     """Whole if that fits into the budget, else the largest tiles that do, else the smallest there are.
 
-    No budget: whole.
+    No budget: whole. `masks`: how many of the styles have one.
     """
     margins_px = 2 * preset.margin_px
     own_px, *styles_px = ((height + margins_px) * (width + margins_px) for height, width in (content, *styles))
@@ -64,6 +67,7 @@ def plan(
     content_floats = sum(network.channels(layer) / stride_px(layer) ** 2 for layer in preset.content_layers)
     kept_bytes = own_px * 4 * (3 * _PICTURES[optimizer] + _VIEWS_KEPT * content_floats)
     kept_bytes += 4 * 3 * (_COPIES_OF_STYLES * sum(styles_px) + _COPIES_OF_STYLE * max(styles_px)) + _BESIDES_BYTES
+    kept_bytes += 4 * own_px * _COPIES_OF_MASK * masks
 
     searched_bytes = 0
     if preset.matching:
