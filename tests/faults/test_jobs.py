@@ -207,8 +207,9 @@ def test_29_an_old_producer_and_a_newer_worker(crew: Deployment, queue: StyleQue
     for image in (fields["content"], fields["styles"][0]["image"]):
         queue._store._client.put_object(Bucket=image["bucket"], Key=image["key"], Body=pictures.jpeg())
     job = Job.model_validate(fields)
-    queue._app.send_task(TASK_NAME, kwargs={"job": fields}, queue="paint", task_id="an-old-producer")
-    done: Any = queue._app.AsyncResult("an-old-producer").get(timeout=WAIT_S)
+    task_id = f"an-old-producer-{version}"
+    queue._app.send_task(TASK_NAME, kwargs={"job": fields}, queue="paint", task_id=task_id)
+    done: Any = queue._app.AsyncResult(task_id).get(timeout=WAIT_S)
     assert done["output"]["key"] == fields["output"]["key"]
     assert done["labels"] == fields["labels"]
     assert done["report"]["steps"] == fields["recipe"]["steps"]
