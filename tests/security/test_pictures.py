@@ -312,9 +312,8 @@ class Stuck:
     def __init__(self, service: Deployment, **fields: Any) -> None:
         self.queue: StyleQueue = service.queue
         workers = {worker.name: worker for worker in service.workers if worker.running}
-        # Each has one by the time it has decoded a picture.
         for worker in workers.values():
-            wait_for(partial(decoders_of, worker), WAIT_S, "a decoder")
+            wait_for(partial(self._has_decoder, service, worker), WAIT_S, "a decoder")
         paused = {name: decoders_of(worker) for name, worker in workers.items()}
         for pids in paused.values():
             for pid in pids:
@@ -328,6 +327,14 @@ class Stuck:
             for pid in pids:
                 resume(pid)
 
+    def _has_decoder(self, service: Deployment, worker: Process) -> bool:
+        """A worker has one from its first picture on, which another worker may have taken instead."""
+        if not decoders_of(worker):
+            first = service.job(steps=next(_few_steps))
+            self.queue.submit(first)
+            self.queue.wait(first.id, timeout_s=WAIT_S)
+        return bool(decoders_of(worker))
+
 
 def was_asked(pid: int) -> bool:
     """Whether a decoder that stands still has something to do."""
@@ -336,6 +343,8 @@ def was_asked(pid: int) -> bool:
 
 
 _steps = iter(range(200, 300))
+_few_steps = iter(range(5, 100))
+"""A picture that was painted before is not decoded again."""
 
 
 class TestService:

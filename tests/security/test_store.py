@@ -642,7 +642,7 @@ def test_nor_between_two_tries() -> None:
             raise Cancelled
 
     with OddS3(refuse("HEAD", 503, "SlowDown")) as s3, heeding(check), pytest.raises(Cancelled):
-        look(Store(s3.settings(s3_attempts=1_000_000)))
+        look(Store(s3.settings(s3_attempts=100)))
 
 
 def upload(store: Store, tmp_path: Path) -> object:

@@ -25,7 +25,7 @@ _log = logging.getLogger(__name__)
 
 _ACTIVATIONS_KEPT = 1.15
 """Bytes a step needs at its peak over those of the activations alone: gradients and work space. Measured."""
-_BESIDES_BYTES = 130 * 10**6
+_BESIDES_BYTES = 115 * 10**6
 """Whatever the size: programs, and kernels as convolutions like to have them. Measured."""
 _PROCESSORS_FLOAT_BYTES = 4
 """A processor that computes in bfloat16 keeps so much in float32 besides that it takes as much. Measured."""

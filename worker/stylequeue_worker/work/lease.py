@@ -39,7 +39,8 @@ _TRY_AGAIN_S = 0.5
 
 def stop_requested() -> bool:
     """Whether this worker was told to stop."""
-    return Path(os.environ.get(STOP_FILE_VARIABLE, "/nonexistent")).exists()
+    stop_file = os.environ.get(STOP_FILE_VARIABLE)
+    return stop_file is not None and Path(stop_file).exists()
 
 
 class Holder:
