@@ -122,7 +122,7 @@ RECIPES = st.one_of(
 )
 
 
-@settings(max_examples=40, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
+@settings(max_examples=15, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
 @given(
     kind=KINDS,
     size=SIDES,
@@ -149,7 +149,13 @@ def test_any_mixture_of_limits_on_any_picture(
 
 
 @pytest.mark.parametrize(
-    ("size", "memory_budget_bytes"), [((16, 2048), None), ((2048, 16), None), ((640, 480), None), ((300, 200), 1)]
+    ("size", "memory_budget_bytes"),
+    [
+        ((16, 2048), None),
+        ((2048, 16), None),
+        pytest.param((640, 480), None, marks=pytest.mark.slow),
+        pytest.param((300, 200), 1, marks=pytest.mark.slow),
+    ],
 )
 def test_large_pictures(
     model_dir: Path, photo: Picture, stripes: Picture, size: tuple[int, int], memory_budget_bytes: int | None

@@ -217,7 +217,7 @@ def exhaust(monkeypatch: pytest.MonkeyPatch) -> Exhaust:
     ("optimizer", "on_gpu"),
     [
         pytest.param("adam", True, id="inside a compiled call of several steps"),
-        pytest.param("lbfgs", False, id="between steps"),
+        pytest.param("lbfgs", False, id="between steps", marks=pytest.mark.slow),
     ],
 )
 def test_out_of_memory_it_goes_on_in_tiles_from_the_last_good_step(

@@ -14,10 +14,18 @@ from stylequeue_worker.engine.schedule import Stage
 from tests.engine.conftest import Picture
 
 
-@pytest.mark.parametrize("after", [1, 6, 7, 11])
-@pytest.mark.parametrize("optimizer", ["adam", "lbfgs"])
+@pytest.mark.parametrize(
+    ("optimizer", "after"),
+    [
+        pytest.param(
+            optimizer, after, marks=() if (optimizer, after) in (("adam", 7), ("lbfgs", 6)) else pytest.mark.slow
+        )
+        for optimizer in ("adam", "lbfgs")
+        for after in (1, 6, 7, 11)
+    ],
+)
 def test_going_on_from_a_checkpoint(
-    engine: Engine, photo: Picture, stripes: Picture, after: int, optimizer: str
+    engine: Engine, photo: Picture, stripes: Picture, optimizer: str, after: int
 ) -> None:
     content, style = photo("chelsea", 240, 128), stripes(height=96)
     recipe = resolve(OptimizeRecipe.model_validate({"steps": 12, "network": "vgg16", "optimizer": optimizer}))
