@@ -157,7 +157,8 @@ def hostile_pngs() -> dict[str, Maker]:
         "as many packed texts as may be": lambda: _behind_header(
             chunk(b"zTXt", b"C\0\0" + zlib.compress(bytes(600))), max_bytes=99_000 * 30
         ),
-        "a text bomb": lambda: png()[:33] + chunk(b"zTXt", b"C\0\0" + packed_text()) + png()[33:],
+        "a text bomb": lambda: _with_text(packed_text()),
+        "a text behind which something comes": lambda: _with_text(zlib.compress(bytes(1024**2)) + b"more"),
         "an international text bomb": lambda: png()[:33] + chunk(b"iTXt", b"C\0\1\0\0\0" + packed_text()) + png()[33:],
         "a profile bomb": lambda: png()[:33] + profile(packed_text()) + png()[33:],
         "profile bombs": lambda: _behind_header(profile(packed_text(16_000_000))),
@@ -177,6 +178,10 @@ def hostile_pngs() -> dict[str, Maker]:
             pictures.ten_thousand_frame_apng(64)[:-12] + chunk(b"fdAT", bytes(4)) * 1_000_000 + chunk(b"IEND", b"")
         ),
     }
+
+
+def _with_text(packed: bytes) -> bytes:
+    return png()[:33] + chunk(b"zTXt", b"C\0\0" + packed) + png()[33:]
 
 
 def _behind_header(piece: bytes, max_bytes: int = MAX_BYTES) -> bytes:

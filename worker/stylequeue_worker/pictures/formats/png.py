@@ -183,7 +183,7 @@ def _packed_text(name: bytes, body: bytes) -> bytes:
 def _unpacked(packed: bytes) -> Iterator[bytes]:
     """What was compressed, in pieces, as far as it can be unpacked."""
     inflater = zlib.decompressobj()
-    while packed:
+    while packed and not inflater.eof:
         try:
             piece = inflater.decompress(packed, _PIECE_BYTES)
         except zlib.error:
