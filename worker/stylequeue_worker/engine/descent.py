@@ -15,6 +15,8 @@ from typing import Any, NamedTuple
 
 import tensorflow as tf
 
+from .programs import Program
+
 
 class Evaluation(NamedTuple):
     """Loss (scalar) and gradient (of the picture's shape) at a picture, and the loss's terms without weights."""
@@ -106,7 +108,7 @@ class AdamCalls:
         self._evaluate = evaluate
         self._rule = rule
         self._terms = terms
-        self.compiled = tf.function(self._call, reduce_retracing=True, autograph=False)
+        self.compiled = Program(self._call)
 
     def descend(
         self,

@@ -10,6 +10,7 @@ import tensorflow as tf
 from .descent import AdamCalls, Evaluation
 from .networks import Vgg
 from .presets import Preset
+from .programs import Program
 from .terms import Here, Look, Measured, Raster, Scene, Style, Target, Term, View, raster_of
 
 _Measured = TypeVar("_Measured")
@@ -35,8 +36,7 @@ class Objective:
         self.network = network
         self.preset = preset
         self.terms: Mapping[str, Term] = {term.name: term for term in preset.terms()}
-        # Here as everywhere without autograph, which nothing needs: it writes files that a child that is killed leaves.
-        self._compiled = tf.function(self._evaluate, reduce_retracing=True, autograph=False)
+        self._compiled = Program(self._evaluate)
         self.calls = AdamCalls(self._evaluate_turn, preset.adam, TERMS)
 
     def evaluate(

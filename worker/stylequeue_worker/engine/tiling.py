@@ -20,6 +20,7 @@ from .losses import mixture
 from .networks import Vgg
 from .objective import Objective, Targets, masks_in, rasters
 from .presets import Preset
+from .programs import Program
 from .terms import Here, Look, Measured, Raster, Target, View, pooled, raster_of
 
 GRID_PX = 16
@@ -154,9 +155,7 @@ class TiledObjective(Objective):
                     part = self._part(looks, seen, here, targets)
                 return tape.gradient(part, seen, output_gradients=upstream)
 
-            self._parts[looks] = tuple(
-                tf.function(each, reduce_retracing=True, autograph=False) for each in (measure, pull)
-            )
+            self._parts[looks] = Program(measure), Program(pull)
         return self._parts[looks]
 
     def _part(self, looks: Sequence[Look], seen: tf.Tensor, here: Here, targets: Sequence[Target]) -> Part:
