@@ -19,6 +19,7 @@ from stylequeue.local import Process, Stack
 from stylequeue.settings import Settings
 from stylequeue_worker.pictures.decoder import Decoder
 from tests.support import pictures
+from tests.support.command import Command
 from tests.support.deployment import Deployment
 from tests.support.distribution import pytest_collection_modifyitems, pytest_xdist_make_scheduler
 from tests.support.fake_worker import START_TIMEOUT_S
@@ -97,6 +98,20 @@ def settings(stack: Stack) -> Iterator[Settings]:
     """This test's own database."""
     with empty_database(stack) as settings:
         yield settings
+
+
+@pytest.fixture
+def stylequeue(stack: Stack) -> Command:
+    """The command, told where the stack is."""
+    return Command(stack.env)
+
+
+@pytest.fixture
+def photo(tmp_path: Path) -> Path:
+    """A picture of somebody's, on this machine."""
+    path = tmp_path / "photo.jpg"
+    path.write_bytes(pictures.jpeg())
+    return path
 
 
 @pytest.fixture

@@ -13,20 +13,7 @@ import pytest
 from stylequeue.client import StyleQueue
 from stylequeue.local import Stack
 from stylequeue.settings import Settings
-from tests.support import pictures
 from tests.support.command import BAD_INPUT, JOB_FAILED, NOT_REACHABLE, Command
-
-
-@pytest.fixture
-def stylequeue(stack: Stack) -> Command:
-    return Command(stack.env)
-
-
-@pytest.fixture
-def photo(tmp_path: Path) -> Path:
-    path = tmp_path / "photo.jpg"
-    path.write_bytes(pictures.jpeg())
-    return path
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,6 @@ import json
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -27,6 +26,7 @@ from tests.support.fake_painter import FakePainter
 from tests.support.jobs import make_job
 from tests.support.ledger import FAILED, claim, limited
 from tests.support.odd_s3 import OddS3
+from tests.support.workshop import undisturbed
 
 
 @pytest.fixture
@@ -304,17 +304,7 @@ class Workshop:
             recipe={"method": "optimize", "size": 64, "steps": 1},
         )
         self.ledger.accept([job], tenant=tenant)
-        nothing = lambda *_: None  # noqa: E731
-        return job, SimpleNamespace(
-            record=claim(self.ledger, job).record,
-            keep=False,
-            stage=nothing,
-            step=nothing,
-            check=nothing,
-            still_wanted=nothing,
-            preview=None,
-            left_work=False,
-        )
+        return job, undisturbed(claim(self.ledger, job).record)
 
     def make(self, tenant: str | None) -> SucceededData:
         job, holder = self.begin(tenant)

@@ -5,26 +5,11 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-import pytest
 from PIL import Image
 
 from stylequeue.client import StyleQueue
 from stylequeue.contract.objects import ImageRef
-from stylequeue.local import Stack
-from tests.support import pictures
 from tests.support.command import JOB_FAILED, Command
-
-
-@pytest.fixture
-def stylequeue(stack: Stack) -> Command:
-    return Command(stack.env)
-
-
-@pytest.fixture
-def photo(tmp_path: Path) -> Path:
-    path = tmp_path / "photo.jpg"
-    path.write_bytes(pictures.jpeg())
-    return path
 
 
 def test_from_files_to_a_file(stylequeue: Command, service: StyleQueue, photo: Path, tmp_path: Path) -> None:

@@ -52,19 +52,8 @@ class Workshop:
 
     def make(self, attempt: int = 1, tenant: str | None = None, **fields: Any) -> SucceededData:
         record = SimpleNamespace(id="a", run=1, attempt=attempt, fence=1, tenant=tenant)
-        nothing = lambda *_: None  # noqa: E731
-        holder: Any = SimpleNamespace(
-            record=record,
-            keep=False,
-            stage=nothing,
-            step=nothing,
-            check=nothing,
-            still_wanted=nothing,
-            preview=None,
-            left_work=False,
-        )
         self.s3.seen.clear()
-        return self.maker.make(self.job(**fields), holder)
+        return self.maker.make(self.job(**fields), undisturbed(record))
 
     @property
     def seen(self) -> list[str]:
@@ -78,3 +67,18 @@ class Workshop:
         with pytest.raises(StyleQueueError) as raised:
             self.make(**fields)
         return raised.value
+
+
+def undisturbed(record: Any) -> Any:
+    """A holder of the job on that record, whom nobody stops and who tells nobody."""
+    nothing = lambda *_: None  # noqa: E731
+    return SimpleNamespace(
+        record=record,
+        keep=False,
+        stage=nothing,
+        step=nothing,
+        check=nothing,
+        still_wanted=nothing,
+        preview=None,
+        left_work=False,
+    )

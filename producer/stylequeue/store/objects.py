@@ -118,6 +118,13 @@ class Objects:
         self.fetch(info, body)
         return body.getvalue()
 
+    def read_as(self, info: ObjectInfo, sha256: str) -> bytes:
+        """The same, if they are those of this SHA-256 in hex. Raises Changed where they are others."""
+        body = self.read(info)
+        if sha256_of(body) != sha256:
+            raise Changed(info.name)
+        return body
+
     def fetch(self, seen: ObjectInfo, sink: IO[bytes]) -> None:
         """Stream what was seen into `sink`, all of it: botocore tries requests again, but not broken-off bodies."""
         from botocore.exceptions import BotoCoreError
@@ -221,9 +228,7 @@ class Objects:
                 raise
             # Not every store copies, and not every object may be copied. Reading and writing says what else is wrong.
             log.info("read and written, since it may not be copied: %s", error)
-            body = self.read(source)
-            if sha256_of(body) != sha256:
-                raise Changed(source.name) from None
+            body = self.read_as(source, sha256)
             return self.put(bucket, key, body, content_type=source.content_type, metadata=metadata, condition=condition)
         written = Written(
             bucket,
