@@ -36,7 +36,7 @@ def _many(pieces: tuple[bytes, ...], max_bytes: int) -> bytes:
 
 
 def jpeg_of_scans(scans: int, side_px: int) -> bytes:
-    """A progressive JPEG, grey, whose every scan goes over all of the picture and says nothing."""
+    """A progressive JPEG, grey, whose every scan refines all coefficients of the picture and says nothing."""
     frame = segment(0xC2, struct.pack(">B2HB", 8, side_px, side_px, 1) + bytes([1, 0x11, 0]))
     table = segment(0xDB, b"\0" + b"\1" * 64)
     # One code of one bit: of the first, no difference; of others, the end of a band in 2**14 blocks and more.
@@ -44,7 +44,7 @@ def jpeg_of_scans(scans: int, side_px: int) -> bytes:
     blocks = (side_px // 8) ** 2
     first = segment(0xDA, b"\1\1\0\0\0\0") + bytes(blocks // 8 + 1)
     runs = blocks // (2**14) + 1
-    other = segment(0xDA, b"\1\1\0\1\x3f\0") + bytes(runs * 15 // 8 + 1)
+    other = segment(0xDA, b"\1\1\0\1\x3f\x10") + bytes(runs * 15 // 8 + 1)
     return b"\xff\xd8" + frame + table + b"".join(codes) + first + other * scans + b"\xff\xd9"
 
 
