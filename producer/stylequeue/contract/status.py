@@ -27,6 +27,7 @@ class JobStatus(Told):
     queue: str
     labels: dict[str, str] = Field(description="The job's own.")
     tenant: str | None = Field(default=None, description="Whose job it is; null: nobody's in particular.")
+    notify: tuple[str, ...] = Field(default=(), description="The endpoints that its sender names, to be told of it.")
     job: dict[str, Any] | None = Field(description="The job as it was accepted; null: the message was no job.")
     created_at: AwareDatetime
     updated_at: AwareDatetime = Field(description="When it came into this state.")

@@ -39,9 +39,8 @@ local function tell(id, draft_json)
   local draft = cjson.decode(draft_json)
   local key = record_key(id)
   local sequence = redis.call('HINCRBY', key, 'sequence', 1)
-  local run = redis.call('HGET', key, 'run')
-  local attempt = redis.call('HGET', key, 'attempt')
-  local tenant = redis.call('HGET', key, 'tenant')
+  local record = redis.call('HMGET', key, 'run', 'attempt', 'tenant', 'notify')
+  local run, attempt, tenant = record[1], record[2], record[3]
   local what = draft.terminal and '' or (attempt .. '/' .. draft.number)
   local event = '{"id":"' .. uuid5(id .. '/' .. run .. '/' .. draft.event_type .. '/' .. what)
     .. '","sequence":"' .. string.format('%010d', sequence) .. '",' .. string.sub(draft.envelope, 2, -2)
@@ -49,7 +48,16 @@ local function tell(id, draft_json)
     .. (draft.data == '{}' and '' or ',') .. string.sub(draft.data, 2) .. '}'
   redis.call('XADD', events_key(id), 'MAXLEN', '~', limits.job_events, sequence .. '-1', 'event', event)
   if draft.lifecycle then
-    redis.call('XADD', EVENTS_KEY, 'MAXLEN', '~', limits.deployment_events, '*', 'event', event)
+    -- What whoever hands it on goes by stands beside it: whose the job is, and which endpoints it names (JSON).
+    local entry = {'event', event}
+    for n, name in ipairs({'tenant', 'notify'}) do
+      local value = record[n + 2]
+      if value then
+        table.insert(entry, name)
+        table.insert(entry, value)
+      end
+    end
+    redis.call('XADD', EVENTS_KEY, 'MAXLEN', '~', limits.deployment_events, '*', unpack(entry))
   end
   return event
 end
@@ -225,6 +233,7 @@ local function create(id, job)
     'run', (last[2] or 0) + 1, 'attempt', 0, 'spared', 0, 'fence', last[1] or 0, 'sequence', last[3] or 0,
     'created_ms', now_ms, 'deadline_ms', deadline_ms)
   if job.time_limit_s then redis.call('HSET', record_key(id), 'time_limit_s', job.time_limit_s) end
+  if job.notify then redis.call('HSET', record_key(id), 'notify', job.notify) end
   if job.hurried then redis.call('HSET', record_key(id), 'hurried', 1) end
   redis.call('ZADD', DEADLINES_KEY, deadline_ms, id)
   redis.call('ZADD', CREATED_KEY, now_ms, id)

@@ -93,9 +93,14 @@ class Ledger:
 
     # What producers do
 
-    def accept(self, jobs: Sequence[Job], *, tenant: str | None = None) -> list[AcceptAnswer]:
-        """Record a tenant's jobs as `queued`, in one round trip; the answers are in the jobs' order."""
-        return self._run([self._moves.accept(job, task_id=job.id, tenant=tenant) for job in jobs])
+    def accept(
+        self, jobs: Sequence[Job], *, tenant: str | None = None, notify: Sequence[str] = ()
+    ) -> list[AcceptAnswer]:
+        """Record a tenant's jobs as `queued`, in one round trip; the answers are in the jobs' order.
+
+        `notify` are the endpoints that they name.
+        """
+        return self._run([self._moves.accept(job, task_id=job.id, tenant=tenant, notify=notify) for job in jobs])
 
     def cancel(self, job_id: str, *, keep: bool) -> EndAnswer:
         """End a queued job; ask the holder of a running one to end it, keeping the picture so far if `keep`.

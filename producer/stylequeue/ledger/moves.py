@@ -125,12 +125,14 @@ class Moves:
             }
         )
 
-    def accept(self, job: Job, *, task_id: str, tenant: str | None) -> Move[AcceptAnswer]:
-        """Record a job as `queued`."""
+    def accept(self, job: Job, *, task_id: str, tenant: str | None, notify: Sequence[str] = ()) -> Move[AcceptAnswer]:
+        """Record a job as `queued`; `notify` are the endpoints that it names."""
+        theirs = {"tenant": tenant} if tenant else {}
+        named = {"notify": json.dumps(list(notify))} if notify else {}
         return self._move(
             "accept",
             id=job.id,
-            job=_fields(job, task_id) | ({"tenant": tenant} if tenant else {}),
+            job=_fields(job, task_id) | theirs | named,
             accepted=self._accepted(job.id, job.queue_name),
             parse=lambda a: AcceptAnswer(a[0], a[1], bool(a[2])),
         )

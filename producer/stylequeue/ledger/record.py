@@ -33,6 +33,7 @@ class Record(BaseModel):
     job: str = Field(description="The job as JSON; empty where the message was no job.")
     labels: dict[str, str] = Field(default_factory=dict, description="The job's own.")
     tenant: str | None = Field(None, description="Whose job it is, where its client was bound to a tenant.")
+    notify: tuple[str, ...] = Field((), description="The endpoints that its sender names.")
     created_at: datetime
     updated_at: datetime
     deadline_at: datetime
@@ -55,6 +56,7 @@ class Record(BaseModel):
                 **{name: fields[name] for name in ("queue", "task_id", "job")},
                 "labels": _labels(fields),
                 "tenant": fields.get("tenant"),
+                "notify": json.loads(fields.get("notify", "[]")),
                 "created_at": _moment(fields["created_ms"]),
                 "updated_at": _moment(fields["updated_ms"]),
                 "deadline_at": _moment(fields["deadline_ms"]),
