@@ -9,6 +9,7 @@ from collections.abc import Callable
 import pytest
 
 from stylequeue.contract import errors
+from stylequeue.contract.codes import STATUS, status_of
 from stylequeue.contract.errors import (
     Code,
     EventsLost,
@@ -64,3 +65,9 @@ def test_a_group_comes_apart_by_kinds() -> None:
     assert isinstance(full, JobsRefused)
     assert isinstance(rest, JobsRefused)
     assert (list(full.refused), list(rest.refused)) == (["b", "c"], ["a"])
+
+
+def test_every_code_has_an_http_status() -> None:
+    assert set(STATUS) == set(Code)
+    assert all(400 <= status < 600 for status in STATUS.values())
+    assert (status_of(Code.JOB_OPEN), status_of("job_open"), status_of("of_a_newer_version")) == (409, 409, 500)
