@@ -93,6 +93,10 @@ class Code(StrEnum):
     """The process that painted was killed from outside."""
     LEASE_LOST = "lease_lost"
     EVENTS_LOST = "events_lost"
+    EVENT_NOT_HANDLED = "event_not_handled"
+    """Consumers of a group took the event again and again, and none was done with it. A dead letter."""
+    DELIVERY_GIVEN_UP = "delivery_given_up"
+    """An endpoint would not take the event, however often it was sent. A dead letter."""
     BROKER_UNAVAILABLE = "broker_unavailable"
     """Redis does not answer."""
     BROKER_REFUSED = "broker_refused"
@@ -181,6 +185,8 @@ STATUS: Mapping[Code, int] = {
     Code.WORKER_LOST: 502,
     Code.LEASE_LOST: 409,
     Code.EVENTS_LOST: 410,
+    Code.EVENT_NOT_HANDLED: 502,
+    Code.DELIVERY_GIVEN_UP: 502,
     Code.BROKER_UNAVAILABLE: 503,
     Code.BROKER_REFUSED: 503,
     Code.STORE_UNAVAILABLE: 503,

@@ -277,13 +277,19 @@ class SchemaTooNew(StyleQueueError):
 class EventsLost(StyleQueueError):
     """Events behind the reader's position are no longer kept."""
 
-    def __init__(self, position: str) -> None:
+    def __init__(self, position: str, *, group: str | None = None, number: int | None = None) -> None:
+        what = f"events right behind position {position} may have been trimmed away"
+        if group is not None:
+            many = "some" if number is None else number
+            what = f"{many} events were trimmed away before a consumer of group {group!r} was done with them"
+        go_on = "ask for events again: the group goes on" if group is not None else "read on from position '0'"
         super().__init__(
             Code.EVENTS_LOST,
-            f"events right behind position {position} may have been trimmed away",
-            "read on from position '0', and ask the ledger for jobs you wait for; "
-            "STYLEQUEUE_DEPLOYMENT_EVENTS keeps more",
+            what,
+            f"{go_on}, and ask the ledger for jobs you wait for; STYLEQUEUE_DEPLOYMENT_EVENTS keeps more",
         )
+        self.number = number
+        """How many, where that is known."""
 
 
 class JobEnded(StyleQueueError):

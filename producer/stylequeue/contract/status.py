@@ -61,13 +61,32 @@ class JobResult(SucceededData):
     id: str = Field(description="The job's.")
 
 
+LetterKind = Literal["job", "message", "event", "delivery"]
+
+
+class EventGroup(Told):
+    """Consumers that share the deployment's events among them, each event to one of them."""
+
+    name: str
+    consumers: int = Field(description="That it knows by their names; one that has nothing goes after an idle day.")
+    pending: int = Field(description="Events that consumers have taken and are not done with.")
+    lag: int | None = Field(description="Events that none has taken; null where Redis does not say.")
+    position: str = Field(description="Behind which nothing is taken.")
+
+
 class DeadLetter(Told):
-    """A job whose attempts are used up, or a message that was no job."""
+    """What nobody could be done with: a job, a message that was no job, an event, a delivery to an endpoint."""
 
     id: str = Field(description="The job's id, the message's task id, or an id of the letter's own.")
-    queue: str = Field(description="The queue the message came from.")
+    kind: LetterKind | str = Field(
+        description="`job`: its attempts are used up. `message`: it was no job. `event`: the consumers of a group took "
+        "it again and again. `delivery`: an endpoint would not take it."
+    )
+    queue: str = Field(
+        description="The queue the message came from; of an event its group, of a delivery its endpoint."
+    )
     code: str
     reason: Line = Field(description="What was wrong, or the last attempt's error.")
     attempts: int
-    message: str = Field(description="The exact message; of a job, the job as JSON.")
+    message: str = Field(description="The exact message; of a job, the job as JSON; of all else, the event.")
     buried_at: AwareDatetime

@@ -143,7 +143,7 @@ local function bury(id, letter)
   for _, old in ipairs(redis.call('ZRANGEBYSCORE', DEAD_KEY, '-inf', now_ms - limits.record_ttl_ms)) do unbury(old) end
   unbury(id)
   redis.call('ZADD', DEAD_KEY, now_ms, id)
-  redis.call('HSET', dead_key(id), 'id', id, 'queue', letter.queue, 'code', letter.code, 'reason', letter.reason,
+  redis.call('HSET', dead_key(id), 'id', id, 'kind', letter.kind, 'queue', letter.queue, 'code', letter.code, 'reason', letter.reason,
     'attempts', letter.attempts or 0, 'message', letter.message, 'buried_ms', now_ms)
   redis.call('PEXPIRE', dead_key(id), limits.record_ttl_ms)
   local size_bytes = #letter.message + #letter.reason
@@ -302,7 +302,7 @@ end
 local function give_up(id, draft)
   local record = redis.call('HMGET', record_key(id), 'queue', 'job', 'attempt', 'last_error')
   local event = finish(id, 'failed', draft)
-  bury(id, {queue = record[1], code = 'attempts_exhausted', reason = record[4] or '', attempts = record[3],
+  bury(id, {kind = 'job', queue = record[1], code = 'attempts_exhausted', reason = record[4] or '', attempts = record[3],
     message = record[2]})
   return event
 end

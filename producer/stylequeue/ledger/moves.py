@@ -258,13 +258,13 @@ class Moves:
             failed=self._draft(Failed, task_id, data),
             failed_named=self._draft(Failed, named, data),
             letter_id=letter_id(),
-            letter={"queue": queue, "code": data.code, "reason": data.message, "message": message},
+            letter={"kind": "message", "queue": queue, "code": data.code, "reason": data.message, "message": message},
             parse=lambda a: RefuseAnswer(a[0], a[1]),
         )
 
     def bury(self, letter_id: str, *, queue: str, code: str, reason: str, message: str) -> Move[str]:
         """Put a message among the dead letters as it is."""
-        letter = {"queue": queue, "code": code, "reason": _cut(reason), "message": message}
+        letter = {"kind": "message", "queue": queue, "code": code, "reason": _cut(reason), "message": message}
         return self._move("bury", id=letter_id, letter=letter)
 
     def take_due(self, count: int) -> Move[list[DueMessage]]:

@@ -108,7 +108,9 @@ class Record(BaseModel):
 
 def dead_letter_from_redis(fields: Mapping[str, str]) -> DeadLetter:
     """A dead letter from its Redis hash."""
-    return DeadLetter.model_validate({**fields, "buried_at": _moment(fields["buried_ms"])})
+    # One of before they had kinds: only jobs had attempts.
+    kind = "message" if fields["attempts"] == "0" else "job"
+    return DeadLetter.model_validate({"kind": kind, **fields, "buried_at": _moment(fields["buried_ms"])})
 
 
 def _labels(fields: Mapping[str, str]) -> dict[str, str]:

@@ -45,5 +45,12 @@ CALLS: Final = (
     "SISMEMBER key a",
     "SRANDMEMBER key 1",
     "XADD key * a 1",
+    "XRANGE key 0 0",
+    "XINFO STREAM key",
+    "XGROUP CREATE key a 0",
+    "XREADGROUP GROUP a a STREAMS key >",
+    "XPENDING key a",
+    "XCLAIM key a a 0 0-1",
+    "XACK key a 0-1",
     "DEL key",
 )
