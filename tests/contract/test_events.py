@@ -105,6 +105,7 @@ def test_the_longest_report_fits_into_an_objects_metadata() -> None:
             "style_distances": {f"block{block}_conv{layer}": longest for block in range(1, 6) for layer in range(1, 5)},
             "ssim": longest,
             "peak_memory_bytes": 2**40,
+            "notes": ["n" * 100],
         }
     )
     assert len(report.model_dump_json()) < S3_METADATA_BYTES - 450

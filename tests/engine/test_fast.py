@@ -17,8 +17,9 @@ from stylequeue.contract.recipe import FastRecipe, resolve
 from stylequeue_worker import models
 from stylequeue_worker.engine import Engine
 from stylequeue_worker.engine.feedforward import resolve as resolve_handle
+from stylequeue_worker.engine.ground import TINTED
 from tests.engine.conftest import Picture
-from tests.support.judge import style_distance
+from tests.support.judge import ssim, style_distance
 
 
 def painted(
@@ -72,13 +73,40 @@ def test_pictures_in_eight_bits(
         np.testing.assert_array_equal(eight_bits, in_floats)
 
 
-def test_strength_moves_from_the_content_to_the_style(engine: Engine, photo: Picture, stripes: Picture) -> None:
-    content, style = photo("chelsea", 128), stripes(128)
-    np.testing.assert_array_equal(painted(engine, content, (style, 1.0), strength=0), content)
-    distances = [
-        style_distance(painted(engine, content, (style, 1.0), strength=s), style) for s in (0.05, 0.35, 0.65, 1)
-    ]
-    assert distances == sorted(distances, reverse=True)
+TWENTIETHS = [0.001, *(number / 20 for number in range(1, 21))]
+LEFT_HALF = np.zeros((1, 96, 128, 1), np.float32)
+LEFT_HALF[:, :, :64] = 1
+
+
+@pytest.mark.parametrize(
+    ("colours", "masks"), [("style", None), ("match", None), ("luminance", [LEFT_HALF]), ("style", [LEFT_HALF])]
+)
+def test_strength_is_continuous_from_the_content_to_the_style(
+    engine: Engine, photo: Picture, stripes: Picture, colours: str, masks: list[np.ndarray] | None
+) -> None:
+    content, style = photo("chelsea", 96, 128), stripes(128)
+    pictures = [content]
+    for strength in TWENTIETHS:
+        recipe = resolve(FastRecipe.model_validate({"strength": strength, "colours": colours}))
+        pictures += [step.picture for step in engine.paint(content, [(style, 1.0)], recipe, masks=masks)]
+    likeness = np.array([ssim(picture, content) for picture in pictures])
+    assert likeness[1] > 0.99, "0.001 looks like 0"
+    assert likeness[-1] < 0.85
+    assert np.abs(np.diff(likeness)).max() < 0.15
+    if (colours, masks) == ("style", None):  # the others keep from the style what they are told to keep
+        distances = np.array([style_distance(picture, style) for picture in pictures])
+        assert np.diff(distances).max() < NOISE
+        assert distances[-1] < 0.6 * distances[0]
+
+
+NOISE = 0.02
+"""Of the judge's distance, between pictures that look alike."""
+
+
+def test_at_full_strength_it_is_the_networks_own_picture(engine: Engine, photo: Picture, stripes: Picture) -> None:
+    content, style = photo("chelsea", 64), stripes(48)
+    [own] = engine.load_fast()._module(tf.constant(content), tf.constant(style))
+    np.testing.assert_array_equal(painted(engine, content, (style, 1.0)), own)
 
 
 def test_several_styles_are_blended_by_weight(engine: Engine, photo: Picture, stripes: Picture) -> None:
@@ -91,6 +119,48 @@ def test_several_styles_are_blended_by_weight(engine: Engine, photo: Picture, st
         nearness.append(to_blue - to_sun)
     assert nearness == sorted(nearness)
     assert nearness[0] < 0 < nearness[-1]
+
+
+def drawing(height: int = 200, width: int = 256, paper: float = 1.0) -> np.ndarray:
+    """Black rings on paper."""
+    y, x = np.mgrid[:height, :width]
+    away = np.hypot(y - height / 2, x - width / 2)
+    lines = np.minimum(np.abs(away - 60), np.abs(away - 30)) < 2
+    return np.where(lines, 0, paper).astype(np.float32)[None, ..., None].repeat(3, axis=-1)
+
+
+DARK = ((0.1, 0.1, 0.5), (0.6, 0.3, 0))
+
+
+@pytest.mark.parametrize("strength", [0.25, 1.0])
+@pytest.mark.parametrize("colours", ["style", "luminance"])
+def test_a_white_ground_stays_white(engine: Engine, stripes: Picture, strength: float, colours: str) -> None:
+    recipe = resolve(FastRecipe.model_validate({"strength": strength, "colours": colours}))
+    # As a scanner or JPEG leaves it.
+    noise = np.random.default_rng(5).normal(0, 0.01, (1, 200, 256, 3))
+    content = np.clip(drawing(paper=0.99) + noise, 0, 1).astype(np.float32)
+    [step] = engine.paint(content, [(stripes(colours=DARK), 1.0)], recipe)
+    ground = drawing()[..., 0] == 1
+    marks = ~ground
+    darker = (content - step.picture).mean(axis=-1)
+    assert np.mean(np.abs(step.picture - content).max(axis=-1)[ground] == 0) > 0.6
+    assert np.mean(darker[ground] > 0.05) < 0.2
+    assert np.abs(step.picture - content)[marks].max() > 0.05, "the lines are painted"
+    assert step.summarise().notes == ()
+
+
+def test_it_says_where_a_light_ground_is_tinted(engine: Engine, photo: Picture, stripes: Picture) -> None:
+    style = stripes(colours=DARK)
+    for content, strength, notes in (
+        (drawing(paper=0.92), 1.0, (TINTED,)),
+        (drawing(paper=0.92), 0.01, ()),
+        (photo("coffee", 96), 1.0, ()),
+    ):
+        [step] = engine.paint(content, [(style, 1.0)], resolve(FastRecipe(strength=strength)))
+        assert step.summarise().notes == notes
+    nowhere = [np.where(drawing()[..., :1] == 1, 0, 1).astype(np.float32)]
+    [step] = engine.paint(drawing(paper=0.92), [(style, 1.0)], resolve(FastRecipe()), masks=nowhere)
+    assert step.summarise().notes == (), "what no style applies to is as it was"
 
 
 def test_a_foreign_module_is_called_as_the_hub_has_it(foreign: Engine, photo: Picture, stripes: Picture) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from stylequeue_worker.engine import Network, Step, Summary
 from stylequeue_worker.work import painting
 
 
@@ -33,3 +34,9 @@ def test_styles_come_as_they_were_decoded_and_take_no_memory() -> None:
     for number, (style, weight) in enumerate(engine.styles):
         assert (style.shape, style.dtype, weight) == ((1, 20 + number, 30, 3), np.uint8, 1.0 + number)
         assert np.shares_memory(style, pictures[number])
+
+
+def test_the_report_has_the_engines_notes() -> None:
+    picture = np.zeros((1, 16, 16, 3), np.float32)
+    step = Step(1, 1, 16, {}, 1.0, picture, lambda: Summary({}, {}, 0.5, "float32", 1, notes=("a light ground",)))
+    assert painting._report(Network("fast", "0" * 64), step, None).notes == ["a light ground"]

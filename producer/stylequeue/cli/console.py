@@ -114,7 +114,10 @@ def describe(event: AnyEvent) -> str:
         case Succeeded(data=data):
             out = data.output
             seconds = sum(data.report.timings_s.values())
-            return f"{name:9} s3://{out.bucket}/{out.key}  {out.width_px} x {out.height_px} px in {seconds:.1f} s"
+            notes = "".join(f" ({note})" for note in data.report.notes)
+            return (
+                f"{name:9} s3://{out.bucket}/{out.key}  {out.width_px} x {out.height_px} px in {seconds:.1f} s{notes}"
+            )
         case Failed(data=data) | Cancelled(data=data) | Expired(data=data):
             return f"{name:9} [{data.code}] {data.message}" + (f" ({data.hint})" if data.hint else "")
         case _:

@@ -137,6 +137,7 @@ class PaintingReport(Told):
     ssim: float = Field(description="Structural similarity of the lightness to the content's; 1: the content itself.")
     timings_s: dict[str, float] = Field(description="Seconds by stage: fetch, paint, store; none for a reused picture.")
     peak_memory_bytes: int = Field(description="Most that the painting process held at once, resident.")
+    notes: list[str] = Field(default=[], description="What is not as one would expect it, for people.")
 
 
 class SucceededData(EventData):

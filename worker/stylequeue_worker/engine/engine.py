@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-ENGINE_VERSION = "5"
+ENGINE_VERSION = "6"
 """Grows when the same inputs would give another picture."""
 
 
@@ -201,7 +201,7 @@ class Engine:
             yield Step(0, 0, max(content.shape[1:3]), {}, 1.0, content, summarise=partial(_plain, content, content))
         elif isinstance(recipe, ResolvedFastRecipe):
             picture = self.load_fast().paint(content, shares, recipe.strength, masks)
-            yield Step(1, 1, max(content.shape[1:3]), {}, 1.0, picture, summarise=partial(_plain, picture, content))
+            yield Step(1, 1, max(content.shape[1:3]), {}, 1.0, picture, summarise=partial(_of_pass, picture, content))
         else:
             if resume is not None:
                 check(resume, schedule(preset_of(recipe), content.shape[1:3], recipe.steps), content.shape[1:3])
@@ -331,7 +331,17 @@ def _of_shown(step: Step, shown: np.ndarray, content: np.ndarray) -> Summary:
     """The summary of a step that shows another picture than was painted."""
     from .pictures import ssim
 
-    return replace(step.summarise(), ssim=ssim(shown, content))
+    painted = step.summarise()
+    # What is shown has more of the content: a note may hold no more, none is new.
+    notes = painted.notes and _of_pass(shown, content).notes
+    return replace(painted, ssim=ssim(shown, content), notes=notes)
+
+
+def _of_pass(picture: np.ndarray, content: np.ndarray) -> Summary:
+    """The summary of a picture that the fast network painted."""
+    from .ground import TINTED, is_tinted
+
+    return replace(_plain(picture, content), notes=(TINTED,) if is_tinted(picture, content) else ())
 
 
 def _plain(picture: np.ndarray, content: np.ndarray) -> Summary:

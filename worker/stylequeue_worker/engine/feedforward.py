@@ -15,6 +15,7 @@ import tensorflow_hub as hub
 
 from stylequeue.contract.errors import Code, Permanent
 
+from .ground import beside_ground
 from .pictures import floats, resize
 from .regions import Masks, regions
 
@@ -47,7 +48,7 @@ class FastNetwork:
     """A Hub module called as `module(content, style)[0]`.
 
     Where it also has `style_vector(style)` and `paint_with_vector(content, vector)`, as ours does, several styles are
-    blended and any strength is possible, by interpolating the vectors. Raises Permanent(NETWORK_UNAVAILABLE) where
+    blended, by interpolating the vectors, and any strength is possible. Raises Permanent(NETWORK_UNAVAILABLE) where
     `directory` holds no such module.
     """
 
@@ -67,30 +68,33 @@ class FastNetwork:
     ) -> np.ndarray:
         """`content` in `styles`, each where its mask says, float32 [1, H, W, 3] in [0, 1], of the content's size.
 
-        A pass for each region; raises as `_pass` does.
+        A pass for each region, or two below strength 1; a white ground stays as it is. Raises as `_pass` does.
         """
         painted = content
         for region in regions(styles, masks):
             picture = self._pass(content, region.styles, strength)
             painted = picture if region.mask is None else painted + region.mask * (picture - content)
+        beside = beside_ground(content)
+        if beside is not None:
+            painted = content + beside * (painted - content)
         return np.asarray(np.clip(painted, 0, 1))
 
     def _pass(self, content: np.ndarray, styles: Sequence[tuple[np.ndarray, float]], strength: float) -> np.ndarray:
-        """`content` in a blend of `styles`.
+        """`content` [1, H, W, 3] in a blend of `styles`, pictures alike of their own sizes whose shares sum to 1.
 
         Strength moves from the content's own style vector (0, where the content itself is returned) to that of the
-        styles (1), whose shares sum to 1. Raises Permanent(RECIPE_UNSUPPORTED) where the module knows only one style
-        at strength 1, Permanent(NOT_FINITE) where it returns nonsense.
+        styles (1). What the network loses of the content at the former is given back as far as strength is below 1.
+        Raises Permanent(RECIPE_UNSUPPORTED) where the module knows only one style at strength 1, Permanent(NOT_FINITE)
+        where it returns nonsense.
         """
         if strength == 0:
             return content
+        given = tf.constant(content)
         if self._knows_vectors:
             vector = tf.add_n(
                 [share * self._module.style_vector(tf.constant(floats(style))) for style, share in styles]
             )
-            if strength < 1:
-                vector = (1 - strength) * self._module.style_vector(tf.constant(content)) + strength * vector
-            painted = self._module.paint_with_vector(tf.constant(content), vector)
+            painted = self._between(given, vector, strength)
         elif len(styles) > 1 or strength != 1:
             raise Permanent(
                 Code.RECIPE_UNSUPPORTED,
@@ -99,11 +103,27 @@ class FastNetwork:
             )
         else:
             square = resize(tf.constant(floats(styles[0][0])), _FOREIGN_STYLE_SIDE_PX, _FOREIGN_STYLE_SIDE_PX)
-            painted = self._module(tf.constant(content), square)[0]
-        picture = np.asarray(resize(tf.clip_by_value(painted, 0, 1), *content.shape[1:3]))
+            painted = _as_large(self._module(given, square)[0], given)
+        picture = np.asarray(painted)
         if not np.isfinite(picture).all():
             raise Permanent(Code.NOT_FINITE, "the fast network returned NaN", "its weights are damaged: pull it again")
         return picture
+
+    def _between(self, content: tf.Tensor, vector: tf.Tensor, strength: float) -> tf.Tensor:
+        """`content` [1, H, W, 3] painted by its own style's vector at strength 0, by `vector` [1, 100] at 1."""
+        if strength == 1:
+            return _as_large(self._module.paint_with_vector(content, vector), content)
+        own = self._module.style_vector(content)
+        painted, itself = (
+            _as_large(self._module.paint_with_vector(content, towards), content)
+            for towards in ((1 - strength) * own + strength * vector, own)
+        )
+        return painted + (1 - strength) * (content - itself)
+
+
+def _as_large(painted: tf.Tensor, content: tf.Tensor) -> tf.Tensor:
+    """What a network returned, in [0, 1], at the content's size."""
+    return resize(tf.clip_by_value(painted, 0, 1), *content.shape[1:3])
 
 
 def _unavailable(handle: str, error: Exception) -> Permanent:

@@ -43,6 +43,8 @@ class Summary:
     """Of the network's arithmetic."""
     tiles: int
     """Into how many the picture was cut to fit into memory."""
+    notes: tuple[str, ...] = ()
+    """What is not as one would expect it, in sentences for people."""
 
 
 @dataclass(frozen=True)

@@ -162,4 +162,5 @@ def _report(
         ssim=summary.ssim,
         timings_s={},
         peak_memory_bytes=peak_bytes(),
+        notes=list(summary.notes),
     )
