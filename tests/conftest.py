@@ -19,6 +19,7 @@ from stylequeue.local import Process, Stack
 from stylequeue.settings import Settings
 from stylequeue_worker.pictures.decoder import Decoder
 from tests.support import pictures
+from tests.support.clients import CLIENTS, Client
 from tests.support.command import Command
 from tests.support.deployment import Deployment
 from tests.support.distribution import pytest_collection_modifyitems, pytest_xdist_make_scheduler
@@ -98,6 +99,12 @@ def settings(stack: Stack) -> Iterator[Settings]:
     """This test's own database."""
     with empty_database(stack) as settings:
         yield settings
+
+
+@pytest.fixture(params=CLIENTS)
+def client(request: pytest.FixtureRequest) -> Client:
+    """Either client, to be made: what is asked of it is asked of both."""
+    return CLIENTS[request.param]
 
 
 @pytest.fixture

@@ -29,6 +29,7 @@ def loaded_after(code: str) -> set[str]:
         "from stylequeue import *",
         "import stylequeue.cli, stylequeue.local",
         "from stylequeue import StyleQueue; StyleQueue()",
+        "from stylequeue import AsyncStyleQueue; AsyncStyleQueue()",
     ],
 )
 def test_importing_loads_nothing_heavy(code: str) -> None:

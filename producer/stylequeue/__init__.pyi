@@ -1,4 +1,5 @@
 from ._version import __version__ as __version__
+from .aclient import AsyncStyleQueue as AsyncStyleQueue
 from .client import StyleQueue as StyleQueue
 from .contract.errors import Code as Code
 from .contract.errors import EventsLost as EventsLost

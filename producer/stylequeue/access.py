@@ -2,27 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from .broker.app import make_app
-from .broker.messages import Messages
+from .broker.messages import Message, Messages
 from .connection import celery_asked
 from .contract.errors import Unavailable
+from .contract.job import Job
+from .contract.status import DeadLetter
 from .settings import Settings
 from .telling import Teller
 
 if TYPE_CHECKING:
     from celery import Celery
 
-    from .ledger import Ledger
+    from .ledger import AsyncLedger, Ledger, Record
     from .store import Store
+
+_T = TypeVar("_T")
 
 
 class Access:
-    """Safe to share between threads."""
+    """Whatever is awaited here blocks. Safe to share between threads."""
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
@@ -33,6 +37,15 @@ class Access:
         from .ledger import Ledger
 
         return Ledger(self.settings)
+
+    @property
+    def asked(self) -> AsyncLedger:
+        """The same, as clients ask it."""
+        return self.ledger.asked
+
+    async def call(self, do: Callable[..., _T], *args: Any) -> _T:
+        """What `do` returns or raises, which blocks."""
+        return do(*args)
 
     @cached_property
     def store(self) -> Store:
@@ -56,8 +69,41 @@ class Access:
         """Tells of what the client itself ends."""
         return Teller(self.app, self.ledger, self.store)
 
+    def send(self, jobs: Sequence[Job], forgotten: Sequence[str]) -> None:
+        """Send the messages of jobs on record; the results of those that are `forgotten` are another job's."""
+        with self._celery(recorded=True):
+            for job_id in forgotten:
+                self.app.backend.forget(job_id)
+            self.messages.send([Message.of(job) for job in jobs])
+
+    def send_due(self) -> None:
+        """Send the messages of jobs on record that are due."""
+        with self._celery(recorded=True):
+            self.messages.send_due()
+
+    def send_again(self, letter: DeadLetter, queue: str, task_id: str | None) -> None:
+        """Send a dead letter that is no job; `task_id`: the task on record for it."""
+        with self._celery():
+            if task_id is not None:
+                self.app.backend.forget(task_id)
+            self.messages.replay(letter, queue=queue, task_id=task_id)
+
+    def tell_senders(self, record: Record, event: str) -> None:
+        """Let those who sent a job know its terminal `event`."""
+        with self._celery():
+            self.teller.tell_senders(record, event)
+
+    def forget_results(self, record: Record) -> None:
+        """Let those who sent a job wait for its next end."""
+        with self._celery():
+            self.teller.forget_results(record)
+
+    def forget_pictures(self, record: Record) -> None:
+        """Take away what an ended job left in the store."""
+        self.teller.forget_pictures(record)
+
     @contextmanager
-    def celery(self, *, recorded: bool = False) -> Iterator[None]:
+    def _celery(self, *, recorded: bool = False) -> Iterator[None]:
         """Around all that is done with it: what it raises becomes Unavailable.
 
         `recorded`: the ledger has the job, and only its message has not left.

@@ -2,52 +2,28 @@
 
 from __future__ import annotations
 
-import math
-import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import suppress
-from datetime import UTC, datetime, timedelta
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
 from .access import Access
-from .broker.messages import Message
-from .contract.base import QUEUES, check_tenant
-from .contract.errors import (
-    InvalidJob,
-    InvalidRequest,
-    JobConflict,
-    JobNotFound,
-    JobOpen,
-    JobsRefused,
-    QueueFull,
-    SchemaTooNew,
-    StyleQueueError,
-    Unavailable,
-    WaitTimeout,
-)
-from .contract.events import AnyEvent, StoredPicture, Succeeded, TerminalEvent
+from .asking import Asking
+from .awaiting import iterate, run
+from .contract.base import check_tenant
+from .contract.events import AnyEvent, StoredPicture
 from .contract.job import Job
 from .contract.objects import ImageRef
 from .contract.status import DeadLetter, JobResult, JobState, JobStatus, Page
-from .settings import MAX_DEADLINE_S, Settings
-from .telling import picture_of, result_of
+from .settings import Settings
 
 if TYPE_CHECKING:
     from celery import Celery
 
     from .broker.messages import Messages
-    from .ledger import Ledger, Record
+    from .ledger import Ledger
     from .store import Store
     from .telling import Teller
-
-MAX_LINK_S = 7 * 24 * 3600
-"""As S3 has it."""
-_SENT_AT_ONCE = 1000
-"""Jobs recorded and sent in one go: workers begin with the first while the last are still to come."""
-_WAIT_S = 2.0
-"""For one look at the stream of events; longer waits are made of such looks."""
 
 
 class StyleQueue:
@@ -68,8 +44,11 @@ class StyleQueue:
     def __init__(self, settings: Settings | None = None, *, tenant: str | None = None) -> None:
         self.settings = settings or Settings.load()
         self.tenant = None if tenant is None else check_tenant(tenant)
-        self._access = Access(self.settings)
-        self._shares_access = False
+        self._bind(Access(self.settings), is_its_own=True)
+
+    def _bind(self, access: Access, *, is_its_own: bool) -> None:
+        self._access, self._owns_access = access, is_its_own
+        self._asking = Asking(access, self.tenant)
 
     def for_tenant(self, tenant: str) -> StyleQueue:
         """The deployment as `tenant` sees it, over the connections of this client, which closes them.
@@ -78,8 +57,7 @@ class StyleQueue:
         """
         # None, from somebody's table say, must not come to a client that sees all.
         bound = StyleQueue(self.settings, tenant=check_tenant(tenant))
-        bound._access = self._access
-        bound._shares_access = True
+        bound._bind(self._access, is_its_own=False)
         return bound
 
     @property
@@ -109,10 +87,7 @@ class StyleQueue:
         its id belongs to another job, QueueFull where the queue has no room, InvalidJob where its deadline
         is more than 30 days ahead.
         """
-        try:
-            return self.submit_many([job])[0]
-        except JobsRefused as refused:
-            raise refused.exceptions[0] from None
+        return run(self._asking.submit(job))
 
     def submit_many(self, jobs: Iterable[Job]) -> list[str]:
         """Hand jobs in, over one connection, and return their ids in order.
@@ -120,39 +95,7 @@ class StyleQueue:
         Each stands alone: where some are refused, the others are submitted all the same. Then JobsRefused is raised, an
         exception group of what `submit` would raise.
         """
-        jobs = list(jobs)
-        for job in jobs:
-            if not isinstance(job, Job):
-                raise InvalidJob(f"{type(job).__name__} is no Job", "make one: Job(content=..., ...), or Job(**fields)")
-        refused = _too_late(jobs)
-        fit = [job for job in jobs if job.id not in refused]
-        for start in range(0, len(fit), _SENT_AT_ONCE):
-            refused |= self._submit(fit[start : start + _SENT_AT_ONCE])
-        if refused:
-            raise JobsRefused(refused)
-        return [job.id for job in jobs]
-
-    def _submit(self, jobs: Sequence[Job]) -> dict[str, StyleQueueError]:
-        """Hand in what fits; the errors of what was refused, by job id."""
-        refused: dict[str, StyleQueueError] = {}
-        unsent, forgotten = [], []
-        # Record first, message second: a message lost on the way is found by comparing the two.
-        for job, answer in zip(jobs, self._ledger.accept(jobs, tenant=self.tenant), strict=True):
-            if answer.verdict == "conflict":
-                refused[job.id] = JobConflict(job.id)
-            elif answer.verdict == "full":
-                refused[job.id] = QueueFull(job.queue_name, self.settings.max_open_jobs)
-            elif answer.state == "queued":
-                # One that waits already is sent again: its first message may never have left. Workers drop doubles.
-                unsent.append(job)
-            if answer.gave_way:
-                forgotten.append(job.id)
-        if unsent:
-            with self._access.celery(recorded=True):
-                for job_id in forgotten:
-                    self._app.backend.forget(job_id)
-                self._messages.send([Message.of(job) for job in unsent])
-        return refused
+        return run(self._asking.submit_many(jobs))
 
     def upload(self, path: str | Path) -> ImageRef:
         """Put a local picture into the upload bucket, where a job may name it. The same picture is stored once.
@@ -160,11 +103,11 @@ class StyleQueue:
         Raises FileUnusable where it cannot be read or its suffix can be in no key; Permanent with
         `image_too_many_bytes` where workers would refuse it.
         """
-        return self._store.upload_file(Path(path))
+        return run(self._asking.upload(path))
 
     def status(self, job_id: str) -> JobStatus:
         """What is known of a job. Raises JobNotFound."""
-        return self._ledger.registry.status(self._record(job_id))
+        return run(self._asking.status(job_id))
 
     def jobs(
         self,
@@ -180,35 +123,14 @@ class StyleQueue:
         is looked for among all jobs on record: where few fit, that is some milliseconds for each thousand. Raises
         InvalidRequest.
         """
-        return self._ledger.jobs(tenant=self.tenant, state=state, label=label or {}, after=after, limit=limit)
+        return run(self._asking.jobs(state=state, label=label, after=after, limit=limit))
 
     def watch(self, job_id: str, *, timeout_s: float | None = None) -> Iterator[AnyEvent]:
         """The events of the job's newest run from its first, each as it happens; ends after the terminal one.
 
         Raises JobNotFound, InvalidRequest, and WaitTimeout when the job has not ended after `timeout_s`.
         """
-        if timeout_s is not None and math.isnan(timeout_s):
-            raise InvalidRequest("timeout_s is no number", "give seconds, or None to wait for as long as it takes")
-        ends_at = None if timeout_s is None else time.monotonic() + timeout_s
-        run, sequence = self._record(job_id).run, 0
-        while True:
-            left_s = _WAIT_S if ends_at is None else ends_at - time.monotonic()
-            events = self._ledger.job_events(job_id, after=sequence, wait_s=max(0.001, min(_WAIT_S, left_s)))
-            for event in events:
-                sequence = int(event.sequence)
-                if event.data.run < run:
-                    continue
-                yield event
-                if isinstance(event, TerminalEvent):
-                    return
-            if not events:
-                # The stream may be gone with the record.
-                record = self._record(job_id)
-                if record.outcome and sequence >= record.sequence:
-                    # An end that only newer versions know.
-                    return
-                if left_s <= 0:
-                    raise WaitTimeout(job_id, timeout_s or 0)
+        return iterate(self._asking.watch(job_id, timeout_s=timeout_s))
 
     def wait(self, job_id: str, *, timeout_s: float | None = None) -> JobResult:
         """Wait for the job's end and return what it made.
@@ -217,13 +139,7 @@ class StyleQueue:
         SchemaTooNew where a newer worker made it in a way that cannot be read here; WaitTimeout when the job has not
         ended after `timeout_s`.
         """
-        for event in self.watch(job_id, timeout_s=timeout_s):
-            if isinstance(event, Succeeded):
-                return JobResult(id=event.subject, **dict(event.data))
-            if isinstance(event, TerminalEvent):
-                result_of(event.model_dump_json())
-        result_of(self._record(job_id).outcome)
-        raise SchemaTooNew(job_id)
+        return run(self._asking.wait(job_id, timeout_s=timeout_s))
 
     def download(self, picture: StoredPicture | ImageRef | str, path: str | Path) -> None:
         """Write a picture to a local file, which appears complete or not at all: one that was made, any, or a job's by
@@ -233,10 +149,7 @@ class StyleQueue:
         picture; Permanent with `object_not_found` where the store has it no longer, with `object_changed` where
         something else lies in its place; FileUnusable where it cannot be written.
         """
-        if isinstance(picture, str):
-            picture = self._picture(picture, "downloaded")
-        version_id = picture.version_id if isinstance(picture, ImageRef) else None
-        self._store.download(picture.bucket, picture.key, Path(path), version_id=version_id, etag=picture.etag)
+        run(self._asking.download(picture, path))
 
     def link(self, picture: StoredPicture | ImageRef | str, *, valid_s: int = 3600) -> str:
         """An address under which anybody may fetch a picture for `valid_s` seconds (at most 7 days), without keys.
@@ -244,12 +157,7 @@ class StyleQueue:
         It shows what lies under the picture's key when it is fetched. It is signed here: the store is not asked, and
         keys that end sooner, such as a role's, end it. Raises InvalidRequest, and for a job's id as `download` does.
         """
-        if not (isinstance(valid_s, int) and 1 <= valid_s <= MAX_LINK_S):
-            raise InvalidRequest(f"valid_s {valid_s} is out of range", f"S3 allows 1 to {MAX_LINK_S} seconds")
-        if isinstance(picture, str):
-            picture = self._picture(picture, "linked")
-        version_id = picture.version_id if isinstance(picture, ImageRef) else None
-        return self._store.link(picture.bucket, picture.key, version_id=version_id, valid_s=valid_s)
+        return run(self._asking.link(picture, valid_s=valid_s))
 
     def cancel(self, job_id: str, *, keep: bool = False) -> str:
         """Stop a job and return its state now: `cancelled`, or `running` until its worker hears of it (one heartbeat).
@@ -258,33 +166,14 @@ class StyleQueue:
         next attempt stays `queued` until a worker stores what the last one saved of it. Where nothing is painted or
         saved, the job is cancelled. One that has ended stays as it is. Raises JobNotFound.
         """
-        self._check_owner(job_id)
-        answer = self._ledger.cancel(job_id, keep=keep)
-        record = self._ledger.record(job_id)
-        if answer.verdict == "cancelled":
-            with suppress(Unavailable), self._access.celery():
-                self._teller.tell_senders(record, answer.event)
-                # What attempts left in the store a keeper takes away.
-                if not record.attempt:
-                    self._ledger.told(job_id)
-        return record.state
+        return run(self._asking.cancel(job_id, keep=keep))
 
     def retry(self, job_id: str) -> None:
         """Run a job again that ended without a picture, as its next run.
 
         May be called again after an Unavailable. Raises JobNotFound, JobOpen, JobSucceeded.
         """
-        record = self._record(job_id)
-        if record.job and record.ended and record.state != "succeeded":
-            # The old result first: later, it could be the new one.
-            with self._access.celery():
-                self._teller.forget_results(record)
-        self._ledger.replay(job_id)
-        if not record.ended:
-            # It waits for its next run already, as a retry leaves it that broke off: its message may never have left.
-            self._ledger.make_due([job_id])
-        with self._access.celery(recorded=True):
-            self._messages.send_due()
+        run(self._asking.retry(job_id))
 
     def delete(self, job_id: str) -> None:
         """Forget an ended job: its record and events, and its objects in the store.
@@ -292,10 +181,7 @@ class StyleQueue:
         What lies under the output key stays, with what lies beside it, where it is no longer this job's picture.
         Raises JobNotFound, JobOpen.
         """
-        record = self._ended(job_id, "deleted")
-        # Objects first: a record without objects can be deleted again, objects without a record cannot be found.
-        self._teller.forget_pictures(record)
-        self._ledger.delete(job_id)
+        run(self._asking.delete(job_id))
 
     def dead_letters(self, *, after: str | None = None, limit: int = 100) -> Page[DeadLetter]:
         """Jobs whose attempts are used up, and messages that were no jobs: up to `limit` (1000), the newest first.
@@ -303,41 +189,22 @@ class StyleQueue:
         The page's `after`, given again, leads to the next one. Only so many are kept, and of so many bytes
         (`STYLEQUEUE_MAX_DEAD_LETTERS`, `..._BYTES`): the oldest go first. Raises InvalidRequest.
         """
-        return self._ledger.dead_letters(tenant=self.tenant, after=after, limit=limit)
+        return run(self._asking.dead_letters(after=after, limit=limit))
 
     def dead_letter(self, letter_id: str) -> DeadLetter:
         """One of them, with its message. Raises JobNotFound."""
-        self._check_owner(letter_id)
-        return self._ledger.dead_letter(letter_id)
+        return run(self._asking.dead_letter(letter_id))
 
     def replay(self, letter_id: str) -> None:
         """Give a dead letter another life: a job its next run, a message its place in the queue. Raises JobNotFound.
 
         May be called again after an Unavailable: a message that comes twice does no harm.
         """
-        letter = self.dead_letter(letter_id)
-        # A message can come from a list that only its sender knows.
-        queue = letter.queue if letter.queue in QUEUES else "paint"
-        try:
-            record = self._ledger.record(letter_id)
-        except JobNotFound:
-            record = None
-        if record and record.job:
-            self.retry(letter_id)
-            return
-        with self._access.celery():
-            if record:
-                self._app.backend.forget(record.task_id)
-            self._messages.replay(letter, queue=queue, task_id=record.task_id if record else None)
-        # Sent first, forgotten second: nothing is lost in between. One that is on record stays a letter until a worker
-        # has the message: it then is a job, or a letter again.
-        if not record:
-            self._ledger.delete(letter_id)
+        run(self._asking.replay(letter_id))
 
     def drop(self, letter_id: str) -> None:
         """Forget a dead letter, with the record of the job it was. Raises JobNotFound."""
-        self.dead_letter(letter_id)
-        self._ledger.delete(letter_id)
+        run(self._asking.drop(letter_id))
 
     def events(self, *, after: str = "0", follow: bool = True) -> Iterator[tuple[str, AnyEvent]]:
         """Lifecycle events of all jobs (no progress), each with its position, to be given as `after` next time.
@@ -345,46 +212,19 @@ class StyleQueue:
         Without `follow` it ends where the stream ends now. Raises EventsLost for a position that is kept no longer,
         InvalidRequest for what is none.
         """
-        while True:
-            events = self._ledger.deployment_events(after=after, wait_s=_WAIT_S if follow else 0)
-            for after, event in events:
-                if self.tenant in (None, event.data.tenant):
-                    yield after, event
-            if not events and not follow:
-                return
+        return iterate(self._asking.events(after=after, follow=follow))
 
     def newest_position(self) -> str:
         """The newest event's position: `events` behind it yields what happens from now on."""
-        return self._ledger.newest_position()
+        return run(self._asking.newest_position())
 
     def workers(self) -> list[str]:
         """Names of the live workers: those that were heard of in the last three heartbeats."""
-        return [worker.name for worker in self._ledger.registry.workers()]
-
-    def _record(self, job_id: str) -> Record:
-        """The record of a job that this client may know of. Raises JobNotFound."""
-        record = self._ledger.record(job_id)
-        if self.tenant not in (None, record.tenant):
-            raise JobNotFound(job_id)
-        return record
-
-    def _check_owner(self, job_id: str) -> None:
-        # An id stays its tenant's, also once its job is deleted: what follows can meet no other's.
-        if self.tenant is not None:
-            self._record(job_id)
-
-    def _picture(self, job_id: str, wanted: str) -> StoredPicture:
-        return picture_of(job_id, self._ended(job_id, wanted).outcome)
-
-    def _ended(self, job_id: str, wanted: str) -> Record:
-        record = self._record(job_id)
-        if not record.outcome:
-            raise JobOpen(job_id, record.state, wanted)
-        return record
+        return run(self._asking.workers())
 
     def close(self) -> None:
         """Give all connections back."""
-        if not self._shares_access:
+        if self._owns_access:
             self._access.close()
 
     def __enter__(self) -> Self:
@@ -392,10 +232,3 @@ class StyleQueue:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         self.close()
-
-
-def _too_late(jobs: Iterable[Job]) -> dict[str, StyleQueueError]:
-    """Errors, by id, of those jobs whose deadline is too far ahead. Jobs themselves have no clock to check it by."""
-    furthest = datetime.now(UTC) + timedelta(seconds=MAX_DEADLINE_S)
-    what, hint = f"deadline: more than {MAX_DEADLINE_S // (24 * 3600)} days ahead", "give a nearer one, or none"
-    return {job.id: InvalidJob(what, hint) for job in jobs if job.deadline and job.deadline > furthest}

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import socket
 import ssl
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, cast
 
@@ -18,15 +18,32 @@ from .settings import Settings
 
 if TYPE_CHECKING:
     from redis import Redis
+    from redis.asyncio import Redis as AsyncRedis
 
 PUBLISH_TRIES = 3
+
+Ask = Callable[[Callable[[Any], Any]], Awaitable[Any]]
+"""Calls what it is given with a redis-py client, of either kind, and brings what Redis answers."""
 
 
 def connect(settings: Settings) -> Redis:
     """redis-py's client, which connects when first used; everything that is called with it may be repeated."""
-    from redis import Redis
-    from redis.backoff import ExponentialWithJitterBackoff
+    from redis import Redis, sentinel
     from redis.retry import Retry
+
+    return cast("Redis", _connect(settings, Redis, sentinel.Sentinel, Retry))
+
+
+def connect_async(settings: Settings) -> AsyncRedis:
+    """The same for one event loop."""
+    from redis.asyncio import Redis, sentinel
+    from redis.asyncio.retry import Retry
+
+    return cast("AsyncRedis", _connect(settings, Redis, sentinel.Sentinel, Retry))
+
+
+def _connect(settings: Settings, redis: Any, sentinel: Any, retry: Any) -> object:
+    from redis.backoff import ExponentialWithJitterBackoff
 
     address = settings.redis
     options: dict[str, Any] = {
@@ -37,15 +54,13 @@ def connect(settings: Settings) -> Redis:
         "decode_responses": True,
         "health_check_interval": _health_check_interval_s(settings),
         # Once: it tries again within its tries, and four attempts to connect are as long as anybody should wait.
-        "retry": Retry(ExponentialWithJitterBackoff(base=0.05, cap=1), retries=1),
+        "retry": retry(ExponentialWithJitterBackoff(base=0.05, cap=1), retries=1),
     }
     if address.is_sentinel:
-        from redis.sentinel import Sentinel
-
-        sentinels: Any = Sentinel(list(address.hosts), sentinel_kwargs=_sentinels(settings), **options)  # type: ignore[no-untyped-call]
-        return cast("Redis", sentinels.master_for(settings.redis_sentinel_master))
+        sentinels = sentinel(list(address.hosts), sentinel_kwargs=_sentinels(settings), **options)
+        return sentinels.master_for(settings.redis_sentinel_master)
     ((host, port),) = address.hosts
-    return Redis(host=host, port=port, ssl=address.is_tls, **options, **(_tls(settings) if address.is_tls else {}))
+    return redis(host=host, port=port, ssl=address.is_tls, **options, **(_tls(settings) if address.is_tls else {}))
 
 
 def celery_options(settings: Settings) -> dict[str, Any]:

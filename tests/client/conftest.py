@@ -10,6 +10,7 @@ from stylequeue.client import StyleQueue
 from stylequeue.local import Stack
 from stylequeue.local.server import HOST
 from stylequeue.settings import Settings
+from tests.support.clients import Client
 from tests.support.proxy import Proxy
 
 REFUSAL = b"-OOM command not allowed when used memory > 'maxmemory'.\r\n"
@@ -18,8 +19,8 @@ OFTEN = 20
 
 
 @pytest.fixture
-def queue(settings: Settings) -> Iterator[StyleQueue]:
-    with StyleQueue(settings) as queue:
+def queue(client: Client, settings: Settings) -> Iterator[StyleQueue]:
+    with client(settings) as queue:
         yield queue
 
 
@@ -35,9 +36,11 @@ def redis_timeout_s() -> float:
 
 
 @pytest.fixture
-def behind(stack: Stack, settings: Settings, proxy: Proxy, redis_timeout_s: float) -> Iterator[StyleQueue]:
+def behind(
+    client: Client, stack: Stack, settings: Settings, proxy: Proxy, redis_timeout_s: float
+) -> Iterator[StyleQueue]:
     """A client that meets what the proxy does."""
     url = settings.redis_url.get_secret_value().replace(f":{stack.valkey.port}/", f":{proxy.port}/")
     there = {"redis_url": url, "redis_timeout_s": redis_timeout_s}
-    with StyleQueue(Settings(**{**settings.model_dump(), **there})) as queue:
+    with client(Settings(**{**settings.model_dump(), **there})) as queue:
         yield queue

@@ -17,6 +17,7 @@ from stylequeue.local.server import HOST
 from stylequeue.settings import Settings
 from tests.client.conftest import OFTEN, REFUSAL
 from tests.support.by_hand import refuse, tasks
+from tests.support.clients import Client
 from tests.support.deployment import WAIT_S
 from tests.support.jobs import make_job
 from tests.support.proxy import Proxy
@@ -26,11 +27,11 @@ pytestmark = pytest.mark.filterwarnings("ignore:Call to deprecated setex:Depreca
 
 
 @pytest.mark.parametrize("attempts", [0, 1])
-def test_cancelling_needs_no_store(settings: Settings, attempts: int) -> None:
+def test_cancelling_needs_no_store(client: Client, settings: Settings, attempts: int) -> None:
     with socket.create_server((HOST, 0)) as silent:
         address = f"http://{HOST}:{silent.getsockname()[1]}"
         slow = {"s3_endpoint_url": address, "s3_read_timeout_s": 0.2, "s3_attempts": 1}
-        with StyleQueue(settings.model_copy(update=slow)) as queue:
+        with client(settings.model_copy(update=slow)) as queue:
             job = make_job()
             queue.submit(job)
             if attempts:

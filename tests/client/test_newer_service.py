@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -25,15 +24,10 @@ from stylequeue.keeper import Keeper
 from stylequeue.ledger import names
 from stylequeue.settings import Settings
 from stylequeue.store import Origin
+from tests.support.clients import Client
 from tests.support.jobs import NO_REPORT, make_job
 
 VARNISHED = "io.stylequeue.job.varnished.v1"
-
-
-@pytest.fixture
-def queue(settings: Settings) -> Iterator[StyleQueue]:
-    with StyleQueue(settings) as queue:
-        yield queue
 
 
 class NewerWorker:
@@ -206,8 +200,8 @@ def test_an_older_keeper_tells_what_it_can(
         assert caught.value.code == result
 
 
-def test_an_older_keeper_takes_a_job_from_a_newer_worker_that_died(settings: Settings) -> None:
-    with StyleQueue(settings.model_copy(update={"lease_s": 0.001})) as queue:
+def test_an_older_keeper_takes_a_job_from_a_newer_worker_that_died(client: Client, settings: Settings) -> None:
+    with client(settings.model_copy(update={"lease_s": 0.001})) as queue:
         newer = NewerWorker(queue, make_job())
         newer.tell(VARNISHED, {})
         record = {"progress": newer.tell("io.stylequeue.job.progress.v2", {"share": 0.5}), "frame": "gilded"}

@@ -23,6 +23,7 @@ from stylequeue.contract.errors import (
 from stylequeue.contract.job import TASK_NAME
 from stylequeue.settings import Settings
 from tests.support.by_hand import paint, tasks
+from tests.support.clients import Client
 from tests.support.jobs import job_fields, make_job
 
 # Celery's own way to store results.
@@ -39,8 +40,8 @@ def test_each_job_goes_to_its_own_queue(queue: StyleQueue) -> None:
         assert json.loads(message)["headers"]["id"] == job.id
 
 
-def test_each_refused_job_has_its_error(settings: Settings) -> None:
-    with StyleQueue(settings.model_copy(update={"max_open_jobs": 2})) as queue:
+def test_each_refused_job_has_its_error(client: Client, settings: Settings) -> None:
+    with client(settings.model_copy(update={"max_open_jobs": 2})) as queue:
         known, late, new, too_many = make_job(), make_job(deadline=datetime.now(UTC) + FAR), make_job(), make_job()
         queue.submit(known)
         other = make_job(id=known.id, labels={"other": "content"})
@@ -104,9 +105,9 @@ def test_a_job_that_succeeded_is_not_run_again(queue: StyleQueue) -> None:
     assert queue._app.AsyncResult(job.id).get(timeout=1) == "result"
 
 
-def test_a_producer_listens_to_nothing_that_it_sends(settings: Settings) -> None:
+def test_a_producer_listens_to_nothing_that_it_sends(client: Client, settings: Settings) -> None:
     """Else it would hold more and more, as long as it runs."""
-    with StyleQueue(settings) as queue:
+    with client(settings) as queue:
 
         def listeners() -> int:
             return len(queue._ledger.redis.client_list(_type="pubsub"))

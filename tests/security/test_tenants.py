@@ -22,6 +22,7 @@ from stylequeue.store import Store
 from stylequeue_worker.pictures.decoder import Decoder
 from stylequeue_worker.work.maker import Maker, Waiting
 from tests.support import pictures
+from tests.support.clients import Client
 from tests.support.fake_painter import FakePainter
 from tests.support.jobs import make_job
 from tests.support.ledger import FAILED, claim, limited
@@ -30,9 +31,9 @@ from tests.support.workshop import undisturbed
 
 
 @pytest.fixture
-def queue(settings: Settings) -> Iterator[StyleQueue]:
+def queue(client: Client, settings: Settings) -> Iterator[StyleQueue]:
     """The operator's: of no tenant."""
-    with StyleQueue(settings) as queue:
+    with client(settings) as queue:
         yield queue
 
 
@@ -267,20 +268,21 @@ def test_workers_of_before_take_a_tenants_job(queue: StyleQueue, acme: StyleQueu
 
 
 @pytest.mark.parametrize("name", ["", "a b", "a:b", "-a", "ä", "a\n", "a\x1b", "a" * 65, "*", 'a"', None, 7])
-def test_what_is_no_tenants_name(queue: StyleQueue, name: Any) -> None:
+def test_what_is_no_tenants_name(client: Client, queue: StyleQueue, name: Any) -> None:
     with pytest.raises(InvalidRequest, match="tenant"):
         queue.for_tenant(name)
     if name is not None:
         with pytest.raises(InvalidRequest, match="tenant"):
-            StyleQueue(queue.settings, tenant=name)
+            client(queue.settings, tenant=name)
 
 
-def test_a_bound_client_leaves_the_connections_to_the_one_it_came_from(queue: StyleQueue) -> None:
+def test_a_bound_client_leaves_the_connections_to_the_one_it_came_from(client: Client, queue: StyleQueue) -> None:
     with queue.for_tenant("acme") as acme:
         job = acme.submit(make_job())
         assert acme._ledger is queue._ledger
     assert acme._ledger is queue._ledger
-    with StyleQueue(queue.settings, tenant="acme") as own:
+    assert acme.status(job).id == job
+    with client(queue.settings, tenant="acme") as own:
         assert ids(own.jobs()) == [job]
 
 

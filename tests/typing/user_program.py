@@ -15,6 +15,7 @@ from pydantic import SecretStr
 from stylequeue import (
     Accepted,
     AnyEvent,
+    AsyncStyleQueue,
     Code,
     DeadLetter,
     ExitCode,
@@ -138,6 +139,21 @@ def everything(queue: StyleQueue, job: Job) -> None:
     with Service(settings(), step_s=0.1) as service:
         assert_type(service.queue, StyleQueue)
         assert_type(service.photo, ImageRef)
+
+
+async def in_a_loop(job: Job) -> None:
+    async with AsyncStyleQueue(settings(), tenant="acme") as queue:
+        assert_type(queue.for_tenant("globex"), AsyncStyleQueue)
+        assert_type(await queue.submit(job), str)
+        assert_type(await queue.submit_many([job]), list[str])
+        assert_type(await queue.jobs(state="failed"), Page[JobStatus])
+        async for event in queue.watch("j", timeout_s=5):
+            assert_type(event, AnyEvent)
+        async for position, event in queue.events(follow=False):
+            assert_type((position, event), tuple[str, AnyEvent])
+        done = await queue.wait("j")
+        assert_type(done, JobResult)
+        await queue.download(done.output, Path("picture.jpg"))
 
 
 def errors(queue: StyleQueue, job: Job) -> ExitCode:

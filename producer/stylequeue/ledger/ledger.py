@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from ..awaiting import run
 from ..connection import connect, redis_asked
 from ..contract.base import is_job_id
-from ..contract.errors import JobNotFound, JobOpen, JobSucceeded, LeaseLost
+from ..contract.errors import LeaseLost
 from ..contract.events import AnyEvent, FailedData, ProgressData
 from ..contract.job import Job
 from ..contract.recipe import Needs
 from ..contract.status import DeadLetter, JobState, JobStatus, Page
 from ..settings import Settings
-from . import listing, names, rights, streams
+from . import names, rights
+from .aio import PAGE, AsyncLedger
 from .answers import (
     ANY_TIME,
     AcceptAnswer,
@@ -30,21 +32,15 @@ from .answers import (
     ReserveAnswer,
     Timing,
 )
-from .moves import Move, Moves, TerminalData, letter_id, script
-from .record import Record, dead_letter_from_redis
+from .moves import Move, Moves, TerminalData, letter_id
+from .record import Record
 from .registry import Registry
 from .server import Server
 
 if TYPE_CHECKING:
     from redis import Redis
-    from redis.commands.core import Script
 
 _T = TypeVar("_T")
-
-_BLOCK_SHARE = 0.5
-"""Of the socket timeout, for one blocking read: the answer must come before the socket gives up."""
-_PAGE = 100
-"""Events read at once."""
 
 
 class Ledger:
@@ -53,7 +49,8 @@ class Ledger:
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
         self._moves = Moves(settings)
-        self._registered: dict[str, Script] = {}
+        self.asked = AsyncLedger(settings, self._ask)
+        """The same as coroutines, which block."""
 
     @cached_property
     def redis(self) -> Redis:
@@ -85,6 +82,9 @@ class Ledger:
         with self._reachable():
             return int(self.redis.zcard(names.queue_key(queue)))
 
+    async def _ask(self, question: Callable[[Redis], Any]) -> Any:
+        return question(self.redis)
+
     def close(self) -> None:
         """Give the connections back."""
         if "redis" in self.__dict__:
@@ -100,36 +100,22 @@ class Ledger:
 
         `notify` are the endpoints that they name.
         """
-        return self._run([self._moves.accept(job, task_id=job.id, tenant=tenant, notify=notify) for job in jobs])
+        return run(self.asked.accept(jobs, tenant=tenant, notify=notify))
 
     def cancel(self, job_id: str, *, keep: bool) -> EndAnswer:
         """End a queued job; ask the holder of a running one to end it, keeping the picture so far if `keep`.
 
         Raises JobNotFound.
         """
-        answer = self._run([self._moves.cancel(job_id, keep=keep)])[0]
-        if answer.verdict == "unknown":
-            raise JobNotFound(job_id)
-        return answer
+        return run(self.asked.cancel(job_id, keep=keep))
 
     def replay(self, job_id: str) -> None:
         """Begin another run of a job that ended without a picture. Raises JobNotFound, JobOpen, JobSucceeded."""
-        record = self.record(job_id)
-        verdict = self._run([self._moves.replay(job_id, queue=record.queue)])[0]
-        if verdict == "unknown":
-            raise JobNotFound(job_id)
-        if verdict == "succeeded":
-            raise JobSucceeded(job_id, "run again")
-        if verdict == "open":
-            raise JobOpen(job_id, self.record(job_id).state, "run again")
+        run(self.asked.replay(job_id))
 
     def delete(self, job_id: str) -> None:
         """Forget an ended job or a dead letter. Raises JobNotFound, JobOpen."""
-        verdict = self._run([self._moves.delete(job_id)])[0]
-        if verdict == "unknown":
-            raise JobNotFound(job_id)
-        if verdict == "open":
-            raise JobOpen(job_id, self.record(job_id).state, "deleted")
+        run(self.asked.delete(job_id))
 
     # What workers do
 
@@ -251,7 +237,7 @@ class Ledger:
 
     def overdue(self) -> Overdue:
         """Ids of jobs with which something should have happened by now; some of each kind."""
-        return self._run([self._moves.overdue(_PAGE)])[0]
+        return self._run([self._moves.overdue(PAGE)])[0]
 
     def expire(self, job_id: str) -> EndAnswer:
         """End an open job whose deadline has passed."""
@@ -259,18 +245,15 @@ class Ledger:
 
     def take_due(self) -> list[DueMessage]:
         """Take jobs for which a fresh message is due; the taker sends it."""
-        return self._run([self._moves.take_due(_PAGE)])[0]
+        return self._run([self._moves.take_due(PAGE)])[0]
 
     def make_due(self, job_ids: Sequence[str]) -> None:
         """Have a fresh message sent for these queued jobs at once."""
-        if job_ids:
-            with self._reachable():
-                self.redis.zadd(names.DUE_KEY, dict.fromkeys(job_ids, 0))
+        run(self.asked.make_due(job_ids))
 
     def told(self, job_id: str) -> None:
         """Store and sender know that this job has ended: nobody needs to see to that any more."""
-        with self._reachable():
-            self.redis.zrem(names.UNTOLD_KEY, job_id)
+        run(self.asked.told(job_id))
 
     def count(self, state: JobState) -> int:
         """How many jobs are in this state."""
@@ -307,11 +290,7 @@ class Ledger:
 
     def record(self, job_id: str) -> Record:
         """What is known of a job. Raises JobNotFound."""
-        with self._reachable():
-            fields: dict[str, str] = self.redis.hgetall(names.record_key(job_id))  # type: ignore[assignment]
-        if not fields:
-            raise JobNotFound(job_id)
-        return Record.from_redis(fields)
+        return run(self.asked.record(job_id))
 
     def jobs(
         self,
@@ -326,8 +305,7 @@ class Ledger:
 
         Raises InvalidRequest.
         """
-        with self._reachable():
-            return listing.jobs(self.redis, tenant=tenant, state=state, label=label, after=after, limit=limit)
+        return run(self.asked.jobs(tenant=tenant, state=state, label=label, after=after, limit=limit))
 
     def outcome(self, job_id: str) -> str:
         """The terminal event exactly as stored; "" where there is none."""
@@ -342,57 +320,32 @@ class Ledger:
         return sorted({record.task_id, *others})
 
     def dead_letters(
-        self, *, tenant: str | None = None, after: str | None = None, limit: int = _PAGE
+        self, *, tenant: str | None = None, after: str | None = None, limit: int = PAGE
     ) -> Page[DeadLetter]:
         """Dead letters, all or those of a `tenant`'s jobs, the newest first. Raises InvalidRequest."""
-        with self._reachable():
-            return listing.dead_letters(self.redis, tenant=tenant, after=after, limit=limit)
+        return run(self.asked.dead_letters(tenant=tenant, after=after, limit=limit))
 
     def dead_letter(self, letter_id: str) -> DeadLetter:
         """One dead letter. Raises JobNotFound."""
-        with self._reachable():
-            fields: Any = self.redis.hgetall(names.dead_key(letter_id))
-        if not fields:
-            raise JobNotFound(letter_id)
-        return dead_letter_from_redis(fields)
+        return run(self.asked.dead_letter(letter_id))
 
     def job_events(self, job_id: str, *, after: int = 0, wait_s: float = 0) -> list[AnyEvent]:
         """Events of a job with a sequence over `after`; waits up to `wait_s` for the first."""
-        with self._reachable():
-            found = streams.read(self.redis, names.events_key(job_id), f"{after}-1", self._block_ms(wait_s))
-        return [event for _, event in found]
+        return run(self.asked.job_events(job_id, after=after, wait_s=wait_s))
 
     def deployment_events(self, *, after: str, wait_s: float = 0) -> list[tuple[str, AnyEvent]]:
         """Lifecycle events of all jobs behind position `after` ("0": from the oldest kept), with their positions.
 
         Raises EventsLost where events behind `after` have been trimmed away already, InvalidRequest for no position.
         """
-        with self._reachable():
-            return streams.read_whole(self.redis, names.EVENTS_KEY, after, self._block_ms(wait_s))
+        return run(self.asked.deployment_events(after=after, wait_s=wait_s))
 
     def newest_position(self) -> str:
         """The position of the deployment's newest event: what is read behind it is still to come."""
-        with self._reachable():
-            return streams.newest_position(self.redis, names.EVENTS_KEY)
-
-    def _block_ms(self, wait_s: float) -> int | None:
-        return int(min(wait_s, self.settings.redis_timeout_s * _BLOCK_SHARE) * 1000) or None
+        return run(self.asked.newest_position())
 
     def _run(self, moves: Sequence[Move[_T]]) -> list[_T]:
-        with self._reachable():
-            if len(moves) == 1:
-                answers = [self._scripts(moves[0].name)(args=moves[0].args)]
-            else:
-                pipeline = self.redis.pipeline(transaction=False)
-                for move in moves:
-                    self._scripts(move.name)(args=move.args, client=pipeline)
-                answers = pipeline.execute()
-        return [move.parse(answer) for move, answer in zip(moves, answers, strict=True)]
-
-    def _scripts(self, name: str) -> Script:
-        if name not in self._registered:
-            self._registered[name] = self.redis.register_script(script(name))
-        return self._registered[name]
+        return run(self.asked.perform(moves))
 
     def _reachable(self) -> AbstractContextManager[None]:
         return redis_asked(self.settings)

@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, TypeVar, get_args
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, TypeVar, get_args
 
+from ..connection import Ask
 from ..contract.errors import InvalidRequest
 from ..contract.status import DeadLetter, JobState, JobStatus, Page
 from . import names
 from .names import KeyOfEach
 from .record import Record, dead_letter_from_redis
-
-if TYPE_CHECKING:
-    from redis import Redis
 
 MAX_PAGE = 1000
 """Entries of one page."""
@@ -27,8 +25,8 @@ _Entry = tuple[int, str]
 """Where something stands in its index: the moment in milliseconds, and its id."""
 
 
-def jobs(
-    redis: Redis,
+async def jobs(
+    ask: Ask,
     *,
     tenant: str | None,
     state: JobState | None,
@@ -43,78 +41,80 @@ def jobs(
     if state is not None and state not in get_args(JobState):
         raise InvalidRequest(f"there is no state {state!r}", f"one of {', '.join(get_args(JobState))}")
 
-    def look(entries: Sequence[_Entry]) -> Iterator[tuple[_Entry, JobStatus]]:
-        if state is not None:
-            entries = _among(redis, names.state_key(state), entries)
-        for entry, fields in _hashes(redis, names.record_key, entries):
-            record = Record.from_redis(fields)
-            if state in (None, record.state) and label.items() <= record.labels.items():
-                yield entry, record.status
+    def wanted(fields: dict[str, str]) -> JobStatus | None:
+        record = Record.from_redis(fields)
+        is_wanted = state in (None, record.state) and label.items() <= record.labels.items()
+        return record.status if is_wanted else None
 
-    return _page(redis, names.tenant_key(tenant) if tenant else names.CREATED_KEY, look, after, limit)
+    index = names.tenant_key(tenant) if tenant else names.CREATED_KEY
+    among = None if state is None else names.state_key(state)
+    return await _page(ask, index, among, names.record_key, wanted, after, limit)
 
 
-def dead_letters(redis: Redis, *, tenant: str | None, after: str | None, limit: int) -> Page[DeadLetter]:
+async def dead_letters(ask: Ask, *, tenant: str | None, after: str | None, limit: int) -> Page[DeadLetter]:
     """Up to `limit` dead letters behind `after`, all or those of a `tenant`'s jobs. Raises InvalidRequest."""
-
-    def look(entries: Sequence[_Entry]) -> Iterator[tuple[_Entry, DeadLetter]]:
-        if tenant is not None:
-            entries = _among(redis, names.tenant_key(tenant), entries)
-        for entry, fields in _hashes(redis, names.dead_key, entries):
-            yield entry, dead_letter_from_redis(fields)
-
-    return _page(redis, names.DEAD_KEY, look, after, limit)
+    among = None if tenant is None else names.tenant_key(tenant)
+    return await _page(ask, names.DEAD_KEY, among, names.dead_key, dead_letter_from_redis, after, limit)
 
 
-def _page(
-    redis: Redis,
+async def _page(
+    ask: Ask,
     index: str,
-    look: Callable[[Sequence[_Entry]], Iterator[tuple[_Entry, _T]]],
+    among: str | None,
+    key: KeyOfEach,
+    wanted: Callable[[dict[str, str]], _T | None],
     after: str | None,
     limit: int,
 ) -> Page[_T]:
+    """Of an index, those that stand in index `among` too and are `wanted`, by their hashes."""
     if not (isinstance(limit, int) and 1 <= limit <= MAX_PAGE):
         raise InvalidRequest(f"limit {limit} is out of range", f"ask for 1 to {MAX_PAGE} at once")
     found: list[_T] = []
-    for entries in _newest_first(redis, index, None if after is None else _parse(after)):
-        for (moment_ms, entry_id), one in look(entries):
-            if len(found) == limit:
-                return Page(found, after=after)
-            found.append(one)
-            after = f"{moment_ms}-{entry_id}"
+    behind = None if after is None else _parse(after)
+    while entries := await _newest(ask, index, behind):
+        behind = entries[-1]
+        if among is not None:
+            entries = await _among(ask, among, entries)
+        for start in range(0, len(entries), _HASH_PAGE):
+            some = entries[start : start + _HASH_PAGE]
+            for (moment_ms, entry_id), fields in zip(some, await _hashes(ask, key, some), strict=True):
+                one = wanted(fields) if fields else None  # else it has expired by now
+                if one is None:
+                    continue
+                if len(found) == limit:
+                    return Page(found, after=after)
+                found.append(one)
+                after = f"{moment_ms}-{entry_id}"
     return Page(found)
 
 
-def _newest_first(redis: Redis, index: str, behind: _Entry | None) -> Iterator[list[_Entry]]:
-    while True:
-        newest: Any = "+inf" if behind is None else behind[0]
-        entries: Any = redis.zrange(
+async def _newest(ask: Ask, index: str, behind: _Entry | None) -> list[_Entry]:
+    newest = "+inf" if behind is None else behind[0]
+    entries = await ask(
+        lambda redis: redis.zrange(
             index, newest, "-inf", desc=True, byscore=True, withscores=True, offset=0, num=_INDEX_PAGE
         )
-        there = [(int(moment_ms), entry_id) for entry_id, moment_ms in entries]
-        # Of those of the same millisecond, the greatest id comes first.
-        fresh = [entry for entry in there if behind is None or entry < behind]
-        if not fresh:
-            return
-        behind = fresh[-1]
-        yield fresh
+    )
+    there = [(int(moment_ms), entry_id) for entry_id, moment_ms in entries]
+    # Of those of the same millisecond, the greatest id comes first.
+    return [entry for entry in there if behind is None or entry < behind]
 
 
-def _among(redis: Redis, index: str, entries: Sequence[_Entry]) -> list[_Entry]:
+async def _among(ask: Ask, index: str, entries: Sequence[_Entry]) -> list[_Entry]:
     """Those entries whose ids stand in another index too."""
-    scores: Any = redis.zmscore(index, [entry_id for _, entry_id in entries])
+    scores = await ask(lambda redis: redis.zmscore(index, [entry_id for _, entry_id in entries]))
     return [entry for entry, score in zip(entries, scores, strict=True) if score is not None]
 
 
-def _hashes(redis: Redis, key: KeyOfEach, entries: Sequence[_Entry]) -> Iterator[tuple[_Entry, dict[str, str]]]:
-    for start in range(0, len(entries), _HASH_PAGE):
-        some = entries[start : start + _HASH_PAGE]
+async def _hashes(ask: Ask, key: KeyOfEach, entries: Sequence[_Entry]) -> list[dict[str, str]]:
+    def read(redis: Any) -> Any:
         pipeline = redis.pipeline(transaction=False)
-        for _, entry_id in some:
+        for _, entry_id in entries:
             pipeline.hgetall(key(entry_id))
-        for entry, fields in zip(some, pipeline.execute(), strict=True):
-            if fields:  # else it has expired by now
-                yield entry, fields
+        return pipeline.execute()
+
+    hashes: list[dict[str, str]] = await ask(read)
+    return hashes
 
 
 def _parse(position: str) -> _Entry:

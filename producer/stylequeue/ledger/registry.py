@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from contextlib import suppress
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 
+from ..awaiting import run
 from ..contract.base import QUEUES, QueueName
 from ..contract.recipe import ALL_NEEDS, Needs, networks_of_queue
-from ..contract.status import JobStatus
 from . import names
 
 if TYPE_CHECKING:
@@ -73,27 +72,7 @@ class Registry:
 
     def workers(self) -> list[LiveWorker]:
         """The live workers, by name. One that was killed is among them for three heartbeats more."""
-        with self._ledger._reachable():
-            redis: Any = self._ledger.redis
-            found = redis.zrange(names.WORKERS_KEY, 0, -1)
-            words = redis.mget([names.worker_key(name) for name in found]) if found else []
-        workers = []
-        for word in words:
-            with suppress(ValidationError):  # of one that is gone, or of a newer one that says it in another way
-                workers.append(LiveWorker.model_validate_json(word or ""))
-        return sorted(workers, key=lambda worker: worker.name)
-
-    def status(self, record: Record) -> JobStatus:
-        """What others may know of a job; where it is queued, also what it waits for."""
-        waits = None
-        if record.state == "queued":
-            if record.waits_for:
-                waits = "another job, which paints the same picture now"
-            elif record.needs:
-                waits = waits_for(record.queue, record.needs, self.workers())
-            if waits is None and record.not_before and record.not_before > datetime.now(UTC):
-                waits = f"its time: {record.not_before.isoformat(timespec='seconds')}"
-        return record.status.model_copy(update={"waits_for": waits})
+        return run(self._ledger.asked.workers())
 
     def lacking(self) -> dict[tuple[str, Needs], int]:
         """How many jobs wait for a worker with a network, by their queue and the networks any of which would do."""
@@ -124,6 +103,18 @@ def not_served(queues: Iterable[str], networks: Iterable[str]) -> list[QueueName
     """Those of `queues` whose own jobs a worker with `networks` cannot paint."""
     at_hand = set(networks)
     return [queue for queue in QUEUES if queue in set(queues) and at_hand.isdisjoint(networks_of_queue(queue))]
+
+
+def waiting_for(record: Record, workers: Sequence[LiveWorker]) -> str | None:
+    """What a queued job waits for, in words; None: its turn, or for nothing."""
+    if record.state != "queued":
+        return None
+    if record.waits_for:
+        return "another job, which paints the same picture now"
+    lacks = waits_for(record.queue, record.needs, workers) if record.needs else None
+    if lacks is None and record.not_before and record.not_before > datetime.now(UTC):
+        return f"its time: {record.not_before.isoformat(timespec='seconds')}"
+    return lacks
 
 
 def waits_for(queue: str, needs: Needs, workers: Sequence[LiveWorker]) -> str | None:

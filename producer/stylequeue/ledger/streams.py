@@ -3,40 +3,37 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Any
 
+from ..connection import Ask
 from ..contract.errors import EventsLost, InvalidRequest
 from ..contract.events import AnyEvent, read_event
-
-if TYPE_CHECKING:
-    from redis import Redis
 
 _PAGE = 100
 """Events read at once."""
 
 
-def read(redis: Redis, stream: str, after: str, block_ms: int | None) -> list[tuple[str, AnyEvent]]:
+async def read(ask: Ask, stream: str, after: str, block_ms: int | None) -> list[tuple[str, AnyEvent]]:
     """Some events behind position `after`, with their positions; waits up to `block_ms` for the first."""
-    answer: Any = redis.xread({stream: after}, count=_PAGE, block=block_ms)
+    answer = await ask(lambda redis: redis.xread({stream: after}, count=_PAGE, block=block_ms))
     entries = answer[stream][0] if isinstance(answer, dict) and answer else (answer[0][1] if answer else [])
     return [(position, read_event(fields["event"])) for position, fields in entries]
 
 
-def read_whole(redis: Redis, stream: str, after: str, block_ms: int | None) -> list[tuple[str, AnyEvent]]:
+async def read_whole(ask: Ask, stream: str, after: str, block_ms: int | None) -> list[tuple[str, AnyEvent]]:
     """The same. Raises EventsLost where some behind `after` have been trimmed away, InvalidRequest for no position."""
     behind = _position(after)
-    found = read(redis, stream, after, block_ms)
+    found = await read(ask, stream, after, block_ms)
     # Read first, checked after: what is trimmed in between cannot hide.
     if behind > (0, 0):
-        oldest: Any = redis.xrange(stream, count=1)
+        oldest = await ask(lambda redis: redis.xrange(stream, count=1))
         if oldest and _position(oldest[0][0]) > behind:
             raise EventsLost(after)
     return found
 
 
-def newest_position(redis: Redis, stream: str) -> str:
+async def newest_position(ask: Ask, stream: str) -> str:
     """The position of the newest event, "0" where there is none."""
-    newest: Any = redis.xrevrange(stream, count=1)
+    newest = await ask(lambda redis: redis.xrevrange(stream, count=1))
     return str(newest[0][0]) if newest else "0"
 
 

@@ -1,0 +1,131 @@
+"""What a backend uses in an event loop: StyleQueue's methods, to be awaited."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from functools import cached_property
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Self, TypeVar
+
+from .access import Access
+from .asking import Asking
+from .client import StyleQueue
+from .connection import connect_async
+from .contract.base import check_tenant
+from .contract.errors import InvalidRequest
+from .settings import Settings
+
+if TYPE_CHECKING:
+    from redis.asyncio import Redis as AsyncRedis
+
+    from .ledger import AsyncLedger
+
+_T = TypeVar("_T")
+
+_THREADS = 8
+"""In which Celery's and the store's part is done."""
+
+
+class AsyncStyleQueue(Asking):
+    """A deployment of stylequeue, seen from a backend that has an event loop.
+
+        async with AsyncStyleQueue() as queue:
+            job_id = await queue.submit(Job(content=..., styles=[...], output=...))
+            await queue.download((await queue.wait(job_id)).output, "picture.jpg")
+
+    It has the methods of StyleQueue, which take, return and raise the same; `watch` and `events` are asynchronous
+    iterators, all others are awaited. Redis is asked in the loop; Celery's part and the store's are done in threads.
+
+    Any number of tasks may share one, of one event loop: another loop's raise InvalidRequest until it is closed. It is
+    not for several threads, nor to be carried across a fork: make one in each process. A task that is cancelled while
+    it submits may have submitted; submitting the same job again does no harm.
+    """
+
+    def __init__(self, settings: Settings | None = None, *, tenant: str | None = None) -> None:
+        self.settings = settings or Settings.load()
+        self._connections = AsyncAccess(self.settings)
+        self._owns_connections = True
+        super().__init__(self._connections, None if tenant is None else check_tenant(tenant))
+
+    def for_tenant(self, tenant: str) -> AsyncStyleQueue:
+        """The deployment as `tenant` sees it, over the connections of this client, which closes them.
+
+        A tenant's name has 1 to 64 letters, digits, dots, underscores and hyphens. Raises InvalidRequest.
+        """
+        # None, from somebody's table say, must not come to a client that sees all.
+        bound = AsyncStyleQueue(self.settings, tenant=check_tenant(tenant))
+        bound._connections = bound._access = self._connections
+        bound._owns_connections = False
+        return bound
+
+    async def close(self) -> None:
+        """Give all connections back."""
+        if self._owns_connections:
+            await self._connections.aclose()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None
+    ) -> None:
+        await self.close()
+
+
+class AsyncAccess(Access):
+    """Of one event loop: Redis is awaited, and what blocks is done in threads."""
+
+    def __init__(self, settings: Settings) -> None:
+        super().__init__(settings)
+        self._loop: asyncio.AbstractEventLoop | None = None
+
+    @cached_property
+    def asked(self) -> AsyncLedger:
+        """The record of every job, as clients ask it."""
+        from .ledger import AsyncLedger
+
+        return AsyncLedger(self.settings, self._ask)
+
+    async def _ask(self, question: Callable[[AsyncRedis], Any]) -> Any:
+        self._check_loop()
+        return await question(self._redis)
+
+    async def call(self, do: Callable[..., _T], *args: Any) -> _T:
+        """What `do` returns or raises, in a thread."""
+        self._check_loop()
+        return await asyncio.get_running_loop().run_in_executor(self._threads, do, *args)
+
+    def _check_loop(self) -> None:
+        """What is connected belongs to one event loop. Raises InvalidRequest in another one."""
+        loop = asyncio.get_running_loop()
+        if self._loop is None:
+            self._loop = loop
+        elif self._loop is not loop:
+            raise InvalidRequest(
+                "this client belongs to another event loop", "make one in each loop, or await its aclose() before"
+            )
+
+    @cached_property
+    def _redis(self) -> AsyncRedis:
+        return connect_async(self.settings)
+
+    @cached_property
+    def _threads(self) -> ThreadPoolExecutor:
+        return ThreadPoolExecutor(_THREADS, thread_name_prefix="stylequeue")
+
+    async def aclose(self) -> None:
+        """Give all connections back; whatever is used next connects anew, in another loop if need be."""
+        if redis := self.__dict__.pop("_redis", None):
+            await redis.aclose()
+        if threads := self.__dict__.pop("_threads", None):
+            await asyncio.to_thread(threads.shutdown)
+        self.close()
+        self._loop = None
+
+
+# Said once.
+for _name, _method in vars(Asking).items():
+    if not _name.startswith("_"):
+        _method.__doc__ = getattr(StyleQueue, _name).__doc__

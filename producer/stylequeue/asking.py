@@ -1,0 +1,266 @@
+"""What both clients do, written once: as coroutines, which block where `Access` does."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
+from contextlib import aclosing, suppress
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from .access import Access
+from .contract.base import QUEUES
+from .contract.errors import (
+    InvalidJob,
+    InvalidRequest,
+    JobConflict,
+    JobNotFound,
+    JobOpen,
+    JobsRefused,
+    QueueFull,
+    SchemaTooNew,
+    StyleQueueError,
+    Unavailable,
+    WaitTimeout,
+)
+from .contract.events import AnyEvent, StoredPicture, Succeeded, TerminalEvent
+from .contract.job import Job
+from .contract.objects import ImageRef
+from .contract.status import DeadLetter, JobResult, JobState, JobStatus, Page
+from .settings import MAX_DEADLINE_S
+from .telling import picture_of, result_of
+
+if TYPE_CHECKING:
+    from .ledger import Record
+
+MAX_LINK_S = 7 * 24 * 3600
+"""As S3 has it."""
+_SENT_AT_ONCE = 1000
+"""Jobs recorded and sent in one go: workers begin with the first while the last are still to come."""
+_WAIT_S = 2.0
+"""For one look at the stream of events; longer waits are made of such looks."""
+
+
+class Asking:
+    """A deployment as a tenant sees it, or as nobody in particular does. StyleQueue says what each method does."""
+
+    def __init__(self, access: Access, tenant: str | None) -> None:
+        self._access = access
+        self.tenant = tenant
+
+    async def submit(self, job: Job) -> str:
+        try:
+            return (await self.submit_many([job]))[0]
+        except JobsRefused as refused:
+            raise refused.exceptions[0] from None
+
+    async def submit_many(self, jobs: Iterable[Job]) -> list[str]:
+        jobs = list(jobs)
+        for job in jobs:
+            if not isinstance(job, Job):
+                raise InvalidJob(f"{type(job).__name__} is no Job", "make one: Job(content=..., ...), or Job(**fields)")
+        refused = _too_late(jobs)
+        fit = [job for job in jobs if job.id not in refused]
+        for start in range(0, len(fit), _SENT_AT_ONCE):
+            refused |= await self._submit(fit[start : start + _SENT_AT_ONCE])
+        if refused:
+            raise JobsRefused(refused)
+        return [job.id for job in jobs]
+
+    async def _submit(self, jobs: Sequence[Job]) -> dict[str, StyleQueueError]:
+        """Hand in what fits; the errors of what was refused, by job id."""
+        refused: dict[str, StyleQueueError] = {}
+        unsent, forgotten = [], []
+        # Record first, message second: a message lost on the way is found by comparing the two.
+        for job, answer in zip(jobs, await self._access.asked.accept(jobs, tenant=self.tenant), strict=True):
+            if answer.verdict == "conflict":
+                refused[job.id] = JobConflict(job.id)
+            elif answer.verdict == "full":
+                refused[job.id] = QueueFull(job.queue_name, self._access.settings.max_open_jobs)
+            elif answer.state == "queued":
+                # One that waits already is sent again: its first message may never have left. Workers drop doubles.
+                unsent.append(job)
+            if answer.gave_way:
+                forgotten.append(job.id)
+        if unsent:
+            await self._access.call(self._access.send, unsent, forgotten)
+        return refused
+
+    async def upload(self, path: str | Path) -> ImageRef:
+        return await self._access.call(self._access.store.upload_file, Path(path))
+
+    async def status(self, job_id: str) -> JobStatus:
+        return await self._access.asked.status(await self._record(job_id))
+
+    async def jobs(
+        self,
+        *,
+        state: JobState | None = None,
+        label: Mapping[str, str] | None = None,
+        after: str | None = None,
+        limit: int = 100,
+    ) -> Page[JobStatus]:
+        return await self._access.asked.jobs(
+            tenant=self.tenant, state=state, label=label or {}, after=after, limit=limit
+        )
+
+    async def watch(self, job_id: str, *, timeout_s: float | None = None) -> AsyncGenerator[AnyEvent, None]:
+        if timeout_s is not None and math.isnan(timeout_s):
+            raise InvalidRequest("timeout_s is no number", "give seconds, or None to wait for as long as it takes")
+        ends_at = None if timeout_s is None else time.monotonic() + timeout_s
+        run, sequence = (await self._record(job_id)).run, 0
+        while True:
+            left_s = _WAIT_S if ends_at is None else ends_at - time.monotonic()
+            wait_s = max(0.001, min(_WAIT_S, left_s))
+            events = await self._access.asked.job_events(job_id, after=sequence, wait_s=wait_s)
+            for event in events:
+                sequence = int(event.sequence)
+                if event.data.run < run:
+                    continue
+                yield event
+                if isinstance(event, TerminalEvent):
+                    return
+            if not events:
+                # The stream may be gone with the record.
+                record = await self._record(job_id)
+                if record.outcome and sequence >= record.sequence:
+                    # An end that only newer versions know.
+                    return
+                if left_s <= 0:
+                    raise WaitTimeout(job_id, timeout_s or 0)
+
+    async def wait(self, job_id: str, *, timeout_s: float | None = None) -> JobResult:
+        async with aclosing(self.watch(job_id, timeout_s=timeout_s)) as events:
+            async for event in events:
+                if isinstance(event, Succeeded):
+                    return JobResult(id=event.subject, **dict(event.data))
+                if isinstance(event, TerminalEvent):
+                    result_of(event.model_dump_json())
+        result_of((await self._record(job_id)).outcome)
+        raise SchemaTooNew(job_id)
+
+    async def download(self, picture: StoredPicture | ImageRef | str, path: str | Path) -> None:
+        if isinstance(picture, str):
+            picture = await self._picture(picture, "downloaded")
+        version_id = picture.version_id if isinstance(picture, ImageRef) else None
+
+        def fetch(picture: StoredPicture | ImageRef) -> None:
+            self._access.store.download(
+                picture.bucket, picture.key, Path(path), version_id=version_id, etag=picture.etag
+            )
+
+        await self._access.call(fetch, picture)
+
+    async def link(self, picture: StoredPicture | ImageRef | str, *, valid_s: int = 3600) -> str:
+        if not (isinstance(valid_s, int) and 1 <= valid_s <= MAX_LINK_S):
+            raise InvalidRequest(f"valid_s {valid_s} is out of range", f"S3 allows 1 to {MAX_LINK_S} seconds")
+        if isinstance(picture, str):
+            picture = await self._picture(picture, "linked")
+        version_id = picture.version_id if isinstance(picture, ImageRef) else None
+
+        def sign(picture: StoredPicture | ImageRef) -> str:
+            return self._access.store.link(picture.bucket, picture.key, version_id=version_id, valid_s=valid_s)
+
+        return await self._access.call(sign, picture)
+
+    async def cancel(self, job_id: str, *, keep: bool = False) -> str:
+        await self._check_owner(job_id)
+        answer = await self._access.asked.cancel(job_id, keep=keep)
+        record = await self._access.asked.record(job_id)
+        if answer.verdict == "cancelled":
+            with suppress(Unavailable):
+                await self._access.call(self._access.tell_senders, record, answer.event)
+                # What attempts left in the store a keeper takes away.
+                if not record.attempt:
+                    await self._access.asked.told(job_id)
+        return record.state
+
+    async def retry(self, job_id: str) -> None:
+        record = await self._record(job_id)
+        if record.job and record.ended and record.state != "succeeded":
+            # The old result first: later, it could be the new one.
+            await self._access.call(self._access.forget_results, record)
+        await self._access.asked.replay(job_id)
+        if not record.ended:
+            # It waits for its next run already, as a retry leaves it that broke off: its message may never have left.
+            await self._access.asked.make_due([job_id])
+        await self._access.call(self._access.send_due)
+
+    async def delete(self, job_id: str) -> None:
+        record = await self._ended(job_id, "deleted")
+        # Objects first: a record without objects can be deleted again, objects without a record cannot be found.
+        await self._access.call(self._access.forget_pictures, record)
+        await self._access.asked.delete(job_id)
+
+    async def dead_letters(self, *, after: str | None = None, limit: int = 100) -> Page[DeadLetter]:
+        return await self._access.asked.dead_letters(tenant=self.tenant, after=after, limit=limit)
+
+    async def dead_letter(self, letter_id: str) -> DeadLetter:
+        await self._check_owner(letter_id)
+        return await self._access.asked.dead_letter(letter_id)
+
+    async def replay(self, letter_id: str) -> None:
+        letter = await self.dead_letter(letter_id)
+        # A message can come from a list that only its sender knows.
+        queue = letter.queue if letter.queue in QUEUES else "paint"
+        try:
+            record = await self._access.asked.record(letter_id)
+        except JobNotFound:
+            record = None
+        if record and record.job:
+            await self.retry(letter_id)
+            return
+        await self._access.call(self._access.send_again, letter, queue, record.task_id if record else None)
+        # Sent first, forgotten second: nothing is lost in between. One that is on record stays a letter until a worker
+        # has the message: it then is a job, or a letter again.
+        if not record:
+            await self._access.asked.delete(letter_id)
+
+    async def drop(self, letter_id: str) -> None:
+        await self.dead_letter(letter_id)
+        await self._access.asked.delete(letter_id)
+
+    async def events(self, *, after: str = "0", follow: bool = True) -> AsyncGenerator[tuple[str, AnyEvent], None]:
+        while True:
+            events = await self._access.asked.deployment_events(after=after, wait_s=_WAIT_S if follow else 0)
+            for after, event in events:
+                if self.tenant in (None, event.data.tenant):
+                    yield after, event
+            if not events and not follow:
+                return
+
+    async def newest_position(self) -> str:
+        return await self._access.asked.newest_position()
+
+    async def workers(self) -> list[str]:
+        return [worker.name for worker in await self._access.asked.workers()]
+
+    async def _record(self, job_id: str) -> Record:
+        """The record of a job that this client may know of. Raises JobNotFound."""
+        record = await self._access.asked.record(job_id)
+        if self.tenant not in (None, record.tenant):
+            raise JobNotFound(job_id)
+        return record
+
+    async def _check_owner(self, job_id: str) -> None:
+        # An id stays its tenant's, also once its job is deleted: what follows can meet no other's.
+        if self.tenant is not None:
+            await self._record(job_id)
+
+    async def _picture(self, job_id: str, wanted: str) -> StoredPicture:
+        return picture_of(job_id, (await self._ended(job_id, wanted)).outcome)
+
+    async def _ended(self, job_id: str, wanted: str) -> Record:
+        record = await self._record(job_id)
+        if not record.outcome:
+            raise JobOpen(job_id, record.state, wanted)
+        return record
+
+
+def _too_late(jobs: Iterable[Job]) -> dict[str, StyleQueueError]:
+    """Errors, by id, of those jobs whose deadline is too far ahead. Jobs themselves have no clock to check it by."""
+    furthest = datetime.now(UTC) + timedelta(seconds=MAX_DEADLINE_S)
+    what, hint = f"deadline: more than {MAX_DEADLINE_S // (24 * 3600)} days ahead", "give a nearer one, or none"
+    return {job.id: InvalidJob(what, hint) for job in jobs if job.deadline and job.deadline > furthest}

@@ -1,0 +1,192 @@
+"""What clients ask of the ledger, as coroutines: with an event loop and without."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from pydantic import ValidationError
+
+from ..connection import Ask, redis_asked
+from ..contract.errors import JobNotFound, JobOpen, JobSucceeded
+from ..contract.events import AnyEvent
+from ..contract.job import Job
+from ..contract.status import DeadLetter, JobState, JobStatus, Page
+from ..settings import Settings
+from . import listing, names, streams
+from .answers import AcceptAnswer, EndAnswer
+from .moves import Move, Moves, script
+from .record import Record, dead_letter_from_redis
+from .registry import LiveWorker, waiting_for
+
+if TYPE_CHECKING:
+    from redis.commands.core import Script
+
+_T = TypeVar("_T")
+
+_BLOCK_SHARE = 0.5
+"""Of the socket timeout, for one blocking read: the answer must come before the socket gives up."""
+PAGE = 100
+"""Entries read at once."""
+
+
+class AsyncLedger:
+    """The ledger of one deployment, by whatever client `ask` brings. Any method raises Unavailable where Redis does
+    not answer in time.
+    """
+
+    def __init__(self, settings: Settings, ask: Ask) -> None:
+        self.settings = settings
+        self._moves = Moves(settings)
+        self._ask_client = ask
+        self._registered: dict[str, Script] = {}
+
+    async def perform(self, moves: Sequence[Move[_T]]) -> list[_T]:
+        """What these moves answer, in one round trip."""
+
+        def all_at_once(redis: Any) -> Any:
+            if len(moves) == 1:
+                return self._script(redis, moves[0].name)(args=moves[0].args, client=redis)
+            pipeline = redis.pipeline(transaction=False)
+            for move in moves:
+                move_script = self._script(redis, move.name)
+                pipeline.scripts.add(move_script)
+                pipeline.evalsha(move_script.sha, 0, *move.args)
+            return pipeline.execute()
+
+        answers = await self._ask(all_at_once)
+        if len(moves) == 1:
+            answers = [answers]
+        return [move.parse(answer) for move, answer in zip(moves, answers, strict=True)]
+
+    def _script(self, redis: Any, name: str) -> Script:
+        if name not in self._registered:
+            self._registered[name] = redis.register_script(script(name))
+        return self._registered[name]
+
+    async def _ask(self, question: Any) -> Any:
+        with redis_asked(self.settings):
+            return await self._ask_client(question)
+
+    # Moves
+
+    async def accept(
+        self, jobs: Sequence[Job], *, tenant: str | None = None, notify: Sequence[str] = ()
+    ) -> list[AcceptAnswer]:
+        """Record a tenant's jobs as `queued`, in one round trip; the answers are in the jobs' order.
+
+        `notify` are the endpoints that they name.
+        """
+        moves = [self._moves.accept(job, task_id=job.id, tenant=tenant, notify=notify) for job in jobs]
+        return await self.perform(moves)
+
+    async def cancel(self, job_id: str, *, keep: bool) -> EndAnswer:
+        """End a queued job; ask the holder of a running one to end it, keeping the picture so far if `keep`.
+
+        Raises JobNotFound.
+        """
+        [answer] = await self.perform([self._moves.cancel(job_id, keep=keep)])
+        if answer.verdict == "unknown":
+            raise JobNotFound(job_id)
+        return answer
+
+    async def replay(self, job_id: str) -> None:
+        """Begin another run of a job that ended without a picture. Raises JobNotFound, JobOpen, JobSucceeded."""
+        record = await self.record(job_id)
+        [verdict] = await self.perform([self._moves.replay(job_id, queue=record.queue)])
+        if verdict == "unknown":
+            raise JobNotFound(job_id)
+        if verdict == "succeeded":
+            raise JobSucceeded(job_id, "run again")
+        if verdict == "open":
+            raise JobOpen(job_id, (await self.record(job_id)).state, "run again")
+
+    async def delete(self, job_id: str) -> None:
+        """Forget an ended job or a dead letter. Raises JobNotFound, JobOpen."""
+        [verdict] = await self.perform([self._moves.delete(job_id)])
+        if verdict == "unknown":
+            raise JobNotFound(job_id)
+        if verdict == "open":
+            raise JobOpen(job_id, (await self.record(job_id)).state, "deleted")
+
+    async def make_due(self, job_ids: Sequence[str]) -> None:
+        """Have a fresh message sent for these queued jobs at once."""
+        if job_ids:
+            await self._ask(lambda redis: redis.zadd(names.DUE_KEY, dict.fromkeys(job_ids, 0)))
+
+    async def told(self, job_id: str) -> None:
+        """Store and sender know that this job has ended: nobody needs to see to that any more."""
+        await self._ask(lambda redis: redis.zrem(names.UNTOLD_KEY, job_id))
+
+    # Reading
+
+    async def record(self, job_id: str) -> Record:
+        """What is known of a job. Raises JobNotFound."""
+        fields = await self._ask(lambda redis: redis.hgetall(names.record_key(job_id)))
+        if not fields:
+            raise JobNotFound(job_id)
+        return Record.from_redis(fields)
+
+    async def status(self, record: Record) -> JobStatus:
+        """What others may know of a job; where it is queued, also what it waits for."""
+        workers = await self.workers() if record.state == "queued" and record.needs else ()
+        return record.status.model_copy(update={"waits_for": waiting_for(record, workers)})
+
+    async def workers(self) -> list[LiveWorker]:
+        """The live workers, by name. One that was killed is among them for three heartbeats more."""
+        found = await self._ask(lambda redis: redis.zrange(names.WORKERS_KEY, 0, -1))
+        keys = [names.worker_key(name) for name in found]
+        words = await self._ask(lambda redis: redis.mget(keys)) if keys else []
+        workers = []
+        for word in words:
+            with suppress(ValidationError):  # of one that is gone, or of a newer one that says it in another way
+                workers.append(LiveWorker.model_validate_json(word or ""))
+        return sorted(workers, key=lambda worker: worker.name)
+
+    async def jobs(
+        self,
+        *,
+        tenant: str | None = None,
+        state: JobState | None,
+        label: Mapping[str, str],
+        after: str | None,
+        limit: int,
+    ) -> Page[JobStatus]:
+        """Jobs, all or a `tenant`'s, that are in `state` and have all of these labels, the newest first.
+
+        Raises InvalidRequest.
+        """
+        return await listing.jobs(self._ask, tenant=tenant, state=state, label=label, after=after, limit=limit)
+
+    async def dead_letters(
+        self, *, tenant: str | None = None, after: str | None = None, limit: int = PAGE
+    ) -> Page[DeadLetter]:
+        """Dead letters, all or those of a `tenant`'s jobs, the newest first. Raises InvalidRequest."""
+        return await listing.dead_letters(self._ask, tenant=tenant, after=after, limit=limit)
+
+    async def dead_letter(self, letter_id: str) -> DeadLetter:
+        """One dead letter. Raises JobNotFound."""
+        fields = await self._ask(lambda redis: redis.hgetall(names.dead_key(letter_id)))
+        if not fields:
+            raise JobNotFound(letter_id)
+        return dead_letter_from_redis(fields)
+
+    async def job_events(self, job_id: str, *, after: int = 0, wait_s: float = 0) -> list[AnyEvent]:
+        """Events of a job with a sequence over `after`; waits up to `wait_s` for the first."""
+        found = await streams.read(self._ask, names.events_key(job_id), f"{after}-1", self._block_ms(wait_s))
+        return [event for _, event in found]
+
+    async def deployment_events(self, *, after: str, wait_s: float = 0) -> list[tuple[str, AnyEvent]]:
+        """Lifecycle events of all jobs behind position `after` ("0": from the oldest kept), with their positions.
+
+        Raises EventsLost where events behind `after` have been trimmed away already, InvalidRequest for no position.
+        """
+        return await streams.read_whole(self._ask, names.EVENTS_KEY, after, self._block_ms(wait_s))
+
+    async def newest_position(self) -> str:
+        """The position of the deployment's newest event: what is read behind it is still to come."""
+        return await streams.newest_position(self._ask, names.EVENTS_KEY)
+
+    def _block_ms(self, wait_s: float) -> int | None:
+        return int(min(wait_s, self.settings.redis_timeout_s * _BLOCK_SHARE) * 1000) or None

@@ -1,0 +1,126 @@
+"""What is the async client's own; all else is asked of both."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from typing import Any
+
+import pytest
+
+from stylequeue.aclient import AsyncStyleQueue
+from stylequeue.client import StyleQueue
+from stylequeue.contract.errors import InvalidRequest, Unavailable
+from stylequeue.settings import Settings
+from tests.client.conftest import OFTEN
+from tests.support.jobs import make_job
+from tests.support.proxy import Proxy
+
+pytestmark = pytest.mark.filterwarnings("ignore:Call to deprecated setex:DeprecationWarning")
+
+_BEAT_S = 0.01
+
+
+def methods(client: type) -> dict[str, Any]:
+    found = {name: getattr(client, name) for name in dir(client) if not name.startswith("_")}
+    return {name: value for name, value in found.items() if callable(value)}
+
+
+def test_both_clients_have_the_same_methods() -> None:
+    blocking, awaited = methods(StyleQueue), methods(AsyncStyleQueue)
+    assert set(blocking) == set(awaited)
+    for name, method in awaited.items():
+        assert inspect.signature(method).parameters == inspect.signature(blocking[name]).parameters, name
+        assert method.__doc__ == blocking[name].__doc__, name
+        is_asked = inspect.iscoroutinefunction(method) or inspect.isasyncgenfunction(method)
+        assert is_asked is (name != "for_tenant"), name
+
+
+@asynccontextmanager
+async def beating() -> AsyncIterator[list[float]]:
+    """How long the loop was held up at most, in seconds, at the end."""
+    loop, longest_s = asyncio.get_running_loop(), [0.0]
+
+    async def beat() -> None:
+        while True:
+            began = loop.time()
+            await asyncio.sleep(_BEAT_S)
+            longest_s[0] = max(longest_s[0], loop.time() - began - _BEAT_S)
+
+    task = asyncio.create_task(beat())
+    yield longest_s
+    task.cancel()
+
+
+CALLS: dict[str, Callable[[AsyncStyleQueue], Awaitable[object]]] = {
+    "asked in the loop": lambda queue: queue.status("j"),
+    "done in a thread": lambda queue: queue.submit(make_job()),
+}
+
+
+@pytest.mark.parametrize("call", CALLS.values(), ids=CALLS)
+def test_the_loop_goes_on_while_redis_is_silent(
+    behind: StyleQueue, proxy: Proxy, call: Callable[[AsyncStyleQueue], Awaitable[object]]
+) -> None:
+    async def ask() -> float:
+        async with AsyncStyleQueue(behind.settings) as queue:
+            await queue.submit(make_job())  # all is loaded and connected
+            proxy.half_open()
+            began = asyncio.get_running_loop().time()
+            async with beating() as longest_s:
+                with pytest.raises(Unavailable):
+                    await call(queue)
+            assert asyncio.get_running_loop().time() - began >= behind.settings.redis_timeout_s
+            return longest_s[0]
+
+    assert asyncio.run(ask()) < behind.settings.redis_timeout_s
+
+
+def test_who_is_cancelled_while_it_waits_leaves_nothing_behind(settings: Settings) -> None:
+    async def wait() -> None:
+        async with AsyncStyleQueue(settings) as queue:
+            job_id = await queue.submit(make_job())
+            before = asyncio.all_tasks()
+            for _ in range(3):
+                with pytest.raises(TimeoutError):
+                    await asyncio.wait_for(queue.wait(job_id), 0.05)
+            assert asyncio.all_tasks() == before
+            # Its connection is not left in the middle of an answer.
+            assert (await queue.status(job_id)).id == job_id
+
+    asyncio.run(wait())
+
+
+def test_a_client_belongs_to_one_loop_until_it_is_closed(settings: Settings) -> None:
+    queue = AsyncStyleQueue(settings)
+    with asyncio.Runner() as one, asyncio.Runner() as another:
+        job_id = one.run(queue.submit(make_job()))
+        for call in (queue.status(job_id), queue.cancel(job_id)):
+            with pytest.raises(InvalidRequest, match="another event loop"):
+                another.run(call)
+        one.run(queue.close())
+        assert another.run(queue.status(job_id)).state == "queued"
+        another.run(queue.close())
+
+
+def test_many_at_once(settings: Settings) -> None:
+    async def all_at_once() -> list[str]:
+        async with AsyncStyleQueue(settings) as queue:
+            job_ids = await asyncio.gather(*[queue.submit(make_job()) for _ in range(50)])
+            statuses = await asyncio.gather(*[queue.status(job_id) for job_id in job_ids])
+            return [status.state for status in statuses]
+
+    assert asyncio.run(all_at_once()) == ["queued"] * 50
+
+
+def test_a_message_that_cannot_be_sent_is_told_of(behind: StyleQueue, proxy: Proxy) -> None:
+    async def submit() -> None:
+        async with AsyncStyleQueue(behind.settings) as queue:
+            for _ in range(OFTEN):
+                proxy.answer_once(b"lpush", b"")
+            with pytest.raises(Unavailable, match="the job is recorded"):
+                await queue.submit(make_job())
+
+    asyncio.run(submit())
