@@ -1,8 +1,9 @@
 """What a painted picture is measured by: content, style, total variation.
 
-Features are float [1, h, w, channels]; losses are scalars. A style has three parts: the `statistics` of its features,
-which can be averaged over several styles; the `target` made of them once; and the `loss` of a picture's own statistics
-against that target. Statistics can be of a region: `weights` [1, h, w, 1] say how much each pixel counts.
+Features are float [1, h, w, channels]; losses are scalars; both float32, or float64 where the picture is. A style has
+three parts: the `statistics` of its features, which can be averaged over several styles; the `target` made of them
+once; and the `loss` of a picture's own statistics against that target. Statistics can be of a region: `weights`
+[1, h, w, 1] say how much each pixel counts.
 """
 
 from __future__ import annotations
@@ -13,7 +14,8 @@ from dataclasses import dataclass
 import tensorflow as tf
 
 Statistics = Mapping[str, tf.Tensor]
-"""Of one layer, by name."""
+"""Of one layer, by name: gram [channels, channels]; or mean [channels] and covariance [channels, channels]; or, as a
+target, what `principal` makes of these."""
 
 _TINY = 1e-12
 """Keeps a division by the size of a flat picture's features finite."""
@@ -31,17 +33,17 @@ class StyleMeasure:
     """`loss` of many at once, where that is faster than one by one."""
 
     def losses(self, pairs: Sequence[tuple[Statistics, Statistics]]) -> Sequence[tf.Tensor]:
-        """Of each pair of statistics and target."""
+        """Of each pair of statistics and target, scalars."""
         return self.together(pairs) if self.together else [self.loss(*pair) for pair in pairs]
 
 
 def gram(features: tf.Tensor, weights: tf.Tensor | None = None) -> tf.Tensor:
     """Style as a Gram matrix [channels, channels]: which features occur together, wherever they are.
 
-    The mean over the pixels of f f^T (Gatys, Ecker and Bethge, 2015), so that sizes can be compared; with weights that
-    of a region (Gatys and others, 2017).
+    The mean over the pixels of f f^T (Gatys, Ecker and Bethge, 2015), so that sizes can be compared; with weights
+    [1, h, w, 1] that of a region (Gatys and others, 2017). features: [1, h, w, channels].
     """
-    rows = tf.reshape(features, (-1, features.shape[-1]))
+    rows = tf.reshape(features, (-1, features.shape[-1]))  # [h w, channels]
     if weights is None:
         return tf.matmul(rows, rows, transpose_a=True) / tf.cast(tf.shape(rows)[0], rows.dtype)
     weighted = rows * tf.reshape(weights, (-1, 1))
@@ -49,7 +51,7 @@ def gram(features: tf.Tensor, weights: tf.Tensor | None = None) -> tf.Tensor:
 
 
 def gram_loss(statistics: Statistics, target: Statistics) -> tf.Tensor:
-    """Mean squared difference of the Gram matrices."""
+    """Mean squared difference of the Gram matrices [channels, channels], a scalar."""
     return mean_square(statistics["gram"], target["gram"])
 
 
@@ -61,7 +63,8 @@ GRAM = StyleMeasure(
 def gatys_loss(statistics: Statistics, target: Statistics) -> tf.Tensor:
     """sum (G - A)^2 / (4 channels^2 pixels^2) for Gram matrices that are sums over the pixels (Gatys et al., 2016).
 
-    Here they are means, so that a style picture of another size than the content's is measured alike.
+    Here they are means, so that a style picture of another size than the content's is measured alike. Both
+    [channels, channels].
     """
     return gram_loss(statistics, target) / 4
 
@@ -70,7 +73,7 @@ GATYS = StyleMeasure(GRAM.statistics, GRAM.target, gatys_loss)
 
 
 def mean_and_covariance(features: tf.Tensor, weights: tf.Tensor | None = None) -> Statistics:
-    """Mean [channels] and covariance [channels, channels] of the features over the pixels."""
+    """Mean [channels] and covariance [channels, channels] of the features [1, h, w, channels] over the pixels."""
     # In float32 a sum over millions of pixels loses digits, one over what is left after a first mean does not; nor is
     # the difference of Gram matrix and mean's square what is left of a covariance.
     roughly = tf.stop_gradient(_mean(features, weights))
@@ -81,6 +84,7 @@ def mean_and_covariance(features: tf.Tensor, weights: tf.Tensor | None = None) -
 
 def _mean(features: tf.Tensor, weights: tf.Tensor | None) -> tf.Tensor:
     """Mean [channels] over the pixels, in two stages: as one, TensorFlow's sums on processors drift by percents."""
+    # [1, h, w, channels] to [1, w, channels] to [channels].
     if weights is None:
         return tf.reduce_mean(tf.reduce_mean(features, axis=1), axis=(0, 1))
     whole = tf.reduce_sum(tf.reduce_sum(weights * features, axis=1), axis=(0, 1))
@@ -91,11 +95,13 @@ def mixture(parts: Sequence[Statistics], shares: Sequence[float]) -> Statistics:
     """The statistics of a picture of which each part makes up a share; shares sum to 1.
 
     Gram matrices, means and raw second moments add up; so a mixture's covariance also has what lies between the means.
+    Each part's shapes are the mixture's.
     """
     whole = {
         name: tf.add_n([share * part[name] for part, share in zip(parts, shares, strict=True)]) for name in parts[0]
     }
     if "covariance" in whole:
+        # [parts, channels].
         apart = tf.stack(
             [share**0.5 * (part["mean"] - whole["mean"]) for part, share in zip(parts, shares, strict=True)]
         )
@@ -106,10 +112,11 @@ def mixture(parts: Sequence[Statistics], shares: Sequence[float]) -> Statistics:
 def principal(statistics: Statistics, content: Statistics) -> Statistics:
     """The covariance's principal directions, as many as carry the style, for `wasserstein_loss`.
 
-    basis: [channels, rank], noughts for directions in which it does not vary; spread: variance along each of them;
-    rest: variance in all others together, and rest_ridge their ridge; ridge: what is added to the variance in a
-    direction; size: what makes the loss relative. It is the features' mean square; but a style that has next to nothing
-    in it would then count for more than all else, so the content itself is never further than `_FURTHEST` away.
+    basis: [channels, rank], noughts for directions in which it does not vary; spread [rank]: variance along each of
+    them; the rest are scalars. rest: variance in all others together, and rest_ridge their ridge; ridge: what is added
+    to the variance in a direction; size: what makes the loss relative. It is the features' mean square; but a style
+    that has next to nothing in it would then count for more than all else, so the content itself is never further than
+    `_FURTHEST` away. All in the dtype of the statistics.
     """
     # In float64: what eigenvectors miss would look like a difference from the style's own features.
     dtype = statistics["covariance"].dtype
@@ -137,7 +144,7 @@ def principal(statistics: Statistics, content: Statistics) -> Statistics:
 
 
 def _mean_square(statistics: Statistics) -> tf.Tensor:
-    """Of the features, in float64."""
+    """Of features of this mean [channels] and covariance [channels, channels]: a scalar in float64."""
     mean, covariance = (tf.cast(statistics[name], tf.float64) for name in ("mean", "covariance"))
     return tf.linalg.trace(covariance) + tf.reduce_sum(tf.square(mean))
 
@@ -163,13 +170,15 @@ def wasserstein_loss(statistics: Statistics, target: Statistics) -> tf.Tensor:
     covariances taken in the style's principal directions; of what lies outside them only the whole variance counts.
     Both covariances are a little larger in every direction, so that roots have slopes; the style itself is at 0, and
     nothing is below. Unlike the Gram matrices' squared distance it grows with the features' square, not their fourth
-    power, so the strongest do not drown the others.
+    power, so the strongest do not drown the others. A scalar, of statistics as `mean_and_covariance` and a target as
+    `principal` makes them.
     """
     return wasserstein_losses([(statistics, target)])[0]
 
 
 def wasserstein_losses(pairs: Sequence[tuple[Statistics, Statistics]]) -> list[tf.Tensor]:
     """`wasserstein_loss` of each, with one matrix root for all of a rank: a GPU takes as long for one as for many."""
+    # Each [rank, rank]: the covariance in the style's principal directions.
     withins = [
         tf.matmul(target["basis"], statistics["covariance"] @ target["basis"], transpose_a=True)
         for statistics, target in pairs
@@ -179,7 +188,8 @@ def wasserstein_losses(pairs: Sequence[tuple[Statistics, Statistics]]) -> list[t
         by_rank.setdefault(target["basis"].shape[1], []).append(number)
     turned: dict[int, tf.Tensor] = {}
     for rank, numbers in by_rank.items():
-        # In units of the ridge, so that no power of it leaves float32's range.
+        # In units of the ridge, so that no power of it leaves float32's range: [numbers], [numbers, rank, rank] and
+        # [numbers, rank].
         ridges = tf.stack([pairs[number][1]["ridge"] for number in numbers])
         within = tf.stack([withins[number] for number in numbers]) / ridges[:, None, None]
         spread = tf.stack([pairs[number][1]["spread"] for number in numbers]) / ridges[:, None]
@@ -245,17 +255,20 @@ _ROOT_SCALES = _root_scales(_RIDGE**2 / 50)
 
 
 def mean_square(values: tf.Tensor, target: tf.Tensor, weights: tf.Tensor | None = None) -> tf.Tensor:
-    """Mean squared difference; with weights [1, h, w, 1] each place's counts as often."""
+    """Mean squared difference of arrays alike; with weights [1, h, w, 1] of features, each place's counts as often."""
     return tf.reduce_mean(_squares(values, target, weights))
 
 
 def half_square(values: tf.Tensor, target: tf.Tensor, weights: tf.Tensor | None = None) -> tf.Tensor:
-    """Half the squared distance."""
+    """Half the squared distance of features [1, h, w, channels], each place's as often as weights [1, h, w, 1] say."""
     return tf.reduce_sum(_squares(values, target, weights)) / 2
 
 
 def relative_square(values: tf.Tensor, target: tf.Tensor, weights: tf.Tensor | None = None) -> tf.Tensor:
-    """Squared distance over the target's squared size: free of the network's scale and the picture's size."""
+    """Squared distance over the target's squared size: free of the network's scale and the picture's size.
+
+    Of features [1, h, w, channels]; weights: [1, h, w, 1].
+    """
     return tf.reduce_sum(_squares(values, target, weights)) / (tf.reduce_sum(tf.square(target)) + _TINY)
 
 
@@ -265,11 +278,17 @@ def _squares(values: tf.Tensor, target: tf.Tensor, weights: tf.Tensor | None) ->
 
 
 def total_variation(picture: tf.Tensor) -> tf.Tensor:
-    """Sum of the absolute differences of neighbours, over pixels and channels (Rudin, Osher and Fatemi, 1992)."""
+    """Sum of the absolute differences of neighbours, over pixels and channels (Rudin, Osher and Fatemi, 1992).
+
+    picture: [1, H, W, channels].
+    """
     return tf.reduce_sum(tf.image.total_variation(picture))
 
 
 def roughness(picture: tf.Tensor) -> tf.Tensor:
-    """Mean squared difference of neighbours: total variation's smooth sister, the same at any size."""
+    """Mean squared difference of neighbours: total variation's smooth sister, the same at any size.
+
+    picture: [1, H, W, channels].
+    """
     across, down = picture[:, :, 1:] - picture[:, :, :-1], picture[:, 1:] - picture[:, :-1]
     return tf.reduce_mean(tf.square(across)) + tf.reduce_mean(tf.square(down))

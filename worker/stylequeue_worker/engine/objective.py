@@ -42,7 +42,10 @@ class Objective:
     def evaluate(
         self, picture: tf.Tensor, targets: Targets, weights: Mapping[str, tf.Tensor], view: View
     ) -> Evaluation:
-        """The weighted sum of those terms that have a weight and its gradient, at `picture` as `view` lays it."""
+        """The weighted sum of those terms that have a weight and its gradient, at `picture` as `view` lays it.
+
+        picture: [1, H, W, 3], of the dtype in which losses are taken; weights: scalars.
+        """
         evaluation: Evaluation = self._compiled(picture, dict(targets), dict(weights), view)
         return evaluation
 
@@ -76,13 +79,13 @@ class Objective:
     def style_distances(
         self, picture: tf.Tensor, targets: Targets, masks: Sequence[tf.Tensor | None]
     ) -> dict[str, tf.Tensor]:
-        """How far the picture is from the style at each layer, of all regions by their shares."""
+        """How far the picture [1, H, W, 3] is from the style at each layer, of all regions by their shares: scalars."""
         style = self.terms["style"]
         assert isinstance(style, Style)  # noqa: S101 - for the type alone
         return style.distances(self.see(style, picture, masks=masks), targets["style"])
 
     def losses_at(self, picture: tf.Tensor, targets: Targets, view: View) -> dict[str, tf.Tensor]:
-        """Of all terms with a target, without weights, at `picture` as `view` lays it; not compiled."""
+        """Of all terms with a target, without weights, at `picture` [1, H, W, 3] as `view` lays it; not compiled."""
         names = list(targets)
         looks = [self.terms[name] for name in names]
         measured = self._measured(looks, picture, [targets[name] for name in names], masks_in(targets), view)
@@ -91,7 +94,7 @@ class Objective:
     def losses(
         self, picture: tf.Tensor, measured: Mapping[str, Mapping[str, Measured]], targets: Targets
     ) -> dict[str, tf.Tensor]:
-        """Of the terms that were measured, without weights."""
+        """Of the terms that were measured, without weights: scalars. picture: [1, H, W, 3]."""
         return {name: self.terms[name].loss(picture, measured[name], targets[name]) for name in measured}
 
     def _measured(
@@ -102,8 +105,8 @@ class Objective:
         masks: Sequence[tf.Tensor | None],
         view: View,
     ) -> list[dict[str, Measured]]:
-        """What each look measures of the whole picture, by layer."""
-        laid = tf.pad(picture, view, "REFLECT")
+        """What each look measures of the whole picture [1, H, W, 3], by layer; masks: each [1, H, W, 1]."""
+        laid = tf.pad(picture, view, "REFLECT")  # [1, H', W', 3]
         seen = [None if mask is None else tf.pad(mask, view, "REFLECT") for mask in masks]
         here = Here({raster.key: _own(raster, laid, view) for raster in rasters(looks)}, None, seen)
         found: list[dict[str, Measured]] = [{} for _ in looks]
@@ -140,7 +143,7 @@ class Objective:
 
 
 def masks_in(targets: Targets) -> list[tf.Tensor | None]:
-    """The regions' masks."""
+    """The regions' masks, each [1, H, W, 1]."""
     return [region.get("mask") for region in targets["style"]] if "style" in targets else [None]
 
 
@@ -159,6 +162,8 @@ def _own(raster: Raster, laid: tf.Tensor, view: View) -> tf.Tensor:
 
 def aside(measure: Callable[[tf.Tensor], _Measured], features: tf.Tensor) -> tuple[tf.Tensor, _Measured]:
     """`features` to go on with, and `measure(features)`, whose gradient is left until that of all the rest is there.
+
+    features: [1, h, w, channels].
 
     Else TensorFlow takes every layer's as soon as the loss is known, and keeps them all until their layer's turn.
     """
