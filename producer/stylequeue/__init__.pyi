@@ -46,6 +46,7 @@ from .contract.objects import ImageRef as ImageRef
 from .contract.recipe import FastRecipe as FastRecipe
 from .contract.recipe import OptimizeRecipe as OptimizeRecipe
 from .contract.status import DeadLetter as DeadLetter
+from .contract.status import EventGroup as EventGroup
 from .contract.status import JobResult as JobResult
 from .contract.status import JobState as JobState
 from .contract.status import JobStatus as JobStatus

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import socket
 import time
 from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
 from contextlib import aclosing, suppress
@@ -11,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from .access import Access
-from .contract.base import QUEUES
+from .contract.base import MAX_TENANT_CHARS, QUEUES, check_name
 from .contract.errors import (
     InvalidJob,
     InvalidRequest,
@@ -25,15 +26,16 @@ from .contract.errors import (
     Unavailable,
     WaitTimeout,
 )
-from .contract.events import AnyEvent, StoredPicture, Succeeded, TerminalEvent
+from .contract.events import AnyEvent, StoredPicture, Succeeded, TerminalEvent, read_event
 from .contract.job import Job
 from .contract.objects import ImageRef
-from .contract.status import DeadLetter, JobResult, JobState, JobStatus, Page
+from .contract.status import DeadLetter, EventGroup, JobResult, JobState, JobStatus, Page
 from .settings import MAX_DEADLINE_S
 from .telling import picture_of, result_of
 
 if TYPE_CHECKING:
     from .ledger import Record
+    from .ledger.groups import Consumer
 
 MAX_LINK_S = 7 * 24 * 3600
 """As S3 has it."""
@@ -203,6 +205,9 @@ class Asking:
 
     async def replay(self, letter_id: str) -> None:
         letter = await self.dead_letter(letter_id)
+        if letter.kind == "event":
+            await self._access.asked.replay_event(letter)
+            return
         # A message can come from a list that only its sender knows.
         queue = letter.queue if letter.queue in QUEUES else "paint"
         try:
@@ -222,7 +227,21 @@ class Asking:
         await self.dead_letter(letter_id)
         await self._access.asked.delete(letter_id)
 
-    async def events(self, *, after: str = "0", follow: bool = True) -> AsyncGenerator[tuple[str, AnyEvent], None]:
+    async def events(
+        self,
+        *,
+        after: str = "0",
+        follow: bool = True,
+        group: str | None = None,
+        consumer: str | None = None,
+        claim_after_s: float = 60,
+    ) -> AsyncGenerator[tuple[str, AnyEvent], None]:
+        if group is not None:
+            as_one_of_them = self._consumer(group, consumer, after, claim_after_s)
+            async with aclosing(self._shared_events(as_one_of_them, follow=follow)) as shared:
+                async for position, event in shared:
+                    yield position, event
+            return
         while True:
             events = await self._access.asked.deployment_events(after=after, wait_s=_WAIT_S if follow else 0)
             for after, event in events:
@@ -230,6 +249,39 @@ class Asking:
                     yield after, event
             if not events and not follow:
                 return
+
+    def _consumer(self, group: str, consumer: str | None, after: str, claim_after_s: float) -> Consumer:
+        check_name(group, "a group", MAX_TENANT_CHARS)
+        if not 0.001 <= claim_after_s <= MAX_DEADLINE_S:
+            raise InvalidRequest(
+                f"claim_after_s {claim_after_s} is out of range", f"give 0.001 to {MAX_DEADLINE_S} seconds"
+            )
+        name = check_name(socket.gethostname() if consumer is None else consumer, "a consumer")
+        return self._access.asked.consumer(self._own_groups + group, name, after=after, claim_after_s=claim_after_s)
+
+    @property
+    def _own_groups(self) -> str:
+        """What the names of a tenant's groups begin with: another's of the same name is another one."""
+        return "" if self.tenant is None else f"{self.tenant}/"
+
+    async def _shared_events(self, consumer: Consumer, *, follow: bool) -> AsyncGenerator[tuple[str, AnyEvent], None]:
+        while True:
+            entries = await consumer.take()
+            for entry in entries:
+                if self.tenant in (None, entry.tenant):
+                    yield entry.position, read_event(entry.event)
+            if not entries:
+                if not follow:
+                    return
+                await consumer.wait(_WAIT_S)
+
+    async def groups(self) -> list[EventGroup]:
+        mine = self._own_groups
+        return [
+            group.model_copy(update={"name": group.name.removeprefix(mine)})
+            for group in await self._access.asked.event_groups()
+            if group.name.startswith(mine)
+        ]
 
     async def newest_position(self) -> str:
         return await self._access.asked.newest_position()

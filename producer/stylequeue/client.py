@@ -14,7 +14,7 @@ from .contract.base import check_tenant
 from .contract.events import AnyEvent, StoredPicture
 from .contract.job import Job
 from .contract.objects import ImageRef
-from .contract.status import DeadLetter, JobResult, JobState, JobStatus, Page
+from .contract.status import DeadLetter, EventGroup, JobResult, JobState, JobStatus, Page
 from .settings import Settings
 
 if TYPE_CHECKING:
@@ -206,13 +206,35 @@ class StyleQueue:
         """Forget a dead letter, with the record of the job it was. Raises JobNotFound."""
         run(self._asking.drop(letter_id))
 
-    def events(self, *, after: str = "0", follow: bool = True) -> Iterator[tuple[str, AnyEvent]]:
+    def events(
+        self,
+        *,
+        after: str = "0",
+        follow: bool = True,
+        group: str | None = None,
+        consumer: str | None = None,
+        claim_after_s: float = 60,
+    ) -> Iterator[tuple[str, AnyEvent]]:
         """Lifecycle events of all jobs (no progress), each with its position, to be given as `after` next time.
 
         Without `follow` it ends where the stream ends now. Raises EventsLost for a position that is kept no longer,
         InvalidRequest for what is none.
+
+        Consumers of one `group` share the events: each goes to one of them, and Redis knows how far they are.
+        `consumer` is this one's name, the same after a restart and no other's at a time; left out: the host's. An event
+        is handled when the next is asked for. One that is not, because this process ends or what is done with it
+        raises, comes again: to this consumer when it asks anew, or to another after `claim_after_s`, so that is to be
+        longer than handling one ever takes. What was taken five times and never handled is a dead letter. A new group
+        begins behind `after`. EventsLost then says in `number` how many were trimmed away unread; who asks anew goes on
+        behind them.
         """
-        return iterate(self._asking.events(after=after, follow=follow))
+        return iterate(
+            self._asking.events(after=after, follow=follow, group=group, consumer=consumer, claim_after_s=claim_after_s)
+        )
+
+    def groups(self) -> list[EventGroup]:
+        """The groups of consumers, with how many events each has yet to take."""
+        return run(self._asking.groups())
 
     def newest_position(self) -> str:
         """The newest event's position: `events` behind it yields what happens from now on."""

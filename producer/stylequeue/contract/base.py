@@ -116,10 +116,15 @@ def _refused(in_words: Callable[[ErrorDetails], str] = _in_the_contracts_words, 
 
 def check_tenant(name: str) -> str:
     """`name`, if it can be a tenant's: as a job's id, and shorter. Raises InvalidRequest."""
-    if not isinstance(name, str) or len(name) > MAX_TENANT_CHARS or not re.fullmatch(ID_PATTERN, name):
+    return check_name(name, "a tenant", MAX_TENANT_CHARS)
+
+
+def check_name(name: str, whose: str, max_chars: int = MAX_ID_CHARS) -> str:
+    """`name`, if it is as a job's id. Raises InvalidRequest."""
+    if not isinstance(name, str) or len(name) > max_chars or not re.fullmatch(ID_PATTERN, name):
         raise InvalidRequest(
-            f"{shorten(repr(name), _FAULT_CHARS)} is no name of a tenant",
-            f"1 to {MAX_TENANT_CHARS} of A-Z a-z 0-9 . _ -, the first a letter or a digit",
+            f"{shorten(repr(name), _FAULT_CHARS)} is no name of {whose}",
+            f"1 to {max_chars} of A-Z a-z 0-9 . _ -, the first a letter or a digit",
         )
     return name
 

@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from pydantic import ValidationError
 
 from ..connection import Ask, redis_asked
-from ..contract.errors import JobNotFound, JobOpen, JobSucceeded
+from ..contract.errors import EventsLost, InvalidRequest, JobNotFound, JobOpen, JobSucceeded
 from ..contract.events import AnyEvent
 from ..contract.job import Job
-from ..contract.status import DeadLetter, JobState, JobStatus, Page
+from ..contract.status import DeadLetter, EventGroup, JobState, JobStatus, Page
 from ..settings import Settings
-from . import listing, names, streams
+from . import groups, listing, names, streams
 from .answers import AcceptAnswer, EndAnswer
 from .moves import Move, Moves, script
 from .record import Record, dead_letter_from_redis
@@ -102,6 +102,14 @@ class AsyncLedger:
         if verdict == "open":
             raise JobOpen(job_id, (await self.record(job_id)).state, "run again")
 
+    async def replay_event(self, letter: DeadLetter) -> None:
+        """Give an event back to its group. Raises EventsLost where it is kept no longer, InvalidRequest without one."""
+        [verdict] = await self.perform([groups.replay(self._moves, letter.id)])
+        if verdict == "lost":
+            raise EventsLost(letter.id.rpartition(":")[2], group=letter.queue, number=1)
+        if verdict == "unknown":
+            raise InvalidRequest(f"there is no group {letter.queue!r} any more", "the letter's message is the event")
+
     async def delete(self, job_id: str) -> None:
         """Forget an ended job or a dead letter. Raises JobNotFound, JobOpen."""
         [verdict] = await self.perform([self._moves.delete(job_id)])
@@ -183,6 +191,14 @@ class AsyncLedger:
         Raises EventsLost where events behind `after` have been trimmed away already, InvalidRequest for no position.
         """
         return await streams.read_whole(self._ask, names.EVENTS_KEY, after, self._block_ms(wait_s))
+
+    def consumer(self, group: str, name: str, *, after: str, claim_after_s: float) -> groups.Consumer:
+        """One of a group's, which begins behind `after` where it is new. Raises InvalidRequest for no position."""
+        return groups.Consumer(self, group, name, after=streams.whole(after), idle_s=claim_after_s)
+
+    async def event_groups(self) -> list[EventGroup]:
+        """All groups of consumers, by their names."""
+        return await groups.known(self)
 
     async def newest_position(self) -> str:
         """The position of the deployment's newest event: what is read behind it is still to come."""

@@ -2,17 +2,26 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
+from ..contract.errors import EventsLost
+from ..contract.status import EventGroup
+from . import names
 from .moves import Move, Moves
+
+if TYPE_CHECKING:
+    from .aio import AsyncLedger
 
 MAX_TIMES = 5
 """That consumers of a group take an event, of which none is done with it: then it is a dead letter."""
 _FORGOTTEN_AFTER_S = 24 * 3600
 """A consumer that has nothing, and was not heard of for so long."""
 
+_LOOKS_SHARE = 0.25
+"""Of the time after which an event is taken from who has it, for one look at who has what."""
 _LOOK_AT = 100
 """Events that somebody has, in one go."""
 
@@ -79,6 +88,61 @@ def replay(moves: Moves, letter_id: str) -> Move[Literal["queued", "lost", "unkn
     """Give a dead letter, an event, back to its group."""
     _, group, position = letter_id.split(":")
     return moves._move("replay_event", id=letter_id, group=group, position=position)
+
+
+async def known(ledger: AsyncLedger) -> list[EventGroup]:
+    """All groups, by their names."""
+    if not await ledger._ask(lambda redis: redis.exists(names.EVENTS_KEY)):
+        return []
+    groups = await ledger._ask(lambda redis: redis.xinfo_groups(names.EVENTS_KEY))
+    told = [{**group, "lag": group.get("lag"), "position": group["last-delivered-id"]} for group in groups]
+    return sorted(map(EventGroup.model_validate, told), key=lambda group: group.name)
+
+
+class Consumer:
+    """One consumer of a group: takes events, and lets go of them when it takes the next."""
+
+    def __init__(self, ledger: AsyncLedger, group: str, name: str, *, after: str, idle_s: float) -> None:
+        self._ledger = ledger
+        self._group = group
+        self._name = name
+        self._after = after
+        self._idle_s = idle_s
+        self._had: list[str] = []
+        self._behind = "0-0"
+        self._has_own = True
+        """It may hold some of an earlier life."""
+        self._looks_at = 0.0
+        """When it looks for what others have had for too long, by the monotonic clock."""
+
+    async def take(self, count: int = 1) -> list[Entry]:
+        """The next events, `count` at most. Raises EventsLost, once for all that are lost: who asks again goes on."""
+        looks = time.monotonic() >= self._looks_at
+        move = take(
+            self._ledger._moves,
+            self._group,
+            self._name,
+            after=self._after,
+            done=self._had,
+            own=self._has_own,
+            idle_s=self._idle_s if looks else 0,
+            count=count,
+        )
+        [taken] = await self._ledger.perform([move])
+        behind, self._had, self._behind = self._behind, [], taken.behind
+        self._has_own = self._has_own and taken.is_again
+        if looks and not taken.is_again:
+            self._looks_at = time.monotonic() + self._idle_s * _LOOKS_SHARE
+        if taken.lost:
+            self._has_own = True  # what was taken with it
+            raise EventsLost(behind, group=self._group, number=taken.lost if taken.lost > 0 else None)
+        self._had = [entry.position for entry in taken.entries]
+        return taken.entries
+
+    async def wait(self, wait_s: float) -> None:
+        """Return when there is one that the group has not read, or after `wait_s`; for some reasons sooner."""
+        behind, block_ms = self._behind, self._ledger._block_ms(wait_s)
+        await self._ledger._ask(lambda redis: redis.xread({names.EVENTS_KEY: behind}, count=1, block=block_ms))
 
 
 def _taken(answer: Sequence[Any]) -> Taken:

@@ -37,6 +37,12 @@ async def newest_position(ask: Ask, stream: str) -> str:
     return str(newest[0][0]) if newest else "0"
 
 
+def whole(position: str) -> str:
+    """A position as Redis writes it. Raises InvalidRequest."""
+    moment_ms, number = _position(position)
+    return f"{moment_ms}-{number}"
+
+
 def _position(position: str) -> tuple[int, int]:
     """A position in a stream, which is what Redis calls an entry id. Raises InvalidRequest."""
     if not (parts := re.fullmatch(r"(\d{1,16})(?:-(\d{1,16}))?", position, re.ASCII)):
