@@ -45,6 +45,7 @@ from .contract.job import Style as Style
 from .contract.objects import ImageRef as ImageRef
 from .contract.recipe import FastRecipe as FastRecipe
 from .contract.recipe import OptimizeRecipe as OptimizeRecipe
+from .contract.scope import Scope as Scope
 from .contract.status import DeadLetter as DeadLetter
 from .contract.status import EventGroup as EventGroup
 from .contract.status import JobResult as JobResult

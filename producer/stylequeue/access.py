@@ -13,6 +13,7 @@ from .connection import celery_asked
 from .contract.errors import Unavailable
 from .contract.job import Job
 from .contract.status import DeadLetter
+from .operator_file import OperatorFile
 from .settings import Settings
 from .telling import Teller
 
@@ -42,6 +43,11 @@ class Access:
     def asked(self) -> AsyncLedger:
         """The same, as clients ask it."""
         return self.ledger.asked
+
+    @cached_property
+    def operator_file(self) -> OperatorFile:
+        """What the operator says beside the settings."""
+        return OperatorFile(self.settings.operator_file)
 
     async def call(self, do: Callable[..., _T], *args: Any) -> _T:
         """What `do` returns or raises, which blocks."""

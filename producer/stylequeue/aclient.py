@@ -15,6 +15,7 @@ from .client import StyleQueue
 from .connection import connect_async
 from .contract.base import check_tenant
 from .contract.errors import InvalidRequest
+from .contract.scope import Scope
 from .settings import Settings
 
 if TYPE_CHECKING:
@@ -43,19 +44,22 @@ class AsyncStyleQueue(Asking):
     it submits may have submitted; submitting the same job again does no harm.
     """
 
-    def __init__(self, settings: Settings | None = None, *, tenant: str | None = None) -> None:
+    def __init__(
+        self, settings: Settings | None = None, *, tenant: str | None = None, scope: Scope | None = None
+    ) -> None:
         self.settings = settings or Settings.load()
         self._connections = AsyncAccess(self.settings)
         self._owns_connections = True
-        super().__init__(self._connections, None if tenant is None else check_tenant(tenant))
+        super().__init__(self._connections, None if tenant is None else check_tenant(tenant), scope)
 
-    def for_tenant(self, tenant: str) -> AsyncStyleQueue:
+    def for_tenant(self, tenant: str, *, scope: Scope | None = None) -> AsyncStyleQueue:
         """The deployment as `tenant` sees it, over the connections of this client, which closes them.
 
-        A tenant's name has 1 to 64 letters, digits, dots, underscores and hyphens. Raises InvalidRequest.
+        A tenant's name has 1 to 64 letters, digits, dots, underscores and hyphens. With a `scope`, its jobs read and
+        write nothing else. Raises InvalidRequest.
         """
         # None, from somebody's table say, must not come to a client that sees all.
-        bound = AsyncStyleQueue(self.settings, tenant=check_tenant(tenant))
+        bound = AsyncStyleQueue(self.settings, tenant=check_tenant(tenant), scope=scope)
         bound._connections = bound._access = self._connections
         bound._owns_connections = False
         return bound

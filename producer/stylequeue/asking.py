@@ -9,7 +9,7 @@ from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
 from contextlib import aclosing, suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from .access import Access
 from .contract.base import MAX_TENANT_CHARS, QUEUES, check_name
@@ -20,6 +20,7 @@ from .contract.errors import (
     JobNotFound,
     JobOpen,
     JobsRefused,
+    Permanent,
     QueueFull,
     SchemaTooNew,
     StyleQueueError,
@@ -29,7 +30,9 @@ from .contract.errors import (
 from .contract.events import AnyEvent, StoredPicture, Succeeded, TerminalEvent, read_event
 from .contract.job import Job
 from .contract.objects import ImageRef
+from .contract.scope import Scope
 from .contract.status import DeadLetter, EventGroup, JobResult, JobState, JobStatus, Page
+from .operator_file import Template
 from .settings import MAX_DEADLINE_S
 from .telling import picture_of, result_of
 
@@ -48,11 +51,24 @@ _WAIT_S = 2.0
 class Asking:
     """A deployment as a tenant sees it, or as nobody in particular does. StyleQueue says what each method does."""
 
-    def __init__(self, access: Access, tenant: str | None) -> None:
+    def __init__(self, access: Access, tenant: str | None, scope: Scope | None = None) -> None:
         self._access = access
         self.tenant = tenant
+        self.scope = scope
 
-    async def submit(self, job: Job) -> str:
+    async def job(self, fields: Mapping[str, Any], *, template: str | None = None) -> Job:
+        found = self._access.operator_file.now.template(template) if template is not None else Template()
+        filled = found.fill(fields)
+        if self.scope:
+            # Before it is looked at as a job: whoever names another's object is told that, however it is written.
+            self.scope.check_named(filled, tenant=self.tenant)
+        return found.whole(filled, bucket=self._access.settings.output_bucket, tenant=self.tenant)
+
+    async def submit(self, job: Job | Mapping[str, Any], *, template: str | None = None) -> str:
+        if isinstance(job, Mapping):
+            job = await self.job(job, template=template)
+        elif template is not None:
+            raise InvalidRequest("a whole job takes nothing from a template", "give its fields instead")
         try:
             return (await self.submit_many([job]))[0]
         except JobsRefused as refused:
@@ -63,7 +79,7 @@ class Asking:
         for job in jobs:
             if not isinstance(job, Job):
                 raise InvalidJob(f"{type(job).__name__} is no Job", "make one: Job(content=..., ...), or Job(**fields)")
-        refused = _too_late(jobs)
+        refused = _too_late(jobs) | self._out_of_scope(jobs)
         fit = [job for job in jobs if job.id not in refused]
         for start in range(0, len(fit), _SENT_AT_ONCE):
             refused |= await self._submit(fit[start : start + _SENT_AT_ONCE])
@@ -76,7 +92,8 @@ class Asking:
         refused: dict[str, StyleQueueError] = {}
         unsent, forgotten = [], []
         # Record first, message second: a message lost on the way is found by comparing the two.
-        for job, answer in zip(jobs, await self._access.asked.accept(jobs, tenant=self.tenant), strict=True):
+        answers = await self._access.asked.accept(jobs, tenant=self.tenant, scope=self.scope)
+        for job, answer in zip(jobs, answers, strict=True):
             if answer.verdict == "conflict":
                 refused[job.id] = JobConflict(job.id)
             elif answer.verdict == "full":
@@ -88,6 +105,18 @@ class Asking:
                 forgotten.append(job.id)
         if unsent:
             await self._access.call(self._access.send, unsent, forgotten)
+        return refused
+
+    def _out_of_scope(self, jobs: Iterable[Job]) -> dict[str, StyleQueueError]:
+        """Errors, by id, of those jobs that name what this client's may not read or write."""
+        refused: dict[str, StyleQueueError] = {}
+        if self.scope is None:
+            return refused
+        for job in jobs:
+            try:
+                self.scope.check(job, tenant=self.tenant)
+            except Permanent as error:
+                refused[job.id] = error
         return refused
 
     async def upload(self, path: str | Path) -> ImageRef:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from .access import Access
 from .asking import Asking
@@ -14,6 +14,7 @@ from .contract.base import check_tenant
 from .contract.events import AnyEvent, StoredPicture
 from .contract.job import Job
 from .contract.objects import ImageRef
+from .contract.scope import Scope
 from .contract.status import DeadLetter, EventGroup, JobResult, JobState, JobStatus, Page
 from .settings import Settings
 
@@ -41,22 +42,26 @@ class StyleQueue:
     are named by bucket and key are not looked at. One without a tenant submits jobs as nobody's and sees all.
     """
 
-    def __init__(self, settings: Settings | None = None, *, tenant: str | None = None) -> None:
+    def __init__(
+        self, settings: Settings | None = None, *, tenant: str | None = None, scope: Scope | None = None
+    ) -> None:
         self.settings = settings or Settings.load()
         self.tenant = None if tenant is None else check_tenant(tenant)
+        self.scope = scope
         self._bind(Access(self.settings), is_its_own=True)
 
     def _bind(self, access: Access, *, is_its_own: bool) -> None:
         self._access, self._owns_access = access, is_its_own
-        self._asking = Asking(access, self.tenant)
+        self._asking = Asking(access, self.tenant, self.scope)
 
-    def for_tenant(self, tenant: str) -> StyleQueue:
+    def for_tenant(self, tenant: str, *, scope: Scope | None = None) -> StyleQueue:
         """The deployment as `tenant` sees it, over the connections of this client, which closes them.
 
-        A tenant's name has 1 to 64 letters, digits, dots, underscores and hyphens. Raises InvalidRequest.
+        A tenant's name has 1 to 64 letters, digits, dots, underscores and hyphens. With a `scope`, its jobs read and
+        write nothing else. Raises InvalidRequest.
         """
         # None, from somebody's table say, must not come to a client that sees all.
-        bound = StyleQueue(self.settings, tenant=check_tenant(tenant))
+        bound = StyleQueue(self.settings, tenant=check_tenant(tenant), scope=scope)
         bound._bind(self._access, is_its_own=False)
         return bound
 
@@ -80,14 +85,27 @@ class StyleQueue:
     def _teller(self) -> Teller:
         return self._access.teller
 
-    def submit(self, job: Job) -> str:
-        """Hand a job in and return its id.
+    def job(self, fields: Mapping[str, Any], *, template: str | None = None) -> Job:
+        """A whole job of its `fields`, as its JSON has them or the contract's models, or some of them.
 
-        Submitting the same job again is harmless, and the thing to do after an Unavailable. Raises JobConflict where
-        its id belongs to another job, QueueFull where the queue has no room, InvalidJob where its deadline
-        is more than 30 days ahead.
+        What they leave out comes from the `template` of the operator's file, if one is named: styles and queue as they
+        stand there; recipe, output and labels field by field, unless the recipe is of another method. Then the output's
+        bucket is `output_bucket`, and its key, for a tenant, `<tenant>/<id>` with the format's suffix. Raises
+        InvalidJob; InvalidRequest where there is no such template; InvalidSettings where the operator's file cannot be
+        read; Permanent with `bucket_not_allowed` for what the scope does not allow.
         """
-        return run(self._asking.submit(job))
+        return run(self._asking.job(fields, template=template))
+
+    def submit(self, job: Job | Mapping[str, Any], *, template: str | None = None) -> str:
+        """Hand a job in, or one of these fields (see `job`), and return its id.
+
+        Submitting the same job again is harmless, and the thing to do after an Unavailable: of fields that have no
+        `id`, each time another job is made. A template is resolved here: what is recorded is the whole job, and the
+        same fields are another job once the template is another. Raises JobConflict where its id belongs to another
+        job, QueueFull where the queue has no room, InvalidJob where its deadline is more than 30 days ahead, Permanent
+        with `bucket_not_allowed` for what the scope does not allow; for fields also as `job` does.
+        """
+        return run(self._asking.submit(job, template=template))
 
     def submit_many(self, jobs: Iterable[Job]) -> list[str]:
         """Hand jobs in, over one connection, and return their ids in order.

@@ -227,6 +227,11 @@ class Settings(BaseSettings):
     checkpoint_interval_s: _Seconds = Field(default=20, description="Between two checkpoints of a job, at least.")
     preview_interval_s: _Seconds = Field(default=5, description="Between two previews of a job.")
 
+    operator_file: Path | None = Field(
+        default=None,
+        description="TOML: templates, endpoints, tenants' limits; read anew when it changes. Left out: none.",
+    )
+
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
 
     @model_validator(mode="after")

@@ -51,7 +51,7 @@ class Workshop:
         return make_job(content=image, styles=[style], output=output, recipe=recipe, **fields)
 
     def make(self, attempt: int = 1, tenant: str | None = None, **fields: Any) -> SucceededData:
-        record = SimpleNamespace(id="a", run=1, attempt=attempt, fence=1, tenant=tenant)
+        record = SimpleNamespace(id="a", run=1, attempt=attempt, fence=1, tenant=tenant, scope=None)
         self.s3.seen.clear()
         return self.maker.make(self.job(**fields), undisturbed(record))
 

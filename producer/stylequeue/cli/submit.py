@@ -51,7 +51,10 @@ OUTPUT = Options(Output, leave_out={"bucket", "key"})
 @with_options(RECIPE, OUTPUT)
 def submit(
     content: Annotated[str, typer.Option(metavar="PICTURE", help="A file (uploaded) or s3://bucket/key.")],
-    style: Annotated[list[str], typer.Option(metavar="PICTURE", help="Likewise; repeat it for several.")],
+    style: Annotated[
+        list[str] | None,
+        typer.Option(metavar="PICTURE", help="Likewise; repeat it for several. A template may have them instead."),
+    ] = None,
     weight: Annotated[
         list[float] | None, typer.Option(help="Weight of each style, in their order. [default: all equal]")
     ] = None,
@@ -61,6 +64,10 @@ def submit(
             metavar="PICTURE",
             help="Where each style applies: a grey picture, white where it does, or `all`; in their order.",
         ),
+    ] = None,
+    template: Annotated[
+        str | None,
+        typer.Option(metavar="NAME", help="Of the operator's file: fills in what is left out here."),
     ] = None,
     to: Annotated[
         str | None,
@@ -86,38 +93,47 @@ def submit(
 ) -> None:
     """Submit a job; with --wait, follow it; with -o, fetch its picture."""
     with deployment.client(as_json=as_json) as client:
+        styles = style or []
+        if not styles and template is None:
+            raise InvalidRequest("neither --style nor --template is given", _HELP)
         for flag, given in (("--weight", weight), ("--mask", mask)):
-            if given and len(given) != len(style):
+            if given and len(given) != len(styles):
                 hint = f"give one {flag}{', or all,' if flag == '--mask' else ''} for each --style"
-                raise InvalidRequest(f"{len(style)} --style but {len(given)} {flag}", hint)
+                raise InvalidRequest(f"{len(styles)} --style but {len(given)} {flag}", hint)
         target = files.address("--to", to) if to else None
         options["format"] = _format(options["format"], output, target)
-        if output:
-            files.check_target(output, options["format"])
 
         def job(picture: Callable[[str, str], ImageRef]) -> Job:
-            fields: dict[str, Any] = {"content": picture("--content", content)}
-            fields["styles"] = [
-                {
-                    "image": picture("--style", source),
-                    "weight": weight[number] if weight else 1.0,
-                    "mask": picture("--mask", mask[number]) if mask and mask[number] != EVERYWHERE else None,
-                }
-                for number, source in enumerate(style)
-            ]
-            bucket, key = (target.bucket, target.key) if target else (client.settings.output_bucket, None)
-            fields |= {
-                "output": {"bucket": bucket, "key": key, **OUTPUT.fields(options, picture)},
-                "recipe": {"method": OptimizeRecipe().method, **RECIPE.fields(options, picture)},
+            where = {"bucket": target.bucket, "key": target.key} if target else {}
+            fields: dict[str, Any] = {
+                "id": job_id,
+                "content": picture("--content", content),
+                "styles": [
+                    {
+                        "image": picture("--style", source),
+                        "weight": weight[number] if weight else 1.0,
+                        "mask": picture("--mask", mask[number]) if mask and mask[number] != EVERYWHERE else None,
+                    }
+                    for number, source in enumerate(styles)
+                ],
+                "output": {**where, **OUTPUT.fields(options, picture)},
+                "recipe": RECIPE.fields(options, picture),
                 "queue": queue,
                 "deadline": deadline and _moment(deadline),
                 "labels": dict(pair("--label", text) for text in label or []),
             }
-            return parse(Job, fields if job_id is None else {**fields, "id": job_id}, in_words=_in_words, hint=_HELP)
+            given = {name: value for name, value in fields.items() if value not in (None, [], {})}
+            if template is not None:
+                return client.job(given, template=template)
+            recipe = {"method": OptimizeRecipe().method, **fields["recipe"]}
+            put = {"bucket": client.settings.output_bucket, **fields["output"]}
+            return parse(Job, {**given, "recipe": recipe, "output": put}, in_words=_in_words, hint=_HELP)
 
         try:
             # All that needs no upload is checked before the first one.
-            job(partial(files.source, client=None))
+            checked = job(partial(files.source, client=None))
+            if output:
+                files.check_target(output, checked.output.format)
             ready = job(partial(files.source, client=client))
         except KeyboardInterrupt:
             raise Interrupted("nothing was submitted", "") from None
@@ -135,12 +151,14 @@ def submit(
         follow_to_end(client, ready.id, output, as_json=as_json)
 
 
-def _format(asked_for: ImageFormat | None, output: Path | None, target: ImageRef | None) -> ImageFormat:
-    """The picture's format: by --format, else by the suffix of -o or --to. Raises InvalidRequest where they differ."""
+def _format(asked_for: ImageFormat | None, output: Path | None, target: ImageRef | None) -> ImageFormat | None:
+    """The picture's format, where it is said: by --format, else by the suffix of -o or --to.
+
+    Raises InvalidRequest where they differ.
+    """
     named = {"-o": str(output) if output else "", "--to": target.key if target else ""}
     by_suffix = {flag: files.format_named(flag, name) for flag, name in named.items() if name}
-    default: ImageFormat = Output.model_fields["format"].default
-    found = next((name for name in (asked_for, *by_suffix.values()) if name), default)
+    found = next((name for name in (asked_for, *by_suffix.values()) if name), None)
     for flag, wanted in by_suffix.items():
         if wanted not in (None, found):
             other = "--format" if asked_for else "-o"

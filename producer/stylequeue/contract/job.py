@@ -147,6 +147,12 @@ class Job(Contract):
         return getattr(self.recipe, "init_image", None)
 
     @property
+    def images(self) -> list[ImageRef]:
+        """All pictures that are read for it."""
+        styles = (image for style in self.styles for image in (style.image, style.mask))
+        return [image for image in (self.content, *styles, self.init_image) if image]
+
+    @property
     def output_key(self) -> str:
         """The key the picture is stored under."""
         return self.output.key or self.id + SUFFIXES[self.output.format]

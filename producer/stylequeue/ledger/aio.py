@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from pydantic import ValidationError
@@ -12,6 +13,7 @@ from ..connection import Ask, redis_asked
 from ..contract.errors import EventsLost, InvalidRequest, JobNotFound, JobOpen, JobSucceeded
 from ..contract.events import AnyEvent
 from ..contract.job import Job
+from ..contract.scope import Scope
 from ..contract.status import DeadLetter, EventGroup, JobState, JobStatus, Page
 from ..settings import Settings
 from . import groups, listing, names, streams
@@ -72,14 +74,19 @@ class AsyncLedger:
     # Moves
 
     async def accept(
-        self, jobs: Sequence[Job], *, tenant: str | None = None, notify: Sequence[str] = ()
+        self,
+        jobs: Sequence[Job],
+        *,
+        tenant: str | None = None,
+        scope: Scope | None = None,
+        notify: Sequence[str] = (),
     ) -> list[AcceptAnswer]:
         """Record a tenant's jobs as `queued`, in one round trip; the answers are in the jobs' order.
 
-        `notify` are the endpoints that they name.
+        `scope` is what they may read and write, `notify` are the endpoints that they name.
         """
-        moves = [self._moves.accept(job, task_id=job.id, tenant=tenant, notify=notify) for job in jobs]
-        return await self.perform(moves)
+        accept = partial(self._moves.accept, tenant=tenant, scope=scope, notify=notify)
+        return await self.perform([accept(job, task_id=job.id) for job in jobs])
 
     async def cancel(self, job_id: str, *, keep: bool) -> EndAnswer:
         """End a queued job; ask the holder of a running one to end it, keeping the picture so far if `keep`.

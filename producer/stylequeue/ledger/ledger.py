@@ -15,6 +15,7 @@ from ..contract.errors import LeaseLost
 from ..contract.events import AnyEvent, FailedData, ProgressData
 from ..contract.job import Job
 from ..contract.recipe import Needs
+from ..contract.scope import Scope
 from ..contract.status import DeadLetter, JobState, JobStatus, Page
 from ..settings import Settings
 from . import names, rights
@@ -94,13 +95,18 @@ class Ledger:
     # What producers do
 
     def accept(
-        self, jobs: Sequence[Job], *, tenant: str | None = None, notify: Sequence[str] = ()
+        self,
+        jobs: Sequence[Job],
+        *,
+        tenant: str | None = None,
+        scope: Scope | None = None,
+        notify: Sequence[str] = (),
     ) -> list[AcceptAnswer]:
         """Record a tenant's jobs as `queued`, in one round trip; the answers are in the jobs' order.
 
-        `notify` are the endpoints that they name.
+        `scope` is what they may read and write, `notify` are the endpoints that they name.
         """
-        return run(self.asked.accept(jobs, tenant=tenant, notify=notify))
+        return run(self.asked.accept(jobs, tenant=tenant, scope=scope, notify=notify))
 
     def cancel(self, job_id: str, *, keep: bool) -> EndAnswer:
         """End a queued job; ask the holder of a running one to end it, keeping the picture so far if `keep`.

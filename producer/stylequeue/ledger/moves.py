@@ -40,6 +40,7 @@ from ..contract.events import (
 )
 from ..contract.job import Job
 from ..contract.recipe import ALL_NEEDS, Needs
+from ..contract.scope import Scope
 from ..contract.status import JobState
 from ..settings import MAX_DEADLINE_S, Settings
 from . import names
@@ -125,14 +126,25 @@ class Moves:
             }
         )
 
-    def accept(self, job: Job, *, task_id: str, tenant: str | None, notify: Sequence[str] = ()) -> Move[AcceptAnswer]:
-        """Record a job as `queued`; `notify` are the endpoints that it names."""
-        theirs = {"tenant": tenant} if tenant else {}
-        named = {"notify": json.dumps(list(notify))} if notify else {}
+    def accept(
+        self,
+        job: Job,
+        *,
+        task_id: str,
+        tenant: str | None,
+        scope: Scope | None = None,
+        notify: Sequence[str] = (),
+    ) -> Move[AcceptAnswer]:
+        """Record a job as `queued`, and beside it what is no part of it; `notify` are the endpoints that it names."""
+        beside = {
+            "tenant": tenant,
+            "scope": scope and scope.model_dump_json(),
+            "notify": json.dumps(list(notify)) if notify else None,
+        }
         return self._move(
             "accept",
             id=job.id,
-            job=_fields(job, task_id) | theirs | named,
+            job=_fields(job, task_id) | {name: value for name, value in beside.items() if value},
             accepted=self._accepted(job.id, job.queue_name),
             parse=lambda a: AcceptAnswer(a[0], a[1], bool(a[2])),
         )

@@ -13,6 +13,7 @@ from ..contract.errors import InvalidJob
 from ..contract.events import Progress, read_event
 from ..contract.job import Job
 from ..contract.recipe import Needs, networks_of
+from ..contract.scope import Scope
 from ..contract.status import TERMINAL_STATES, DeadLetter, JobState, JobStatus
 
 
@@ -33,6 +34,7 @@ class Record(BaseModel):
     job: str = Field(description="The job as JSON; empty where the message was no job.")
     labels: dict[str, str] = Field(default_factory=dict, description="The job's own.")
     tenant: str | None = Field(None, description="Whose job it is, where its client was bound to a tenant.")
+    scope: Scope | None = Field(None, description="What it may read and write in the store; None: what workers may.")
     notify: tuple[str, ...] = Field((), description="The endpoints that its sender names.")
     created_at: datetime
     updated_at: datetime
@@ -56,6 +58,7 @@ class Record(BaseModel):
                 **{name: fields[name] for name in ("queue", "task_id", "job")},
                 "labels": _labels(fields),
                 "tenant": fields.get("tenant"),
+                "scope": json.loads(fields["scope"]) if "scope" in fields else None,
                 "notify": json.loads(fields.get("notify", "[]")),
                 "created_at": _moment(fields["created_ms"]),
                 "updated_at": _moment(fields["updated_ms"]),

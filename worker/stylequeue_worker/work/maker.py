@@ -18,7 +18,7 @@ from stylequeue.contract.events import PaintingReport, StoredFile, StoredPicture
 from stylequeue.contract.job import Job
 from stylequeue.contract.objects import CONTENT_TYPES
 from stylequeue.contract.recipe import resolve
-from stylequeue.ledger import Ledger
+from stylequeue.ledger import Ledger, Record
 from stylequeue.settings import Settings
 from stylequeue.store import (
     HEIGHT_METADATA,
@@ -113,7 +113,7 @@ class Maker:
             if answer.verdict == "paint":
                 return None
             try:
-                return self._copy(order, answer.painted)
+                return self._copy(order, answer.painted, holder.record)
             except (ValueError, TypeError, KeyError, RecursionError):
                 log.info("the picture was painted before, but this version cannot read what is on record of it")
             except Permanent as error:
@@ -128,15 +128,15 @@ class Maker:
             "let nobody delete pictures while jobs like theirs are waiting",
         )
 
-    def _copy(self, order: Order, painted: str) -> Made:
+    def _copy(self, order: Order, painted: str, record: Record) -> Made:
         """The picture that was `painted`, by what the ledger has of it (JSON), which says no more than where to look.
 
-        Raises Permanent with `object_not_found` where what lies there is not proven to be it, ValueError, TypeError,
-        KeyError or RecursionError where that cannot be read.
+        Raises Permanent with `object_not_found` where what lies there is not proven to be it, or is out of the job's
+        reach, ValueError, TypeError, KeyError or RecursionError where that cannot be read.
         """
         output, data = order.job.output, json.loads(painted)["data"]
         stored = self.store.copy(
-            StoredFile.model_validate(data["output"]),
+            _within_reach(data["output"], record),
             (output.bucket, order.job.output_key),
             there=order.place.picture,
             origin=order.origin,
@@ -147,7 +147,7 @@ class Maker:
         if not output.report:
             return made
         sheet = self.store.copy_beside(
-            StoredFile.model_validate(data.get("report_file")),
+            _within_reach(data.get("report_file"), record),
             made.output,
             objects.report_key(order.job.output_key),
             origin=order.origin,
@@ -233,6 +233,14 @@ class Maker:
             overwrite=job.output.overwrite,
         )
         return _stored_picture(job, stored)
+
+
+def _within_reach(file: object, record: Record) -> StoredFile:
+    """What is on record of a file, if the job may see it. Raises Permanent with `object_not_found` where not."""
+    found = StoredFile.model_validate(file)
+    if record.scope and not record.scope.holds(found.bucket, found.key, tenant=record.tenant):
+        raise Permanent(Code.OBJECT_NOT_FOUND, f"s3://{found.bucket}/{found.key} is out of the job's reach")
+    return found
 
 
 def _stored_picture(job: Job, stored: ObjectInfo) -> StoredPicture:

@@ -56,9 +56,12 @@ class Order:
         the content's download.
 
         Where the output goes is looked at as well, with what is to lie beside it: that it cannot go there should not
-        cost the painting. Raises Permanent with `output_exists` where something else lies there, and otherwise as the
-        store does.
+        cost the painting. Raises Permanent with `output_exists` where something else lies there, with
+        `bucket_not_allowed` where it names what the record's scope does not hold, and otherwise as the store does.
         """
+        if record.scope:
+            # Its sender's client looked as well; but the message that brought it is anybody's who can send one.
+            record.scope.check(job, tenant=record.tenant)
         key = job.output_key
         beside = [event_key(key), *([report_key(key)] if job.output.report else [])]
         store.check_target(job.output.bucket, key)

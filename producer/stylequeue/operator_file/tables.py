@@ -1,0 +1,66 @@
+"""The tables of the operator's file, and all of them together."""
+
+from __future__ import annotations
+
+import tomllib
+from typing import Self
+
+from pydantic import Field, SecretStr, ValidationError
+
+from ..contract.errors import InvalidRequest, InvalidSettings
+from .base import Name, Table
+from .lines import line_of, lines_of
+from .templates import Template
+
+HINT = "docs/operations.md says what the operator's file holds"
+_FAULTS = 8
+"""Named in one message."""
+
+
+class Endpoint(Table):
+    """Where events are delivered."""
+
+    url: str
+    secrets: tuple[SecretStr, ...] = ()
+    events: tuple[str, ...] = ()
+    labels: dict[str, str] = Field(default={})
+    tenant: Name | None = None
+
+
+class TenantLimits(Table):
+    """How much a tenant may ask for; what is left out is not limited."""
+
+    rate_per_s: float | None = Field(default=None, gt=0, le=1e6, description="Requests, in the long run.")
+    burst: int | None = Field(default=None, ge=1, le=10**6, description="Requests at once.")
+    open_jobs: int | None = Field(default=None, ge=1, le=10**9)
+
+
+class Operator(Table):
+    """All that the file says."""
+
+    templates: dict[Name, Template] = Field(default={}, alias="template")
+    endpoints: dict[Name, Endpoint] = Field(default={}, alias="endpoint")
+    tenants: dict[Name, TenantLimits] = Field(default={}, alias="tenant")
+
+    @classmethod
+    def parse(cls, text: str, *, name: str) -> Self:
+        """What `text` says. Raises InvalidSettings with each fault's line and reason; `name` says what was read."""
+        try:
+            return cls.model_validate(tomllib.loads(text))
+        except tomllib.TOMLDecodeError as error:
+            raise InvalidSettings(f"{name}: {error}", HINT) from None
+        except ValidationError as error:
+            lines = lines_of(text)
+            faults = (
+                f"line {line_of(fault['loc'], lines)}: {'.'.join(map(str, fault['loc']))}: "
+                + fault["msg"].removeprefix("Value error, ")
+                for fault in error.errors(include_input=False, include_url=False)[:_FAULTS]
+            )
+            raise InvalidSettings(f"{name}: {'; '.join(faults)}", HINT) from None
+
+    def template(self, name: str) -> Template:
+        """One of the templates. Raises InvalidRequest."""
+        if name not in self.templates:
+            there = ", ".join(sorted(self.templates)) or "none"
+            raise InvalidRequest(f"{name!r} is no template", f"the operator's file has: {there}")
+        return self.templates[name]
