@@ -6,6 +6,10 @@ from collections.abc import Callable
 from typing import Any
 
 import tensorflow as tf
+from tensorflow.python.framework import ops
+
+_GRADIENTS: dict[str, Any] = getattr(ops.gradient_registry, "_registry", {})
+"""TensorFlow's own, by name: every custom gradient of every program that was ever compiled, and with it its graph."""
 
 
 class Program:
@@ -21,7 +25,11 @@ class Program:
 
     def __call__(self, *arguments: Any) -> Any:
         """What `function` returns."""
+        known = set(_GRADIENTS)
         self.function.get_concrete_function(*tf.nest.map_structure(_of_any_size, arguments))
+        # Gradients are taken within the function: once it is compiled nobody asks for these again.
+        for name in set(_GRADIENTS) - known:
+            del _GRADIENTS[name]
         return self.function(*arguments)
 
 
