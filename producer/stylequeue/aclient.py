@@ -21,7 +21,7 @@ from .settings import Settings
 if TYPE_CHECKING:
     from redis.asyncio import Redis as AsyncRedis
 
-    from .ledger import AsyncLedger
+    from .ledger import AsyncLedger, Ticks
 
 _T = TypeVar("_T")
 
@@ -90,7 +90,13 @@ class AsyncAccess(Access):
         """The record of every job, as clients ask it."""
         from .ledger import AsyncLedger
 
-        return AsyncLedger(self.settings, self._ask)
+        return AsyncLedger(self.settings, self._ask, self._ticks)
+
+    @cached_property
+    def _ticks(self) -> Ticks:
+        from .ledger import Ticks
+
+        return Ticks(self.settings, lambda: self._redis)
 
     async def _ask(self, question: Callable[[AsyncRedis], Any]) -> Any:
         self._check_loop()
@@ -121,6 +127,8 @@ class AsyncAccess(Access):
 
     async def aclose(self) -> None:
         """Give all connections back; whatever is used next connects anew, in another loop if need be."""
+        if ticks := self.__dict__.get("_ticks"):
+            await ticks.close()
         if redis := self.__dict__.pop("_redis", None):
             await redis.aclose()
         if threads := self.__dict__.pop("_threads", None):

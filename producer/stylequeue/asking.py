@@ -44,8 +44,8 @@ MAX_LINK_S = 7 * 24 * 3600
 """As S3 has it."""
 _SENT_AT_ONCE = 1000
 """Jobs recorded and sent in one go: workers begin with the first while the last are still to come."""
-_WAIT_S = 2.0
-"""For one look at the stream of events; longer waits are made of such looks."""
+_LOOK_S = 2.0
+"""From one look at a stream of events to the next, at most; who waits longer looks again."""
 
 
 class Asking:
@@ -137,18 +137,20 @@ class Asking:
             tenant=self.tenant, state=state, label=label or {}, after=after, limit=limit
         )
 
-    async def watch(self, job_id: str, *, timeout_s: float | None = None) -> AsyncGenerator[AnyEvent, None]:
+    async def watch(
+        self, job_id: str, *, after: int = 0, timeout_s: float | None = None
+    ) -> AsyncGenerator[AnyEvent, None]:
         if timeout_s is not None and math.isnan(timeout_s):
             raise InvalidRequest("timeout_s is no number", "give seconds, or None to wait for as long as it takes")
         ends_at = None if timeout_s is None else time.monotonic() + timeout_s
-        run, sequence = (await self._record(job_id)).run, 0
+        run, sequence = (await self._record(job_id)).run, after
         while True:
-            left_s = _WAIT_S if ends_at is None else ends_at - time.monotonic()
-            wait_s = max(0.001, min(_WAIT_S, left_s))
+            left_s = _LOOK_S if ends_at is None else ends_at - time.monotonic()
+            wait_s = max(0.001, min(_LOOK_S, left_s))
             events = await self._access.asked.job_events(job_id, after=sequence, wait_s=wait_s)
             for event in events:
                 sequence = int(event.sequence)
-                if event.data.run < run:
+                if not after and event.data.run < run:
                     continue
                 yield event
                 if isinstance(event, TerminalEvent):
@@ -272,7 +274,7 @@ class Asking:
                     yield position, event
             return
         while True:
-            events = await self._access.asked.deployment_events(after=after, wait_s=_WAIT_S if follow else 0)
+            events = await self._access.asked.deployment_events(after=after, wait_s=_LOOK_S if follow else 0)
             for after, event in events:
                 if self.tenant in (None, event.data.tenant):
                     yield after, event
@@ -302,7 +304,7 @@ class Asking:
             if not entries:
                 if not follow:
                     return
-                await consumer.wait(_WAIT_S)
+                await consumer.wait(_LOOK_S)
 
     async def groups(self) -> list[EventGroup]:
         mine = self._own_groups

@@ -143,12 +143,13 @@ class StyleQueue:
         """
         return run(self._asking.jobs(state=state, label=label, after=after, limit=limit))
 
-    def watch(self, job_id: str, *, timeout_s: float | None = None) -> Iterator[AnyEvent]:
-        """The events of the job's newest run from its first, each as it happens; ends after the terminal one.
+    def watch(self, job_id: str, *, after: int = 0, timeout_s: float | None = None) -> Iterator[AnyEvent]:
+        """The events of the job's newest run from its first, or of any run behind sequence `after`, each as it happens;
+        ends after a terminal one.
 
         Raises JobNotFound, InvalidRequest, and WaitTimeout when the job has not ended after `timeout_s`.
         """
-        return iterate(self._asking.watch(job_id, timeout_s=timeout_s))
+        return iterate(self._asking.watch(job_id, after=after, timeout_s=timeout_s))
 
     def wait(self, job_id: str, *, timeout_s: float | None = None) -> JobResult:
         """Wait for the job's end and return what it made.

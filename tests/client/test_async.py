@@ -9,18 +9,30 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
+from redis import Redis
 
+from stylequeue import asking
 from stylequeue.aclient import AsyncStyleQueue
 from stylequeue.client import StyleQueue
-from stylequeue.contract.errors import InvalidRequest, Unavailable
+from stylequeue.contract.errors import InvalidRequest, JobCancelled, Unavailable
+from stylequeue.contract.events import Cancelled
+from stylequeue.ledger import names
 from stylequeue.settings import Settings
 from tests.client.conftest import OFTEN
+from tests.support.deployment import WAIT_S
 from tests.support.jobs import make_job
 from tests.support.proxy import Proxy
 
 pytestmark = pytest.mark.filterwarnings("ignore:Call to deprecated setex:DeprecationWarning")
 
 _BEAT_S = 0.01
+
+
+def listeners(settings: Settings) -> int:
+    """How many subscriptions there are to what is published of this test's own database."""
+    with Redis.from_url(settings.redis_url.get_secret_value()) as redis:
+        [(_, count)] = redis.pubsub_numsub(names.lifecycle_channel(str(settings.redis.database)))
+    return int(count)
 
 
 def methods(client: type) -> dict[str, Any]:
@@ -82,11 +94,14 @@ def test_who_is_cancelled_while_it_waits_leaves_nothing_behind(settings: Setting
     async def wait() -> None:
         async with AsyncStyleQueue(settings) as queue:
             job_id = await queue.submit(make_job())
-            before = asyncio.all_tasks()
+            tasks = []
             for _ in range(3):
                 with pytest.raises(TimeoutError):
                     await asyncio.wait_for(queue.wait(job_id), 0.05)
-            assert asyncio.all_tasks() == before
+                tasks.append(asyncio.all_tasks())
+            # But for the one that listens for all.
+            assert tasks[0] == tasks[1] == tasks[2]
+            assert len(tasks[0]) == 2
             # Its connection is not left in the middle of an answer.
             assert (await queue.status(job_id)).id == job_id
 
@@ -124,3 +139,80 @@ def test_a_message_that_cannot_be_sent_is_told_of(behind: StyleQueue, proxy: Pro
                 await queue.submit(make_job())
 
     asyncio.run(submit())
+
+
+def test_events_are_heard_at_once_by_one_subscription(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However many wait, and whatever they wait for."""
+    monkeypatch.setattr(asking, "_LOOK_S", 3600)
+
+    async def hear() -> None:
+        async with AsyncStyleQueue(settings) as queue:
+            position = await queue.newest_position()
+            job_ids = await queue.submit_many([make_job() for _ in range(20)])
+            waiting = [asyncio.create_task(queue.wait(job_id)) for job_id in job_ids]
+
+            async def ended() -> list[str]:
+                heard: list[str] = []
+                async for _, event in queue.events(after=position):
+                    if isinstance(event, Cancelled):
+                        heard.append(event.subject)
+                    if len(heard) == len(job_ids):
+                        break
+                return heard
+
+            following = asyncio.create_task(ended())
+            while not (listening := listeners(settings)):
+                await asyncio.sleep(_BEAT_S)
+            for job_id in job_ids:
+                await queue.cancel(job_id)
+            results = await asyncio.gather(*waiting, return_exceptions=True)
+            assert [type(result) for result in results] == [JobCancelled] * len(job_ids)
+            assert await following == job_ids
+            assert listening == listeners(settings) == 1
+        assert listeners(settings) == 0
+
+    asyncio.run(hear())
+
+
+def test_what_is_not_heard_is_found_by_looking(
+    behind: StyleQueue, proxy: Proxy, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(asking, "_LOOK_S", 0.2)
+
+    async def wait() -> None:
+        async with AsyncStyleQueue(behind.settings) as queue:
+            job_id = await queue.submit(make_job())
+            subscription = proxy.hold_answer(b"subscribe")
+            waiting = asyncio.create_task(queue.wait(job_id))
+            await asyncio.to_thread(subscription.wait, WAIT_S)
+            with StyleQueue(settings) as another:
+                await asyncio.to_thread(another.cancel, job_id)
+            with pytest.raises(JobCancelled):
+                await waiting
+            subscription.drop()
+
+    asyncio.run(wait())
+
+
+def test_a_broken_subscription_is_made_again(
+    behind: StyleQueue, proxy: Proxy, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And what was not heard meanwhile is looked for."""
+    monkeypatch.setattr(asking, "_LOOK_S", 3600)
+
+    async def wait() -> None:
+        async with AsyncStyleQueue(behind.settings) as queue:
+            job_id = await queue.submit(make_job())
+            waiting = asyncio.create_task(queue.wait(job_id))
+            while not listeners(settings):
+                await asyncio.sleep(_BEAT_S)
+            again = proxy.hold(b"subscribe")
+            proxy.reset()
+            await asyncio.to_thread(again.wait, WAIT_S)
+            with StyleQueue(settings) as another:
+                await asyncio.to_thread(another.cancel, job_id)
+            again.release()
+            with pytest.raises(JobCancelled):
+                await waiting
+
+    asyncio.run(wait())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 from collections.abc import Callable, Iterator
 from contextlib import closing
@@ -13,10 +14,11 @@ from pydantic import SecretStr
 from redis import Redis
 from redis.exceptions import NoPermissionError
 
-from stylequeue import doctor
+from stylequeue import asking, doctor
+from stylequeue.aclient import AsyncStyleQueue
 from stylequeue.broker.lists import CELERYS_DEFAULT_QUEUE
 from stylequeue.client import StyleQueue
-from stylequeue.contract.errors import Code, Unavailable
+from stylequeue.contract.errors import Code, JobCancelled, Unavailable
 from stylequeue.keeper import Keeper
 from stylequeue.ledger import Ledger, names, rights
 from stylequeue.local import Stack
@@ -178,6 +180,25 @@ def test_a_right_less_is_told(port: int) -> None:
 def test_no_role_does_anothers(port: int, role: str, command: tuple[Any, ...]) -> None:
     with redis_of(port, role) as redis, pytest.raises(NoPermissionError):
         redis.execute_command(*command)
+
+
+def test_who_has_no_channels_moves_jobs_and_hears_of_them_later(port: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As a user does that was made before there were any."""
+    monkeypatch.setattr(asking, "_LOOK_S", 0.2)
+    with Redis(host=HOST, port=port) as redis:
+        ask: Any = redis.execute_command
+        ask("ACL", "SETUSER", "old", *USERS["producer"].replace(" &stylequeue:*", "").split())
+
+    async def wait() -> None:
+        async with AsyncStyleQueue(settings_of(port, "old")) as queue:
+            job_id = await queue.submit(make_job())
+            waiting = asyncio.create_task(queue.wait(job_id))
+            await asyncio.sleep(0)
+            assert await queue.cancel(job_id) == "cancelled"
+            with pytest.raises(JobCancelled):
+                await waiting
+
+    asyncio.run(wait())
 
 
 def test_all_that_scripts_call_is_tried(port: int) -> None:

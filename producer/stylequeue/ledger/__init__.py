@@ -6,6 +6,7 @@ from .ledger import Ledger
 from .moves import TerminalData
 from .record import Record
 from .secrets import mark_secrets
+from .ticks import Ticks
 
 __all__ = [
     "ANY_TIME",
@@ -15,6 +16,7 @@ __all__ = [
     "Overdue",
     "Record",
     "TerminalData",
+    "Ticks",
     "Timing",
     "mark_secrets",
 ]

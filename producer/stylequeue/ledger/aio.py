@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from contextlib import suppress
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -21,6 +22,7 @@ from .answers import AcceptAnswer, EndAnswer
 from .moves import Move, Moves, script
 from .record import Record, dead_letter_from_redis
 from .registry import LiveWorker, waiting_for
+from .ticks import Ticks
 
 if TYPE_CHECKING:
     from redis.commands.core import Script
@@ -36,10 +38,13 @@ PAGE = 100
 class AsyncLedger:
     """The ledger of one deployment, by whatever client `ask` brings. Any method raises Unavailable where Redis does
     not answer in time.
+
+    Whoever waits for events does so in Redis, by a connection each; or for `ticks`, and looks again at the end.
     """
 
-    def __init__(self, settings: Settings, ask: Ask) -> None:
+    def __init__(self, settings: Settings, ask: Ask, ticks: Ticks | None = None) -> None:
         self.settings = settings
+        self._ticks = ticks
         self._moves = Moves(settings)
         self._ask_client = ask
         self._registered: dict[str, Script] = {}
@@ -189,7 +194,8 @@ class AsyncLedger:
 
     async def job_events(self, job_id: str, *, after: int = 0, wait_s: float = 0) -> list[AnyEvent]:
         """Events of a job with a sequence over `after`; waits up to `wait_s` for the first."""
-        found = await streams.read(self._ask, names.events_key(job_id), f"{after}-1", self._block_ms(wait_s))
+        read = partial(streams.read, self._ask, names.events_key(job_id), f"{after}-1")
+        found = await self._read(read, wait_s, self._ticks.of_job(job_id) if self._ticks else None)
         return [event for _, event in found]
 
     async def deployment_events(self, *, after: str, wait_s: float = 0) -> list[tuple[str, AnyEvent]]:
@@ -197,7 +203,16 @@ class AsyncLedger:
 
         Raises EventsLost where events behind `after` have been trimmed away already, InvalidRequest for no position.
         """
-        return await streams.read_whole(self._ask, names.EVENTS_KEY, after, self._block_ms(wait_s))
+        read = partial(streams.read_whole, self._ask, names.EVENTS_KEY, after)
+        return await self._read(read, wait_s, self._ticks.of_lives() if self._ticks else None)
+
+    async def deployment_told(self, *, after: str, wait_s: float) -> None:
+        """Return when there is an event behind position `after`, or after `wait_s`; for some reasons sooner."""
+
+        async def read(block_ms: int | None) -> Any:
+            return await self._ask(lambda redis: redis.xread({names.EVENTS_KEY: after}, count=1, block=block_ms))
+
+        await self._read(read, wait_s, self._ticks.of_lives() if self._ticks else None)
 
     def consumer(self, group: str, name: str, *, after: str, claim_after_s: float) -> groups.Consumer:
         """One of a group's, which begins behind `after` where it is new. Raises InvalidRequest for no position."""
@@ -211,5 +226,20 @@ class AsyncLedger:
         """The position of the deployment's newest event: what is read behind it is still to come."""
         return await streams.newest_position(self._ask, names.EVENTS_KEY)
 
-    def _block_ms(self, wait_s: float) -> int | None:
-        return int(min(wait_s, self.settings.redis_timeout_s * _BLOCK_SHARE) * 1000) or None
+    async def _read(
+        self,
+        read: Callable[[int | None], Awaitable[_T]],
+        wait_s: float,
+        ticks: AbstractContextManager[asyncio.Event] | None,
+    ) -> _T:
+        if ticks is None:
+            return await read(int(min(wait_s, self.settings.redis_timeout_s * _BLOCK_SHARE) * 1000) or None)
+        # Heard from here on: what happens between reading and waiting is not missed.
+        with ticks as tick:
+            found = await read(None)
+            if found or not wait_s:
+                return found
+            with suppress(TimeoutError):
+                async with asyncio.timeout(wait_s):
+                    await tick.wait()
+        return await read(None)

@@ -59,6 +59,9 @@ local function tell(id, draft_json)
     end
     redis.call('XADD', EVENTS_KEY, 'MAXLEN', '~', limits.deployment_events, '*', unpack(entry))
   end
+  -- Whoever hears it need not wait for its next look. It is no part of the move: a user who may not publish moves on.
+  local channel = draft.lifecycle and lifecycle_channel or progress_channel
+  redis.pcall('PUBLISH', channel(limits.database), id)
   return event
 end
 

@@ -141,8 +141,7 @@ class Consumer:
 
     async def wait(self, wait_s: float) -> None:
         """Return when there is one that the group has not read, or after `wait_s`; for some reasons sooner."""
-        behind, block_ms = self._behind, self._ledger._block_ms(wait_s)
-        await self._ledger._ask(lambda redis: redis.xread({names.EVENTS_KEY: behind}, count=1, block=block_ms))
+        await self._ledger.deployment_told(after=self._behind, wait_s=wait_s)
 
 
 def _taken(answer: Sequence[Any]) -> Taken:

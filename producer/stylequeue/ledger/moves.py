@@ -113,6 +113,7 @@ class Moves:
         self._limits = json.dumps(
             {
                 "namespace": NAMESPACE.hex,
+                "database": str(settings.redis.database),
                 "max_id_chars": MAX_ID_CHARS,
                 "job_events": settings.job_events,
                 "deployment_events": settings.deployment_events,

@@ -1,4 +1,4 @@
-"""The names of the ledger's keys in Redis: for Python as they stand here, for the scripts as `lua()` writes them.
+"""The names of the ledger's keys and channels in Redis: for Python as they stand here, for scripts as `lua()` has them.
 
 `job_id`, `state` and the like are parts of a name as they are: `contract.base.ID_PATTERN` keeps them harmless.
 """
@@ -49,6 +49,11 @@ worker_key = KeyOfEach("stylequeue:worker:")
 lacking_key = KeyOfEach("stylequeue:lacking:")
 """Of a queue and of networks any of which would do ("paint:vgg19,vgg16"): the jobs that wait for a worker that takes
 from the one and has one of the others, since when (sorted set)."""
+
+lifecycle_channel = KeyOfEach("stylequeue:lifecycle:")
+"""Of a database, since channels know of none: where the id of each job is published that has a new lifecycle event."""
+progress_channel = KeyOfEach("stylequeue:progress:")
+"""The same where it has made progress."""
 
 EVENTS_KEY = "stylequeue:events"
 """The deployment's newest lifecycle events (stream)."""

@@ -53,4 +53,6 @@ CALLS: Final = (
     "XCLAIM key a a 0 0-1",
     "XACK key a 0-1",
     "DEL key",
+    "PUBLISH stylequeue:lifecycle:probe a",
+    "PUBLISH stylequeue:progress:probe a",
 )
