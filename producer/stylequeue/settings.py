@@ -20,6 +20,7 @@ from .address import RedisAddress, check_http
 from .contract.errors import InvalidSettings
 from .contract.objects import Bucket
 from .contract.recipe import MAX_SIZE_PX, MIN_SIDE_PX
+from .contract.text import check_text
 from .variables import HINT, PREFIX, Environment, variable_of, why
 
 _DAY_S = 24 * 3600
@@ -59,6 +60,7 @@ _Secret = Annotated[SecretStr, AfterValidator(_printable)]
 _MarkSecret = Annotated[_Secret, AfterValidator(_unguessable)]
 _Network = Annotated[str, Field(pattern=r"^(vgg19|vgg16|fast)$")]
 _Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+_LabelName = Annotated[str, Field(min_length=1, max_length=64), AfterValidator(check_text)]
 _Seconds = Annotated[float, Field(ge=0.001, le=MAX_DEADLINE_S)]
 """Less than Redis's clock can tell, or more than any job lasts, is a mistake."""
 _SizePx = Annotated[int, Field(ge=MIN_SIDE_PX, le=MAX_SIZE_PX)]
@@ -216,6 +218,11 @@ class Settings(BaseSettings):
     record_ttl_s: int = Field(
         default=7 * _DAY_S, gt=0, le=90 * _DAY_S, description="How long ended jobs are remembered."
     )
+    indexed_labels: Annotated[Sequence[_LabelName], AfterValidator(tuple)] = Field(
+        default=(),
+        max_length=4,
+        description="Labels by which lists find jobs quickly, those accepted since (JSON list); the same for all.",
+    )
     job_events: int = Field(default=1000, ge=10, le=_MANY, description="Newest events kept of each job.")
     deployment_events: int = Field(
         default=100_000, ge=10, le=_MANY, description="Newest lifecycle events kept of the deployment."
@@ -230,6 +237,21 @@ class Settings(BaseSettings):
     operator_file: Path | None = Field(
         default=None,
         description="TOML: templates, endpoints, tenants' limits; read anew when it changes. Left out: none.",
+    )
+    keys_file: Path | None = Field(
+        default=None, description="Who may ask the gateway: `stylequeue keys` writes it. Its owner's alone (mode 600)."
+    )
+    gateway_wait_s: float = Field(
+        default=60, ge=0, le=600, description="The longest that a request to the gateway may wait for its job's end."
+    )
+    gateway_body_timeout_s: _Seconds = Field(
+        default=20, description="In which a request's body comes; more time has one that comes at 16 KiB a second."
+    )
+    gateway_notice_s: float = Field(
+        default=1,
+        ge=0,
+        le=600,
+        description="A gateway told to stop takes requests for so long, and says it is not ready.",
     )
 
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"

@@ -30,6 +30,7 @@ from stylequeue.ledger.names import (
     DEADLINES_KEY,
     DUE_KEY,
     EVENTS_KEY,
+    LABELLED_KEY,
     LEASES_KEY,
     MARKS_KEY,
     TENANTS_KEY,
@@ -37,10 +38,12 @@ from stylequeue.ledger.names import (
     WAITING_KEY,
     dead_key,
     events_key,
+    label_key,
     queue_key,
     record_key,
     state_key,
     tenant_key,
+    tenant_open_key,
 )
 from stylequeue.settings import Settings
 from tests.support.processes import wait_for
@@ -144,6 +147,9 @@ LASTING = (
     Lasting(CREATED_KEY, "an index of records", _no_record),
     Lasting(tenant_key("*"), "an index of records", _no_record),
     Lasting(TENANTS_KEY, "an index of records", _of_no_record),
+    Lasting(label_key("*"), "an index of records", _no_record),
+    Lasting(LABELLED_KEY, "an index of records", _of_no_record),
+    Lasting(tenant_open_key("*"), "an index of open jobs", _not_open),
     Lasting(state_key("*"), "an index of records", _no_record),
     Lasting(queue_key("*"), "an index of open jobs", _not_open),
     Lasting(LEASES_KEY, "an index of open jobs", _not_open),

@@ -1,6 +1,7 @@
 -- A producer hands a job in. The same id with the same content, from the same tenant, is the same job.
 -- `gave_way`: whether what was there under this id did so, and its senders were told of an end that is not this job's.
--- Returns {verdict, state, gave_way}: new | known | conflict | full.
+-- `max_open_jobs` is its tenant's, where it has one.
+-- Returns {verdict, state, gave_way}: new | known | conflict | full | too_many.
 local id, job = arg.id, arg.job
 local gave_way = give_way(id, job) and 1 or 0
 local is_theirs = tenant_of(id) == (job.tenant or '')
@@ -12,5 +13,8 @@ if known[1] then
 end
 if (not is_theirs and was_deleted(id)) or job_of(id) then return {'conflict', '', 0} end
 if redis.call('ZCARD', queue_key(job.queue)) >= limits.max_open_jobs then return {'full', '', gave_way} end
+if arg.max_open_jobs and redis.call('ZCARD', tenant_open_key(job.tenant)) >= arg.max_open_jobs then
+  return {'too_many', '', gave_way}
+end
 accept(id, job, arg.accepted)
 return {'new', 'queued', gave_way}

@@ -26,12 +26,27 @@ ANY_TIME = Timing()
 
 @dataclass(frozen=True)
 class AcceptAnswer:
-    """`new`: recorded now. `known`: the same job was there. `conflict`: the id is another's. `full`: no room."""
+    """`new`: recorded now. `known`: the same job was there. `conflict`: the id is another's. `full`: no room.
 
-    verdict: Literal["new", "known", "conflict", "full"]
+    `too_many`: its tenant has as many open jobs as it may.
+    """
+
+    verdict: Literal["new", "known", "conflict", "full", "too_many"]
     state: str
     gave_way: bool
     """Whether something else was known by its id, of which whoever waits for the job may have been told."""
+
+
+@dataclass(frozen=True)
+class ThrottleAnswer:
+    """Whether a tenant may have what it asks for now, and how often it may still ask."""
+
+    allowed: bool
+    left: int
+    again_in_s: float
+    """Until it may ask for as much as now; 0 where it may."""
+    whole_in_s: float
+    """Until it may ask for as much at once as it ever may."""
 
 
 @dataclass(frozen=True)

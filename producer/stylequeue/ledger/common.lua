@@ -78,6 +78,24 @@ local function unlist(id)
     redis.call('ZREM', tenant_key(tenant), id)
     redis.call('HDEL', TENANTS_KEY, id)
   end
+  local labelled = redis.call('HGET', LABELLED_KEY, id)
+  if labelled then
+    for index in string.gmatch(labelled, '%x+') do redis.call('ZREM', label_key(index), id) end
+    redis.call('HDEL', LABELLED_KEY, id)
+  end
+end
+
+-- Puts the job into the indexes of those of its labels that lists are to find quickly: its tenant's and everybody's.
+local function index_labels(id, job)
+  local labels, indexes = decoded(job.labels), {}
+  for _, name in ipairs(limits.indexed_labels) do
+    for _, whose in ipairs(labels[name] and {'', job.tenant} or {}) do
+      local index = redis.sha1hex(whose .. '\0' .. name .. '\0' .. labels[name])
+      redis.call('ZADD', label_key(index), now_ms, id)
+      table.insert(indexes, index)
+    end
+  end
+  if indexes[1] then redis.call('HSET', LABELLED_KEY, id, table.concat(indexes, ' ')) end
 end
 
 -- Forgets the index entries of jobs whose records have expired by now; a few at a time.
@@ -177,7 +195,9 @@ local function enter(id, state)
   redis.call('HDEL', key, 'lease_until_ms')
   if state ~= 'running' then release_fingerprint(id) end
   if TERMINAL[state] then
-    redis.call('ZREM', queue_key(redis.call('HGET', key, 'queue')), id)
+    local queue, tenant = unpack(redis.call('HMGET', key, 'queue', 'tenant'))
+    redis.call('ZREM', queue_key(queue), id)
+    if tenant then redis.call('ZREM', tenant_open_key(tenant), id) end
     for _, index in ipairs({DEADLINES_KEY, DUE_KEY}) do redis.call('ZREM', index, id) end
     stop_waiting(id)
     pass_on(id, 1)
@@ -246,7 +266,9 @@ local function create(id, job)
     redis.call('HSET', record_key(id), 'tenant', job.tenant)
     redis.call('HSET', TENANTS_KEY, id, job.tenant)
     redis.call('ZADD', tenant_key(job.tenant), now_ms, id)
+    redis.call('ZADD', tenant_open_key(job.tenant), now_ms, id)
   end
+  index_labels(id, job)
   redis.call('ZADD', queue_key(job.queue), now_ms, id)
 end
 

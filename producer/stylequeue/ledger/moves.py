@@ -57,6 +57,7 @@ from .answers import (
     RefuseAnswer,
     ReplayAnswer,
     ReserveAnswer,
+    ThrottleAnswer,
     Timing,
 )
 from .draft import Draft
@@ -122,6 +123,7 @@ class Moves:
                 "max_deadline_ms": MAX_DEADLINE_S * 1000,
                 "max_attempts": settings.max_attempts,
                 "max_open_jobs": settings.max_open_jobs,
+                "indexed_labels": settings.indexed_labels,
                 "max_dead_letters": settings.max_dead_letters,
                 "max_dead_letters_bytes": settings.max_dead_letters_bytes,
             }
@@ -135,19 +137,36 @@ class Moves:
         tenant: str | None,
         scope: Scope | None = None,
         notify: Sequence[str] = (),
+        max_open_jobs: int | None = None,
     ) -> Move[AcceptAnswer]:
-        """Record a job as `queued`, and beside it what is no part of it; `notify` are the endpoints that it names."""
+        """Record a job as `queued`, and beside it what is no part of it.
+
+        `notify` are the endpoints that it names, `max_open_jobs` is its tenant's limit.
+        """
         beside = {
             "tenant": tenant,
             "scope": scope and scope.model_dump_json(),
             "notify": json.dumps(list(notify)) if notify else None,
         }
+        limited = {"max_open_jobs": max_open_jobs} if tenant and max_open_jobs is not None else {}
         return self._move(
             "accept",
             id=job.id,
             job=_fields(job, task_id) | {name: value for name, value in beside.items() if value},
             accepted=self._accepted(job.id, job.queue_name),
             parse=lambda a: AcceptAnswer(a[0], a[1], bool(a[2])),
+            **limited,
+        )
+
+    def throttle(self, tenant: str, *, rate_per_s: float, burst: int, count: int) -> Move[ThrottleAnswer]:
+        """Let a tenant ask `count` times, if it may: `rate_per_s` in the long run, `burst` at once."""
+        return self._move(
+            "throttle",
+            tenant=tenant,
+            interval_us=1e6 / rate_per_s,
+            burst=burst,
+            count=count,
+            parse=lambda a: ThrottleAnswer(bool(a[0]), int(a[1]), a[2] / 1e6, a[3] / 1e6),
         )
 
     def claim(

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
 
 
@@ -38,6 +39,12 @@ dead_key = KeyOfEach("stylequeue:dead:")
 """Of a dead letter: what it holds (hash)."""
 tenant_key = KeyOfEach("stylequeue:tenant:", ":jobs")
 """Of a tenant: its jobs, since when (sorted set)."""
+tenant_open_key = KeyOfEach("stylequeue:tenant:", ":open")
+"""Of a tenant: its jobs that have not ended, since when (sorted set)."""
+rate_key = KeyOfEach("stylequeue:tenant:", ":rate")
+"""Of a tenant: until when what it asked for is paid off, in microseconds."""
+label_key = KeyOfEach("stylequeue:label:")
+"""Of a label's name and value, as `label_index` has them: the jobs that have it, since when (sorted set)."""
 painting_key = KeyOfEach("stylequeue:painting:")
 """Of a fingerprint: the job that paints it now."""
 waiters_key = KeyOfEach("stylequeue:waiters:")
@@ -61,6 +68,8 @@ CREATED_KEY = "stylequeue:created"
 """All jobs, since when (sorted set)."""
 TENANTS_KEY = "stylequeue:tenants"
 """Whose each job is that has a tenant: outlives its record, until the indexes have forgotten it (hash)."""
+LABELLED_KEY = "stylequeue:labelled"
+"""In which labels' indexes each job is, likewise (hash)."""
 COUNTERS_KEY = "stylequeue:counters"
 """How often a job entered each state; the dead letters' bytes, and how many of them had to go (hash)."""
 DEAD_KEY = "stylequeue:dead"
@@ -85,6 +94,11 @@ WAITING_KEY = "stylequeue:waiting"
 """Queued without a message, since when: another job paints the same picture, or no worker that looked at it can."""
 UNTOLD_KEY = "stylequeue:untold"
 """Ended, since when: the store or the sender may not know of it yet."""
+
+
+def label_index(tenant: str | None, name: str, value: str) -> str:
+    """What `label_key` names a key for: jobs with this label, all or a tenant's. The scripts have the same."""
+    return hashlib.sha1(f"{tenant or ''}\0{name}\0{value}".encode(), usedforsecurity=False).hexdigest()
 
 
 def lua() -> str:

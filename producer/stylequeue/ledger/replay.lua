@@ -2,7 +2,7 @@
 -- Returns queued | open | succeeded | unknown.
 local id = arg.id
 local key = record_key(id)
-local record = redis.call('HMGET', key, 'state', 'queue', 'deadline_ms', 'job', 'run', 'attempt')
+local record = redis.call('HMGET', key, 'state', 'queue', 'deadline_ms', 'job', 'run', 'attempt', 'tenant')
 local state = record[1]
 if not state or record[4] == '' then return 'unknown' end
 if state == 'succeeded' then return 'succeeded' end
@@ -21,6 +21,7 @@ local deadline_ms = math.max(tonumber(record[3]), now_ms + limits.job_deadline_m
 redis.call('HSET', key, 'deadline_ms', deadline_ms)
 redis.call('ZADD', DEADLINES_KEY, deadline_ms, id)
 redis.call('ZADD', queue_key(record[2]), now_ms, id)
+if record[7] then redis.call('ZADD', tenant_open_key(record[7]), now_ms, id) end
 enter(id, 'queued')
 tell(id, arg.accepted)
 redis.call('ZADD', DUE_KEY, now_ms, id)
