@@ -52,4 +52,5 @@ from .contract.status import JobResult as JobResult
 from .contract.status import JobState as JobState
 from .contract.status import JobStatus as JobStatus
 from .contract.status import Page as Page
+from .contract.status import Submission as Submission
 from .settings import Settings as Settings

@@ -104,6 +104,10 @@ class Access:
         with self._celery():
             self.teller.forget_results(record)
 
+    def check_bucket(self, bucket: str) -> None:
+        """Return if the store answers for it; raise as the store does otherwise."""
+        self.store.check_bucket(bucket)
+
     def forget_pictures(self, record: Record) -> None:
         """Take away what an ended job left in the store."""
         self.teller.forget_pictures(record)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import socket
 import time
-from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Iterable, Mapping, Sequence
 from contextlib import aclosing, suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -31,7 +31,7 @@ from .contract.events import AnyEvent, StoredPicture, Succeeded, TerminalEvent, 
 from .contract.job import Job
 from .contract.objects import ImageRef
 from .contract.scope import Scope
-from .contract.status import DeadLetter, EventGroup, JobResult, JobState, JobStatus, Page
+from .contract.status import DeadLetter, EventGroup, JobResult, JobState, JobStatus, Page, Submission
 from .operator_file import Template
 from .settings import MAX_DEADLINE_S
 from .telling import picture_of, result_of
@@ -75,49 +75,63 @@ class Asking:
             raise refused.exceptions[0] from None
 
     async def submit_many(self, jobs: Iterable[Job]) -> list[str]:
+        submissions = await self.submit_each(jobs)
+        if refused := {submission.id: submission.error for submission in submissions if submission.error}:
+            raise JobsRefused(refused)
+        return [submission.id for submission in submissions]
+
+    async def submit_each(self, jobs: Iterable[Job]) -> list[Submission]:
         jobs = list(jobs)
         for job in jobs:
             if not isinstance(job, Job):
                 raise InvalidJob(f"{type(job).__name__} is no Job", "make one: Job(content=..., ...), or Job(**fields)")
-        refused = _too_late(jobs) | self._out_of_scope(jobs)
-        fit = [job for job in jobs if job.id not in refused]
-        for start in range(0, len(fit), _SENT_AT_ONCE):
-            refused |= await self._submit(fit[start : start + _SENT_AT_ONCE])
-        if refused:
-            raise JobsRefused(refused)
-        return [job.id for job in jobs]
+        submissions: list[Submission] = []
+        for start in range(0, len(jobs), _SENT_AT_ONCE):
+            submissions += await self._submit(jobs[start : start + _SENT_AT_ONCE])
+        return submissions
 
-    async def _submit(self, jobs: Sequence[Job]) -> dict[str, StyleQueueError]:
-        """Hand in what fits; the errors of what was refused, by job id."""
-        refused: dict[str, StyleQueueError] = {}
+    async def _submit(self, jobs: Sequence[Job]) -> list[Submission]:
+        """Hand in what fits."""
+        errors = [_too_late(job) or self._out_of_scope(job) for job in jobs]
+        fit = [job for job, error in zip(jobs, errors, strict=True) if not error]
+        accept = self._access.asked.accept
+        answers = iter(await accept(fit, tenant=self.tenant, scope=self.scope) if fit else ())
+        submissions: list[Submission] = []
         unsent, forgotten = [], []
         # Record first, message second: a message lost on the way is found by comparing the two.
-        answers = await self._access.asked.accept(jobs, tenant=self.tenant, scope=self.scope)
-        for job, answer in zip(jobs, answers, strict=True):
-            if answer.verdict == "conflict":
-                refused[job.id] = JobConflict(job.id)
-            elif answer.verdict == "full":
-                refused[job.id] = QueueFull(job.queue_name, self._access.settings.max_open_jobs)
-            elif answer.state == "queued":
+        for job, error in zip(jobs, errors, strict=True):
+            if error:
+                submissions.append(Submission(job.id, is_new=False, error=error))
+                continue
+            answer = next(answers)
+            if answer.state == "queued" and answer.verdict in ("new", "known"):
                 # One that waits already is sent again: its first message may never have left. Workers drop doubles.
                 unsent.append(job)
             if answer.gave_way:
                 forgotten.append(job.id)
+            refused = self._refusal(job, answer.verdict)
+            submissions.append(Submission(job.id, is_new=answer.verdict == "new", error=refused))
         if unsent:
             await self._access.call(self._access.send, unsent, forgotten)
-        return refused
+        return submissions
 
-    def _out_of_scope(self, jobs: Iterable[Job]) -> dict[str, StyleQueueError]:
-        """Errors, by id, of those jobs that name what this client's may not read or write."""
-        refused: dict[str, StyleQueueError] = {}
-        if self.scope is None:
-            return refused
-        for job in jobs:
-            try:
+    def _refusal(self, job: Job, verdict: str) -> StyleQueueError | None:
+        """Why the ledger did not take a job."""
+        match verdict:
+            case "conflict":
+                return JobConflict(job.id)
+            case "full":
+                return QueueFull(job.queue_name, self._access.settings.max_open_jobs)
+        return None
+
+    def _out_of_scope(self, job: Job) -> StyleQueueError | None:
+        """The error of a job that names what this client's may not read or write."""
+        try:
+            if self.scope:
                 self.scope.check(job, tenant=self.tenant)
-            except Permanent as error:
-                refused[job.id] = error
-        return refused
+        except Permanent as error:
+            return error
+        return None
 
     async def upload(self, path: str | Path) -> ImageRef:
         return await self._access.call(self._access.store.upload_file, Path(path))
@@ -317,6 +331,21 @@ class Asking:
     async def newest_position(self) -> str:
         return await self._access.asked.newest_position()
 
+    async def readiness(self) -> dict[str, str]:
+        async def reason(look: Awaitable[None]) -> str:
+            try:
+                await look
+            except StyleQueueError as error:
+                return error.message
+            return ""
+
+        bucket = self._access.settings.upload_bucket
+        found = {
+            "redis": await reason(self._access.asked.ping()),
+            "store": await reason(self._access.call(self._access.check_bucket, bucket)),
+        }
+        return {where: why for where, why in found.items() if why}
+
     async def workers(self) -> list[str]:
         return [worker.name for worker in await self._access.asked.workers()]
 
@@ -342,8 +371,8 @@ class Asking:
         return record
 
 
-def _too_late(jobs: Iterable[Job]) -> dict[str, StyleQueueError]:
-    """Errors, by id, of those jobs whose deadline is too far ahead. Jobs themselves have no clock to check it by."""
-    furthest = datetime.now(UTC) + timedelta(seconds=MAX_DEADLINE_S)
-    what, hint = f"deadline: more than {MAX_DEADLINE_S // (24 * 3600)} days ahead", "give a nearer one, or none"
-    return {job.id: InvalidJob(what, hint) for job in jobs if job.deadline and job.deadline > furthest}
+def _too_late(job: Job) -> StyleQueueError | None:
+    """The error of a job whose deadline is too far ahead. Jobs themselves have no clock to check it by."""
+    if job.deadline is None or job.deadline <= datetime.now(UTC) + timedelta(seconds=MAX_DEADLINE_S):
+        return None
+    return InvalidJob(f"deadline: more than {MAX_DEADLINE_S // (24 * 3600)} days ahead", "give a nearer one, or none")

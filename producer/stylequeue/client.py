@@ -15,7 +15,7 @@ from .contract.events import AnyEvent, StoredPicture
 from .contract.job import Job
 from .contract.objects import ImageRef
 from .contract.scope import Scope
-from .contract.status import DeadLetter, EventGroup, JobResult, JobState, JobStatus, Page
+from .contract.status import DeadLetter, EventGroup, JobResult, JobState, JobStatus, Page, Submission
 from .settings import Settings
 
 if TYPE_CHECKING:
@@ -114,6 +114,10 @@ class StyleQueue:
         exception group of what `submit` would raise.
         """
         return run(self._asking.submit_many(jobs))
+
+    def submit_each(self, jobs: Iterable[Job]) -> list[Submission]:
+        """Hand jobs in as `submit_many` does, and return what became of each, in order: errors are not raised."""
+        return run(self._asking.submit_each(jobs))
 
     def upload(self, path: str | Path) -> ImageRef:
         """Put a local picture into the upload bucket, where a job may name it. The same picture is stored once.
@@ -258,6 +262,13 @@ class StyleQueue:
     def newest_position(self) -> str:
         """The newest event's position: `events` behind it yields what happens from now on."""
         return run(self._asking.newest_position())
+
+    def readiness(self) -> dict[str, str]:
+        """What stands in the way of jobs being handed in, by where: `redis`, `store`; nothing, if all answers.
+
+        Asks both, and raises nothing.
+        """
+        return run(self._asking.readiness())
 
     def workers(self) -> list[str]:
         """Names of the live workers: those that were heard of in the last three heartbeats."""

@@ -31,7 +31,7 @@ def test_status_says_what_others_may_know(queue: StyleQueue) -> None:
     assert status.job == json.loads(job.canonical_json())
     assert status.progress
     assert status.progress.data.step == 3
-    assert not set(status.model_dump()) & {"fence", "token", "task_id", "lease_until", "sequence", "fingerprint"}
+    assert not set(status.model_dump()) & {"fence", "token", "task_id", "lease_until", "fingerprint"}
     assert JobStatus.model_validate_json(status.model_dump_json()) == status
 
 

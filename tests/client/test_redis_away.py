@@ -18,6 +18,7 @@ pytestmark = pytest.mark.filterwarnings("ignore:Call to deprecated setex:Depreca
 
 CALLS: dict[str, Callable[[StyleQueue], object]] = {
     "submit": lambda queue: queue.submit(make_job()),
+    "submit_each": lambda queue: queue.submit_each([make_job()]),
     "jobs": lambda queue: queue.jobs(),
     "link": lambda queue: queue.link("j"),
     "newest_position": lambda queue: queue.newest_position(),
@@ -39,8 +40,16 @@ CALLS: dict[str, Callable[[StyleQueue], object]] = {
 
 def test_every_method_is_among_the_calls() -> None:
     methods = {name for name, value in vars(StyleQueue).items() if callable(value) and not name.startswith("_")}
-    asks_nothing = {"close", "for_tenant", "upload"}
-    assert methods - {"submit_many", *asks_nothing} == set(CALLS), "of Redis"
+    asks_nothing, raises_nothing = {"close", "for_tenant", "upload"}, {"readiness"}
+    assert methods - {"submit_many", *asks_nothing, *raises_nothing} == set(CALLS), "of Redis"
+
+
+def test_readiness_says_where_the_trouble_is(behind: StyleQueue, proxy: Proxy) -> None:
+    assert behind.readiness() == {}
+    proxy.refuse()
+    reasons = behind.readiness()
+    assert list(reasons) == ["redis"]
+    assert "127.0.0.1" in reasons["redis"]
 
 
 @pytest.mark.parametrize("name", CALLS)

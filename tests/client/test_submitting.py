@@ -40,6 +40,18 @@ def test_each_job_goes_to_its_own_queue(queue: StyleQueue) -> None:
         assert json.loads(message)["headers"]["id"] == job.id
 
 
+def test_what_became_of_each_is_told_in_order(client: Client, settings: Settings) -> None:
+    with client(settings) as queue:
+        known, late, new = make_job(), make_job(deadline=datetime.now(UTC) + FAR), make_job()
+        assert queue.submit_each([]) == []
+        assert [made.is_new for made in queue.submit_each([known])] == [True]
+        other = make_job(id=known.id, labels={"other": "content"})
+        made = queue.submit_each([late, other, new, known, new])
+        assert [one.id for one in made] == [late.id, known.id, new.id, known.id, new.id]
+        assert [one.is_new for one in made] == [False, False, True, False, False]
+        assert [one.error and one.error.code for one in made] == [Code.INVALID_JOB, Code.JOB_CONFLICT, None, None, None]
+
+
 def test_each_refused_job_has_its_error(client: Client, settings: Settings) -> None:
     with client(settings.model_copy(update={"max_open_jobs": 2})) as queue:
         known, late, new, too_many = make_job(), make_job(deadline=datetime.now(UTC) + FAR), make_job(), make_job()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from stylequeue.ledger import Ledger, names
@@ -85,7 +87,8 @@ def test_labels_have_indexes_as_long_as_their_jobs(ledger: Ledger, tenant: str |
     ledger.accept([one, two, none], tenant=tenant)
 
     def found(name: str, value: str, whose: str | None = None) -> set[str]:
-        return set(ledger.redis.zrange(names.label_key(names.label_index(whose, name, value)), 0, -1))
+        there: Any = ledger.redis.zrange(names.label_key(names.label_index(whose, name, value)), 0, -1)
+        return set(there)
 
     assert found("user", "a") == found("user", "a", tenant) == {one.id, two.id}
     assert found("kind", "x") == found("kind", "x", tenant) == {one.id}

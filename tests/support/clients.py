@@ -17,9 +17,9 @@ class InLoop:
     """An AsyncStyleQueue in a loop of its own, which runs while something is asked of it: called like a StyleQueue."""
 
     def __init__(self, settings: Settings | None = None, *, tenant: str | None = None) -> None:
+        self._queue = AsyncStyleQueue(settings, tenant=tenant)
         self._loop = asyncio.new_event_loop()
         self._owns_loop = True
-        self._queue = AsyncStyleQueue(settings, tenant=tenant)
 
     def for_tenant(self, tenant: str) -> InLoop:
         bound = InLoop.__new__(InLoop)

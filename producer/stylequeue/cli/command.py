@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from .. import __version__
-from . import console, dead, jobs, serve
+from . import console, dead, gateway, jobs, serve
 from .submit import submit
 
 app = typer.Typer(
@@ -47,6 +47,8 @@ app.command()(jobs.cancel)
 app.command()(jobs.retry)
 app.command()(jobs.delete)
 app.add_typer(dead.app, name="dead")
+app.command()(gateway.gateway)
+app.add_typer(gateway.keys, name="keys")
 app.command()(serve.doctor)
 app.command()(serve.schema)
 app.command()(serve.keeper)

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import dataclass
 from typing import Any, Literal, TypeVar
 
 from pydantic import AwareDatetime, Field
 
 from .base import Told
+from .errors import StyleQueueError
 from .events import Progress, SucceededData, TerminalEvent, UnknownEvent
 from .text import Line
 
@@ -24,6 +26,7 @@ class JobStatus(Told):
     state: JobState | str = Field(description="A newer service may know more states than these.")
     run: int = Field(description="Which life of the job, from 1.")
     attempt: int = Field(description="Which try within the run, from 1; 0: no worker has had it.")
+    sequence: int = Field(default=0, description="Of its newest event; grows with every one.")
     queue: str
     labels: dict[str, str] = Field(description="The job's own.")
     tenant: str | None = Field(default=None, description="Whose job it is; null: nobody's in particular.")
@@ -53,6 +56,17 @@ class Page(list[_T]):
         super().__init__(entries)
         self.after = after
         """To be given as `after` for the next page; None: there is none."""
+
+
+@dataclass(frozen=True)
+class Submission:
+    """What became of a job that was handed in."""
+
+    id: str
+    is_new: bool
+    """Whether it was not on record before, and is now."""
+    error: StyleQueueError | None = None
+    """Why it was refused."""
 
 
 class JobResult(SucceededData):

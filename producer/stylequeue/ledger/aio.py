@@ -76,6 +76,10 @@ class AsyncLedger:
         with redis_asked(self.settings):
             return await self._ask_client(question)
 
+    async def ping(self) -> None:
+        """Return if Redis answers."""
+        await self._ask(lambda redis: redis.ping())
+
     # Moves
 
     async def accept(

@@ -1,0 +1,137 @@
+"""`stylequeue gateway` and `stylequeue keys`: the way in by HTTP, and who may use it."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+from ..contract.errors import InvalidRequest, InvalidSettings
+from ..settings import Settings
+from . import console, deployment
+from .options import JsonOption, duration_s
+
+if TYPE_CHECKING:
+    from ..gateway.keys import Key
+
+keys = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Who may ask the gateway.")
+
+_ScopeOption = typer.Option(metavar="BUCKET/PREFIX*", help="Repeat for more.", show_default=False)
+
+
+def gateway(
+    host: Annotated[str, typer.Option(help="Address to listen at; 0.0.0.0 for all.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=1, max=65535, help="Port to listen at.")] = 8000,
+    forwarded_allow_ips: Annotated[
+        str, typer.Option(help="Addresses of proxies whose X-Forwarded-For and -Proto are believed, by commas; or *.")
+    ] = "127.0.0.1",
+) -> None:
+    """Take jobs by HTTP, until SIGTERM (needs the extra `gateway`)."""
+    with console.errors_told(as_json=False):
+        if find_spec("fastapi") is None or find_spec("uvicorn") is None:
+            raise InvalidSettings("FastAPI or uvicorn is not installed", 'pip install "stylequeue[gateway]"')
+        from ..gateway.server import main
+
+        main(deployment.settings(), host=host, port=port, forwarded_allow_ips=forwarded_allow_ips)
+
+
+@keys.command()
+def new(
+    role: Annotated[
+        Literal["read", "submit", "admin", "monitor"],
+        typer.Option(help="read: look at jobs; submit: hand them in as well; admin: all; monitor: no job, only loads."),
+    ] = "submit",
+    tenant: Annotated[
+        str | None, typer.Option(help="Whose jobs it sees and hands in; left out: it sees all, and they are nobody's.")
+    ] = None,
+    read: Annotated[list[str] | None, _ScopeOption] = None,
+    write: Annotated[list[str] | None, _ScopeOption] = None,
+    expires: Annotated[str | None, typer.Option(metavar="TIME", help="Ends after: 90s, 30m, 12h.")] = None,
+    note: Annotated[str, typer.Option(help="What it is for, for people.")] = "",
+    as_json: JsonOption = False,
+) -> None:
+    """Make a key and print it: nobody can see it again. Two may live at once, while a client changes to the next.
+
+    Its jobs may read pictures where --read says and put them where --write does. Left out: in the buckets that workers
+    may use, a tenant's only under its own name in those for uploads and results.
+    """
+    with console.errors_told(as_json=as_json):
+        from ..gateway.keys import add, default_scopes, make
+
+        settings = deployment.settings(as_json=as_json)
+        path = _file(settings)
+        own = (settings.upload_bucket, *settings.write_buckets)
+        is_monitor = role == "monitor"
+        text, key = make(
+            role=role,
+            tenant=tenant,
+            read=read or (() if is_monitor else default_scopes(tenant, settings.read_buckets, own)),
+            write=write or (() if is_monitor else default_scopes(tenant, settings.write_buckets, own)),
+            expires_at=datetime.now(UTC).replace(microsecond=0) + timedelta(seconds=_span_s(expires))
+            if expires
+            else None,
+            note=note,
+        )
+        add(path, key)
+        if as_json:
+            console.show_json({"key": text, **_shown(key)})
+            return
+        console.note(f"key {key.id}, {_in_words(key)}", as_json=False)
+        console.show(text)
+
+
+@keys.command("list")
+def list_keys(as_json: JsonOption = False) -> None:
+    """List the keys: all but their secrets, which nobody has."""
+    with console.errors_told(as_json=as_json):
+        from ..gateway.keys import listed
+
+        found = listed(_file(deployment.settings(as_json=as_json)))
+        if as_json:
+            console.show_json([_shown(key) for key in found])
+            return
+        for key in found:
+            console.show(f"{key.id}  {_in_words(key)}" + (f"  # {key.note}" if key.note else ""))
+        if not found:
+            console.tell("no keys")
+
+
+@keys.command()
+def revoke(
+    key_id: Annotated[str, typer.Argument(metavar="KEY", help="Id of the key.")], as_json: JsonOption = False
+) -> None:
+    """End a key: gateways that run refuse it at once."""
+    with console.errors_told(as_json=as_json):
+        from ..gateway.keys import revoke as end
+
+        key = end(_file(deployment.settings(as_json=as_json)), key_id)
+        console.show_json(_shown(key)) if as_json else console.show(f"{key.id}  revoked")
+
+
+def _file(settings: Settings) -> Path:
+    if settings.keys_file is None:
+        raise InvalidSettings("STYLEQUEUE_KEYS_FILE is not set", "name the file that keys are kept in")
+    return settings.keys_file
+
+
+def _span_s(text: str) -> float:
+    span_s = duration_s(text)
+    if not span_s:
+        raise InvalidRequest(f"--expires {text!r} is no time", "write 90s, 30m or 12h")
+    return span_s
+
+
+def _shown(key: Key) -> dict[str, object]:
+    return key.model_dump(mode="json", exclude={"sha256"})
+
+
+def _in_words(key: Key) -> str:
+    whose = f"of tenant {key.tenant}" if key.tenant else "of no tenant"
+    ends = f", until {key.expires_at:%Y-%m-%d %H:%M:%S} UTC" if key.expires_at else ""
+    is_over = "" if key.is_live(datetime.now(UTC)) else " (over)"
+    return (
+        f"{key.role} {whose}{ends}{is_over}; reads {', '.join(key.read) or '-'}; writes {', '.join(key.write) or '-'}"
+    )

@@ -1,0 +1,64 @@
+"""What all requests to one gateway share."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass, field
+from typing import Annotated
+
+from fastapi import Depends, Request
+
+from ..aclient import AsyncStyleQueue
+from ..contract.errors import InvalidSettings
+from ..settings import Settings
+from .keys import KeyRing
+
+_LOOK_S = 3
+"""For Redis and the store to answer whoever asks whether the gateway is ready."""
+
+
+@dataclass(frozen=True)
+class Gateway:
+    """One process's."""
+
+    settings: Settings
+    queue: AsyncStyleQueue
+    """Sees all jobs: what a caller may see goes by `access.Caller.queue`."""
+    keys: KeyRing
+    stopping: asyncio.Event = field(default_factory=asyncio.Event)
+    """Set when the process is told to stop: whoever waits answers, streams end."""
+    _looks: list[asyncio.Task[dict[str, str]]] = field(default_factory=list)
+
+    @classmethod
+    def of(cls, settings: Settings) -> Gateway:
+        """Raises InvalidSettings where there are no keys."""
+        if settings.keys_file is None:
+            raise InvalidSettings(
+                "STYLEQUEUE_KEYS_FILE is not set, and without keys nobody may ask",
+                "name a file, and make a key: `stylequeue keys new --role admin`",
+            )
+        return cls(settings, AsyncStyleQueue(settings), KeyRing(settings.keys_file))
+
+    async def readiness(self) -> dict[str, str]:
+        """What stands in the way of serving requests, by where. In bounded time, however often it is asked."""
+        if not self._looks or self._looks[0].done():
+            self._looks[:] = [asyncio.create_task(self.queue.readiness())]
+        done, _ = await asyncio.wait(self._looks, timeout=_LOOK_S)
+        reasons = dict(done.pop().result() if done else {"gateway": f"Redis or the store takes over {_LOOK_S} s"})
+        return {**reasons, "gateway": "it was told to stop"} if self.stopping.is_set() else reasons
+
+    async def close(self) -> None:
+        """Give all connections back."""
+        self.stopping.set()
+        for look in self._looks:
+            look.cancel()
+        await self.queue.close()
+
+
+def _gateway(request: Request) -> Gateway:
+    found: Gateway = request.app.state.gateway
+    return found
+
+
+GatewayState = Annotated[Gateway, Depends(_gateway)]
+"""Of a route: what its process shares."""

@@ -1,0 +1,18 @@
+"""Gateways to try things with."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from stylequeue.settings import Settings
+from tests.support.gate import Gate
+
+
+@pytest.fixture
+def gate(settings: Settings, tmp_path: Path) -> Iterator[Gate]:
+    """A gateway of this test's own database."""
+    with Gate(settings, tmp_path / "keys.json") as gate:
+        yield gate

@@ -1,0 +1,87 @@
+"""A gateway in this process, asked as its callers ask it."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Mapping
+from concurrent.futures import Future
+from pathlib import Path
+from typing import Any, Self
+
+import httpx2
+from fastapi import FastAPI
+
+from stylequeue.gateway import keys
+from stylequeue.gateway.app import create_app
+from stylequeue.gateway.keys import Role
+from stylequeue.gateway.state import Gateway
+from stylequeue.settings import Settings
+
+WAIT_S = 60
+
+
+class Gate:
+    """A gateway whose event loop runs in a thread of its own; several threads may ask at once."""
+
+    def __init__(self, settings: Settings, keys_file: Path) -> None:
+        self.keys_file = keys_file
+        self.admin = self.key("admin")
+        """A key that may do all."""
+        settings = settings.model_copy(update={"keys_file": keys_file})
+        self.app: FastAPI = create_app(settings)
+        self.state: Gateway = self.app.state.gateway
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever)
+        transport = httpx2.ASGITransport(self.app, raise_app_exceptions=False)
+        self._http = httpx2.AsyncClient(transport=transport, base_url="http://gateway", timeout=WAIT_S)
+
+    def key(self, role: Role, tenant: str | None = None, **fields: Any) -> str:
+        """A new key."""
+        text, key = keys.make(role=role, tenant=tenant, **fields)
+        keys.add(self.keys_file, key)
+        return text
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.run(self._http.aclose())
+        self.run(self.state.close())
+        left = self.run(self._tasks())
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join()
+        self._loop.close()
+        assert not left, left
+
+    async def _tasks(self) -> list[str]:
+        """What is still being done when all is over: nothing."""
+        await asyncio.sleep(0)
+        return [repr(task) for task in asyncio.all_tasks() if task is not asyncio.current_task()]
+
+    def tasks(self) -> list[str]:
+        """What is being done in the event loop now."""
+        found: list[str] = self.run(self._tasks())
+        return found
+
+    def run(self, coroutine: Any) -> Any:
+        """What a coroutine returns, in the gateway's event loop."""
+        return self.begin(coroutine).result(WAIT_S)
+
+    def begin(self, coroutine: Any) -> Future[Any]:
+        """The same, to be waited for."""
+        return asyncio.run_coroutine_threadsafe(coroutine, self._loop)
+
+    def ask(
+        self, method: str, path: str, *, key: str | None = "", headers: Mapping[str, str] | None = None, **more: Any
+    ) -> Any:
+        """One request, with the operator's key unless another is given, or None."""
+        bearer = {} if key is None else {"Authorization": f"Bearer {key or self.admin}"}
+        return self.run(self._http.request(method, path, headers={**bearer, **(headers or {})}, **more))
+
+    def get(self, path: str, **more: Any) -> Any:
+        return self.ask("GET", path, **more)
+
+    def post(self, path: str, **more: Any) -> Any:
+        return self.ask("POST", path, **more)
