@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
@@ -27,6 +28,8 @@ _T = TypeVar("_T")
 
 _THREADS = 8
 """In which Celery's and the store's part is done."""
+_CONNECTIONS = 32
+"""To Redis, by which it is asked; however many ask, it does one thing at a time."""
 
 
 class AsyncStyleQueue(Asking):
@@ -84,6 +87,9 @@ class AsyncAccess(Access):
     def __init__(self, settings: Settings) -> None:
         super().__init__(settings)
         self._loop: asyncio.AbstractEventLoop | None = None
+        self._places = asyncio.Semaphore(_CONNECTIONS)
+        self._answered_at = -math.inf
+        """When Redis last did, by the loop's clock."""
 
     @cached_property
     def asked(self) -> AsyncLedger:
@@ -100,7 +106,27 @@ class AsyncAccess(Access):
 
     async def _ask(self, question: Callable[[AsyncRedis], Any]) -> Any:
         self._check_loop()
-        return await question(self._redis)
+        await self._take_place()
+        try:
+            answer = await question(self._redis)
+            self._answered_at = asyncio.get_running_loop().time()
+            return answer
+        finally:
+            self._places.release()
+
+    async def _take_place(self) -> None:
+        """Wait for one of the connections, for as long as any is answered."""
+        from redis.exceptions import TimeoutError as RedisTimeoutError
+
+        timeout_s = self.settings.redis_timeout_s
+        while True:
+            try:
+                async with asyncio.timeout(timeout_s):
+                    await self._places.acquire()
+                    return
+            except TimeoutError as error:
+                if asyncio.get_running_loop().time() - self._answered_at > timeout_s:
+                    raise RedisTimeoutError("no connection is answered") from error
 
     async def call(self, do: Callable[..., _T], *args: Any) -> _T:
         """What `do` returns or raises, in a thread."""
