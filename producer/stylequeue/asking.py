@@ -8,6 +8,7 @@ import time
 from collections.abc import AsyncGenerator, Awaitable, Iterable, Mapping, Sequence
 from contextlib import aclosing, suppress
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -64,38 +65,41 @@ class Asking:
             self.scope.check_named(filled, tenant=self.tenant)
         return found.whole(filled, bucket=self._access.settings.output_bucket, tenant=self.tenant)
 
-    async def submit(self, job: Job | Mapping[str, Any], *, template: str | None = None) -> str:
+    async def submit(
+        self, job: Job | Mapping[str, Any], *, template: str | None = None, notify: Sequence[str] = ()
+    ) -> str:
         if isinstance(job, Mapping):
             job = await self.job(job, template=template)
         elif template is not None:
             raise InvalidRequest("a whole job takes nothing from a template", "give its fields instead")
         try:
-            return (await self.submit_many([job]))[0]
+            return (await self.submit_many([job], notify=notify))[0]
         except JobsRefused as refused:
             raise refused.exceptions[0] from None
 
-    async def submit_many(self, jobs: Iterable[Job]) -> list[str]:
-        submissions = await self.submit_each(jobs)
+    async def submit_many(self, jobs: Iterable[Job], *, notify: Sequence[str] = ()) -> list[str]:
+        submissions = await self.submit_each(jobs, notify=notify)
         if refused := {submission.id: submission.error for submission in submissions if submission.error}:
             raise JobsRefused(refused)
         return [submission.id for submission in submissions]
 
-    async def submit_each(self, jobs: Iterable[Job]) -> list[Submission]:
+    async def submit_each(self, jobs: Iterable[Job], *, notify: Sequence[str] = ()) -> list[Submission]:
         jobs = list(jobs)
+        named = self._access.operator_file.now.named(notify, tenant=self.tenant) if notify else ()
         for job in jobs:
             if not isinstance(job, Job):
                 raise InvalidJob(f"{type(job).__name__} is no Job", "make one: Job(content=..., ...), or Job(**fields)")
         submissions: list[Submission] = []
         for start in range(0, len(jobs), _SENT_AT_ONCE):
-            submissions += await self._submit(jobs[start : start + _SENT_AT_ONCE])
+            submissions += await self._submit(jobs[start : start + _SENT_AT_ONCE], named)
         return submissions
 
-    async def _submit(self, jobs: Sequence[Job]) -> list[Submission]:
+    async def _submit(self, jobs: Sequence[Job], named: Sequence[str]) -> list[Submission]:
         """Hand in what fits."""
         errors = [_too_late(job) or self._out_of_scope(job) for job in jobs]
         fit = [job for job, error in zip(jobs, errors, strict=True) if not error]
-        accept = self._access.asked.accept
-        answers = iter(await accept(fit, tenant=self.tenant, scope=self.scope) if fit else ())
+        accept = partial(self._access.asked.accept, tenant=self.tenant, scope=self.scope, notify=named)
+        answers = iter(await accept(fit) if fit else ())
         submissions: list[Submission] = []
         unsent, forgotten = [], []
         # Record first, message second: a message lost on the way is found by comparing the two.
@@ -252,6 +256,9 @@ class Asking:
         letter = await self.dead_letter(letter_id)
         if letter.kind == "event":
             await self._access.asked.replay_event(letter)
+            return
+        if letter.kind == "delivery":
+            await self._access.asked.replay_delivery(letter)
             return
         # A message can come from a list that only its sender knows.
         queue = letter.queue if letter.queue in QUEUES else "paint"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
@@ -96,7 +96,7 @@ class StyleQueue:
         """
         return run(self._asking.job(fields, template=template))
 
-    def submit(self, job: Job | Mapping[str, Any], *, template: str | None = None) -> str:
+    def submit(self, job: Job | Mapping[str, Any], *, template: str | None = None, notify: Sequence[str] = ()) -> str:
         """Hand a job in, or one of these fields (see `job`), and return its id.
 
         Submitting the same job again is harmless, and the thing to do after an Unavailable: of fields that have no
@@ -104,20 +104,24 @@ class StyleQueue:
         same fields are another job once the template is another. Raises JobConflict where its id belongs to another
         job, QueueFull where the queue has no room, InvalidJob where its deadline is more than 30 days ahead, Permanent
         with `bucket_not_allowed` for what the scope does not allow; for fields also as `job` does.
-        """
-        return run(self._asking.submit(job, template=template))
 
-    def submit_many(self, jobs: Iterable[Job]) -> list[str]:
-        """Hand jobs in, over one connection, and return their ids in order.
+        `notify` names up to four endpoints of the operator's file, which then hear of the job as their tables there
+        say. A tenant names its own. Which they are is no part of the job: of one that is submitted again, the first
+        ones count. Raises InvalidRequest for one that there is not.
+        """
+        return run(self._asking.submit(job, template=template, notify=notify))
+
+    def submit_many(self, jobs: Iterable[Job], *, notify: Sequence[str] = ()) -> list[str]:
+        """Hand jobs in, over one connection, and return their ids in order. Each of them names the same endpoints.
 
         Each stands alone: where some are refused, the others are submitted all the same. Then JobsRefused is raised, an
         exception group of what `submit` would raise.
         """
-        return run(self._asking.submit_many(jobs))
+        return run(self._asking.submit_many(jobs, notify=notify))
 
-    def submit_each(self, jobs: Iterable[Job]) -> list[Submission]:
+    def submit_each(self, jobs: Iterable[Job], *, notify: Sequence[str] = ()) -> list[Submission]:
         """Hand jobs in as `submit_many` does, and return what became of each, in order: errors are not raised."""
-        return run(self._asking.submit_each(jobs))
+        return run(self._asking.submit_each(jobs, notify=notify))
 
     def upload(self, path: str | Path) -> ImageRef:
         """Put a local picture into the upload bucket, where a job may name it. The same picture is stored once.
@@ -219,9 +223,11 @@ class StyleQueue:
         return run(self._asking.dead_letter(letter_id))
 
     def replay(self, letter_id: str) -> None:
-        """Give a dead letter another life: a job its next run, a message its place in the queue. Raises JobNotFound.
+        """Give a dead letter another life: a job its next run, a message its place in the queue; an event goes back to
+        its group, a delivery to its endpoint.
 
-        May be called again after an Unavailable: a message that comes twice does no harm.
+        May be called again after an Unavailable: a message that comes twice does no harm. Raises JobNotFound; of an
+        event EventsLost where the stream keeps it no longer, InvalidRequest where its group is gone.
         """
         run(self._asking.replay(letter_id))
 

@@ -227,6 +227,17 @@ class Settings(BaseSettings):
     deployment_events: int = Field(
         default=100_000, ge=10, le=_MANY, description="Newest lifecycle events kept of the deployment."
     )
+    deliver: bool = Field(
+        default=True, description="Off: `stylequeue keeper` sends no events to the endpoints of the operator's file."
+    )
+    max_deliveries: int = Field(
+        default=10_000, ge=1, le=_MANY, description="Kept of each endpoint for 7 days; past it, the oldest go."
+    )
+    delivery_proxy: str | None = Field(
+        default=None,
+        pattern=r"^http://([A-Za-z0-9.-]+|\[[0-9a-fA-F:.]+\])(:[0-9]{1,5})?$",
+        description="An `http://` proxy that webhooks go through; it looks after which addresses they may reach.",
+    )
     progress_interval_s: float = Field(
         default=1.0, ge=0, le=MAX_DEADLINE_S, description="Between two progress events of a job."
     )

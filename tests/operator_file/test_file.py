@@ -18,6 +18,9 @@ WAVE = """
 styles = ["s3://styles/wave.jpg"]
 """
 
+SECRET = "whsec_MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3"
+SECRETS = f'secrets = ["{SECRET}"]\n'
+
 
 @pytest.fixture
 def path(tmp_path: Path) -> Path:
@@ -29,7 +32,9 @@ def path(tmp_path: Path) -> Path:
 def test_a_change_is_in_force_at_the_next_look(path: Path) -> None:
     file = OperatorFile(path)
     assert list(file.now.templates) == ["wave"]
-    path.write_text(WAVE + '[tenant.acme]\nrate_per_s = 5\n[endpoint.crm]\nurl = "https://crm.example/hook"\n')
+    path.write_text(
+        WAVE + '[tenant.acme]\nrate_per_s = 5\n[endpoint.crm]\nurl = "https://crm.example/hook"\n' + SECRETS
+    )
     assert file.now.tenants["acme"].rate_per_s == 5
     assert file.now.endpoints["crm"].url == "https://crm.example/hook"
 
@@ -95,7 +100,8 @@ def test_without_a_file_nothing_is_said() -> None:
         ('[template.a.output]\nkey = "../{id}.jpg"\n', 2, "some stores take it for another"),
         ("[tenant.acme]\nrate_per_s = 0\n", 2, "greater than 0"),
         ('[tenant."a b"]\n', 1, "pattern"),
-        ('[endpoint.crm]\nsecrets = ["whsec_c2VjcmV0"]\n', 1, "url: Field required"),
+        (f"[endpoint.crm]\n{SECRETS}", 1, "is a webhook (url), or one of"),
+        ('[endpoint.crm]\nurl = "https://a.example"\nsecrets = ["whsec_c2VjcmV0"]\n', 3, "is no secret"),
         ('[endpoint.crm]\nurl = """\nhttps://a.example"""\n\nsecret = "whsec_c2VjcmV0"\n', 5, "secret: Extra inputs"),
         ('[[rule]]\nbucket = "uploads"\n', 1, "rule: Extra inputs"),
     ],
@@ -111,7 +117,7 @@ def test_each_fault_has_its_line_and_reason_and_no_secret(text: str, line: int, 
 def test_an_edit_leaves_comments_and_rights_as_they_are(path: Path) -> None:
     path.chmod(0o640)
     with editing(path) as document:
-        document.setdefault("endpoint", {})["crm"] = {"url": "https://crm.example/hook"}
+        document.setdefault("endpoint", {})["crm"] = {"url": "https://crm.example/hook", "secrets": [SECRET]}
     text = path.read_text()
     assert "# what the shop sells" in text
     assert list(OperatorFile(path).now.endpoints) == ["crm"]
@@ -120,7 +126,7 @@ def test_an_edit_leaves_comments_and_rights_as_they_are(path: Path) -> None:
 
 
 def test_an_edit_that_would_break_it_is_not_made(path: Path) -> None:
-    with pytest.raises(InvalidSettings, match="url"), editing(path) as document:
+    with pytest.raises(InvalidSettings, match="is a webhook"), editing(path) as document:
         document.setdefault("endpoint", {})["crm"] = {"events": ["failed"]}
     with suppress(ZeroDivisionError), editing(path) as document:
         document.clear()
@@ -131,7 +137,7 @@ def test_an_edit_that_would_break_it_is_not_made(path: Path) -> None:
 def test_the_first_edit_makes_a_file_of_ones_own(tmp_path: Path) -> None:
     path = tmp_path / "new.toml"
     with editing(path) as document:
-        document["endpoint"] = {"crm": {"url": "https://crm.example/hook", "secrets": ["whsec_a"]}}
+        document["endpoint"] = {"crm": {"url": "https://crm.example/hook", "secrets": [SECRET]}}
     assert path.stat().st_mode & 0o777 == 0o600
     with pytest.raises(InvalidSettings, match="no such file"), editing(tmp_path / "nowhere" / "new.toml"):
         pass

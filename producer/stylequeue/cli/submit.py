@@ -69,6 +69,10 @@ def submit(
         str | None,
         typer.Option(metavar="NAME", help="Of the operator's file: fills in what is left out here."),
     ] = None,
+    notify: Annotated[
+        list[str] | None,
+        typer.Option(metavar="ENDPOINT", help="Of the operator's file: is told how it ends; repeat it for several."),
+    ] = None,
     to: Annotated[
         str | None,
         typer.Option(help="Where the picture goes: s3://bucket/key. [default: <job id> in the output bucket]"),
@@ -138,7 +142,7 @@ def submit(
         except KeyboardInterrupt:
             raise Interrupted("nothing was submitted", "") from None
         try:
-            client.submit(ready)
+            client.submit(ready, notify=notify or ())
         except KeyboardInterrupt:
             raise Interrupted(
                 f"job {ready.id} may have been submitted", f"see `stylequeue status {ready.id}`"

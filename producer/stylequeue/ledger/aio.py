@@ -17,7 +17,7 @@ from ..contract.job import Job
 from ..contract.scope import Scope
 from ..contract.status import DeadLetter, EventGroup, JobState, JobStatus, Page
 from ..settings import Settings
-from . import groups, listing, names, streams
+from . import deliveries, groups, listing, names, streams
 from .answers import AcceptAnswer, EndAnswer
 from .moves import Move, Moves, script
 from .record import Record, dead_letter_from_redis
@@ -125,6 +125,11 @@ class AsyncLedger:
             raise EventsLost(letter.id.rpartition(":")[2], group=letter.queue, number=1)
         if verdict == "unknown":
             raise InvalidRequest(f"there is no group {letter.queue!r} any more", "the letter's message is the event")
+
+    async def replay_delivery(self, letter: DeadLetter) -> None:
+        """Send an event once more to the endpoint that would not take it. Raises JobNotFound."""
+        _, endpoint, event_id = letter.id.split(":")
+        await deliveries.replay(self, endpoint, event_id)
 
     async def delete(self, job_id: str) -> None:
         """Forget an ended job or a dead letter. Raises JobNotFound, JobOpen."""

@@ -7,11 +7,12 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar, get_args
 
 from ..connection import Ask
+from ..contract.delivery import Delivery
 from ..contract.errors import InvalidRequest
 from ..contract.status import DeadLetter, JobState, JobStatus, Page
 from . import names
 from .names import KeyOfEach
-from .record import Record, dead_letter_from_redis
+from .record import Record, dead_letter_from_redis, delivery_from_redis
 
 MAX_PAGE = 1000
 """Entries of one page."""
@@ -55,6 +56,19 @@ async def dead_letters(ask: Ask, *, tenant: str | None, after: str | None, limit
     """Up to `limit` dead letters behind `after`, all or those of a `tenant`'s jobs. Raises InvalidRequest."""
     among = None if tenant is None else names.tenant_key(tenant)
     return await _page(ask, names.DEAD_KEY, among, names.dead_key, dead_letter_from_redis, after, limit)
+
+
+async def deliveries(ask: Ask, endpoint: str, *, state: str | None, after: str | None, limit: int) -> Page[Delivery]:
+    """Up to `limit` deliveries behind `after` to an endpoint, those in `state` alone if it is given.
+
+    Raises InvalidRequest.
+    """
+
+    def wanted(fields: dict[str, str]) -> Delivery | None:
+        return delivery_from_redis(fields) if state in (None, fields["state"]) else None
+
+    key = KeyOfEach(names.delivery_key(f"{endpoint}:"))
+    return await _page(ask, names.deliveries_key(endpoint), None, key, wanted, after, limit)
 
 
 async def _page(

@@ -76,6 +76,8 @@ them, and they go to sleep again."""
 MAX_NOTE_CHARS = 2000
 """Of a message, hint or reason on record. What Redis refused for its size would be kept, and told again and again."""
 
+_OF_DELIVERIES = {"deliver", "take_deliveries", "settle_delivery", "replay_delivery", "enable_endpoint"}
+
 TerminalData = SucceededData | FailedData | CancelledData | ExpiredData
 
 
@@ -83,7 +85,8 @@ TerminalData = SucceededData | FailedData | CancelledData | ExpiredData
 def script(name: str) -> str:
     """The Lua text of a move, with the keys' names and what all moves share in front."""
     here = files(__package__)
-    return "\n".join((names.lua(), *((here / f"{part}.lua").read_text() for part in ("common", name))))
+    parts = ("common", "delivering", name) if name in _OF_DELIVERIES else ("common", name)
+    return "\n".join((names.lua(), *((here / f"{part}.lua").read_text() for part in parts)))
 
 
 @dataclass(frozen=True)

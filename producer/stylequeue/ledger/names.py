@@ -56,6 +56,16 @@ worker_key = KeyOfEach("stylequeue:worker:")
 lacking_key = KeyOfEach("stylequeue:lacking:")
 """Of a queue and of networks any of which would do ("paint:vgg19,vgg16"): the jobs that wait for a worker that takes
 from the one and has one of the others, since when (sorted set)."""
+endpoint_key = KeyOfEach("stylequeue:endpoint:")
+"""Of an endpoint: since when it is known, and how it fares (hash)."""
+delivery_key = KeyOfEach("stylequeue:delivery:")
+"""Of an endpoint and an event ("crm:<id>"): what is to be sent, and what came of it (hash)."""
+deliveries_key = KeyOfEach("stylequeue:endpoint:", ":deliveries")
+"""Of an endpoint: the events of its deliveries, since when (sorted set)."""
+to_send_key = KeyOfEach("stylequeue:endpoint:", ":to_send")
+"""Of an endpoint: the events that are to be sent, from when on (sorted set)."""
+sending_key = KeyOfEach("stylequeue:endpoint:", ":sending")
+"""Of an endpoint: the events that somebody sends now, until when others wait for that (sorted set)."""
 
 lifecycle_channel = KeyOfEach("stylequeue:lifecycle:")
 """Of a database, since channels know of none: where the id of each job is published that has a new lifecycle event."""

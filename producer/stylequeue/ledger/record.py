@@ -1,4 +1,4 @@
-"""What the ledger keeps of a job and of a dead letter. What others may know of them is in `contract.status`."""
+"""What the ledger keeps of a job, a dead letter, a delivery. What others may know of them is in the contract."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from ..contract.delivery import Delivery
 from ..contract.errors import InvalidJob
 from ..contract.events import Progress, read_event
 from ..contract.job import Job
@@ -114,6 +115,19 @@ def dead_letter_from_redis(fields: Mapping[str, str]) -> DeadLetter:
     # One of before they had kinds: only jobs had attempts.
     kind = "message" if fields["attempts"] == "0" else "job"
     return DeadLetter.model_validate({"kind": kind, **fields, "buried_at": _moment(fields["buried_ms"])})
+
+
+def delivery_from_redis(fields: Mapping[str, str]) -> Delivery:
+    """A delivery from its Redis hash."""
+    waits = fields["state"] == "pending"
+    return Delivery.model_validate(
+        {
+            **fields,
+            "made_at": _moment(fields["made_ms"]),
+            "next_at": _moment(fields["next_ms"]) if waits else None,
+            "attempts": json.loads(f"[{fields['attempts']}]"),
+        }
+    )
 
 
 def _labels(fields: Mapping[str, str]) -> dict[str, str]:

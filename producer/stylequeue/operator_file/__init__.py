@@ -1,7 +1,8 @@
 """The operator's file: templates, endpoints and tenants, as `STYLEQUEUE_OPERATOR_FILE` names them."""
 
+from .endpoints import Endpoint
 from .file import OperatorFile, editing
-from .tables import Endpoint, Operator, TenantLimits
+from .tables import MAX_NOTIFY, Operator, TenantLimits
 from .templates import Template
 
-__all__ = ["Endpoint", "Operator", "OperatorFile", "Template", "TenantLimits", "editing"]
+__all__ = ["MAX_NOTIFY", "Endpoint", "Operator", "OperatorFile", "Template", "TenantLimits", "editing"]

@@ -3,28 +3,22 @@
 from __future__ import annotations
 
 import tomllib
+from collections.abc import Sequence
 from typing import Self
 
-from pydantic import Field, SecretStr, ValidationError
+from pydantic import Field, ValidationError
 
 from ..contract.errors import InvalidRequest, InvalidSettings
 from .base import Name, Table
+from .endpoints import Endpoint
 from .lines import line_of, lines_of
 from .templates import Template
 
+MAX_NOTIFY = 4
+"""Endpoints that one job names."""
 HINT = "docs/operations.md says what the operator's file holds"
 _FAULTS = 8
 """Named in one message."""
-
-
-class Endpoint(Table):
-    """Where events are delivered."""
-
-    url: str
-    secrets: tuple[SecretStr, ...] = ()
-    events: tuple[str, ...] = ()
-    labels: dict[str, str] = Field(default={})
-    tenant: Name | None = None
 
 
 class TenantLimits(Table):
@@ -64,3 +58,17 @@ class Operator(Table):
             there = ", ".join(sorted(self.templates)) or "none"
             raise InvalidRequest(f"{name!r} is no template", f"the operator's file has: {there}")
         return self.templates[name]
+
+    def named(self, names: Sequence[str], *, tenant: str | None) -> tuple[str, ...]:
+        """The endpoints that a `tenant`'s job names, each once. Raises InvalidRequest where it may not.
+
+        To a tenant another's, and nobody's, are as those that there are not.
+        """
+        if isinstance(names, str) or len(named := tuple(dict.fromkeys(names))) > MAX_NOTIFY:
+            raise InvalidRequest(f"notify is no list of at most {MAX_NOTIFY} endpoints", "give their names")
+        theirs = sorted(name for name, endpoint in self.endpoints.items() if endpoint.tenant == tenant)
+        for name in named:
+            if name not in theirs:
+                there = f"there are: {', '.join(theirs)}" if theirs else "there is none in the operator's file"
+                raise InvalidRequest(f"{name!r} is no endpoint to be notified", there)
+        return named
