@@ -43,6 +43,8 @@ from .contract.job import Job as Job
 from .contract.job import Output as Output
 from .contract.job import Style as Style
 from .contract.objects import ImageRef as ImageRef
+from .contract.objects import StoredObject as StoredObject
+from .contract.objects import UploadForm as UploadForm
 from .contract.recipe import FastRecipe as FastRecipe
 from .contract.recipe import OptimizeRecipe as OptimizeRecipe
 from .contract.scope import Scope as Scope

@@ -53,6 +53,10 @@ class Access:
         """What `do` returns or raises, which blocks."""
         return do(*args)
 
+    async def finally_call(self, do: Callable[[], object]) -> None:
+        """Have `do` done, also for a task that is being cancelled."""
+        do()
+
     @cached_property
     def store(self) -> Store:
         """Where pictures lie."""

@@ -133,6 +133,10 @@ class AsyncAccess(Access):
         self._check_loop()
         return await asyncio.get_running_loop().run_in_executor(self._threads, do, *args)
 
+    async def finally_call(self, do: Callable[[], object]) -> None:
+        """Have `do` done in a thread, also for a task that is being cancelled."""
+        await asyncio.shield(asyncio.get_running_loop().run_in_executor(self._threads, do))
+
     def _check_loop(self) -> None:
         """What is connected belongs to one event loop. Raises InvalidRequest in another one."""
         loop = asyncio.get_running_loop()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
@@ -13,7 +13,7 @@ from .awaiting import iterate, run
 from .contract.base import check_tenant
 from .contract.events import AnyEvent, StoredPicture
 from .contract.job import Job
-from .contract.objects import ImageRef
+from .contract.objects import ImageRef, PictureKind, StoredObject, UploadForm
 from .contract.scope import Scope
 from .contract.status import DeadLetter, EventGroup, JobResult, JobState, JobStatus, Page, Submission
 from .settings import Settings
@@ -131,6 +131,32 @@ class StyleQueue:
         """
         return run(self._asking.upload(path))
 
+    def upload_stream(self, pieces: Iterable[bytes] | AsyncIterable[bytes], *, suffix: str = "") -> ImageRef:
+        """Put a picture into the upload bucket that comes piece by piece, each time under another key.
+
+        Its `suffix` (".jpg") is the key's, a tenant's name the key's folder. No more than a few megabytes of it are
+        held; of one that breaks off nothing stays. Raises Permanent with `image_too_many_bytes` as soon as there are
+        more than workers would read, with `image_empty` for none; and whatever `pieces` raises. In an event loop
+        they may be awaited, too.
+        """
+        return run(self._asking.upload_stream(pieces, suffix=suffix))
+
+    def upload_form(
+        self, filename: str, *, content_type: str, size_bytes: int, valid_s: int | None = None
+    ) -> UploadForm:
+        """How somebody without keys puts a picture into the upload bucket, under a key of ours, in `valid_s` seconds.
+
+        It is signed here for `s3_public_endpoint_url`, as `upload_method` says, for this type and size; left out,
+        `valid_s` is `link_ttl_s`. Raises InvalidRequest; Permanent with `image_format_unsupported`, `image_empty` or
+        `image_too_many_bytes` for what no worker would read.
+        """
+        form = self._asking.upload_form(filename, content_type=content_type, size_bytes=size_bytes, valid_s=valid_s)
+        return run(form)
+
+    def discard(self, image: ImageRef) -> None:
+        """Delete a picture that was uploaded, and that no job names. Another one that lies there by now stays."""
+        return run(self._asking.discard(image))
+
     def status(self, job_id: str) -> JobStatus:
         """What is known of a job. Raises JobNotFound."""
         return run(self._asking.status(job_id))
@@ -178,13 +204,36 @@ class StyleQueue:
         """
         run(self._asking.download(picture, path))
 
-    def link(self, picture: StoredPicture | ImageRef | str, *, valid_s: int = 3600) -> str:
+    def link(
+        self,
+        picture: StoredPicture | StoredObject | ImageRef | str,
+        *,
+        valid_s: int = 3600,
+        filename: str | None = None,
+    ) -> str:
         """An address under which anybody may fetch a picture for `valid_s` seconds (at most 7 days), without keys.
 
-        It shows what lies under the picture's key when it is fetched. It is signed here: the store is not asked, and
-        keys that end sooner, such as a role's, end it. Raises InvalidRequest, and for a job's id as `download` does.
+        It shows what lies under the picture's key when it is fetched; browsers save it as `filename`, where that is
+        given. It is signed here, for `s3_public_endpoint_url`: the store is not asked, and keys that end sooner, such
+        as a role's, end it. Raises InvalidRequest, and for a job's id as `download` does.
         """
-        return run(self._asking.link(picture, valid_s=valid_s))
+        return run(self._asking.link(picture, valid_s=valid_s, filename=filename))
+
+    def look(self, job_id: str, kind: PictureKind = "result") -> StoredObject:
+        """What lies in the store of a job: its picture, the newest `preview` while it is painted, or its `report`.
+
+        Raises JobNotFound; for picture and report JobOpen, JobFailed, JobCancelled or JobExpired where there is none
+        yet, or none at all; Permanent with `object_not_found` where nothing lies there, with `object_changed` where
+        something else does.
+        """
+        return run(self._asking.look(job_id, kind))
+
+    def read(self, there: StoredObject, *, first: int = 0, last: int | None = None) -> Iterator[bytes]:
+        """Its bytes, piece by piece, from the `first` (0) to the `last`, both included.
+
+        Raises Retryable with `object_changed` where they are others by now.
+        """
+        return iterate(self._asking.read(there, first=first, last=last))
 
     def cancel(self, job_id: str, *, keep: bool = False) -> str:
         """Stop a job and return its state now: `cancelled`, or `running` until its worker hears of it (one heartbeat).

@@ -112,6 +112,12 @@ class Settings(BaseSettings):
     s3_read_timeout_s: _Seconds = Field(default=60)
     s3_attempts: int = Field(default=5, ge=1, le=100, description="Tries of each request in all.")
 
+    s3_public_endpoint_url: Annotated[str, AfterValidator(check_http)] | None = Field(
+        default=None,
+        description="By which browsers and other backends know the store: links and uploads are signed for it. Left "
+        "out: the same as for us.",
+    )
+
     upload_bucket: Bucket = Field(default="uploads", description="Where the client puts local files.")
     output_bucket: Bucket = Field(default="results", description="Where the command lets pictures be put.")
     work_bucket: Bucket = Field(
@@ -244,6 +250,18 @@ class Settings(BaseSettings):
 
     checkpoint_interval_s: _Seconds = Field(default=20, description="Between two checkpoints of a job, at least.")
     preview_interval_s: _Seconds = Field(default=5, description="Between two previews of a job.")
+
+    upload_method: Literal["post", "put"] = Field(
+        default="post",
+        description="How callers of the gateway put pictures into the store: a form with a policy, or, for stores that "
+        "take none (R2, B2, GCS), a PUT of signed length and type.",
+    )
+    link_ttl_s: int = Field(
+        default=600, ge=1, le=7 * _DAY_S, description="For how long links and uploads hold that the gateway signs."
+    )
+    gateway_stream: bool = Field(
+        default=False, description="On: pictures pass through the gateway, where callers do not reach the store."
+    )
 
     operator_file: Path | None = Field(
         default=None,

@@ -133,7 +133,7 @@ class Teller:
         Raises SchemaTooNew, and what the store does.
         """
         with suppress(JobEnded):
-            picture, report = picture_of(record.id, record.outcome), _report_of(record.outcome)
+            picture, report = picture_of(record.id, record.outcome), report_of(record.outcome)
             there = self._store.find(picture.bucket, picture.key)
             if there and there.etag == picture.etag:
                 # The picture last: it is how a second try knows that the others are this job's.
@@ -188,7 +188,7 @@ def picture_of(job_id: str, event: str) -> StoredPicture:
         raise SchemaTooNew(job_id) from None
 
 
-def _report_of(event: str) -> StoredFile | None:
+def report_of(event: str) -> StoredFile | None:
     """The contact sheet that a job's terminal event tells of, if it says what it is."""
     try:
         return StoredFile.model_validate(result_of(event).get("report_file"))

@@ -76,6 +76,7 @@ def asked(queue: StyleQueue, job_id: str, tmp_path: Path) -> dict[str, Callable[
         "wait": lambda: queue.wait(job_id, timeout_s=0.1),
         "download": lambda: queue.download(job_id, tmp_path / "picture.jpg"),
         "link": lambda: queue.link(job_id),
+        "look": lambda: queue.look(job_id, "preview"),
         "cancel": lambda: queue.cancel(job_id),
         "keep": lambda: queue.cancel(job_id, keep=True),
         "retry": lambda: queue.retry(job_id),
@@ -90,6 +91,7 @@ def test_all_that_names_a_job_is_tried() -> None:
     named = {name for name, method in vars(StyleQueue).items() if callable(method) and not name.startswith("_")}
     of_no_job = {"submit", "submit_many", "upload", "jobs", "dead_letters", "events", "newest_position", "close"}
     of_no_job |= {"for_tenant", "job", "workers", "groups", "readiness", "submit_each"}
+    of_no_job |= {"upload_stream", "upload_form", "discard", "read"}
     assert named - of_no_job <= asked(None, "", Path()).keys()  # type: ignore[arg-type]  # none is called
 
 

@@ -16,14 +16,14 @@ from stylequeue.settings import Settings
 class InLoop:
     """An AsyncStyleQueue in a loop of its own, which runs while something is asked of it: called like a StyleQueue."""
 
-    def __init__(self, settings: Settings | None = None, *, tenant: str | None = None) -> None:
-        self._queue = AsyncStyleQueue(settings, tenant=tenant)
+    def __init__(self, settings: Settings | None = None, **how: Any) -> None:
+        self._queue = AsyncStyleQueue(settings, **how)
         self._loop = asyncio.new_event_loop()
         self._owns_loop = True
 
-    def for_tenant(self, tenant: str) -> InLoop:
+    def for_tenant(self, tenant: str, **how: Any) -> InLoop:
         bound = InLoop.__new__(InLoop)
-        bound._loop, bound._owns_loop, bound._queue = self._loop, False, self._queue.for_tenant(tenant)
+        bound._loop, bound._owns_loop, bound._queue = self._loop, False, self._queue.for_tenant(tenant, **how)
         return bound
 
     def __getattr__(self, name: str) -> Any:

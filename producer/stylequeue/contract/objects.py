@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import mimetypes
 import re
+from pathlib import PurePosixPath
+from textwrap import shorten
 from typing import Annotated, Literal, Self
 from urllib.parse import unquote, urlsplit
 
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, AwareDatetime, Field
 
-from .base import Contract, parse
-from .errors import InvalidJob
+from .base import Contract, Told, parse
+from .errors import Code, InvalidJob, Permanent
 from .text import check_text
 
 MAX_BUCKET_CHARS = 63
@@ -129,6 +132,47 @@ class ImageRef(Contract):
         if (parts.query and not version) or parts.fragment:
             raise InvalidJob(f"{uri!r} has a '?' or '#' in its key", "write them as %3F and %23")
         return parse(cls, {"bucket": parts.netloc, "key": key, "version_id": version_id or None})
+
+
+PictureKind = Literal["result", "preview", "report"]
+"""What there may be of a job: its picture, a small one of the work so far, the contact sheet."""
+
+
+def suffix_of(filename: str, content_type: str) -> str:
+    """The suffix of a picture of this type, the file's own where that is one.
+
+    Raises Permanent with `image_format_unsupported` for what is no picture that can be read.
+    """
+    suffixes = {CONTENT_TYPES[name]: suffix for name, suffix in SUFFIXES.items()}
+    if content_type not in suffixes:
+        raise Permanent(
+            Code.IMAGE_FORMAT_UNSUPPORTED,
+            f"{shorten(repr(content_type), 80)} is no type of picture that is read",
+            f"send one of {', '.join(suffixes)}",
+        )
+    own = PurePosixPath(filename).suffix.lower()
+    return own if mimetypes.guess_type(f"x{own}")[0] == content_type else suffixes[content_type]
+
+
+class StoredObject(Told):
+    """What lies in the store, as it was seen."""
+
+    bucket: str
+    key: str
+    etag: str
+    size_bytes: int
+    content_type: str
+
+
+class UploadForm(Told):
+    """How a picture is put into the store, by whoever has this, and where it then lies."""
+
+    method: Literal["POST", "PUT"] = Field(description="POST: a form, of `fields` and then the file as `file`.")
+    url: str
+    fields: dict[str, str] = Field(default={}, description="Of the form, each as it is.")
+    headers: dict[str, str] = Field(default={}, description="Which a PUT bears, each as it is.")
+    image: ImageRef = Field(description="To be named in a job, once it is there.")
+    expires_at: AwareDatetime = Field(description="Until then it must have begun.")
 
 
 def event_key(output_key: str) -> str:

@@ -339,6 +339,15 @@ def too_large(name: str, size_bytes: int, max_bytes: int) -> Permanent:
     )
 
 
+def replaced(there: ObjectInfo) -> Permanent:
+    """That a job's picture is gone, and something else lies in its place."""
+    return Permanent(
+        Code.OBJECT_CHANGED,
+        f"{there.name} is another object now than the one that was made for this job",
+        "what lies there can be had with any S3 client; the job's own picture is gone",
+    )
+
+
 def in_place_of(there: ObjectInfo | None) -> dict[str, str]:
     """The condition of a write: nothing, or just this, lies where it goes."""
     return {"IfMatch": there.etag} if there else {"IfNoneMatch": "*"}

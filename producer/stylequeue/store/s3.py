@@ -47,7 +47,7 @@ class S3:
         if mine is None:
             # Clients may be shared between threads, but making them may not; and none survives a fork.
             with self._lock:
-                mine = self._clients.get(os.getpid()) or (_make_client(self._settings), Watchman())
+                mine = self._clients.get(os.getpid()) or (make_client(self._settings), Watchman())
                 self._clients = {os.getpid(): mine}
         return mine
 
@@ -128,7 +128,8 @@ def etag_of(answer: Mapping[str, Any]) -> str | None:
     return '"' + etag.removeprefix("W/").strip('"') + '"' if etag else None
 
 
-def _make_client(settings: Settings) -> S3Client:
+def make_client(settings: Settings) -> S3Client:
+    """botocore's own client of the store."""
     import botocore.session
     from botocore.config import Config
     from botocore.handlers import add_expect_header

@@ -19,10 +19,11 @@ from typing import TYPE_CHECKING
 from ..contract.errors import Code, FileUnusable, Permanent, StyleQueueError
 from ..contract.objects import ImageRef, check_key, work_keys
 from ..settings import Settings
+from .exchange import Exchange
 from .marks import Mark, Origin, Secrets, sha256_of
-from .objects import ObjectInfo, Written, in_place_of, too_large, unpacked
+from .objects import ObjectInfo, Written, in_place_of, replaced, too_large, unpacked
 from .outputs import LOOKS, Outputs, check_bucket, not_proven, output_exists, probe_key
-from .refusals import Changed, archived, errors_as_ours, object_name
+from .refusals import Changed, archived
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
@@ -44,6 +45,7 @@ class Store(Outputs):
 
     def __init__(self, settings: Settings, secrets: Secrets | None = None) -> None:
         super().__init__(settings, secrets or settings.mark_secrets_in_clear)
+        self.exchange = Exchange(settings, self._s3, self._objects)
 
     # What workers do with pictures
 
@@ -128,8 +130,10 @@ class Store(Outputs):
 
     # What clients do
 
-    def upload_file(self, path: Path) -> ImageRef:
+    def upload_file(self, path: Path, *, folder: str = "") -> ImageRef:
         """Put a local picture into `upload_bucket` under the hash of its content, so that it is stored once.
+
+        In a `folder` ("acme/") where one is given.
 
         What lies there already is believed if its bytes are the picture's, and replaced if they are others; the answer
         names the ETag, so that a job is painted from no others that come there later. Raises FileUnusable where the
@@ -144,7 +148,7 @@ class Store(Outputs):
             body = path.read_bytes()
         sha256 = sha256_of(body)
         try:
-            key = check_key(sha256 + path.suffix.lower())
+            key = check_key(folder + sha256 + path.suffix.lower())
         except ValueError as error:
             raise FileUnusable(f"{str(path)!r}: no object can have its suffix: {error}", "rename the file") from None
         content_type = mimetypes.guess_type(key)[0] or "application/octet-stream"
@@ -169,11 +173,7 @@ class Store(Outputs):
         """
         seen = self._objects.look(bucket, key, version_id)
         if etag and seen.etag != etag:
-            raise Permanent(
-                Code.OBJECT_CHANGED,
-                f"{seen.name} is another object now than the one that was made for this job",
-                "what lies there can be had with any S3 client; the job's own picture is gone",
-            )
+            raise replaced(seen)
         with _used(path):
             part = path.with_name(f".{path.name}.{uuid.uuid4().hex[:8]}.part")
             try:
@@ -182,12 +182,6 @@ class Store(Outputs):
                 part.replace(path)
             finally:
                 part.unlink(missing_ok=True)
-
-    def link(self, bucket: str, key: str, *, version_id: str | None = None, valid_s: int) -> str:
-        """An address under which anybody may GET the object for `valid_s` seconds. Made here, without the store."""
-        wanted = {"Bucket": bucket, "Key": key, **({"VersionId": version_id} if version_id else {})}
-        with errors_as_ours(object_name(bucket, key)):
-            return self._client.generate_presigned_url("get_object", Params=wanted, ExpiresIn=valid_s)
 
     # What is tried before it is needed
 
