@@ -11,13 +11,14 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from stylequeue.contract.cost import ARCHITECTURES
 from stylequeue.contract.errors import Code, Permanent
 from stylequeue.contract.recipe import OptimizeRecipe, OptimizerName, ResolvedOptimizeRecipe, resolve
 from stylequeue_worker.engine import Options, Step, course, painter
 from stylequeue_worker.engine.available import available_bytes
 from stylequeue_worker.engine.descent import Evaluation
 from stylequeue_worker.engine.memory import is_out_of_memory, plan
-from stylequeue_worker.engine.networks import ARCHITECTURES, Vgg
+from stylequeue_worker.engine.networks import Vgg
 from stylequeue_worker.engine.objective import Objective
 from stylequeue_worker.engine.presets import PRESETS
 from stylequeue_worker.engine.tiling import TiledObjective

@@ -10,13 +10,13 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from stylequeue.contract.cost import schedule
 from stylequeue.contract.errors import Code, Permanent
 from stylequeue.contract.recipe import OptimizeRecipe, ResolvedOptimizeRecipe, content_weight_of, resolve
 from stylequeue_worker import models
 from stylequeue_worker.engine import Engine, Step
 from stylequeue_worker.engine.objective import TERMS, Objective
 from stylequeue_worker.engine.presets import PRESETS
-from stylequeue_worker.engine.schedule import schedule
 from stylequeue_worker.engine.terms import Look, View, scene
 from stylequeue_worker.engine.weights import load
 from tests.engine.conftest import Picture
@@ -42,27 +42,27 @@ def colour(picture: np.ndarray) -> np.ndarray:
 
 class TestSchedule:
     def test_steps_are_shared_out_coarse_to_fine(self) -> None:
-        stages = schedule(PRESETS["painterly"], (256, 171), 140)
+        stages = schedule(PRESETS["painterly"].scales, (256, 171), 140)
         assert [(stage.scale, stage.steps) for stage in stages] == [(0.5, 84), (1.0, 56)]
 
     @pytest.mark.parametrize("sides_px", [(256, 256), (341, 512), (1024, 683), (2048, 512), (4096, 2731)])
     def test_it_begins_at_the_same_size_whatever_the_output(self, sides_px: tuple[int, int]) -> None:
-        first = schedule(PRESETS["painterly"], sides_px, 140)[0]
+        first = schedule(PRESETS["painterly"].scales, sides_px, 140)[0]
         assert max(sides_px) * first.scale in (128, 256)
         assert min(sides_px) * first.scale >= 64
 
     @pytest.mark.parametrize("short_side_px", [16, 64, 91, 128, 2048])
     @pytest.mark.parametrize("steps", [1, 2, 3, 4, 7, 140, 10_000])
     def test_every_step_is_planned_and_the_last_stage_is_the_output(self, short_side_px: int, steps: int) -> None:
-        stages = schedule(PRESETS["painterly"], (short_side_px, 2 * short_side_px), steps)
+        stages = schedule(PRESETS["painterly"].scales, (short_side_px, 2 * short_side_px), steps)
         assert sum(stage.steps for stage in stages) == steps
         assert all(stage.steps >= 1 for stage in stages)
         assert stages[-1].scale == 1
 
     def test_scales_too_small_to_see_anything_are_left_out(self) -> None:
-        assert [stage.scale for stage in schedule(PRESETS["painterly"], (128, 240), 9)] == [0.5, 1.0]
-        assert [stage.scale for stage in schedule(PRESETS["painterly"], (127, 240), 9)] == [1.0]
-        assert [stage.scale for stage in schedule(PRESETS["painterly"], (239, 239), 9)] == [1.0]
+        assert [stage.scale for stage in schedule(PRESETS["painterly"].scales, (128, 240), 9)] == [0.5, 1.0]
+        assert [stage.scale for stage in schedule(PRESETS["painterly"].scales, (127, 240), 9)] == [1.0]
+        assert [stage.scale for stage in schedule(PRESETS["painterly"].scales, (239, 239), 9)] == [1.0]
 
     def test_details_are_laid_in_finer_steps_than_the_layout(self) -> None:
         rates = [PRESETS["painterly"].adam_at(side_px).learning_rate for side_px in (64, 256, 1024)]
@@ -80,7 +80,7 @@ class TestSchedule:
         assert rules[3].sharpening < 0.01 * 0.5
 
     def test_the_tutorial_has_one_scale(self) -> None:
-        assert [(s.scale, s.steps) for s in schedule(PRESETS["tf-tutorial"], (512, 512), 1000)] == [(1.0, 1000)]
+        assert [(s.scale, s.steps) for s in schedule(PRESETS["tf-tutorial"].scales, (512, 512), 1000)] == [(1.0, 1000)]
 
 
 class TestSteps:

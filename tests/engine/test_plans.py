@@ -10,6 +10,7 @@ import tensorflow as tf
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from stylequeue.contract.cost import MIN_TILE_PX, schedule
 from stylequeue.contract.recipe import (
     MAX_SIZE_PX,
     MAX_TIME_BUDGET_S,
@@ -22,8 +23,6 @@ from stylequeue_worker.engine.course import weights_of
 from stylequeue_worker.engine.memory import plan, smallest_bytes
 from stylequeue_worker.engine.networks import Vgg
 from stylequeue_worker.engine.presets import preset_of
-from stylequeue_worker.engine.schedule import schedule
-from stylequeue_worker.engine.tiling import MIN_TILE_PX
 from stylequeue_worker.work.order import style_size_px
 from tests.contract.test_numbers import edges
 from tests.support.limits import LAYERS
@@ -58,7 +57,7 @@ def test_whatever_is_accepted_has_a_plan(fields: dict[str, Any], height: int, wi
 
     assert MIN_SIDE_PX <= style_size_px(recipe) <= MAX_SIZE_PX
     if recipe.steps:
-        stages = schedule(preset, (height, width), recipe.steps)
+        stages = schedule(preset.scales, (height, width), recipe.steps)
         assert sum(stage.steps for stage in stages) == recipe.steps
         assert all(stage.steps >= 1 and 0 < stage.scale <= 1 for stage in stages)
         assert 0 < sum(stage.work for stage in stages) <= recipe.steps

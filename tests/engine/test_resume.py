@@ -7,10 +7,10 @@ import itertools
 import numpy as np
 import pytest
 
+from stylequeue.contract.cost import Stage
 from stylequeue.contract.recipe import OptimizeRecipe, resolve
 from stylequeue_worker.engine import BadCheckpoint, Checkpoint, Engine
 from stylequeue_worker.engine.position import check
-from stylequeue_worker.engine.schedule import Stage
 from tests.engine.conftest import Picture
 
 

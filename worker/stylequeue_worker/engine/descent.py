@@ -15,6 +15,8 @@ from typing import Any, NamedTuple
 
 import tensorflow as tf
 
+from stylequeue.contract.cost import LBFGS_PAIRS
+
 from .programs import Program
 
 
@@ -258,8 +260,6 @@ def _search(evaluate: Evaluate, start: Iterate, direction: tf.Tensor) -> Generat
     return best
 
 
-LBFGS_PAIRS = 10
-"""Steps and gradient changes that L-BFGS remembers, each two pictures."""
 _MAX_TRIALS = 15
 _SUFFICIENT_DESCENT = 1e-4
 _ENOUGH_FLATTER = 0.9

@@ -13,6 +13,7 @@ from itertools import compress
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
+from stylequeue.contract.cost import schedule
 from stylequeue.contract.errors import Code, Permanent
 from stylequeue.contract.recipe import (
     FAST_NETWORK,
@@ -195,7 +196,6 @@ class Engine:
         """As `paint`, of checked pictures, and in the styles' colours."""
         from .position import check
         from .presets import preset_of
-        from .schedule import schedule
 
         if not shares or getattr(recipe, "steps", 1) == 0:
             yield Step(0, 0, max(content.shape[1:3]), {}, 1.0, content, summarise=partial(_plain, content, content))
@@ -204,7 +204,7 @@ class Engine:
             yield Step(1, 1, max(content.shape[1:3]), {}, 1.0, picture, summarise=partial(_of_pass, picture, content))
         else:
             if resume is not None:
-                check(resume, schedule(preset_of(recipe), content.shape[1:3], recipe.steps), content.shape[1:3])
+                check(resume, schedule(preset_of(recipe).scales, content.shape[1:3], recipe.steps), content.shape[1:3])
             painter = self._painter(self._vgg_name(recipe))
             yield from painter.paint(content, shares, recipe, resume=resume, start=start, masks=masks)
 

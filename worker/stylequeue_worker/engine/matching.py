@@ -13,7 +13,8 @@ from typing import NamedTuple
 import numpy as np
 import tensorflow as tf
 
-from .networks import stride_px
+from stylequeue.contract.cost import stride_px
+
 from .terms import Area, Here, Measured, Raster, Scene, See, Target, View
 
 LAYERS = tuple(

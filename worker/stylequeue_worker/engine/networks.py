@@ -7,32 +7,15 @@ to the recipe.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Mapping
-from itertools import pairwise
 
 import numpy as np
 import tensorflow as tf
 
+from stylequeue.contract.cost import Widths, reach_px, stride_px
 from stylequeue.contract.recipe import PoolingName
 
 Kernels = Mapping[str, tuple[np.ndarray, np.ndarray]]
 """By layer, in order: kernel float32 [3, 3, in, out] and bias float32 [out]."""
-
-_BLOCK_WIDTHS = (64, 128, 256, 512, 512)
-
-
-def _widths(*convolutions: int) -> dict[str, int]:
-    return {
-        f"block{block}_conv{number}": width
-        for block, (count, width) in enumerate(zip(convolutions, _BLOCK_WIDTHS, strict=True), 1)
-        for number in range(1, count + 1)
-    }
-
-
-ARCHITECTURES: Mapping[str, Mapping[str, int]] = {
-    "vgg16": _widths(2, 2, 3, 3, 3),
-    "vgg19": _widths(2, 2, 4, 4, 4),
-}
-"""Channels of each network's convolutions, by Keras's names for them, in order. Each block but the last is pooled."""
 
 _IMAGENET_MEAN_BGR = (103.939, 116.779, 123.68)
 
@@ -175,28 +158,12 @@ class Vgg:
 
     def reach_px(self, layers: Collection[str]) -> int:
         """How many pixels around its own a feature of the deepest of `layers` depends on."""
-        return sum(stride_px(layer) for layer in self._up_to(layers))
+        return reach_px(self.widths, layers)
 
-    def channels(self, layer: str) -> int:
-        """Of the layer's features."""
-        return len(self._kernels[layer][1])
-
-    def floats_per_px(self, layers: Collection[str]) -> float:
-        """Numbers that a pass as far as `layers` keeps for its gradient, for each pixel of the picture."""
-        names = self._up_to(layers)
-        convolved = sum(self.channels(layer) / stride_px(layer) ** 2 for layer in names)
-        # A block's last layer is kept once more at a quarter of its size, pooled.
-        last = [before for before, after in pairwise(names) if stride_px(before) != stride_px(after)]
-        return convolved + sum(self.channels(layer) / stride_px(layer) ** 2 / 4 for layer in last)
-
-    def _up_to(self, layers: Collection[str]) -> list[str]:
-        names = list(self._kernels)
-        return names[: 1 + max(map(names.index, layers))]
-
-
-def stride_px(layer: str) -> int:
-    """How many pixels along a side lie behind one feature of `layer`."""
-    return 1 << (int(layer.split("_")[0].removeprefix("block")) - 1)
+    @property
+    def widths(self) -> Widths:
+        """Channels of each layer's features."""
+        return {layer: len(bias) for layer, (_, bias) in self._kernels.items()}
 
 
 def preprocess(picture: tf.Tensor) -> tf.Tensor:

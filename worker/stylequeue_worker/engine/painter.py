@@ -13,6 +13,7 @@ from functools import partial
 import numpy as np
 import tensorflow as tf
 
+from stylequeue.contract.cost import Plan, Stage, schedule
 from stylequeue.contract.errors import CannotServe, Code, Permanent
 from stylequeue.contract.recipe import PRESETS, PoolingName, ResolvedOptimizeRecipe
 
@@ -29,8 +30,7 @@ from .precision import fast_dtype
 from .presets import Preset, preset_of
 from .regions import Masks
 from .safety import Standstill, TimeBudget
-from .schedule import Stage, schedule
-from .steps import Checkpoint, Cut, Plan, Step
+from .steps import Checkpoint, Cut, Step
 from .summary import summary
 from .terms import scene
 from .tiling import TiledObjective
@@ -104,7 +104,7 @@ class Painter:
             precision="tensorfloat32" if rounded and network.dtype == tf.float32 else network.dtype.name,
             fitting=Fitting(partial(self._objective, preset, network), planned.tile_px),
             budget=TimeBudget(recipe.time_budget_s, at.spent_s),
-            stages=schedule(preset, content.shape[1:3], recipe.steps),
+            stages=schedule(preset.scales, content.shape[1:3], recipe.steps),
         )
         yield from painting.steps(at)
 

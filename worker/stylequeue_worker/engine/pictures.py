@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import numpy as np
 import tensorflow as tf
 
+from stylequeue.contract.cost import scaled_sides
 from stylequeue.contract.recipe import MIN_SIDE_PX
 
 
@@ -98,9 +97,3 @@ def ssim(picture: np.ndarray, content: np.ndarray) -> float:
 def scaled(picture: tf.Tensor, scale: float) -> tf.Tensor:
     """`picture` [1, H, W, channels] with both sides multiplied by `scale`, yet no side under 16 px."""
     return resize(picture, *scaled_sides(picture.shape[1:3], scale))
-
-
-def scaled_sides(sides_px: Sequence[int], scale: float) -> tuple[int, int]:
-    """Height and width of `scaled`, of those before."""
-    height, width = (max(MIN_SIDE_PX, round(side_px * scale)) for side_px in sides_px)
-    return height, width

@@ -11,9 +11,9 @@ from typing import cast, get_args
 import numpy as np
 import tensorflow as tf
 
+from stylequeue.contract.cost import Stage, scaled_sides
+
 from .descent import Moments
-from .pictures import scaled_sides
-from .schedule import Stage
 from .steps import BadCheckpoint, Checkpoint, Cut, Step, Summary
 
 

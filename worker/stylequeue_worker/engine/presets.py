@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import tensorflow as tf
 
+from stylequeue.contract.cost import MARGIN_PX, SCALES, Scale
 from stylequeue.contract.recipe import PRESETS as RECIPES
 from stylequeue.contract.recipe import PoolingName, PresetName, ResolvedOptimizeRecipe
 
@@ -24,14 +25,6 @@ from .losses import (
 )
 from .matching import Matching
 from .terms import Content, Style, Term, Variation
-
-
-@dataclass(frozen=True)
-class Scale:
-    """A stage of coarse-to-fine painting: size relative to the output's, and its part of the steps beside others'."""
-
-    size: float
-    steps: float
 
 
 @dataclass(frozen=True)
@@ -60,7 +53,7 @@ class Preset:
     content_loss: Callable[[tf.Tensor, tf.Tensor, tf.Tensor | None], tf.Tensor]
     style: StyleMeasure
     variation: Callable[[tf.Tensor], tf.Tensor]
-    scales: tuple[Scale, ...]
+    scales: Sequence[Scale]
     adam: AdamRule
     full_rate_px: int | None = None
     """The longest side up to which Adam's rate is whole; beyond, details alone are still to be laid, in finer steps."""
@@ -129,8 +122,7 @@ _PAINTERLY = Preset(
     content_loss=relative_square,
     style=WASSERSTEIN,
     variation=roughness,
-    # Down to some 128 px whatever the size, so that a strength does the same at all of them.
-    scales=tuple(Scale(0.5**halvings, 2 + halvings) for halvings in range(5, -1, -1)),
+    scales=SCALES["painterly"],
     adam=AdamRule(
         learning_rate=0.03,
         beta1=0.9,
@@ -143,7 +135,7 @@ _PAINTERLY = Preset(
     full_rate_px=256,
     full_rate_balance=2.0,
     scaled=True,
-    margin_px=16,
+    margin_px=MARGIN_PX["painterly"],
     shifts_px=((0, 0), (2, 1), (1, 3), (3, 2)),
     reduced_precision=True,
 )
@@ -156,7 +148,7 @@ _MANNERS: dict[PresetName, Preset] = {
         content_loss=mean_square,
         style=GRAM,
         variation=total_variation,
-        scales=(Scale(1.0, 1.0),),
+        scales=SCALES["tf-tutorial"],
         adam=AdamRule(learning_rate=0.02, beta1=0.99, beta2=0.999, epsilon=0.1),
     ),
     # It works on values in [0, 255] at rate 5 and epsilon 0.1: the same steps in [0, 1].
@@ -164,7 +156,7 @@ _MANNERS: dict[PresetName, Preset] = {
         content_loss=mean_square,
         style=GRAM,
         variation=total_variation,
-        scales=(Scale(1.0, 1.0),),
+        scales=SCALES["tf-keras-2018"],
         adam=AdamRule(learning_rate=5 / 255, beta1=0.99, beta2=0.999, epsilon=0.1 * 255),
         best_kept=True,
     ),
@@ -172,7 +164,7 @@ _MANNERS: dict[PresetName, Preset] = {
         content_loss=half_square,
         style=GATYS,
         variation=total_variation,
-        scales=(Scale(1.0, 1.0),),
+        scales=SCALES["gatys-2016"],
         # The paper knows L-BFGS only; these are the tutorial's.
         adam=AdamRule(learning_rate=0.02, beta1=0.99, beta2=0.999, epsilon=0.1),
         rescaled=True,

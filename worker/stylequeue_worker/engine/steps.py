@@ -6,6 +6,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
+from stylequeue.contract.cost import Plan
+
 if TYPE_CHECKING:
     import numpy as np
 
@@ -45,15 +47,6 @@ class Summary:
     """Into how many the picture was cut to fit into memory."""
     notes: tuple[str, ...] = ()
     """What is not as one would expect it, in sentences for people."""
-
-
-@dataclass(frozen=True)
-class Plan:
-    """How a painting is done, and the memory that is predicted for it, beside what the process has already."""
-
-    peak_bytes: int
-    tile_px: int | None
-    """Side of a tile; None: the picture is painted whole."""
 
 
 @dataclass(frozen=True)

@@ -13,8 +13,9 @@ from typing import Any, NamedTuple, Protocol, TypeAlias
 
 import tensorflow as tf
 
+from stylequeue.contract.cost import stride_px
+
 from .losses import Statistics, StyleMeasure, mixture
-from .networks import stride_px
 from .regions import Masks, regions
 from .safety import is_finite, not_finite
 

@@ -15,6 +15,8 @@ from typing import NamedTuple
 import numpy as np
 import tensorflow as tf
 
+from stylequeue.contract.cost import TILES_GRID_PX, tile_starts
+
 from .descent import Evaluation
 from .losses import mixture
 from .networks import Vgg
@@ -22,11 +24,6 @@ from .objective import Objective, Targets, masks_in, rasters
 from .presets import Preset
 from .programs import Program
 from .terms import Here, Look, Measured, Raster, Target, View, pooled, raster_of
-
-GRID_PX = 16
-"""The deepest layers' stride. Tiles begin on this grid, so that pooling takes together what it does in the whole."""
-MIN_TILE_PX = 64
-"""Twice what the mirrored margin may take off the last tile, and a feature at the deepest layers is left."""
 
 
 class Span(NamedTuple):
@@ -40,8 +37,8 @@ class Span(NamedTuple):
 
 def spans(length_px: int, tile_px: int, reach_px: int) -> list[Span]:
     """A side of `length_px` in tiles of `tile_px` (a multiple of 16, from 64), the last one up to 63 px longer."""
-    halo_px = -(-reach_px // GRID_PX) * GRID_PX
-    starts = list(range(0, max(length_px - MIN_TILE_PX, 0) + 1, tile_px))
+    halo_px = -(-reach_px // TILES_GRID_PX) * TILES_GRID_PX
+    starts = tile_starts(length_px, tile_px)
     return [
         Span(start, end, max(0, start - halo_px), min(length_px, end + halo_px))
         for start, end in zip(starts, [*starts[1:], length_px], strict=True)
@@ -138,7 +135,7 @@ class TiledObjective(Objective):
 
     def _tiles(self, looks: Sequence[Look], laid: tf.Tensor) -> list[list[Tile]]:
         # Where a coarse layer's features are spread over finer places, the next feature of its counts, too.
-        reach_px = self.network.reach_px({layer for look in looks for layer in look.layers}) + GRID_PX
+        reach_px = self.network.reach_px({layer for look in looks for layer in look.layers}) + TILES_GRID_PX
         rows, columns = (spans(side_px, self.tile_px, reach_px) for side_px in laid.shape[1:3])
         return [[Tile(row, column) for column in columns] for row in rows]
 

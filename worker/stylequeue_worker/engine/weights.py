@@ -9,9 +9,10 @@ import h5py  # type: ignore[import-untyped]
 import numpy as np
 import tensorflow as tf
 
+from stylequeue.contract.cost import ARCHITECTURES
 from stylequeue.contract.errors import Code, Permanent
 
-from .networks import ARCHITECTURES, Kernels, Vgg
+from .networks import Kernels, Vgg
 from .pictures import scaled
 
 

@@ -1,0 +1,250 @@
+"""What a painting costs, by arithmetic alone: scales, evaluations, megapixels, bytes.
+
+The engine plans by it, and a producer estimates by it, without TensorFlow. Sides are (height, width) in pixels.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+
+from .recipe import MIN_SIDE_PX, OptimizerName, PresetName, ResolvedOptimizeRecipe, ResolvedRecipe
+
+Sides = tuple[int, int]
+"""Height and width, in pixels."""
+
+# Networks
+
+_BLOCK_WIDTHS = (64, 128, 256, 512, 512)
+
+
+def _widths(*convolutions: int) -> dict[str, int]:
+    return {
+        f"block{block}_conv{number}": width
+        for block, (count, width) in enumerate(zip(convolutions, _BLOCK_WIDTHS, strict=True), 1)
+        for number in range(1, count + 1)
+    }
+
+
+Widths = Mapping[str, int]
+"""Channels of a network's convolutions, by name, in order. Each block but the last is pooled."""
+
+ARCHITECTURES: Mapping[str, Widths] = {
+    "vgg16": _widths(2, 2, 3, 3, 3),
+    "vgg19": _widths(2, 2, 4, 4, 4),
+}
+"""By Keras's names."""
+
+
+def stride_px(layer: str) -> int:
+    """How many pixels along a side lie behind one feature of `layer`."""
+    return 1 << (int(layer.split("_")[0].removeprefix("block")) - 1)
+
+
+def reach_px(widths: Widths, layers: Collection[str]) -> int:
+    """How many pixels around its own a feature of the deepest of `layers` depends on."""
+    return sum(stride_px(layer) for layer in _up_to(widths, layers))
+
+
+def floats_per_px(widths: Widths, layers: Collection[str]) -> float:
+    """Numbers that a pass as far as `layers` keeps for its gradient, for each pixel of the picture."""
+    names = _up_to(widths, layers)
+    convolved = sum(widths[layer] / stride_px(layer) ** 2 for layer in names)
+    # A block's last layer is kept once more at a quarter of its size, pooled.
+    last = [before for before, after in pairwise(names) if stride_px(before) != stride_px(after)]
+    return convolved + sum(widths[layer] / stride_px(layer) ** 2 / 4 for layer in last)
+
+
+def _up_to(widths: Widths, layers: Collection[str]) -> list[str]:
+    names = list(widths)
+    return names[: 1 + max(map(names.index, layers))]
+
+
+# Scales and evaluations
+
+
+@dataclass(frozen=True)
+class Scale:
+    """A stage of coarse-to-fine painting: size relative to the output's, and its part of the steps beside others'."""
+
+    size: float
+    steps: float
+
+
+_FULL_SIZE = (Scale(1.0, 1.0),)
+_COARSE_TO_FINE = tuple(Scale(0.5**halvings, 2 + halvings) for halvings in range(5, -1, -1))
+"""Down to some 128 px whatever the size, so that a strength does the same at all of them."""
+
+SCALES: Mapping[PresetName, Sequence[Scale]] = {
+    "painterly": _COARSE_TO_FINE,
+    "brushwork": _COARSE_TO_FINE,
+    "tf-tutorial": _FULL_SIZE,
+    "tf-keras-2018": _FULL_SIZE,
+    "gatys-2016": _FULL_SIZE,
+}
+MARGIN_PX: Mapping[PresetName, int] = {"painterly": 16, "brushwork": 16}
+"""How far pictures are mirrored outwards; where nothing is said, not at all."""
+_MIN_SCALED_SIDES_PX = 64, 120
+"""Of the shorter and the longer side: coarser stages lose faces, and hold too little of the content to be worth a step.
+"""
+
+
+@dataclass(frozen=True)
+class Stage:
+    """Steps at one scale."""
+
+    scale: float
+    steps: int
+
+    @property
+    def work(self) -> float:
+        """Its arithmetic, in steps at full size."""
+        return self.steps * self.scale**2
+
+
+def schedule(scales: Sequence[Scale], sides_px: Sequence[int], steps: int) -> list[Stage]:
+    """`steps` shared out among `scales`, coarse to fine; the last has the output's size.
+
+    Scales with too small a side are left out, and the coarsest where there are fewer steps than scales.
+    """
+    least = max(least_px / side_px for least_px, side_px in zip(_MIN_SCALED_SIDES_PX, sorted(sides_px), strict=True))
+    counted = [scale for scale in scales if scale.size == 1 or scale.size >= least][-steps:]
+    whole = sum(scale.steps for scale in counted)
+    stages = [Stage(scale.size, max(1, int(steps * scale.steps / whole))) for scale in counted[:-1]]
+    return [*stages, Stage(counted[-1].size, steps - sum(stage.steps for stage in stages))]
+
+
+def scaled_sides(sides_px: Sequence[int], scale: float) -> Sides:
+    """Height and width multiplied by `scale`, yet none under 16 px."""
+    height, width = (max(MIN_SIDE_PX, round(side_px * scale)) for side_px in sides_px)
+    return height, width
+
+
+_BEGIN_STEPS, _END_STEPS = 2.0, 2.0
+"""What each stage begins with, targets, and a painting ends with, its report, in evaluations of its size."""
+_SMALLEST_MPX = 0.01
+"""Whatever the size, an evaluation takes at least so much time as one of this size does of its arithmetic."""
+
+
+def megapixel_steps(recipe: ResolvedRecipe, content: Sides) -> float:
+    """The work of a painting of a content of these sides: evaluations, each by the megapixels that the network sees.
+
+    A pass of the fast method is one.
+    """
+    if not isinstance(recipe, ResolvedOptimizeRecipe):
+        return _megapixels(content, 0)
+    if recipe.steps == 0:
+        return 0.0
+    margin_px = MARGIN_PX.get(recipe.preset, 0)
+    stages = schedule(SCALES[recipe.preset], content, recipe.steps)
+    painted = sum(
+        (stage.steps + _BEGIN_STEPS) * _megapixels(scaled_sides(content, stage.scale), margin_px) for stage in stages
+    )
+    return painted + _END_STEPS * _megapixels(content, margin_px)
+
+
+def _megapixels(sides: Sides, margin_px: int) -> float:
+    height, width = sides
+    return (height + 2 * margin_px) * (width + 2 * margin_px) / 1e6 + _SMALLEST_MPX
+
+
+# Memory
+
+LBFGS_PAIRS = 10
+"""Steps and gradient changes that L-BFGS remembers, each two pictures."""
+TILES_GRID_PX = 16
+"""The deepest layers' stride. Tiles begin on this grid, so that pooling takes together what it does in the whole."""
+MIN_TILE_PX = 64
+"""Twice what the mirrored margin may take off the last tile, and a feature at the deepest layers is left."""
+_FIRST_TILE_PX = 1024
+
+_ACTIVATIONS_KEPT = 1.15
+"""Bytes a step needs at its peak over those of the activations alone: gradients and work space. Measured."""
+_BESIDES_BYTES = 115 * 10**6
+"""Whatever the size: programs, and kernels as convolutions like to have them. Measured."""
+_PICTURES: Mapping[OptimizerName, int] = {"adam": 15, "swift": 15, "lbfgs": 15 + 2 * LBFGS_PAIRS}
+"""Of the content's size in float32: the optimiser's memory, the content, the step's gradient."""
+_VIEWS_KEPT = 6
+"""Content features of full size: targets for each view of the picture, its own features, their gradient."""
+_COPIES_OF_STYLES = 1.25
+"""Of all style pictures in float32: scaled, and those of the scale before."""
+_COPIES_OF_STYLE = 2
+"""Of one of them, besides, as it is scaled."""
+_COPIES_OF_MASK = 3
+"""Of each mask, of the content's size: scaled, and its region's as an array and as a tensor."""
+_PICTURE_PX_BYTES = 3 * 4
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How a painting is done, and the memory that is predicted for it, beside what the process has already."""
+
+    peak_bytes: int
+    tile_px: int | None
+    """Side of a tile; None: the picture is painted whole."""
+
+
+@dataclass(frozen=True)
+class Network:
+    """What a painting's memory hangs on of the network that sees it."""
+
+    widths: Widths
+    layers: Collection[str]
+    """All that the loss looks at."""
+    content_layers: Collection[str]
+    float_bytes: int
+    """Of a number as it is kept."""
+
+
+def plan(
+    content: Sides,
+    styles: Sequence[Sides],
+    network: Network,
+    optimizer: OptimizerName,
+    *,
+    margin_px: int,
+    budget_bytes: int | None,
+    masks: int = 0,
+    search: tuple[int, int] = (0, 0),
+) -> Plan:
+    """Whole if that fits into the budget, else the largest tiles that do, else the smallest there are.
+
+    No budget: whole. `masks`: how many of the styles have one. `search`: bytes that a search for similar places takes
+    at its peak, and those of them that stay.
+    """
+    own_px, *styles_px = (math.prod(side + 2 * margin_px for side in sides) for sides in (content, *styles))
+    largest_px = max(own_px, *styles_px)
+    searched_bytes, stays_bytes = search
+    step_bytes = _ACTIVATIONS_KEPT * network.float_bytes * floats_per_px(network.widths, network.layers)
+    content_floats = sum(network.widths[layer] / stride_px(layer) ** 2 for layer in network.content_layers)
+    kept_bytes: float = _BESIDES_BYTES + stays_bytes
+    kept_bytes += own_px * (_PICTURE_PX_BYTES * _PICTURES[optimizer] + 4 * _VIEWS_KEPT * content_floats)
+    kept_bytes += _PICTURE_PX_BYTES * (_COPIES_OF_STYLES * sum(styles_px) + _COPIES_OF_STYLE * max(styles_px))
+    kept_bytes += 4 * own_px * _COPIES_OF_MASK * masks
+
+    def peak(tile_px: int | None) -> int:
+        seen_px = largest_px
+        if tile_px is not None:
+            seen_px = min(largest_px, (tile_px + 2 * reach_px(network.widths, network.layers)) ** 2)
+        return int(kept_bytes + max(seen_px * step_bytes, searched_bytes))
+
+    if budget_bytes is None or peak(None) <= budget_bytes:
+        return Plan(peak(None), None)
+    tile_px = _FIRST_TILE_PX
+    while tile_px > MIN_TILE_PX and peak(tile_px) > budget_bytes:
+        tile_px = max(MIN_TILE_PX, int(tile_px / 2**0.5) // TILES_GRID_PX * TILES_GRID_PX)
+    return Plan(peak(tile_px), tile_px)
+
+
+def tile_starts(length_px: int, tile_px: int) -> list[int]:
+    """Where tiles of `tile_px` (a multiple of 16, from 64) begin along a side; the last is up to 63 px longer."""
+    return list(range(0, max(length_px - MIN_TILE_PX, 0) + 1, tile_px))
+
+
+def tiles(content: Sides, tile_px: int | None, margin_px: int) -> int:
+    """Into how many tiles a picture is cut."""
+    if tile_px is None:
+        return 1
+    return math.prod(len(tile_starts(side + 2 * margin_px, tile_px)) for side in content)
