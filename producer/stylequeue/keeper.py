@@ -11,7 +11,7 @@ import random
 import signal
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -171,11 +171,16 @@ class Keeper:
             self._ledger.told(job_id)
 
 
-def main(settings: Settings) -> None:
-    """Keep house until SIGTERM or SIGINT."""
+def main(settings: Settings, beside: Sequence[Callable[[threading.Event], None]] = ()) -> None:
+    """Keep house until SIGTERM or SIGINT, and meanwhile run what is to run `beside`, each until its event is set."""
     configure(settings.log_level)
     stop = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: stop.set())
+    others = [threading.Thread(target=run, args=(stop,)) for run in beside]
+    for other in others:
+        other.start()
     log.info("keeping house of deployment %s", settings.deployment)
     Keeper(settings).run(stop)
+    for other in others:
+        other.join()

@@ -1,10 +1,18 @@
-"""Time that goes by for deliveries, without anybody waiting."""
+"""Deliveries: who makes them, and time that goes by for them without anybody waiting."""
 
 from __future__ import annotations
 
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
-from stylequeue.ledger import names
+import tomlkit
+
+from stylequeue.delivery.deliverer import Deliverer
+from stylequeue.ledger import Ledger, names
+from stylequeue.settings import Settings
 
 
 def pass_time(redis: Any, endpoint: str, seconds: float) -> None:
@@ -24,3 +32,33 @@ def delay_s(redis: Any, endpoint: str, event_id: str) -> float:
     """Until a delivery is sent next."""
     seconds, micros = redis.time()
     return float(redis.zscore(names.to_send_key(endpoint), event_id) / 1000 - seconds - micros / 1e6)
+
+
+class Operator:
+    """An operator's file, and settings that lead to it."""
+
+    def __init__(self, settings: Settings, directory: Path, **endpoints: Mapping[str, Any]) -> None:
+        self.path = directory / "operator.toml"
+        self.settings = settings.model_copy(update={"operator_file": self.path})
+        self.write(**endpoints)
+
+    def write(self, **endpoints: Mapping[str, Any]) -> None:
+        """Have these endpoints and no others."""
+        part = self.path.with_suffix(".part")
+        part.write_text(tomlkit.dumps({"endpoint": endpoints}))
+        part.replace(self.path)
+
+
+@contextmanager
+def delivering(settings: Settings, **options: Any) -> Iterator[Deliverer]:
+    """A deliverer at work, in this process."""
+    ledger, stop = Ledger(settings), threading.Event()
+    deliverer = Deliverer(settings, ledger=ledger, **options)
+    thread = threading.Thread(target=deliverer.run, args=(stop,))
+    thread.start()
+    try:
+        yield deliverer
+    finally:
+        stop.set()
+        thread.join()
+        ledger.close()

@@ -20,11 +20,16 @@ PASSED_ON = {"allow_extra_args": True, "ignore_unknown_options": True, "help_opt
 
 
 def keeper() -> None:
-    """Put lost jobs back and end overdue ones, until SIGTERM. Every worker does so too; this one survives them."""
+    """Put lost jobs back, end overdue ones, and deliver events to endpoints, until SIGTERM.
+
+    Every worker does so too, but for the deliveries; this one survives them.
+    """
     with console.errors_told(as_json=False):
+        from ..delivery.deliverer import Deliverer
         from ..keeper import main as keep_house
 
-        keep_house(deployment.settings())
+        settings = deployment.settings()
+        keep_house(settings, [Deliverer(settings).run] if settings.deliver else [])
 
 
 def schema(what: Annotated[Literal["job", "event", "status"], typer.Argument(help="job, event or status")]) -> None:
