@@ -64,10 +64,11 @@ class Finding:
         return {**asdict(self), "ok": self.ok}
 
 
-def examine(load: Callable[[], Settings] = Settings.load) -> Iterator[Finding]:
+def examine(load: Callable[[], Settings] = Settings.load, *, fix: bool = False) -> Iterator[Finding]:
     """Every finding, as it is found: of Redis, the store, the workers and, where TensorFlow is, of this machine.
 
-    `load` gives the settings to look by; what is wrong with them is a finding too, and the last one.
+    `load` gives the settings to look by; what is wrong with them is a finding too, and the last one. With `fix`, the
+    upload bucket is given the rules that it lacks.
     """
     yield _versions()
     try:
@@ -99,6 +100,11 @@ def examine(load: Callable[[], Settings] = Settings.load) -> Iterator[Finding]:
             yield conditional_writes(store)
         except StyleQueueError as error:
             yield _trouble("conditional writes", error)
+        for look in (upload_lifecycle, upload_cors):
+            try:
+                yield look(store, settings, fix=fix)
+            except StyleQueueError as error:
+                yield Finding(look.__name__.replace("_", " "), "warning", error.message, error.hint or _BY_HAND)
     finally:
         ledger.close()
         store.close()
@@ -157,6 +163,36 @@ def conditional_writes(store: Store) -> Finding:
         "honoured" if honoured else "ignored",
         "use a store that knows If-None-Match: without it two attempts at a job may write over each other",
     )
+
+
+_BY_HAND = "docs/operations.md has the rule, to be set by hand"
+_FIX = "`stylequeue doctor --fix` sets the rule, beside those that are there"
+
+
+def upload_lifecycle(store: Store, settings: Settings, *, fix: bool) -> Finding:
+    """Whether uploads go by themselves once no job can want them any more: nobody else deletes them."""
+    rules = store.upload_rules
+    if not (there := rules.has_lifecycle()) and fix:
+        rules.set_lifecycle()
+        there = rules.has_lifecycle()
+    found = (
+        f"bucket {settings.upload_bucket} {'' if there else 'does not '}let{'s' if there else ''} go of what lies there"
+    )
+    found += f" for {rules.keeps_days} days"
+    return Finding("upload lifecycle", "ok", found) if there else Finding("upload lifecycle", "warning", found, _FIX)
+
+
+def upload_cors(store: Store, settings: Settings, *, fix: bool) -> Finding:
+    """Whether pages of `browser_origins` may send pictures to the store."""
+    if not settings.browser_origins:
+        return Finding("upload cors", "ok", "no page is to send pictures by itself (STYLEQUEUE_BROWSER_ORIGINS)")
+    rules = store.upload_rules
+    if not (there := rules.has_cors()) and fix:
+        rules.set_cors()
+        there = rules.has_cors()
+    found = f"bucket {settings.upload_bucket} {'takes' if there else 'does not take'} pictures from "
+    found += ", ".join(settings.browser_origins)
+    return Finding("upload cors", "ok", found) if there else Finding("upload cors", "warning", found, _FIX)
 
 
 def work_bucket(store: Store) -> Finding:

@@ -259,6 +259,11 @@ class Settings(BaseSettings):
     link_ttl_s: int = Field(
         default=600, ge=1, le=7 * _DAY_S, description="For how long links and uploads hold that the gateway signs."
     )
+    browser_origins: Annotated[Sequence[Annotated[str, AfterValidator(check_http)]], AfterValidator(tuple)] = Field(
+        default=(),
+        description="Of pages that send pictures to the store and fetch them there, such as `https://shop.example` "
+        "(JSON list); `doctor --fix` tells the store.",
+    )
     gateway_stream: bool = Field(
         default=False, description="On: pictures pass through the gateway, where callers do not reach the store."
     )

@@ -6,6 +6,8 @@ import json
 import os
 import subprocess
 import sys
+import urllib.error
+import urllib.request
 from collections.abc import Iterator
 from typing import Any
 
@@ -18,9 +20,10 @@ from stylequeue import __version__, doctor
 from stylequeue.contract.errors import ExitCode
 from stylequeue.contract.job import Job
 from stylequeue.ledger import Ledger
-from stylequeue.local import environment
+from stylequeue.local import Stack, environment
 from stylequeue.local.valkey import Valkey
 from stylequeue.settings import Settings
+from stylequeue.store import Store
 from tests.ledger.test_registry import live_worker
 from tests.support.jobs import make_job
 
@@ -32,6 +35,14 @@ ALL_QUEUES = ("fast", "paint", "bulk")
 def no_node(monkeypatch: pytest.MonkeyPatch) -> None:
     """This machine paints nothing: what the doctor would say of it takes TensorFlow's loading."""
     monkeypatch.setattr(doctor, "find_spec", lambda _: None)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def uploads_go(stack: Stack) -> None:
+    """The buckets are everybody's; this rule is what an operator would have set."""
+    store = Store(stack.settings)
+    store.upload_rules.set_lifecycle()
+    store.close()
 
 
 @pytest.fixture
@@ -97,6 +108,8 @@ def test_all_is_well(staffed: Settings) -> None:
         "bucket results",
         "bucket styles",
         "bucket uploads",
+        "upload lifecycle",
+        "upload cors",
         "bucket work",
         "conditional writes",
     }
@@ -302,3 +315,46 @@ def test_for_machines(staffed: Settings, ledger: Ledger) -> None:
         "exit_code": 0,
     }
     assert (found["queue fast"]["state"], found["queue fast"]["ok"]) == ("warning", False)
+
+
+# The upload bucket's rules
+
+
+def test_the_upload_bucket_gets_the_rules_that_it_lacks(staffed: Settings) -> None:
+    page = "https://shop.example"
+    settings = staffed.model_copy(update={"browser_origins": (page,)})
+    store = Store(settings)
+    store._client.delete_bucket_lifecycle(Bucket="uploads")
+    store._client.delete_bucket_cors(Bucket="uploads")
+    others = {"ID": "another's", "AllowedOrigins": ["https://other.example"], "AllowedMethods": ["GET"]}
+    store._client.put_bucket_cors(Bucket="uploads", CORSConfiguration={"CORSRules": [others]})  # type: ignore[list-item]
+    try:
+        assert {"upload lifecycle", "upload cors"} <= warned(settings)
+        found = {finding.what: finding for finding in doctor.examine(lambda: settings, fix=True)}
+        assert found["upload lifecycle"].ok, found["upload lifecycle"]
+        assert found["upload cors"].ok
+        assert not {"upload lifecycle", "upload cors"} & warned(settings)
+        rules = store._client.get_bucket_cors(Bucket="uploads")["CORSRules"]
+        assert [rule["ID"] for rule in rules] == ["another's", "stylequeue-uploads"]
+        assert not warned(settings, browser_origins=()) & {"upload cors"}
+        assert "upload cors" in warned(settings, browser_origins=(page, "https://third.example"))
+        assert "upload lifecycle" in warned(settings, job_deadline_s=20 * 24 * 3600)
+        assert preflight(settings, page) == 200
+        assert preflight(settings, "https://foreign.example") == 403
+    finally:
+        store.upload_rules.set_lifecycle()
+        store._client.delete_bucket_cors(Bucket="uploads")
+        store.close()
+
+
+def preflight(settings: Settings, origin: str) -> int:
+    """The status that a browser gets that asks whether a page may send a picture."""
+    request = urllib.request.Request(f"{settings.s3_endpoint_url}/uploads/a.jpg", method="OPTIONS")
+    request.add_header("Origin", origin)
+    request.add_header("Access-Control-Request-Method", "PUT")
+    try:
+        with urllib.request.urlopen(request, timeout=10) as answer:
+            return int(answer.status)
+    except urllib.error.HTTPError as error:
+        with error:
+            return error.code

@@ -40,13 +40,18 @@ def schema(what: Annotated[Literal["job", "event", "status"], typer.Argument(hel
         print(text(what), end="", flush=True)
 
 
-def doctor(as_json: JsonOption = False) -> None:
+def doctor(
+    as_json: JsonOption = False,
+    fix: Annotated[
+        bool, typer.Option("--fix", help="Give the upload bucket the rules that it lacks: CORS, lifecycle.")
+    ] = False,
+) -> None:
     """Check settings, Redis, the store, workers, models and device, and say what to do about each trouble."""
     from ..doctor import examine, exit_code
 
     findings = []
     with console.errors_told(as_json=as_json):
-        for finding in examine(partial(deployment.settings, as_json=as_json)):
+        for finding in examine(partial(deployment.settings, as_json=as_json), fix=fix):
             findings.append(finding)
             for line in () if as_json else str(finding).split("\n"):
                 console.show(line)

@@ -124,6 +124,8 @@ class Code(StrEnum):
     """The request's body has more bytes than are read there."""
     BODY_TOO_SLOW = "body_too_slow"
     """The request's body came more slowly than it is waited for."""
+    RANGE_NOT_SATISFIABLE = "range_not_satisfiable"
+    """The picture has none of the bytes that the request's Range names."""
     RATE_LIMITED = "rate_limited"
     """The tenant asks more often than it may."""
     TOO_MANY_OPEN_JOBS = "too_many_open_jobs"
@@ -201,6 +203,7 @@ STATUS: Mapping[Code, int] = {
     Code.MEDIA_TYPE_UNSUPPORTED: 415,
     Code.BODY_TOO_LARGE: 413,
     Code.BODY_TOO_SLOW: 408,
+    Code.RANGE_NOT_SATISFIABLE: 416,
     Code.RATE_LIMITED: 429,
     Code.TOO_MANY_OPEN_JOBS: 429,
     Code.JOB_TOO_COSTLY: 422,

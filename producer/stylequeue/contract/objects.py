@@ -7,7 +7,7 @@ import re
 from pathlib import PurePosixPath
 from textwrap import shorten
 from typing import Annotated, Literal, Self
-from urllib.parse import unquote, urlsplit
+from urllib.parse import quote, unquote, urlsplit
 
 from pydantic import AfterValidator, AwareDatetime, Field
 
@@ -162,6 +162,12 @@ class StoredObject(Told):
     etag: str
     size_bytes: int
     content_type: str
+
+
+def disposition(filename: str) -> str:
+    """A `Content-Disposition` by which a picture is shown, and saved under this name (RFC 6266)."""
+    plain = "".join(c if c.isascii() and (c.isalnum() or c in "._- ") else "_" for c in filename)
+    return f"inline; filename=\"{plain}\"; filename*=UTF-8''{quote(filename, safe='')}"
 
 
 class UploadForm(Told):

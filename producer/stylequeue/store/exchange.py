@@ -10,10 +10,9 @@ from datetime import UTC, datetime, timedelta
 from functools import cached_property
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any
-from urllib.parse import quote
 
 from ..contract.errors import Code, Permanent, StyleQueueError
-from ..contract.objects import ImageRef, StoredObject, UploadForm
+from ..contract.objects import ImageRef, StoredObject, UploadForm, disposition
 from ..settings import Settings
 from .objects import Objects, replaced, too_large
 from .refusals import Changed, errors_as_ours, object_name
@@ -189,9 +188,3 @@ class Upload:
 def type_of(key: str) -> str:
     """The content type that a key's suffix stands for."""
     return mimetypes.guess_type(PurePosixPath(key).name)[0] or "application/octet-stream"
-
-
-def disposition(filename: str) -> str:
-    """A `Content-Disposition` by which a picture is shown, and saved under this name (RFC 6266)."""
-    plain = "".join(c if c.isascii() and (c.isalnum() or c in "._- ") else "_" for c in filename)
-    return f"inline; filename=\"{plain}\"; filename*=UTF-8''{quote(filename, safe='')}"

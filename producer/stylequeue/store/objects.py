@@ -10,6 +10,7 @@ from base64 import b64decode, b64encode
 from collections.abc import Mapping
 from contextlib import closing, suppress
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import IO, Any
 
 from ..contract.errors import Code, Misconfigured, Permanent, StyleQueueError, Unavailable
@@ -48,6 +49,8 @@ class ObjectInfo:
     """Whether it cannot be read before somebody restores it."""
     sha256: str | None = None
     """Of its bytes, in hex, where the store computed it."""
+    written_at: datetime | None = None
+    """When it came there, by the store's clock."""
 
     @property
     def name(self) -> str:
@@ -101,6 +104,7 @@ class Objects:
             content_encoding=head.get("ContentEncoding", ""),
             is_archived=is_archived and 'ongoing-request="false"' not in head.get("Restore", ""),
             sha256=_sha256_of(head),
+            written_at=head.get("LastModified"),
         )
 
     def find(self, bucket: str, key: str) -> ObjectInfo | None:

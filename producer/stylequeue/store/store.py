@@ -12,6 +12,7 @@ import mimetypes
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -24,6 +25,7 @@ from .marks import Mark, Origin, Secrets, sha256_of
 from .objects import ObjectInfo, Written, in_place_of, replaced, too_large, unpacked
 from .outputs import LOOKS, Outputs, check_bucket, not_proven, output_exists, probe_key
 from .refusals import Changed, archived
+from .rules import UploadRules
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
@@ -46,6 +48,7 @@ class Store(Outputs):
     def __init__(self, settings: Settings, secrets: Secrets | None = None) -> None:
         super().__init__(settings, secrets or settings.mark_secrets_in_clear)
         self.exchange = Exchange(settings, self._s3, self._objects)
+        self.upload_rules = UploadRules(settings, self._s3)
 
     # What workers do with pictures
 
@@ -160,7 +163,8 @@ class Store(Outputs):
             except Changed:
                 there = self.find(bucket, key)
             with self._changing():
-                if there and self._objects.holds(there, sha256, len(body)):
+                # An old one is written anew, lest it goes by the bucket's lifecycle while a job waits.
+                if there and _is_new(there) and self._objects.holds(there, sha256, len(body)):
                     return ImageRef(bucket=bucket, key=key, etag=there.etag)
         raise self._restless(bucket, key, there)
 
@@ -223,6 +227,10 @@ class Store(Outputs):
     @property
     def _client(self) -> S3Client:
         return self._s3.client
+
+
+def _is_new(there: ObjectInfo) -> bool:
+    return there.written_at is None or datetime.now(UTC) - there.written_at < timedelta(hours=12)
 
 
 @contextmanager
