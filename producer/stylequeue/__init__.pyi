@@ -2,6 +2,8 @@ from ._version import __version__ as __version__
 from .aclient import AsyncStyleQueue as AsyncStyleQueue
 from .client import StyleQueue as StyleQueue
 from .contract.errors import Code as Code
+from .contract.errors import DeliveryNotFound as DeliveryNotFound
+from .contract.errors import EndpointNotFound as EndpointNotFound
 from .contract.errors import EventsLost as EventsLost
 from .contract.errors import ExitCode as ExitCode
 from .contract.errors import FileUnusable as FileUnusable

@@ -275,8 +275,9 @@ class StyleQueue:
         """Give a dead letter another life: a job its next run, a message its place in the queue; an event goes back to
         its group, a delivery to its endpoint.
 
-        May be called again after an Unavailable: a message that comes twice does no harm. Raises JobNotFound; of an
-        event EventsLost where the stream keeps it no longer, InvalidRequest where its group is gone.
+        May be called again after an Unavailable: a message that comes twice does no harm. Raises JobNotFound,
+        DeliveryNotFound; of an event EventsLost where the stream keeps it no longer, InvalidRequest where its group is
+        gone.
         """
         run(self._asking.replay(letter_id))
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from stylequeue.contract.delivery import Attempt
-from stylequeue.contract.errors import JobNotFound
+from stylequeue.contract.errors import DeliveryNotFound
 from stylequeue.ledger import Ledger, names
 from stylequeue.ledger.deliveries import IN_FLIGHT, KEPT_S, LEASE_S, PATIENCE_S, Deliveries, ForEndpoint, Settled
 from stylequeue.settings import Settings
@@ -126,7 +126,7 @@ def test_what_was_delivered_can_be_sent_once_more(deliveries: Deliveries) -> Non
     settle(deliveries, delivered=True)
     deliveries.replay(CRM, "e0")
     assert ids(deliveries) == ["e0"]
-    with pytest.raises(JobNotFound):
+    with pytest.raises(DeliveryNotFound):
         deliveries.replay(CRM, "e1")
 
 

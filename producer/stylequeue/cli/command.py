@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from .. import __version__
-from . import console, dead, gateway, jobs, serve
+from . import console, dead, gateway, hooks, jobs, serve
 from .submit import submit
 
 app = typer.Typer(
@@ -47,6 +47,7 @@ app.command()(jobs.cancel)
 app.command()(jobs.retry)
 app.command()(jobs.delete)
 app.add_typer(dead.app, name="dead")
+app.add_typer(hooks.app, name="hooks")
 app.command()(gateway.gateway)
 app.add_typer(gateway.keys, name="keys")
 app.command()(serve.doctor)

@@ -93,6 +93,10 @@ class Code(StrEnum):
     """The process that painted was killed from outside."""
     LEASE_LOST = "lease_lost"
     EVENTS_LOST = "events_lost"
+    ENDPOINT_NOT_FOUND = "endpoint_not_found"
+    """The operator's file has no such endpoint."""
+    DELIVERY_NOT_FOUND = "delivery_not_found"
+    """No such event is on its way to an endpoint, nor was in the last days."""
     EVENT_NOT_HANDLED = "event_not_handled"
     """Consumers of a group took the event again and again, and none was done with it. A dead letter."""
     DELIVERY_GIVEN_UP = "delivery_given_up"
@@ -187,6 +191,8 @@ STATUS: Mapping[Code, int] = {
     Code.WORKER_LOST: 502,
     Code.LEASE_LOST: 409,
     Code.EVENTS_LOST: 410,
+    Code.ENDPOINT_NOT_FOUND: 404,
+    Code.DELIVERY_NOT_FOUND: 404,
     Code.EVENT_NOT_HANDLED: 502,
     Code.DELIVERY_GIVEN_UP: 502,
     Code.BROKER_UNAVAILABLE: 503,

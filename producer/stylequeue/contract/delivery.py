@@ -21,6 +21,11 @@ class Attempt(Told):
     took_ms: int
     said: Line = Field(default="", description=f"The answer's first {MAX_SAID_CHARS} characters, or why there is none.")
 
+    @property
+    def delivered(self) -> bool:
+        """Whether the event arrived."""
+        return self.status is not None and 200 <= self.status < 300
+
     def __str__(self) -> str:
         return f"{self.status or 'no answer'}: {self.said}" if self.said else str(self.status or "no answer")
 
@@ -55,3 +60,16 @@ class EndpointHealth(Told):
         description="Why nothing is sent until somebody enables it; null: it is not disabled."
     )
     disabled_at: AwareDatetime | None
+
+
+class EndpointStatus(EndpointHealth):
+    """An endpoint of the operator's file: what it is, and how it fares."""
+
+    name: str
+    kind: str
+    place: str = Field(description="A webhook's address, a topic, a queue, a bus.")
+    events: tuple[str, ...] = Field(description="What it hears of.")
+    labels: dict[str, str] = Field(description="Those that a job has whose events it hears of.")
+    tenant: str | None = Field(description="Whose jobs' events it hears of; null: everybody's.")
+    jobs: str = Field(description="`named`: those that name it. `default`: those too that name none. `all`: all.")
+    secrets: int = Field(description="How many are live.")

@@ -14,6 +14,8 @@
     ├── Preempted            the worker has to stop: the job goes back to the queue, uncharged
     ├── LeaseLost            another attempt owns the job now: this one stops and writes nothing
     ├── JobNotFound          the ledger knows no such job (any more)
+    ├── EndpointNotFound     the operator's file has no such endpoint
+    ├── DeliveryNotFound     no such event is, or was, on its way to an endpoint
     ├── JobConflict          the id belongs to a job with other content, or to another tenant's
     ├── JobOpen              the job has not ended, so that this cannot be done with it
     ├── JobSucceeded         the job has its picture, so that this cannot be done with it
@@ -161,6 +163,30 @@ class JobNotFound(StyleQueueError):
             Code.JOB_NOT_FOUND,
             f"no job {job_id!r} in the ledger",
             "check the id; records of ended jobs are kept for a limited time (STYLEQUEUE_RECORD_TTL_S)",
+        )
+
+
+class EndpointNotFound(StyleQueueError):
+    """The operator's file has no such endpoint."""
+
+    exit_code = ExitCode.BAD_INPUT
+
+    def __init__(self, name: str) -> None:
+        super().__init__(
+            Code.ENDPOINT_NOT_FOUND, f"no endpoint {name!r} in the operator's file", "see `stylequeue hooks list`"
+        )
+
+
+class DeliveryNotFound(StyleQueueError):
+    """No such event is, or was, on its way to an endpoint."""
+
+    exit_code = ExitCode.BAD_INPUT
+
+    def __init__(self, event_id: str) -> None:
+        super().__init__(
+            Code.DELIVERY_NOT_FOUND,
+            f"event {event_id!r} is not on its way, nor was in the last 7 days",
+            "`stylequeue hooks deliveries` lists what is; `hooks replay --since` sends what never was",
         )
 
 

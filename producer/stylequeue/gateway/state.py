@@ -10,6 +10,7 @@ from fastapi import Depends, Request
 
 from ..aclient import AsyncStyleQueue
 from ..contract.errors import InvalidSettings
+from ..delivery.hooks import Hooks
 from ..settings import Settings
 from .keys import KeyRing
 
@@ -25,6 +26,8 @@ class Gateway:
     queue: AsyncStyleQueue
     """Sees all jobs: what a caller may see goes by `access.Caller.queue`."""
     keys: KeyRing
+    hooks: Hooks
+    """All endpoints that events are delivered to: which a caller may look after goes by its tenant."""
     stopping: asyncio.Event = field(default_factory=asyncio.Event)
     """Set when the process is told to stop: whoever waits answers, streams end."""
     _looks: list[asyncio.Task[dict[str, str]]] = field(default_factory=list)
@@ -37,7 +40,7 @@ class Gateway:
                 "STYLEQUEUE_KEYS_FILE is not set, and without keys nobody may ask",
                 "name a file, and make a key: `stylequeue keys new --role admin`",
             )
-        return cls(settings, AsyncStyleQueue(settings), KeyRing(settings.keys_file))
+        return cls(settings, AsyncStyleQueue(settings), KeyRing(settings.keys_file), Hooks(settings))
 
     async def readiness(self) -> dict[str, str]:
         """What stands in the way of serving requests, by where. In bounded time, however often it is asked."""
@@ -53,6 +56,7 @@ class Gateway:
         for look in self._looks:
             look.cancel()
         await self.queue.close()
+        await asyncio.to_thread(self.hooks.close)
 
 
 def _gateway(request: Request) -> Gateway:

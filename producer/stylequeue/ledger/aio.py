@@ -127,7 +127,7 @@ class AsyncLedger:
             raise InvalidRequest(f"there is no group {letter.queue!r} any more", "the letter's message is the event")
 
     async def replay_delivery(self, letter: DeadLetter) -> None:
-        """Send an event once more to the endpoint that would not take it. Raises JobNotFound."""
+        """Send an event once more to the endpoint that would not take it. Raises DeliveryNotFound."""
         _, endpoint, event_id = letter.id.split(":")
         await deliveries.replay(self, endpoint, event_id)
 
@@ -226,6 +226,11 @@ class AsyncLedger:
     def consumer(self, group: str, name: str, *, after: str, claim_after_s: float) -> groups.Consumer:
         """One of a group's, which begins behind `after` where it is new. Raises InvalidRequest for no position."""
         return groups.Consumer(self, group, name, after=streams.whole(after), idle_s=claim_after_s)
+
+    async def entries(self, *, behind: str, count: int) -> list[groups.Entry]:
+        """The oldest events behind a position that are kept, with what stands beside them."""
+        found = await self._ask(lambda redis: redis.xrange(names.EVENTS_KEY, f"({behind}", "+", count=count))
+        return [groups.Entry.of(position, fields) for position, fields in found]
 
     async def event_groups(self) -> list[EventGroup]:
         """All groups of consumers, by their names."""

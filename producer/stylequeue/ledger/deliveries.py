@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from ..awaiting import run
 from ..contract.delivery import Attempt, Delivery, EndpointHealth
-from ..contract.errors import JobNotFound
+from ..contract.errors import DeliveryNotFound
 from . import listing, names
 from .moves import Move, Moves
 from .record import delivery_from_redis
@@ -133,7 +133,7 @@ class Deliveries:
         return Settled(*answer)
 
     def replay(self, endpoint: str, event_id: str) -> None:
-        """Send an event to an endpoint once more, whatever came of it before. Raises JobNotFound."""
+        """Send an event to an endpoint once more, whatever came of it before. Raises DeliveryNotFound."""
         run(replay(self._ledger.asked, endpoint, event_id))
 
     def enable(self, endpoint: str) -> int:
@@ -160,11 +160,11 @@ class Deliveries:
         )
 
     def delivery(self, endpoint: str, event_id: str) -> Delivery:
-        """One of them. Raises JobNotFound."""
+        """One of them. Raises DeliveryNotFound."""
         with self._ledger._reachable():
             fields: Any = self._ledger.redis.hgetall(names.delivery_key(f"{endpoint}:{event_id}"))
         if not fields:
-            raise JobNotFound(f"{endpoint}:{event_id}")
+            raise DeliveryNotFound(event_id)
         return delivery_from_redis(fields)
 
     def list(
@@ -179,10 +179,10 @@ class Deliveries:
 
 
 async def replay(ledger: AsyncLedger, endpoint: str, event_id: str) -> None:
-    """Send an event to an endpoint once more, whatever came of it before. Raises JobNotFound."""
+    """Send an event to an endpoint once more, whatever came of it before. Raises DeliveryNotFound."""
     [verdict] = await ledger.perform([_move(ledger._moves, "replay_delivery", endpoint=endpoint, id=event_id)])
     if verdict == "unknown":
-        raise JobNotFound(f"{endpoint}:{event_id}")
+        raise DeliveryNotFound(event_id)
 
 
 def _move(moves: Moves, name: str, **arguments: Any) -> Move[Any]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -37,6 +37,11 @@ class Entry:
     """Whose the job is; "": nobody's."""
     notify: str
     """Which endpoints the job names (JSON); "": none."""
+
+    @classmethod
+    def of(cls, position: str, fields: Mapping[str, str]) -> Entry:
+        """As it lies in Redis."""
+        return cls(position, fields.get("event", ""), fields.get("tenant", ""), fields.get("notify", ""))
 
 
 @dataclass(frozen=True)
