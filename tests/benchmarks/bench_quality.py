@@ -1,8 +1,10 @@
-"""Pictures side by side, by eye and by number: `make bench-quality` (FULL=1), then look at bench-output/quality.html.
+"""Pictures side by side, by eye and by number: `make bench-quality`, then look at bench-output/quality.html.
 
-Each pair of content and style: our fast method, the TensorFlow tutorial's 1000 steps (kept, not painted each time),
-ours at four strengths, and another engine's picture where there is one. Then one strength at three sizes. QUICK=1 tries
-all of it with one pair of small pictures: its figures say little.
+Pairs and strengths are fixed: one setting of ours, the default preset at its default strength, against one of each
+other: `painterly`, the TensorFlow tutorial's 1000 steps (kept, not painted each time), our fast method, and another
+engine's picture where there is one. Half of the pairs were set aside before anything was tuned. Then one strength at
+three sizes; FULL=1 does that for three pairs instead of one. QUICK=1 tries all of it with one pair of small pictures:
+its figures say little.
 """
 
 from __future__ import annotations
@@ -11,12 +13,11 @@ import base64
 import hashlib
 import html
 import io
-import itertools
 import json
 import os
 import time
-from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, fields
 from pathlib import Path
 
 import numpy as np
@@ -28,23 +29,65 @@ from stylequeue.contract.recipe import FastRecipe, OptimizeRecipe, ResolvedRecip
 from stylequeue.settings import Settings
 from stylequeue_worker.engine import Engine
 from stylequeue_worker.pictures.images import decode, encode, to_array, to_picture
-from tests.benchmarks.engine_pictures import PAINTINGS, content, pairs, style
-from tests.support.judge import alien_colour, ssim, style_distance
+from tests.benchmarks.engine_pictures import PAINTINGS, content, judged_pairs, style
+from tests.support.judge import alien_colour, faces_seen, ssim, strokes_missing, style_distance
 
 FULL = bool(os.environ.get("FULL"))
 QUICK = bool(os.environ.get("QUICK"))
 OUTPUT = Path("bench-output")
 KEPT = OUTPUT / "tutorial"
 SIZE_PX = 96 if QUICK else 256
-STRENGTHS = (0.5,) if QUICK else (0.5, 0.6, 0.7, 0.8)
-SIZES_PX, SIZES_STRENGTH = (96, 128) if QUICK else (256, 512, 1024), 0.5
-TUTORIAL_STEPS = 50 if QUICK else None
-"""None: the preset's own."""
-TUTORIAL_SHARE, REFERENCE_SHARE = 1 / 5, 1 / 10
-"""Of the others' seconds: what ours may take."""
+SIZES_PX = (96, 128) if QUICK else (256, 512, 1024)
+OURS = "brushwork"
+RECIPES: dict[str, OptimizeRecipe | FastRecipe] = {
+    OURS: OptimizeRecipe(preset="brushwork"),
+    "painterly": OptimizeRecipe(preset="painterly"),
+    "fast": FastRecipe(),
+}
+"""At their default strengths."""
+TUTORIAL_STEPS = int(os.environ.get("TUTORIAL_STEPS", "50" if QUICK else "1000"))
+"""Fewer than its own 1000 where time is short."""
+TUTORIAL = OptimizeRecipe(preset="tf-tutorial", steps=TUTORIAL_STEPS)
+HALVES = "tuned on", "set aside"
 MAX_SIZE_EFFECT = 0.15
 REFERENCE_S = {"astronaut_udnie": 196, "coffee_starry_night": 477, "chelsea_great_wave": 598}
 """What the other engine took for its pictures, on two cores as the ones this was first run on."""
+
+
+@dataclass(frozen=True)
+class Figures:
+    """What the judges say of a picture."""
+
+    distance: float
+    """To the style's own vector."""
+    ssim: float
+    """Likeness to the content."""
+    strokes: float
+    """How much less its strokes run together than the style's."""
+    faces: float | None
+    """How much is seen of the content's faces; None: it has none."""
+    alien: float
+    """Distance of its colours to those of content and style (Lab)."""
+
+    @classmethod
+    def of(cls, picture: np.ndarray, photo: np.ndarray, painting: np.ndarray) -> Figures:
+        """Pictures float32 [1, H, W, 3] in [0, 1]."""
+        return cls(
+            style_distance(picture, painting),
+            ssim(picture, photo),
+            strokes_missing(picture, photo, painting),
+            faces_seen(picture, photo),
+            alien_colour(picture, photo, painting),
+        )
+
+
+BETTER: dict[str, Callable[[float, float], bool]] = {
+    "distance": lambda own, other: own < other,
+    "ssim": lambda own, other: own > other,
+    "strokes": lambda own, other: own <= other,
+    "faces": lambda own, other: own >= other,
+}
+"""By figure, whether a picture is better than another; of strokes and faces, at least as good: most have their best."""
 
 
 @dataclass(frozen=True)
@@ -54,29 +97,31 @@ class Shown:
     name: str
     picture: np.ndarray
     spent_s: float | None = None
-    distance: float | None = None
-    ssim: float | None = None
-    alien: float | None = None
+    figures: Figures | None = None
+
+    @property
+    def values(self) -> dict[str, float | None]:
+        """Its figures by name."""
+        judged = {field.name: getattr(self.figures, field.name, None) for field in fields(Figures)}
+        return {"seconds": self.spent_s, **judged}
 
     @property
     def caption(self) -> str:
         """Its figures in a line."""
-        figures = [
-            f"{self.spent_s:.2f} s" if self.spent_s is not None else None,
-            f"style {self.distance:.3f}" if self.distance is not None else None,
-            f"SSIM {self.ssim:.2f}" if self.ssim is not None else None,
-            f"alien {self.alien:.1f}" if self.alien is not None else None,
-        ]
-        return " · ".join(filter(None, figures))
+        return " · ".join(f"{name} {value:.3g}" for name, value in self.values.items() if value is not None)
 
 
-def shown_pairs() -> list[tuple[str, str]]:
-    return pairs()[: 1 if QUICK else None]
+@dataclass(frozen=True)
+class Section:
+    """Pictures that belong together, and what is said of them."""
 
-
-def judged(name: str, photo: np.ndarray, painting: np.ndarray, picture: np.ndarray, spent_s: float | None) -> Shown:
-    figures = style_distance(picture, painting), ssim(picture, photo), alien_colour(picture, photo, painting)
-    return Shown(name, picture, spent_s, *figures)
+    title: str
+    shown: list[Shown]
+    said: list[str]
+    held: bool = True
+    """Whether it is as it should be."""
+    aside: bool = False
+    """Whether nothing was tuned on it."""
 
 
 def painted(
@@ -90,8 +135,8 @@ def painted(
 
 def tutorial(engine: Engine, photo: np.ndarray, painting: np.ndarray) -> tuple[np.ndarray, float]:
     """The tutorial's picture and its seconds, now or when it was painted."""
-    recipe = resolve(OptimizeRecipe(preset="tf-tutorial", steps=TUTORIAL_STEPS))
-    parts = (photo.tobytes(), painting.tobytes(), recipe.model_dump_json().encode())
+    recipe = resolve(TUTORIAL)
+    parts = (photo.tobytes(), painting.tobytes(), recipe.model_dump_json(exclude_none=True).encode())
     mark = hashlib.sha256(b"".join((*parts, engine.network(recipe).digest.encode()))).hexdigest()[:16]
     path = KEPT / f"{mark}.npz"
     if not path.exists():
@@ -102,52 +147,80 @@ def tutorial(engine: Engine, photo: np.ndarray, painting: np.ndarray) -> tuple[n
         return kept["picture"], float(kept["spent_s"])
 
 
-def side_by_side(engine: Engine, names: tuple[str, str]) -> list[Shown]:
-    photo, painting, whole = content(names[0], SIZE_PX), style(names[1], SIZE_PX), style(names[1])
-    shown = [
-        judged("content", photo, whole, photo, None),
-        Shown("style", painting),
-        judged("fast", photo, whole, *painted(engine, photo, painting, resolve(FastRecipe()))),
-        judged("tf-tutorial", photo, whole, *tutorial(engine, photo, painting)),
-    ]
-    reference = PAINTINGS / "reference" / f"{'_'.join(names)}.png"
+def side_by_side(engine: Engine, content_name: str, style_name: str, *, aside: bool) -> Section:
+    """All methods on one pair."""
+    photo, painting, whole = content(content_name, SIZE_PX), style(style_name, SIZE_PX), style(style_name)
+    made: dict[str, tuple[np.ndarray, float | None]] = {
+        name: painted(engine, photo, painting, resolve(recipe)) for name, recipe in RECIPES.items()
+    }
+    made["tf-tutorial"] = tutorial(engine, photo, painting)
+    names = f"{content_name}_{style_name}"
+    reference = PAINTINGS / "reference" / f"{names}.png"
     if reference.exists():
-        picture = np.asarray(Image.open(reference).convert("RGB"), np.float32)[None] / 255
-        shown.append(judged("reference", photo, whole, picture, REFERENCE_S.get("_".join(names))))
-    for strength in STRENGTHS:
-        ours = painted(engine, photo, painting, resolve(OptimizeRecipe(strength=strength)))
-        shown.append(judged(f"strength {strength}", photo, whole, *ours))
-    return shown
+        made["reference"] = np.asarray(Image.open(reference).convert("RGB"), np.float32)[None] / 255, REFERENCE_S[names]
+    shown = [
+        Shown(name, picture, spent_s, Figures.of(picture, photo, whole)) for name, (picture, spent_s) in made.items()
+    ]
+    untouched = [Shown("content", photo, None, Figures.of(photo, photo, whole)), Shown("style", painting)]
+    title = f"{content_name} in the manner of {style_name}"
+    return Section(title, [*untouched, *shown], list(verdicts(shown)), aside=aside)
 
 
-def verdicts(shown: list[Shown]) -> Iterator[tuple[str, bool]]:
-    """Whether some strength of ours is better by both numbers, in its share of the time."""
-    ours = [one for one in shown if one.name.startswith("strength")]
-    for name, share in (("tf-tutorial", TUTORIAL_SHARE), ("reference", REFERENCE_SHARE)):
-        for other in (one for one in shown if one.name == name):
-            better = [
-                one.name
-                for one in ours
-                if (one.distance or 0) < (other.distance or 0)
-                and (one.ssim or 0) >= (other.ssim or 0)
-                and (one.spent_s or 0) <= share * (other.spent_s or float("inf"))
-            ]
-            yield f"better than {name} in {share:.0%} of its time: {', '.join(better) or 'none'}", bool(better)
+def better_in(own: Figures, other: Figures) -> dict[str, bool]:
+    """By figure, as far as both have it, whether a picture is better than another."""
+    both = {name: (getattr(own, name), getattr(other, name)) for name in BETTER}
+    return {name: BETTER[name](*pair) for name, pair in both.items() if None not in pair}
 
 
-def one_strength(engine: Engine, names: tuple[str, str]) -> tuple[list[Shown], tuple[str, bool]]:
-    """The same strength at several sizes; all are judged at the smallest, else that would be the only blurred one."""
-    shown = []
+def verdicts(shown: list[Shown]) -> Iterator[str]:
+    """In what ours is better than each other."""
+    [ours] = (one for one in shown if one.name == OURS)
+    for other in shown:
+        if other is not ours and ours.figures and other.figures:
+            found = better_in(ours.figures, other.figures)
+            worse = [name for name, better in found.items() if not better]
+            yield f"against {other.name}: better by {', '.join(n for n in found if found[n]) or 'nothing'}" + (
+                f"; worse by {', '.join(worse)}" if worse else ""
+            )
+
+
+def in_sum(sections: list[Section]) -> Iterator[str]:
+    """On how many pairs ours is better than each other, by figure."""
+    for other in dict.fromkeys(one.name for section in sections for one in section.shown):
+        counts: dict[str, list[bool]] = {}
+        for section in sections:
+            by_name = {one.name: one.figures for one in section.shown}
+            own, figures = by_name.get(OURS), by_name.get(other)
+            if own and figures and other != OURS:
+                for name, better in better_in(own, figures).items():
+                    counts.setdefault(name, []).append(better)
+        if counts:
+            told = ", ".join(f"{name} {sum(found)} of {len(found)}" for name, found in counts.items())
+            yield f"{OURS} against {other}: {told}"
+
+
+def one_strength(engine: Engine, content_name: str, style_name: str) -> Section:
+    """The same strength at several sizes, judged as they are and squeezed to the smallest.
+
+    Of pictures as they are, the judge blurs the smallest alone, whose shorter side it enlarges.
+    """
+    shown, squeezed = [], []
+    whole = style(style_name)
     for size_px in SIZES_PX:
-        photo, painting = content(names[0], size_px), style(names[1], size_px)
-        made = painted(engine, photo, painting, resolve(OptimizeRecipe(strength=SIZES_STRENGTH)))
-        files = [encode(to_picture(picture), "png", 100) for picture in (photo, made[0])]
-        small = [to_array(decode(file, size=SIZES_PX[0], max_pixels=10**8)) for file in files]
-        figures = judged(f"{size_px} px", small[0], style(names[1]), small[1], made[1])
-        shown.append(replace(figures, picture=made[0]))
-    distances = [one.distance or 0 for one in shown]
-    effect = max(distances) / min(distances) - 1
-    return shown, (f"style distance at {SIZES_PX} px within {effect:.0%}", effect <= MAX_SIZE_EFFECT)
+        photo, painting = content(content_name, size_px), style(style_name, size_px)
+        picture, spent_s = painted(engine, photo, painting, resolve(RECIPES[OURS]))
+        shown.append(Shown(f"{size_px} px", picture, spent_s, Figures.of(picture, photo, whole)))
+        files = [encode(to_picture(one), "png", 100) for one in (picture, photo)]
+        small, small_photo = (to_array(decode(file, size=SIZES_PX[0], max_pixels=10**8)) for file in files)
+        squeezed.append(Figures.of(small, small_photo, whole))
+    said, held = [], True
+    for judge, figures in (("as they are", [one.figures for one in shown]), ("squeezed", squeezed)):
+        distances = [one.distance for one in figures if one]
+        effect = max(distances) / min(distances) - 1
+        held = held and effect <= MAX_SIZE_EFFECT
+        told = ", ".join(f"{one.distance:.3f} / {one.ssim:.2f}" for one in figures if one)
+        said.append(f"{judge}: distance / SSIM {told}; distances within {effect:.0%}")
+    return Section(f"{content_name} / {style_name}: {OURS} at three sizes", shown, said, held)
 
 
 def _figure(one: Shown) -> str:
@@ -161,54 +234,68 @@ def _figure(one: Shown) -> str:
 
 
 _STYLE = """body{font:15px/1.4 system-ui,sans-serif;margin:2rem;background:#fafafa;color:#222}
-section{display:flex;flex-wrap:wrap;gap:1rem}figure{margin:0;width:256px}img{width:100%}
+section{display:flex;flex-wrap:wrap;gap:1rem}figure{margin:0;width:512px}img{width:100%}
 figcaption{font-size:13px}.no{color:#b00}"""
 
 
-def page(sections: list[tuple[str, list[Shown], list[tuple[str, bool]]]]) -> str:
+def page(sections: list[Section], summary: list[str]) -> str:
     """Everything as one HTML page that needs nothing beside it."""
     parts = ["<!doctype html><meta charset=utf-8><meta name=viewport content='width=device-width'>"]
     parts.append(f"<title>stylequeue: pictures side by side</title><style>{_STYLE}</style>")
-    parts.append("<h1>Pictures side by side</h1><p>style: distance to the style's own vector, less is more style; ")
-    parts.append("SSIM: likeness to the content; alien: distance of colours to those of content and style (Lab).</p>")
-    for title, shown, said in sections:
-        parts.append(f"<h2>{html.escape(title)}</h2><section>{''.join(map(_figure, shown))}</section><ul>")
-        parts.extend(f"<li class={'yes' if held else 'no'}>{html.escape(text)}</li>" for text, held in said)
+    parts.append("<h1>Pictures side by side</h1><dl>")
+    parts.extend(f"<dt>{name}<dd>{text}" for name, text in _MEANINGS.items())
+    parts.append("</dl><ul>")
+    parts.extend(f"<li>{html.escape(text)}" for text in summary)
+    parts.append("</ul>")
+    for section in sections:
+        parts.append(f"<h2>{html.escape(section.title)}</h2><section>{''.join(map(_figure, section.shown))}</section>")
+        parts.append(f"<ul class={'yes' if section.held else 'no'}>")
+        parts.extend(f"<li>{html.escape(text)}" for text in section.said)
         parts.append("</ul>")
     return "\n".join(parts)
+
+
+_MEANINGS = {
+    "distance": "to the style's own vector: less is more style",
+    "ssim": "likeness to the content",
+    "strokes": "how much less strokes run together in the content's planes than in the style: 0 is as there",
+    "faces": "how much a face detector sees of the content's faces",
+    "alien": "distance of colours to those of content and style (Lab)",
+}
 
 
 def main() -> None:
     engine = Engine(Settings.load().models)
     engine.warm_up(["optimize", "fast"])
-    for recipe in (OptimizeRecipe(steps=12), OptimizeRecipe(preset="tf-tutorial", steps=2), FastRecipe()):
-        for names in shown_pairs():  # what is timed should not be compiled first
-            painted(engine, content(names[0], SIZE_PX), style(names[1], SIZE_PX), resolve(recipe))
-    contents, styles = zip(*shown_pairs(), strict=True)
-    sections = []
-    for names in itertools.product(contents, styles) if FULL else shown_pairs():
-        shown = side_by_side(engine, names)
-        sections.append((" in the manner of ".join(names), shown, list(verdicts(shown))))
-    for names in shown_pairs() if FULL else shown_pairs()[:1]:
-        shown, verdict = one_strength(engine, names)
-        sections.append((f"{' / '.join(names)}: strength {SIZES_STRENGTH} at three sizes", shown, [verdict]))
+    pairs = list(judged_pairs())[: 1 if QUICK else None]
+    for recipe in (*RECIPES.values(), TUTORIAL):  # what is timed should not be compiled first
+        short = recipe.model_copy(update={"steps": 12}) if isinstance(recipe, OptimizeRecipe) else recipe
+        painted(engine, content(pairs[0][0], SIZE_PX), style(pairs[0][1], SIZE_PX), resolve(short))
+    judged = []
+    for content_name, style_name, aside in pairs:
+        judged.append(side_by_side(engine, content_name, style_name, aside=aside))
+        print(judged[-1].title, flush=True)
+    halves = {half: [section for section in judged if section.aside == (half == "set aside")] for half in HALVES}
+    summary = [f"{half}: {text}" for half, sections in halves.items() for text in in_sum(sections)]
+    sizes = [one_strength(engine, *names[:2]) for names in pairs[: 3 if FULL else 1]]
 
     OUTPUT.mkdir(exist_ok=True)
-    (OUTPUT / "quality.html").write_text(page(sections))
-    table = Table("", "seconds", "style distance", "SSIM", "alien colour")
-    figures = {}
-    for title, shown, said in sections:
-        table.add_row(f"[bold]{title}")
-        for one in shown:
-            name = "-".join((title.split(":")[0], one.name)).replace(" in the manner of ", "-").replace(" / ", "-")
-            to_picture(one.picture).save(OUTPUT / f"quality-{name.replace(' ', '-')}.png")
-            values = (one.spent_s, one.distance, one.ssim, one.alien)
-            table.add_row(one.name, *("" if value is None else f"{value:.3f}" for value in values))
-            figures[f"{title}: {one.name}"] = values
-        for text, held in said:
-            table.add_row(f"[{'green' if held else 'red'}]{text}")
-    (OUTPUT / "quality.json").write_text(json.dumps(figures, indent=2) + "\n")
+    (OUTPUT / "quality.html").write_text(page([*judged, *sizes], summary))
+    table = Table("", *Shown("", np.empty(0)).values)
+    values = {}
+    for section in (*judged, *sizes):
+        table.add_row(f"[bold]{section.title}")
+        for one in section.shown:
+            name = "-".join((section.title.split(":")[0], one.name)).replace(" in the manner of ", "-")
+            to_picture(one.picture).save(OUTPUT / f"quality-{name.replace(' / ', '-').replace(' ', '-')}.png")
+            table.add_row(one.name, *("" if value is None else f"{value:.3f}" for value in one.values.values()))
+            values[f"{section.title}: {one.name}"] = one.values
+        for text in section.said:
+            table.add_row(f"[{'green' if section.held else 'red'}]{text}")
+    (OUTPUT / "quality.json").write_text(json.dumps({"pictures": values, "summary": summary}, indent=2) + "\n")
     Console().print(table)
+    for text in summary:
+        print(text)
 
 
 if __name__ == "__main__":

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -16,8 +18,41 @@ SAMPLES = Path(stylequeue.local.__file__).parent / "samples"
 PAINTINGS = Path(os.environ.get("PAINTINGS", "../shared/images"))
 """Public-domain paintings under their usual names, if present; `reference/` holds another engine's pictures."""
 
+_ELSEWHERE = {
+    "grace_hopper": ("matplotlib", "mpl-data/sample_data/grace_hopper.jpg"),
+    "china": ("sklearn", "datasets/images/china.jpg"),
+    "flower": ("sklearn", "datasets/images/flower.jpg"),
+}
+"""Photographs that other packages bring along, freely licensed; all others are scikit-image's."""
+
 OWN_PAIRS = [("coffee", "swirls"), ("chelsea", "waves"), ("astronaut", "facets")]
 PAINTED_PAIRS = [("coffee", "starry_night"), ("chelsea", "great_wave"), ("astronaut", "udnie")]
+
+JUDGED_PAIRS = [
+    ("coffee", "starry_night"),
+    ("chelsea", "great_wave"),
+    ("astronaut", "udnie"),
+    ("astronaut", "the_scream"),
+]
+"""Looked at again and again while presets were made."""
+SET_ASIDE = [
+    ("grace_hopper", "starry_night"),
+    ("china", "great_wave"),
+    ("flower", "udnie"),
+    ("rocket", "the_scream"),
+]
+"""Chosen before anything was tuned, and looked at once, when all was done: no photograph among them was seen before."""
+
+
+def judged_pairs() -> Iterator[tuple[str, str, bool]]:
+    """All that presets are judged by, content and style, and whether it was set aside.
+
+    With styles of our own where the paintings are not at hand.
+    """
+    own = {"starry_night": "swirls", "great_wave": "waves", "udnie": "facets", "the_scream": "swirls"}
+    at_hand = all((PAINTINGS / f"{style}.jpg").exists() for style in own)
+    for names, aside in ((JUDGED_PAIRS, False), (SET_ASIDE, True)):
+        yield from ((content, style if at_hand else own[style], aside) for content, style in names)
 
 
 def pairs() -> list[tuple[str, str]]:
@@ -33,8 +68,14 @@ def all_pairs() -> list[tuple[str, str]]:
 
 
 def content(name: str, size_px: int) -> np.ndarray:
-    """A photograph of scikit-image's, float32 [1, H, W, 3] in [0, 1], its longest side `size_px`."""
-    return _decoded(encode(Image.fromarray(getattr(data, name)()), "png", 100), size_px)
+    """A photograph, float32 [1, H, W, 3] in [0, 1], its longest side `size_px`."""
+    if name not in _ELSEWHERE:
+        return _decoded(encode(Image.fromarray(getattr(data, name)()), "png", 100), size_px)
+    package, path = _ELSEWHERE[name]
+    spec = importlib.util.find_spec(package)
+    if spec is None or spec.origin is None:
+        raise RuntimeError(f"package {package} is not installed")
+    return _decoded((Path(spec.origin).parent / path).read_bytes(), size_px)
 
 
 def style(name: str, size_px: int | None = None) -> np.ndarray:
