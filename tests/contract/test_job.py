@@ -174,6 +174,17 @@ def test_a_job_is_written_with_the_lowest_version_that_can_express_it() -> None:
     assert parse_job(json.loads(newer.canonical_json()), default_id="task-2") == newer
 
 
+def test_turned_styles_are_of_presets_that_match_features() -> None:
+    for preset in PRESETS:
+        fields = {"recipe": {"method": "optimize", "preset": preset, "turned_styles": False}}
+        if preset == "brushwork":
+            assert json.loads(make_job(**fields).canonical_json())["schema_version"] == 2
+        else:
+            assert "turned_styles" in refused(**fields).message
+        # Left out it is nowhere, so that a job has the digest that it always had.
+        assert "turned_styles" not in make_job(recipe={"method": "optimize", "preset": preset}).canonical_json()
+
+
 def test_errors_do_not_repeat_long_input() -> None:
     error = refused(recipe={"method": "x" * 10_000})
     assert len(str(error)) < 1000

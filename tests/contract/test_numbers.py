@@ -29,7 +29,7 @@ def numbers(model: type[BaseModel], *names: str) -> dict[str, list[float]]:
     """A model's numbers, or those of its `names`: at their limits, just inside, far inside, as small as they may be."""
     found: dict[str, list[float]] = {}
     for name, extremes in fields_of(model, *names).items():
-        if len(extremes) != 2 or not all(isinstance(one, int | float) for one in extremes):
+        if len(extremes) != 2 or not all(type(one) in (int, float) for one in extremes):
             continue
         low, high = extremes
         if re.search(r"\bfloat\b", str(model.model_fields[name].annotation)):

@@ -45,6 +45,8 @@ def completed(fields: Fields) -> Fields:
         return {**fields, "init_image": SOMEWHERE}
     if "init_image" in fields:
         return {**fields, "init": "image"}
+    if "turned_styles" in fields:
+        return {**fields, "preset": "brushwork"}
     return fields
 
 

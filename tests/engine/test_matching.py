@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import itertools
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import tensorflow as tf
 
-from stylequeue_worker.engine.matching import LAYERS, Matching
+from stylequeue.contract.recipe import OptimizeRecipe, ResolvedOptimizeRecipe, resolve
+from stylequeue_worker.engine.course import Course
+from stylequeue_worker.engine.descent import Evaluation
+from stylequeue_worker.engine.matching import LAYERS, Candidates, Matching
 from stylequeue_worker.engine.networks import Vgg
-from stylequeue_worker.engine.objective import Objective
-from stylequeue_worker.engine.presets import PRESETS, Weighing
-from stylequeue_worker.engine.terms import scene
+from stylequeue_worker.engine.objective import Objective, Targets
+from stylequeue_worker.engine.options import Options
+from stylequeue_worker.engine.painter import Painter
+from stylequeue_worker.engine.presets import PRESETS, Preset, Weighing, preset_of
+from stylequeue_worker.engine.terms import Scene, Target, View, scene
 from stylequeue_worker.engine.tiling import TiledObjective
 from tests.engine.conftest import Picture
 
@@ -81,3 +88,104 @@ def test_it_falls_to_nothing_where_nothing_follows() -> None:
     weighing = Weighing(weight=2.0, every=2)
     assert [weighing.at(step, 4, is_last=True) for step in range(4)] == [2.0, 0.0, 1.0, 0.0]
     assert [weighing.at(step, 4, is_last=False) for step in range(4)] == [2.0, 0.0, 2.0, 0.0]
+
+
+def recipe(**given: object) -> ResolvedOptimizeRecipe:
+    resolved = resolve(OptimizeRecipe.model_validate({"network": "vgg16", "preset": "brushwork", **given}))
+    assert isinstance(resolved, ResolvedOptimizeRecipe)
+    return resolved
+
+
+def test_what_is_found_is_nearly_the_most_similar_there_is() -> None:
+    random = np.random.default_rng(3)
+    # Features lie near few directions, as a network's do, and a little everywhere.
+    directions = random.normal(size=(40, len(LAYERS) * 60)) * np.linspace(3, 0.3, 40)[:, None]
+
+    def columns(count: int) -> np.ndarray:
+        near = random.normal(size=(count, 40)) @ directions
+        return (near + 0.3 * random.normal(size=near.shape) + 2).astype(np.float32)
+
+    candidates, places = columns(900), columns(300)
+    by_layer = dict(zip(LAYERS, np.split(candidates, len(LAYERS), axis=1), strict=True))
+    found = Candidates.of({layer: tf.constant(part) for layer, part in by_layer.items()}, np.zeros(900, np.float32))
+    assert found.basis.shape == (600, 256)
+    assert found.number == 900
+    nearest = found.nearest(tf.cast(places, tf.bfloat16))
+
+    def unit(rows: np.ndarray) -> np.ndarray:
+        centred = rows - rows.mean(axis=0)
+        return np.asarray(centred / np.linalg.norm(centred, axis=1, keepdims=True))
+
+    alike = unit(places) @ unit(candidates).T
+    assert np.mean(alike.max(axis=1) - alike[np.arange(300), nearest]) < 0.003
+    assert alike.max(axis=1).mean() - np.median(alike) > 0.3, "which are found matters"
+
+
+def test_a_style_that_likes_to_be_turned_is_found_turned(narrow: Vgg, photo: Picture) -> None:
+    upright = photo("chelsea", HEIGHT_PX, WIDTH_PX)
+    content, style = tf.constant(upright), tf.constant(np.rot90(upright, axes=(1, 2)).copy())
+    losses = {}
+    for turned in (True, False):
+        preset = preset_of(recipe(turned_styles=turned))
+        # Nothing else is to be computed.
+        objective = Objective(narrow, replace(preset, content_layers={}, style_layers={}))
+        view = objective.views(content)[0]
+        targets = {"matching": objective.terms["matching"].target(scene(content, [(style, 1.0)]), view, objective.see)}
+        losses[turned] = float(objective.losses_at(content, targets, view)["matching"])
+    assert losses[True] < 0.02
+    assert losses[False] > 3 * losses[True]
+
+
+class Recorder(Objective):
+    """Takes steps that change nothing, and remembers which view had its turn, and whether at matching."""
+
+    def __init__(self, preset: Preset) -> None:
+        self.preset = preset
+        self.turns: list[tuple[bytes, float]] = []
+
+    def targets(self, scene: Scene, view: View, terms: Collection[str] | None = None) -> dict[str, Target]:  # noqa: ARG002
+        assert "matching" in (terms or ())
+        return {}
+
+    def evaluate(
+        self,
+        picture: tf.Tensor,
+        targets: Targets,  # noqa: ARG002
+        weights: Mapping[str, tf.Tensor],
+        view: View,
+    ) -> Evaluation:
+        self.turns.append((view.numpy().tobytes(), float(weights.get("matching", 0))))
+        return Evaluation(tf.constant(1.0), tf.zeros_like(picture), {})
+
+
+def test_every_view_has_its_turn_at_matching(photo: Picture) -> None:
+    content = tf.constant(photo("coffee", 64))
+    objective = Recorder(PRESETS["brushwork"])
+    course = Course(
+        objective, recipe(), scene(content, [(content, 1.0)]), content, 16, matches=True, is_last_match=True
+    )
+    list(itertools.islice(course.descend(None, 0), 16))
+    counted = [view for view, weight in objective.turns if weight]
+    assert len(objective.turns) == 16
+    assert [weight > 0 for _, weight in objective.turns] == [True, False] * 8
+    assert sorted(counted.count(view) for view in set(counted)) == [2, 2, 2, 2]
+    weights = [weight for _, weight in objective.turns if weight]
+    assert weights == sorted(weights, reverse=True)
+    assert weights[-1] == pytest.approx(weights[0] / 8)
+
+
+@pytest.mark.slow
+def test_a_painting_that_was_broken_off_looks_for_the_same_places(
+    narrow: Vgg, photo: Picture, stripes: Picture, uncompiled_once: None
+) -> None:
+    """At the last scale what is looked up has a part of what the coarser one painted."""
+    painter, content, style = Painter(narrow, Options()), photo("chelsea", 240, 128), stripes(48)
+    steps = list(painter.paint(content, [(style, 1.0)], recipe(steps=6)))
+    assert [step.size_px for step in steps] == [120] * 3 + [240] * 3
+    state = steps[4].state
+    assert state is not None
+    [resumed] = painter.paint(content, [(style, 1.0)], recipe(steps=6), resume=state)
+    assert np.array_equal(resumed.picture, steps[-1].picture)
+    elsewhere = {**state, "begun": 1 - state["begun"]}
+    [other] = painter.paint(content, [(style, 1.0)], recipe(steps=6), resume=elsewhere)
+    assert not np.array_equal(other.picture, steps[-1].picture)

@@ -77,6 +77,8 @@ CASES = [
             ({"preset": "painterly", "steps": 4}, 256, "float32"),
             ({"preset": "painterly", "steps": 4}, 512, "float32"),
             ({"preset": "painterly", "steps": 4}, 512, "bfloat16"),
+            ({"preset": "brushwork", "steps": 4}, 256, "float32"),
+            ({"preset": "brushwork", "steps": 4}, 512, "float32"),
             ({"preset": "tf-tutorial", "steps": 4}, 1024, "float32"),
             ({"preset": "tf-tutorial", "steps": 25, "optimizer": "lbfgs"}, 512, "float32"),
             ({"preset": "tf-tutorial", "steps": 4, "optimizer": "swift"}, 512, "bfloat16"),

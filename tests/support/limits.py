@@ -29,6 +29,8 @@ def limits(annotation: Any, constraints: tuple[Any, ...] = ()) -> list[Any]:
         return [value for one in arguments if one is not type(None) for value in limits(one, constraints)]
     if origin is Literal:
         return list(arguments)
+    if annotation is bool:
+        return [False, True]
     if annotation in (int, float):
         return [least(annotation, constraints), greatest(annotation, constraints)]
     if origin is dict:

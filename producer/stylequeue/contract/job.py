@@ -200,12 +200,14 @@ def fingerprint(
     No two tenants' pictures have one, so that neither learns from it what the other had painted.
     """
     total = sum(style_weights)
+    # What came later is left out where there is none: what was painted before is found by its old name.
+    later = {"turned_styles"} if getattr(recipe, "turned_styles", None) is None else set()
     parts = {
         "content": content_version,
         "styles": [[v, round(w / total, 9)] for v, w in zip(style_versions, style_weights, strict=True)],
         "masks": list(mask_versions),
         "init": init_version,
-        "recipe": recipe.model_dump(mode="json", exclude={"init_image"}),
+        "recipe": recipe.model_dump(mode="json", exclude={"init_image"} | later),
         "output": output.model_dump(mode="json", include={"format", "quality"}),
         "network": network_digest,
         "engine": engine_version,

@@ -95,6 +95,11 @@ class OptimizeRecipe(Contract):
     content_layers: Layers | None = None
     style_layers: Layers | None = None
     style_scale: StyleScale | None = None
+    turned_styles: bool | None = Field(
+        default=None,
+        description="Of presets that match features: whether strokes may be the style's turned by quarters, too; "
+        "false where up has to stay up.",
+    )
     optimizer: OptimizerName | None = Field(default=None, description="swift: the fewest steps to the same loss.")
     steps: int | None = Field(
         default=None, ge=1, le=MAX_STEPS, description="Gradient evaluations, over all scales together."
@@ -128,6 +133,12 @@ class OptimizeRecipe(Contract):
         return self
 
     @model_validator(mode="after")
+    def _of_the_preset(self) -> Self:
+        if self.turned_styles is not None and PRESETS[self.preset].turned_styles is None:
+            raise ValueError(f"preset {self.preset!r} matches no features and takes no turned_styles")
+        return self
+
+    @model_validator(mode="after")
     def _one_balance(self) -> Self:
         if self.strength is None:
             return self
@@ -152,7 +163,8 @@ class ResolvedFastRecipe(FastRecipe):
 class ResolvedOptimizeRecipe(OptimizeRecipe):
     """An `OptimizeRecipe` with every field filled.
 
-    `strength` is None where the weights were given instead, `time_budget_s` and `stop_when` where there is none.
+    `strength` is None where the weights were given instead, `time_budget_s` and `stop_when` where there is none,
+    `turned_styles` where the preset matches no features.
     """
 
     size: SizePx
@@ -169,6 +181,10 @@ class ResolvedOptimizeRecipe(OptimizeRecipe):
     content_weight: Weight
     style_weight: Weight
     variation_weight: Weight
+
+    @model_validator(mode="after")
+    def _of_the_preset(self) -> Self:
+        return self
 
     @model_validator(mode="after")
     def _one_balance(self) -> Self:
@@ -219,7 +235,7 @@ PRESETS: dict[PresetName, ResolvedOptimizeRecipe] = {
     "painterly": _PAINTERLY,
     # `painterly`'s descent with feature matching as one more term.
     "brushwork": _PAINTERLY.model_copy(
-        update={"preset": "brushwork", "content_weight": content_weight_of(0.5, "brushwork")}
+        update={"preset": "brushwork", "content_weight": content_weight_of(0.5, "brushwork"), "turned_styles": True}
     ),
     # TensorFlow documentation, "Neural style transfer" (2019).
     "tf-tutorial": ResolvedOptimizeRecipe(

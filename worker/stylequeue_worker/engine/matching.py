@@ -26,9 +26,14 @@ PLACES = Raster(stride_px=4, block_px=8)
 """Of blocks of the deepest layers' stride, so that their features have places, too."""
 _CHUNK = 2048
 """Places that are compared at once with all candidates."""
-_MOST_COMPARED = 1 << 25
-"""Pairs of places, 0.2 TFLOP for each view. Where there are more, fewer candidates are taken."""
+_MOST_COMPARED = 1 << 26
+"""Pairs of places, 34 GFLOP for each view. Where there are more, fewer candidates are taken."""
 _LEAST_CANDIDATES = 1024
+_RANK = 256
+"""Of all directions, those in which candidates differ most: what is found so is by 0.001 less similar than the most
+similar there is, which has 0.5."""
+_SAMPLED = 4096
+"""Candidates that say which directions these are."""
 _SHARE_BIAS = 0.05
 """Of similarity, for a style that has e times the share of another."""
 _START_SHARE = 0.25
@@ -152,9 +157,11 @@ class Candidates(NamedTuple):
     columns: dict[str, tf.Tensor]
     """By layer, [n, channels] in bfloat16; all layers' together have length 1."""
     directions: tf.Tensor
-    """[n, all channels] in bfloat16: where they lie from their mean, in length 1."""
+    """Float32 [n, rank]: where they lie from their mean, in length 1, in terms of `basis`."""
+    basis: tf.Tensor
+    """Float32 [all channels, rank]: orthonormal."""
     bias: tf.Tensor
-    """float32 [n]: of similarity."""
+    """Float32 [n]: of similarity."""
 
     @classmethod
     def of(cls, columns: Mapping[str, tf.Tensor], bias: np.ndarray) -> Candidates:
@@ -162,7 +169,9 @@ class Candidates(NamedTuple):
         size = tf.sqrt(tf.add_n([tf.reduce_sum(part * part, axis=-1, keepdims=True) for part in columns.values()]))
         unit = {layer: tf.cast(part / (size + _TINY), tf.bfloat16) for layer, part in columns.items()}
         whole = tf.concat([columns[layer] for layer in LAYERS], axis=-1)
-        return cls(unit, _directions(whole, tf.reduce_mean(whole, axis=0)), tf.constant(bias))
+        directions = _directions(whole, tf.reduce_mean(whole, axis=0))
+        basis = _basis(directions)
+        return cls(unit, directions @ basis, basis, tf.constant(bias))
 
     @property
     def number(self) -> int:
@@ -171,19 +180,33 @@ class Candidates(NamedTuple):
 
     def nearest(self, places: tf.Tensor) -> np.ndarray:
         """Which of them is most like each of `places`, bfloat16 [n, all channels]: int32 [n]."""
-        chunks = [places[at : at + _CHUNK] for at in range(0, places.shape[0], _CHUNK)]
-        mean = tf.add_n([tf.reduce_sum(tf.cast(chunk, tf.float32), axis=0) for chunk in chunks]) / places.shape[0]
-        return np.concatenate([self._nearest(_directions(tf.cast(chunk, tf.float32), mean)) for chunk in chunks])
+        chunks = [tf.cast(places[at : at + _CHUNK], tf.float32) for at in range(0, places.shape[0], _CHUNK)]
+        mean = tf.add_n([tf.reduce_sum(chunk, axis=0) for chunk in chunks]) / places.shape[0]
+        return np.concatenate([self._nearest(_directions(chunk, mean) @ self.basis) for chunk in chunks])
 
     def _nearest(self, directions: tf.Tensor) -> np.ndarray:
-        alike = tf.cast(tf.matmul(directions, self.directions, transpose_b=True), tf.float32) + self.bias
+        alike = tf.matmul(directions, self.directions, transpose_b=True) + self.bias
         return np.asarray(tf.argmax(alike, axis=-1, output_type=tf.int32))
 
 
 def _directions(columns: tf.Tensor, mean: tf.Tensor) -> tf.Tensor:
-    """Float32 [n, channels] from their mean, each in length 1, in bfloat16."""
+    """Float32 [n, channels] from their mean, each in length 1."""
     centred = columns - mean
-    return tf.cast(centred / (tf.norm(centred, axis=-1, keepdims=True) + _TINY), tf.bfloat16)
+    return centred / (tf.norm(centred, axis=-1, keepdims=True) + _TINY)
+
+
+def _basis(directions: tf.Tensor) -> tf.Tensor:
+    """Float32 [channels, rank], orthonormal: in which `directions` [n, channels] lie most.
+
+    By a randomised range finder with one power step (Halko, Martinsson and Tropp, 2011); the same for the same
+    directions.
+    """
+    random = np.random.default_rng(0)
+    count, channels = directions.shape
+    sampled = tf.gather(directions, random.permutation(count)[:_SAMPLED])
+    sketch = tf.constant(random.normal(size=(channels, min(_RANK, channels))), tf.float32)
+    basis, _ = tf.linalg.qr(tf.matmul(sampled, sampled @ sketch, transpose_a=True))
+    return basis
 
 
 def _rows(cells: tf.Tensor) -> tf.Tensor:
@@ -207,11 +230,11 @@ def search_bytes(content: tuple[int, int], styles: Sequence[tuple[int, int]], *,
     places = _places(content)
     most = max(_LEAST_CANDIDATES, _MOST_COMPARED // max(places, 1))
     candidates = min(most, sum(map(_places, styles)) * (4 if turned else 1))
-    # In bfloat16: of a picture that is looked at each layer's features, and all together; candidates as columns and as
-    # directions. Those are made in float32; so are a chunk's places, and how alike they are.
+    # In bfloat16: of a picture that is looked at each layer's features, and all together; candidates as columns. Their
+    # directions are made in float32; so are a chunk's places, and how alike they are.
     looked_at = 4 * channels * max(places, *map(_places, styles))
-    stays = 4 * channels * candidates
-    return looked_at + 8 * channels * candidates + 6 * _CHUNK * (candidates + channels), stays
+    stays = (2 * channels + 4 * _RANK) * candidates
+    return looked_at + 12 * channels * candidates + _CHUNK * (4 * candidates + 8 * channels), stays
 
 
 _CHANNELS = {1: 64, 2: 128, 4: 256, 8: 512}

@@ -108,9 +108,11 @@ class Preset:
 
 
 def preset_of(recipe: ResolvedOptimizeRecipe) -> Preset:
-    """The recipe's preset with the recipe's layers and pooling."""
+    """The recipe's preset with the recipe's layers, pooling and candidates."""
+    preset = _MANNERS[recipe.preset]
     return replace(
-        _MANNERS[recipe.preset],
+        preset,
+        matching=preset.matching and replace(preset.matching, turned=bool(recipe.turned_styles)),
         content_layers=recipe.content_layers,
         style_layers=recipe.style_layers,
         pooling=recipe.pooling,
