@@ -34,6 +34,8 @@ from .errors import DeadlinePassed, InvalidRequest
 from .recipe import ResolvedRecipe
 from .text import Line, Lines
 
+MAX_EVENT_BYTES = 20_000
+"""Of an event as JSON: receivers of webhooks need not take more. Labels that would make it longer are left out."""
 NAMESPACE = uuid.UUID("6d1f2f0e-3c35-5c0c-9d1e-0f6a3f1f7f5b")
 
 

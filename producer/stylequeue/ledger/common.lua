@@ -42,10 +42,14 @@ local function tell(id, draft_json)
   local record = redis.call('HMGET', key, 'run', 'attempt', 'tenant', 'notify')
   local run, attempt, tenant = record[1], record[2], record[3]
   local what = draft.terminal and '' or (attempt .. '/' .. draft.number)
-  local event = '{"id":"' .. uuid5(id .. '/' .. run .. '/' .. draft.event_type .. '/' .. what)
-    .. '","sequence":"' .. string.format('%010d', sequence) .. '",' .. string.sub(draft.envelope, 2, -2)
-    .. ',"data":{' .. (tenant and '"tenant":"' .. tenant .. '",' or '') .. '"labels":' .. labels_of(id) .. ',"run":' .. run .. ',"attempt":' .. attempt
-    .. (draft.data == '{}' and '' or ',') .. string.sub(draft.data, 2) .. '}'
+  local function with(labels)
+    return '{"id":"' .. uuid5(id .. '/' .. run .. '/' .. draft.event_type .. '/' .. what)
+      .. '","sequence":"' .. string.format('%010d', sequence) .. '",' .. string.sub(draft.envelope, 2, -2)
+      .. ',"data":{' .. (tenant and '"tenant":"' .. tenant .. '",' or '') .. '"labels":' .. labels .. ',"run":' .. run
+      .. ',"attempt":' .. attempt .. (draft.data == '{}' and '' or ',') .. string.sub(draft.data, 2) .. '}'
+  end
+  local event = with(labels_of(id))
+  if #event > limits.max_event_bytes then event = with('{}') end
   redis.call('XADD', events_key(id), 'MAXLEN', '~', limits.job_events, sequence .. '-1', 'event', event)
   if draft.lifecycle then
     -- What whoever hands it on goes by stands beside it: whose the job is, and which endpoints it names (JSON).

@@ -19,6 +19,7 @@ from typing import Any, Generic, TypeVar
 from ..contract.base import DEFAULT_QUEUE, MAX_ID_CHARS, QUEUES
 from ..contract.errors import Code
 from ..contract.events import (
+    MAX_EVENT_BYTES,
     NAMESPACE,
     Accepted,
     AcceptedData,
@@ -119,6 +120,7 @@ class Moves:
                 "namespace": NAMESPACE.hex,
                 "database": str(settings.redis.database),
                 "max_id_chars": MAX_ID_CHARS,
+                "max_event_bytes": MAX_EVENT_BYTES,
                 "job_events": settings.job_events,
                 "deployment_events": settings.deployment_events,
                 "record_ttl_ms": settings.record_ttl_s * 1000,
@@ -369,7 +371,7 @@ def _fields(job: Job, task_id: str, queue: str = "", timing: Timing = ANY_TIME) 
         "digest": _digest(text),
         "queue": queue if queue in QUEUES and job.queue is None else job.queue_name,
         "task_id": task_id,
-        "labels": json.dumps(job.labels),
+        "labels": json.dumps(job.labels, ensure_ascii=False),
     }
     if deadlines := [moment for moment in (job.deadline, timing.deadline) if moment is not None]:
         fields["deadline_ms"] = _ms(min(deadlines))
