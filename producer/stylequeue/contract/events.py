@@ -14,7 +14,8 @@ worker chooses (stage, reason, network) readers take any string, and any event: 
 from __future__ import annotations
 
 import uuid
-from typing import Annotated, Literal, get_args
+from functools import cached_property
+from typing import Annotated, Literal, TypeVar, get_args
 
 from pydantic import (
     AwareDatetime,
@@ -201,6 +202,11 @@ class _Event(Told):
         """What happened, in one word: `accepted`, `succeeded`, ..."""
         return kind_of(self.type)
 
+    @cached_property
+    def text(self) -> str:
+        """The event as JSON; where it was read, exactly as it was told, with what this version does not know."""
+        return self.model_dump_json(exclude_none=True)
+
 
 class Accepted(_Event):
     """The ledger has the job; nothing is lost from here on."""
@@ -288,14 +294,22 @@ AnyEvent = KnownEvent | UnknownEvent
 def read_event(event: str | bytes) -> AnyEvent:
     """An event as it was told, whatever version told it. Raises InvalidRequest where it is none."""
     try:
-        return EVENT.validate_json(event)
+        return _as_told(EVENT.validate_json(event), event)
     except ValidationError:
         pass
     try:
-        return UnknownEvent.model_validate_json(event)
+        return _as_told(UnknownEvent.model_validate_json(event), event)
     except ValidationError as error:
         faults = "; ".join(f"{'.'.join(map(str, fault['loc']))} {fault['msg']}".strip() for fault in error.errors())
         raise InvalidRequest(f"this is no event: {faults}", "see `stylequeue schema event`") from None
+
+
+_E = TypeVar("_E", bound=_Event)
+
+
+def _as_told(event: _E, text: str | bytes) -> _E:
+    vars(event)["text"] = text if isinstance(text, str) else text.decode()
+    return event
 
 
 def kind_of(event_type: str) -> str:

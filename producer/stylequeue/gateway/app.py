@@ -10,13 +10,13 @@ from starlette.types import ASGIApp
 
 from .. import __version__
 from ..settings import Settings
-from . import hooks, probes, problems
+from . import events, hooks, probes, problems
 from .edge import Edge
 from .state import Gateway
 
 MAX_JSON_BYTES = 1024**2
 """Of a request's body; a route that takes more says so."""
-_ROUTERS = (probes.router, hooks.router)
+_ROUTERS = (probes.router, events.router, hooks.router)
 
 
 def create_app(settings: Settings) -> FastAPI:
@@ -40,6 +40,7 @@ def create_app(settings: Settings) -> FastAPI:
     )
     app.state.gateway = gateway
     problems.handle(app)
+    events.handle(app)
     for router in _ROUTERS:
         app.include_router(router)
     return app

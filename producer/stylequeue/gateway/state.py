@@ -12,7 +12,9 @@ from ..aclient import AsyncStyleQueue
 from ..contract.errors import InvalidSettings
 from ..delivery.hooks import Hooks
 from ..settings import Settings
+from .feed import Feed
 from .keys import KeyRing
+from .streams import Streams
 
 _LOOK_S = 3
 """For Redis and the store to answer whoever asks whether the gateway is ready."""
@@ -28,8 +30,11 @@ class Gateway:
     keys: KeyRing
     hooks: Hooks
     """All endpoints that events are delivered to: which a caller may look after goes by its tenant."""
-    stopping: asyncio.Event = field(default_factory=asyncio.Event)
+    stopping: asyncio.Event
     """Set when the process is told to stop: whoever waits answers, streams end."""
+    feed: Feed
+    """The deployment's events, for all streams."""
+    streams: Streams
     _looks: list[asyncio.Task[dict[str, str]]] = field(default_factory=list)
 
     @classmethod
@@ -40,7 +45,9 @@ class Gateway:
                 "STYLEQUEUE_KEYS_FILE is not set, and without keys nobody may ask",
                 "name a file, and make a key: `stylequeue keys new --role admin`",
             )
-        return cls(settings, AsyncStyleQueue(settings), KeyRing(settings.keys_file), Hooks(settings))
+        queue, stopping = AsyncStyleQueue(settings), asyncio.Event()
+        hooks = Hooks(settings)
+        return cls(settings, queue, KeyRing(settings.keys_file), hooks, stopping, Feed(queue), Streams(stopping))
 
     async def readiness(self) -> dict[str, str]:
         """What stands in the way of serving requests, by where. In bounded time, however often it is asked."""
@@ -55,6 +62,8 @@ class Gateway:
         self.stopping.set()
         for look in self._looks:
             look.cancel()
+        await self.streams.close()
+        await self.feed.close()
         await self.queue.close()
         await asyncio.to_thread(self.hooks.close)
 
