@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from .access import Access
 from .asking import Asking
+from .awaiting import cancellation_heard
 from .client import StyleQueue
 from .connection import connect_async
 from .contract.base import check_tenant
@@ -108,7 +109,8 @@ class AsyncAccess(Access):
         self._check_loop()
         await self._take_place()
         try:
-            answer = await question(self._redis)
+            with cancellation_heard():
+                answer = await question(self._redis)
             self._answered_at = asyncio.get_running_loop().time()
             return answer
         finally:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncGenerator, Coroutine, Iterator
+from contextlib import contextmanager
 from typing import Any, TypeVar
 
 _T = TypeVar("_T")
@@ -17,6 +19,19 @@ def run(coroutine: Coroutine[Any, Any, _T]) -> _T:
         return result
     coroutine.close()
     raise RuntimeError("this coroutine waits for an event loop")
+
+
+@contextmanager
+def cancellation_heard() -> Iterator[None]:
+    """Around what is awaited: CancelledError at its end, where this task was told to end and has not heard of it.
+
+    With Python 3.11 `asyncio.wait_for`, by which redis-py sends, now and then keeps that to itself.
+    """
+    task = asyncio.current_task()
+    before = task.cancelling() if task else 0
+    yield
+    if task and task.cancelling() > before:
+        raise asyncio.CancelledError
 
 
 def iterate(generator: AsyncGenerator[_T, None]) -> Iterator[_T]:

@@ -108,6 +108,24 @@ def test_who_is_cancelled_while_it_waits_leaves_nothing_behind(settings: Setting
     asyncio.run(wait())
 
 
+def test_whoever_is_cancelled_while_redis_is_asked_hears_of_it(settings: Settings) -> None:
+    async def ask() -> None:
+        async with AsyncStyleQueue(settings) as queue:
+            job_id = await queue.submit(make_job())
+            for turns in range(40):
+                asking_it = asyncio.create_task(queue.status(job_id))
+                for _ in range(turns):
+                    await asyncio.sleep(0)
+                is_over = asking_it.done()
+                asking_it.cancel()
+                await asyncio.wait([asking_it])
+                assert asking_it.cancelled() is not is_over, turns
+            # Whoever was, and still has something to see to, can.
+            assert (await queue.status(job_id)).state == "queued"
+
+    asyncio.run(ask())
+
+
 def test_a_client_belongs_to_one_loop_until_it_is_closed(settings: Settings) -> None:
     queue = AsyncStyleQueue(settings)
     with asyncio.Runner() as one, asyncio.Runner() as another:

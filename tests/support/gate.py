@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from concurrent.futures import Future
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Self
 
@@ -15,8 +16,11 @@ from fastapi import FastAPI
 from stylequeue.gateway import keys
 from stylequeue.gateway.app import create_app
 from stylequeue.gateway.keys import Role
+from stylequeue.gateway.server import server_of
 from stylequeue.gateway.state import Gateway
+from stylequeue.local.server import HOST, free_ports
 from stylequeue.settings import Settings
+from tests.support.processes import wait_for
 
 WAIT_S = 60
 
@@ -85,3 +89,38 @@ class Gate:
 
     def post(self, path: str, **more: Any) -> Any:
         return self.ask("POST", path, **more)
+
+
+class ServedGate(Gate):
+    """The same behind a port, as its process serves it: what is streamed can be read while it comes."""
+
+    def __enter__(self) -> Self:
+        super().__enter__()
+        [self.port] = free_ports(1)
+        self._server = server_of(self.app, host=HOST, port=self.port)
+        self._serving = self.begin(self._server.serve())
+        wait_for(lambda: self._server.started, WAIT_S, "the gateway to listen")
+        return self
+
+    def __exit__(self, *details: object) -> None:
+        self.stop()
+        self._serving.result(WAIT_S)
+        super().__exit__(*details)
+
+    def stop(self) -> None:
+        """As its process does when it is told to."""
+        self.run(self._stop())
+
+    async def _stop(self) -> None:
+        self.state.stopping.set()
+        self._server.should_exit = True
+
+    @contextmanager
+    def stream(self, path: str, *, key: str = "", headers: Mapping[str, str] | None = None) -> Iterator[Any]:
+        """An answer that has begun, with its `status_code`, `headers` and `iter_lines()`."""
+        bearer = {"Authorization": f"Bearer {key or self.admin}"}
+        with (
+            httpx2.Client(base_url=f"http://{HOST}:{self.port}", timeout=WAIT_S) as http,
+            http.stream("GET", path, headers={**bearer, **(headers or {})}) as response,
+        ):
+            yield response

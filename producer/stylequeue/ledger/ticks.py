@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
+from ..awaiting import cancellation_heard
 from ..connection import redis_asked
 from ..contract.errors import StyleQueueError
 from ..settings import Settings
@@ -82,9 +83,12 @@ class Ticks:
             try:
                 with redis_asked(self._settings):
                     async with self._redis().pubsub() as pubsub:
-                        await pubsub.subscribe(self._lifecycle, self._progress)
+                        with cancellation_heard():
+                            await pubsub.subscribe(self._lifecycle, self._progress)
                         while True:
-                            if (message := await pubsub.get_message(timeout=_LISTEN_S)) is not None:
+                            with cancellation_heard():
+                                message = await pubsub.get_message(timeout=_LISTEN_S)
+                            if message is not None:
                                 again_s = _AGAIN_S[0]
                                 self._pass_on(message)
             except StyleQueueError as error:
