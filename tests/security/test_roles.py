@@ -19,15 +19,18 @@ from stylequeue.aclient import AsyncStyleQueue
 from stylequeue.broker.lists import CELERYS_DEFAULT_QUEUE
 from stylequeue.client import StyleQueue
 from stylequeue.contract.errors import Code, JobCancelled, Unavailable
+from stylequeue.delivery.hooks import Hooks
 from stylequeue.keeper import Keeper
 from stylequeue.ledger import Ledger, names, rights
 from stylequeue.local import Stack
 from stylequeue.local.server import HOST
 from stylequeue.settings import Settings
+from tests.support.deliveries import Operator, delivering
 from tests.support.deployment import Deployment
 from tests.support.door import Door, call
 from tests.support.jobs import make_job
 from tests.support.processes import wait_for
+from tests.support.receiver import Receiver
 from tests.support.redis_server import redis_server
 
 ROOT = Path(__file__).parents[2]
@@ -120,6 +123,22 @@ def test_a_keepers_round(port: int, settings: Settings, caplog: pytest.LogCaptur
         assert lost.id.encode() in b"".join(redis.lrange("paint", 0, -1))
         ledger.close()
     assert "left for the next round" not in caplog.text
+
+
+def test_a_keeper_delivers_and_a_producer_takes_events(port: int, settings: Settings, tmp_path: Path) -> None:
+    with Receiver() as receiver:
+        own = Operator(settings_of(port, "keeper", settings), tmp_path, crm=receiver.endpoint())
+        producers = settings_of(port, "producer", settings).model_copy(update={"operator_file": own.path})
+        with StyleQueue(producers) as producer, delivering(own.settings):
+            job = make_job()
+            producer.submit(job, notify=["crm"])
+            producer.cancel(job.id)
+            wait_for(lambda: receiver.received, 60, "the event")
+            told = producer.events(group="crm", consumer="one", follow=False)
+            assert [event.kind for _, event in told] == ["accepted", "cancelled"]
+            hooks = Hooks(producers)
+            assert hooks.replay(receiver.ids()[0]) == ["crm"]
+            hooks.close()
 
 
 def test_a_doctors_look(port: int, settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
