@@ -22,9 +22,11 @@ from .contract.errors import JobSucceeded as JobSucceeded
 from .contract.errors import Misconfigured as Misconfigured
 from .contract.errors import Permanent as Permanent
 from .contract.errors import QueueFull as QueueFull
+from .contract.errors import RateLimited as RateLimited
 from .contract.errors import Retryable as Retryable
 from .contract.errors import SchemaTooNew as SchemaTooNew
 from .contract.errors import StyleQueueError as StyleQueueError
+from .contract.errors import TooManyOpenJobs as TooManyOpenJobs
 from .contract.errors import Unavailable as Unavailable
 from .contract.errors import WaitTimeout as WaitTimeout
 from .contract.events import Accepted as Accepted
@@ -57,4 +59,5 @@ from .contract.status import JobState as JobState
 from .contract.status import JobStatus as JobStatus
 from .contract.status import Page as Page
 from .contract.status import Submission as Submission
+from .contract.status import Turn as Turn
 from .settings import Settings as Settings

@@ -26,8 +26,10 @@ from .contract.errors import (
     JobsRefused,
     Permanent,
     QueueFull,
+    RateLimited,
     SchemaTooNew,
     StyleQueueError,
+    TooManyOpenJobs,
     Unavailable,
     WaitTimeout,
 )
@@ -35,8 +37,8 @@ from .contract.events import AnyEvent, StoredPicture, Succeeded, TerminalEvent, 
 from .contract.job import Job
 from .contract.objects import ImageRef, PictureKind, StoredObject, UploadForm, check_key, preview_key, suffix_of
 from .contract.scope import Scope
-from .contract.status import DeadLetter, EventGroup, JobResult, JobState, JobStatus, Page, Submission
-from .operator_file import Template
+from .contract.status import DeadLetter, EventGroup, JobResult, JobState, JobStatus, Page, Submission, Turn
+from .operator_file import Template, TenantLimits
 from .settings import MAX_DEADLINE_S
 from .telling import picture_of, report_of, result_of
 
@@ -102,7 +104,7 @@ class Asking:
         errors = [_too_late(job) or self._out_of_scope(job) for job in jobs]
         fit = [job for job, error in zip(jobs, errors, strict=True) if not error]
         accept = partial(self._access.asked.accept, tenant=self.tenant, scope=self.scope, notify=named)
-        answers = iter(await accept(fit) if fit else ())
+        answers = iter(await accept(fit, max_open_jobs=self._limits.open_jobs) if fit else ())
         submissions: list[Submission] = []
         unsent, forgotten = [], []
         # Record first, message second: a message lost on the way is found by comparing the two.
@@ -129,7 +131,14 @@ class Asking:
                 return JobConflict(job.id)
             case "full":
                 return QueueFull(job.queue_name, self._access.settings.max_open_jobs)
+            case "too_many":
+                return TooManyOpenJobs(self._limits.open_jobs or 0)
         return None
+
+    @property
+    def _limits(self) -> TenantLimits:
+        """The tenant's, as the operator's file has them."""
+        return self._access.operator_file.now.tenants.get(self.tenant or "", TenantLimits())
 
     def _out_of_scope(self, job: Job) -> StyleQueueError | None:
         """The error of a job that names what this client's may not read or write."""
@@ -187,17 +196,42 @@ class Asking:
     async def status(self, job_id: str) -> JobStatus:
         return await self._access.asked.status(await self._record(job_id))
 
+    async def statuses(self, job_ids: Sequence[str]) -> list[JobStatus | None]:
+        found = await self._access.asked.statuses(job_ids)
+        return [one if one and self.tenant in (None, one.tenant) else None for one in found]
+
     async def jobs(
         self,
         *,
         state: JobState | None = None,
         label: Mapping[str, str] | None = None,
+        created_after: datetime | None = None,
+        created_before: datetime | None = None,
         after: str | None = None,
         limit: int = 100,
+        is_bounded: bool = False,
     ) -> Page[JobStatus]:
         return await self._access.asked.jobs(
-            tenant=self.tenant, state=state, label=label or {}, after=after, limit=limit
+            tenant=self.tenant,
+            state=state,
+            label=label,
+            created_after=created_after,
+            created_before=created_before,
+            after=after,
+            limit=limit,
+            is_bounded=is_bounded,
         )
+
+    async def take_turn(self, count: int = 1) -> Turn | None:
+        limits = self._limits
+        if self.tenant is None or limits.rate_per_s is None:
+            return None
+        rate_per_s, burst = limits.rate_per_s, limits.burst or math.ceil(limits.rate_per_s)
+        answer = await self._access.asked.throttle(self.tenant, rate_per_s=rate_per_s, burst=burst, count=count)
+        turn = Turn(rate_per_s, burst, answer.left, answer.whole_in_s)
+        if not answer.allowed:
+            raise RateLimited(turn, count, answer.again_in_s)
+        return turn
 
     async def watch(
         self, job_id: str, *, after: int = 0, timeout_s: float | None = None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterable, Iterable, Iterator, Mapping, Sequence
+from datetime import datetime
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
@@ -15,7 +16,7 @@ from .contract.events import AnyEvent, StoredPicture
 from .contract.job import Job
 from .contract.objects import ImageRef, PictureKind, StoredObject, UploadForm
 from .contract.scope import Scope
-from .contract.status import DeadLetter, EventGroup, JobResult, JobState, JobStatus, Page, Submission
+from .contract.status import DeadLetter, EventGroup, JobResult, JobState, JobStatus, Page, Submission, Turn
 from .settings import Settings
 
 if TYPE_CHECKING:
@@ -161,21 +162,47 @@ class StyleQueue:
         """What is known of a job. Raises JobNotFound."""
         return run(self._asking.status(job_id))
 
+    def statuses(self, job_ids: Sequence[str]) -> list[JobStatus | None]:
+        """What is known of many jobs, in order; None for one that is not on record."""
+        return run(self._asking.statuses(job_ids))
+
     def jobs(
         self,
         *,
         state: JobState | None = None,
         label: Mapping[str, str] | None = None,
+        created_after: datetime | None = None,
+        created_before: datetime | None = None,
         after: str | None = None,
         limit: int = 100,
+        is_bounded: bool = False,
     ) -> Page[JobStatus]:
         """Up to `limit` jobs (1 to 1000), the newest first: those in `state` that have all labels in `label`.
 
-        The page's own `after`, given here, brings the next one; it is None where there is no other. What is asked for
-        is looked for among all jobs on record: where few fit, that is some milliseconds for each thousand. Raises
-        InvalidRequest.
+        The page's own `after`, given here, brings the next one; it is None where there is no other. Labels that
+        `STYLEQUEUE_INDEXED_LABELS` names are found at once; others are looked for among all jobs on record: where few
+        fit, that is some milliseconds for each thousand. `is_bounded`: no more than a thousand are looked at for one
+        page, which may then be short, or empty, and yet have an `after`. Raises InvalidRequest.
         """
-        return run(self._asking.jobs(state=state, label=label, after=after, limit=limit))
+        return run(
+            self._asking.jobs(
+                state=state,
+                label=label,
+                created_after=created_after,
+                created_before=created_before,
+                after=after,
+                limit=limit,
+                is_bounded=is_bounded,
+            )
+        )
+
+    def take_turn(self, count: int = 1) -> Turn | None:
+        """Let this client's tenant ask for something, `count` times at once, and return how often it still may.
+
+        None where the operator's file sets the tenant no rate. Whoever serves a tenant calls this before each request
+        of its. Raises RateLimited.
+        """
+        return run(self._asking.take_turn(count))
 
     def watch(self, job_id: str, *, after: int = 0, timeout_s: float | None = None) -> Iterator[AnyEvent]:
         """The events of the job's newest run from its first, or of any run behind sequence `after`, each as it happens;

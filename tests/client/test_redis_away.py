@@ -19,7 +19,10 @@ pytestmark = pytest.mark.filterwarnings("ignore:Call to deprecated setex:Depreca
 CALLS: dict[str, Callable[[StyleQueue], object]] = {
     "submit": lambda queue: queue.submit(make_job()),
     "submit_each": lambda queue: queue.submit_each([make_job()]),
+    "statuses": lambda queue: queue.statuses(["j"]),
     "jobs": lambda queue: queue.jobs(),
+    "look": lambda queue: queue.look("j"),
+    "groups": lambda queue: queue.groups(),
     "link": lambda queue: queue.link("j"),
     "newest_position": lambda queue: queue.newest_position(),
     "dead_letter": lambda queue: queue.dead_letter("j"),
@@ -40,7 +43,9 @@ CALLS: dict[str, Callable[[StyleQueue], object]] = {
 
 def test_every_method_is_among_the_calls() -> None:
     methods = {name for name, value in vars(StyleQueue).items() if callable(value) and not name.startswith("_")}
-    asks_nothing, raises_nothing = {"close", "for_tenant", "upload"}, {"readiness"}
+    asks_nothing = {"close", "for_tenant", "take_turn", "job"}
+    asks_nothing |= {"upload", "upload_stream", "upload_form", "discard", "read"}
+    raises_nothing = {"readiness"}
     assert methods - {"submit_many", *asks_nothing, *raises_nothing} == set(CALLS), "of Redis"
 
 

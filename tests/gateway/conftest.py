@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from stylequeue.client import StyleQueue
 from stylequeue.settings import Settings
 from tests.support.gate import Gate
 
@@ -16,3 +17,10 @@ def gate(settings: Settings, tmp_path: Path) -> Iterator[Gate]:
     """A gateway of this test's own database."""
     with Gate(settings, tmp_path / "keys.json") as gate:
         yield gate
+
+
+@pytest.fixture
+def queue(settings: Settings) -> Iterator[StyleQueue]:
+    """A client that sees all."""
+    with StyleQueue(settings) as queue:
+        yield queue

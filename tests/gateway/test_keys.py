@@ -14,9 +14,12 @@ from pathlib import Path
 import pytest
 
 from stylequeue.contract.errors import InvalidRequest, InvalidSettings
+from stylequeue.contract.scope import Scope
 from stylequeue.gateway import keys
 from stylequeue.gateway.keys import KeyRing, is_mistyped, listed, make
 from tests.support.command import BAD_INPUT, Command
+
+SCOPE = Scope(read=("uploads/{tenant}/*", "styles/*"), write=("results/{tenant}/*",))
 
 
 @pytest.fixture
@@ -25,13 +28,13 @@ def path(tmp_path: Path) -> Path:
 
 
 def added(path: Path, **fields: object) -> str:
-    text, key = make(**{"role": "submit", "tenant": "acme", **fields})  # type: ignore[arg-type]
+    text, key = make(**{"role": "submit", "tenant": "acme", "scope": SCOPE, **fields})  # type: ignore[arg-type]
     keys.add(path, key)
     return text
 
 
 def test_a_key_is_found_by_scanners_and_only_its_digest_is_kept(path: Path) -> None:
-    text = added(path, read=["uploads/acme/*"])
+    text = added(path)
     assert re.fullmatch(r"sq_[0-9a-f]{12}_[0-9a-f]{64}_[0-9a-f]{8}", text)
     kept = path.read_text()
     assert text not in kept
@@ -39,7 +42,7 @@ def test_a_key_is_found_by_scanners_and_only_its_digest_is_kept(path: Path) -> N
     assert path.stat().st_mode & 0o777 == 0o600
     key = KeyRing(path).find(text)
     assert key
-    assert (key.tenant, key.role, key.read) == ("acme", "submit", ("uploads/acme/*",))
+    assert (key.tenant, key.role, key.scope) == ("acme", "submit", SCOPE)
 
 
 def test_a_typing_error_is_told_from_a_key_that_there_is_none_of(path: Path) -> None:
@@ -146,11 +149,7 @@ def test_many_editors_lose_nothing(path: Path) -> None:
         {"tenant": ""},
         {"role": "owner"},
         {"role": "monitor"},
-        {"read": ["uploads"]},
-        {"read": ["uploads/"]},
-        {"read": ["up*/a"]},
-        {"write": ["Results/*"]},
-        {"write": ["results/*/a"]},
+        {"scope": None},
         {"note": "a\nb"},
     ],
     ids=str,
@@ -171,8 +170,7 @@ class TestCommand:
         made = json.loads(
             command("keys", "new", "--tenant", "acme", "--expires", "2h", "--note", "shop", "--json").stdout
         )
-        assert made["read"] == ["uploads/acme/*", "styles/*"]
-        assert made["write"] == ["results/acme/*"]
+        assert made["scope"] == SCOPE.model_dump(mode="json")
         found = KeyRing(path).find(made["key"])
         assert found
         assert found.expires_at
@@ -180,7 +178,7 @@ class TestCommand:
         operator = command("keys", "new", "--role", "admin").stdout.strip()
         kept = KeyRing(path).find(operator)
         assert kept
-        assert (kept.tenant, kept.read, kept.write) == (None, ("uploads/*", "styles/*"), ("results/*",))
+        assert (kept.tenant, kept.scope) == (None, None)
         shown = command("keys", "list").stdout
         assert f"{made['id']}  submit of tenant acme" in shown
         assert "admin of no tenant" in shown
@@ -193,7 +191,15 @@ class TestCommand:
 
     def test_a_monitor_reaches_nothing(self, command: Command) -> None:
         made = json.loads(command("keys", "new", "--role", "monitor", "--json").stdout)
-        assert (made["tenant"], made["read"], made["write"]) == (None, [], [])
+        assert (made["tenant"], made["role"]) == (None, "monitor")
+
+    def test_a_reach_of_ones_own(self, command: Command) -> None:
+        made = json.loads(command("keys", "new", "--tenant", "acme", "--read", "photos/{tenant}/*", "--json").stdout)
+        assert made["scope"] == {"read": ["photos/{tenant}/*"], "write": ["results/{tenant}/*"]}
+        assert "--tenant" in command("keys", "new", "--write", "results/a/*", exit_code=BAD_INPUT).stderr
+        for folder in ("uploads", "uploads/", "up*/a", "Uploads//*", "results/*/a", "results/{id}/*"):
+            refused = command("keys", "new", "--tenant", "acme", "--read", folder, exit_code=BAD_INPUT)
+            assert "bucket/folder" in refused.stderr, folder
 
     def test_what_cannot_be(self, command: Command) -> None:
         assert "no time" in command("keys", "new", "--expires", "soon", exit_code=BAD_INPUT).stderr

@@ -29,7 +29,7 @@ class Gate:
     """A gateway whose event loop runs in a thread of its own; several threads may ask at once."""
 
     def __init__(self, settings: Settings, keys_file: Path) -> None:
-        self.keys_file = keys_file
+        self.keys_file, self.settings = keys_file, settings
         self.admin = self.key("admin")
         """A key that may do all."""
         settings = settings.model_copy(update={"keys_file": keys_file})
@@ -42,7 +42,8 @@ class Gate:
 
     def key(self, role: Role, tenant: str | None = None, **fields: Any) -> str:
         """A new key."""
-        text, key = keys.make(role=role, tenant=tenant, **fields)
+        scope = keys.scope_of_tenants(self.settings) if tenant else None
+        text, key = keys.make(role=role, tenant=tenant, **{"scope": scope, **fields})
         keys.add(self.keys_file, key)
         return text
 
@@ -64,10 +65,10 @@ class Gate:
         await asyncio.sleep(0)
         return [repr(task) for task in asyncio.all_tasks() if task is not asyncio.current_task()]
 
-    def tasks(self) -> list[str]:
-        """What is being done in the event loop now."""
+    def waiting(self) -> list[str]:
+        """What is being done in the event loop now, but for the one that listens for all who wait."""
         found: list[str] = self.run(self._tasks())
-        return found
+        return [task for task in found if "Ticks" not in task]
 
     def run(self, coroutine: Any) -> Any:
         """What a coroutine returns, in the gateway's event loop."""

@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from ..contract.base import parse
 from ..contract.errors import InvalidRequest, InvalidSettings
+from ..contract.scope import Scope
 from ..settings import Settings
 from . import console, deployment
 from .options import JsonOption, duration_s
@@ -19,7 +21,7 @@ if TYPE_CHECKING:
 
 keys = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Who may ask the gateway.")
 
-_ScopeOption = typer.Option(metavar="BUCKET/PREFIX*", help="Repeat for more.", show_default=False)
+_FolderOption = typer.Option(metavar="BUCKET/FOLDER/*", help="Repeat for more.", show_default=False)
 
 
 def gateway(
@@ -47,29 +49,32 @@ def new(
     tenant: Annotated[
         str | None, typer.Option(help="Whose jobs it sees and hands in; left out: it sees all, and they are nobody's.")
     ] = None,
-    read: Annotated[list[str] | None, _ScopeOption] = None,
-    write: Annotated[list[str] | None, _ScopeOption] = None,
+    read: Annotated[list[str] | None, _FolderOption] = None,
+    write: Annotated[list[str] | None, _FolderOption] = None,
     expires: Annotated[str | None, typer.Option(metavar="TIME", help="Ends after: 90s, 30m, 12h.")] = None,
     note: Annotated[str, typer.Option(help="What it is for, for people.")] = "",
     as_json: JsonOption = False,
 ) -> None:
     """Make a key and print it: nobody can see it again. Two may live at once, while a client changes to the next.
 
-    Its jobs may read pictures where --read says and put them where --write does. Left out: in the buckets that workers
-    may use, a tenant's only under its own name in those for uploads and results.
+    Its jobs may read pictures where --read says and put them where --write does; {tenant} stands for the tenant's name.
+    Left out: a tenant's, in its own folders for uploads and results, and in all others that workers read; without a
+    tenant, whatever workers may.
     """
     with console.errors_told(as_json=as_json):
-        from ..gateway.keys import add, default_scopes, make
+        from ..gateway.keys import add, make, scope_of_tenants
 
         settings = deployment.settings(as_json=as_json)
         path = _file(settings)
-        own = (settings.upload_bucket, *settings.write_buckets)
-        is_monitor = role == "monitor"
+        if (read or write) and tenant is None:
+            raise InvalidRequest("--read and --write are of a tenant's keys", "give --tenant")
+        usual = scope_of_tenants(settings)
+        reach = {"read": read or usual.read, "write": write or usual.write}
+        scope = parse(Scope, reach, hint="write bucket/folder/*") if tenant else None
         text, key = make(
             role=role,
             tenant=tenant,
-            read=read or (() if is_monitor else default_scopes(tenant, settings.read_buckets, own)),
-            write=write or (() if is_monitor else default_scopes(tenant, settings.write_buckets, own)),
+            scope=scope,
             expires_at=datetime.now(UTC).replace(microsecond=0) + timedelta(seconds=_span_s(expires))
             if expires
             else None,
@@ -132,6 +137,5 @@ def _in_words(key: Key) -> str:
     whose = f"of tenant {key.tenant}" if key.tenant else "of no tenant"
     ends = f", until {key.expires_at:%Y-%m-%d %H:%M:%S} UTC" if key.expires_at else ""
     is_over = "" if key.is_live(datetime.now(UTC)) else " (over)"
-    return (
-        f"{key.role} {whose}{ends}{is_over}; reads {', '.join(key.read) or '-'}; writes {', '.join(key.write) or '-'}"
-    )
+    reach = f"; reads {', '.join(key.scope.read)}; writes {', '.join(key.scope.write)}" if key.scope else ""
+    return f"{key.role} {whose}{ends}{is_over}{reach}"

@@ -5,7 +5,9 @@
     │   └── InvalidJob       it breaks the contract
     ├── Retryable            the same job may succeed later
     │   ├── Unavailable      Redis or the store does not answer
-    │   └── QueueFull        the queue holds as many open jobs as it may
+    │   ├── QueueFull        the queue holds as many open jobs as it may
+    │   ├── TooManyOpenJobs  the tenant has as many open jobs as it may
+    │   └── RateLimited      the tenant asks more often than it may
     ├── InvalidSettings      this process cannot run as it is set up
     ├── CannotServe          this machine lacks what it should paint with: a job goes back to the queue, uncharged
     │   └── Misconfigured    the store does not serve this process: its keys, region, clock or rights
@@ -39,12 +41,16 @@ would obey in a stranger's words stands there as an escape.
 from __future__ import annotations
 
 import copyreg
+import math
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from .codes import Code as Code
 from .codes import ExitCode as ExitCode
 from .text import printable, printable_lines
+
+if TYPE_CHECKING:
+    from .status import Turn
 
 
 class StyleQueueError(Exception):
@@ -102,6 +108,37 @@ class QueueFull(Retryable):
             f"queue {queue!r} holds {limit} open jobs, as many as it may",
             "submit again later; more workers empty it faster, STYLEQUEUE_MAX_OPEN_JOBS lets it grow",
         )
+
+
+class TooManyOpenJobs(Retryable):
+    """The tenant has as many open jobs as it may."""
+
+    exit_code = ExitCode.NOT_REACHABLE
+
+    def __init__(self, limit: int) -> None:
+        super().__init__(
+            Code.TOO_MANY_OPEN_JOBS,
+            f"the tenant has {limit} open jobs, as many as it may",
+            "submit again when some have ended; the operator's file sets the limit",
+        )
+
+
+class RateLimited(Retryable):
+    """The tenant asks more often than it may."""
+
+    exit_code = ExitCode.NOT_REACHABLE
+
+    def __init__(self, turn: Turn, count: int, again_in_s: float) -> None:
+        hint = f"ask again in {math.ceil(again_in_s)} s"
+        if count > turn.burst:
+            hint = f"{count} at once are more than it ever may: at most {turn.burst}"
+        super().__init__(
+            Code.RATE_LIMITED,
+            f"the tenant asks more often than it may: {turn.rate_per_s:g} times a second, {turn.burst} at once",
+            hint,
+        )
+        self.turn = turn
+        self.again_in_s = again_in_s
 
 
 class InvalidSettings(StyleQueueError):

@@ -59,6 +59,18 @@ class Page(list[_T]):
 
 
 @dataclass(frozen=True)
+class Turn:
+    """How often a tenant may still ask."""
+
+    rate_per_s: float
+    burst: int
+    """At once."""
+    left: int
+    whole_in_s: float
+    """Until it may ask for `burst` at once again."""
+
+
+@dataclass(frozen=True)
 class Submission:
     """What became of a job that was handed in."""
 

@@ -11,6 +11,7 @@ from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer, SecurityS
 from ..aclient import AsyncStyleQueue
 from ..contract.codes import Code
 from .keys import INCLUDES, Key, Role, is_mistyped
+from .limits import take_turns
 from .problems import Refused
 from .state import GatewayState
 
@@ -60,7 +61,9 @@ async def _caller(
                 f"a key of the role {key.role!r} may not do this",
                 f"it takes one of the role {role!r}: `stylequeue keys new --role {role}`",
             )
-    return Caller(key, gateway.queue if key.tenant is None else gateway.queue.for_tenant(key.tenant))
+    caller = Caller(key, gateway.queue_of(key))
+    await take_turns(request, caller.queue)
+    return caller
 
 
 def _unauthenticated(text: str) -> Refused:

@@ -15,7 +15,7 @@ import secrets
 import stat
 import tempfile
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from hmac import compare_digest
@@ -26,8 +26,9 @@ from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field
 
 from ..contract.base import check_tenant
 from ..contract.errors import FileUnusable, InvalidRequest, InvalidSettings
-from ..contract.objects import check_bucket
+from ..contract.scope import Scope
 from ..contract.text import check_text
+from ..settings import Settings
 from ..variables import why
 
 log = logging.getLogger(__name__)
@@ -48,19 +49,6 @@ _KEY = re.compile(r"sq_([0-9a-f]{12})_[0-9a-f]{64}_[0-9a-f]{8}", re.ASCII)
 _UNKNOWN = hashlib.sha256(b"nobody's").hexdigest()
 
 
-def check_scope(pattern: str) -> str:
-    """`pattern`, if it is `bucket/prefix*`: all keys of a bucket that begin so; or `bucket/key`. Raises ValueError."""
-    bucket, slash, prefix = pattern.partition("/")
-    check_bucket(bucket)
-    check_text(prefix)
-    if not slash or not prefix or "*" in prefix[:-1] or not re.fullmatch(r"[a-z0-9][a-z0-9.-]*[a-z0-9]", bucket):
-        raise ValueError(f"{pattern!r} is no reach: write bucket/prefix* or bucket/*")
-    return pattern
-
-
-Scope = Annotated[str, Field(max_length=1200), AfterValidator(check_scope)]
-
-
 class Key(BaseModel):
     """One key as it is kept: all but its secret."""
 
@@ -72,16 +60,19 @@ class Key(BaseModel):
         default=None, description="Whose jobs it sees and hands in; null: all are seen, and handed in as nobody's."
     )
     role: Role
-    read: tuple[Scope, ...] = Field(default=(), description="Where its jobs may read pictures: bucket/prefix*.")
-    write: tuple[Scope, ...] = Field(default=(), description="Where its jobs may put pictures.")
+    scope: Scope | None = Field(
+        default=None, description="What its jobs may read and write; null: whatever workers may."
+    )
     created_at: AwareDatetime
     expires_at: AwareDatetime | None = None
     note: Annotated[str, AfterValidator(check_text)] = Field(default="", max_length=MAX_NOTE_CHARS)
 
     @model_validator(mode="after")
-    def _monitors_have_no_tenant(self) -> Self:
+    def _reaches_no_further_than_it_must(self) -> Self:
         if self.role == "monitor" and self.tenant is not None:
             raise ValueError("a monitor's key has no tenant: it sees no job")
+        if (self.tenant is None) != (self.scope is None):
+            raise ValueError("a tenant's key, and no other, says what its jobs may read and write")
         return self
 
     def is_live(self, now: datetime) -> bool:
@@ -96,18 +87,22 @@ class _File(BaseModel):
     keys: tuple[Key, ...] = ()
 
 
-def default_scopes(tenant: str | None, buckets: Sequence[str], own: Sequence[str]) -> tuple[str, ...]:
-    """The reach of a key that names none: without a tenant all of `buckets`; else, in those that are its `own` as well,
-    what begins with its name."""
-    return tuple(f"{bucket}/{tenant}/*" if tenant and bucket in own else f"{bucket}/*" for bucket in buckets)
+def scope_of_tenants(settings: Settings) -> Scope:
+    """What a tenant's key reaches that says nothing else: a folder of its own wherever pictures are put, and all that
+    is to be read in other buckets, the styles."""
+    own = "/{tenant}/*"
+    put = (settings.upload_bucket, *settings.write_buckets)
+    return Scope(
+        read=tuple(bucket + (own if bucket in put else "/*") for bucket in settings.read_buckets),
+        write=tuple(bucket + own for bucket in settings.write_buckets),
+    )
 
 
 def make(
     *,
     role: Role,
     tenant: str | None = None,
-    read: Sequence[str] = (),
-    write: Sequence[str] = (),
+    scope: Scope | None = None,
     expires_at: datetime | None = None,
     note: str = "",
 ) -> tuple[str, Key]:
@@ -121,8 +116,7 @@ def make(
             sha256=_digest(text),
             tenant=tenant,
             role=role,
-            read=tuple(read),
-            write=tuple(write),
+            scope=scope,
             created_at=datetime.now(UTC).replace(microsecond=0),
             expires_at=expires_at,
             note=note,

@@ -16,7 +16,8 @@ from starlette.exceptions import HTTPException
 
 from ..contract import codes
 from ..contract.codes import Code, status_of
-from ..contract.errors import StyleQueueError
+from ..contract.errors import RateLimited, StyleQueueError
+from .limits import headers_of
 
 MEDIA_TYPE = "application/problem+json"
 _RETRY_S = 2
@@ -76,20 +77,28 @@ def problem(
     headers: Mapping[str, str] | None = None,
 ) -> JSONResponse:
     """The answer to a request that failed with `code`."""
-    status = status_of(code)
-    body = Problem(
+    body = _problem(request_id, code, detail, hint, faults)
+    also = {"Retry-After": str(_RETRY_S)} if body.status == 503 else {}
+    content = body.model_dump(mode="json", exclude_none=True)
+    return JSONResponse(content, body.status, {**also, **(headers or {})}, media_type=MEDIA_TYPE)
+
+
+def problem_of(request: Request, error: StyleQueueError) -> Problem:
+    """What an error says, as a part of an answer."""
+    faults = error.faults if isinstance(error, Refused) else None
+    return _problem(request_id_of(request), error.code, error.message, error.hint, faults)
+
+
+def _problem(request_id: str, code: str, detail: str, hint: str, faults: Sequence[Fault] | None) -> Problem:
+    return Problem(
         type=f"/problems/{code}",
         title=title_of(code),
-        status=status,
+        status=status_of(code),
         detail=detail,
         code=code,
         hint=hint,
         instance=request_id,
         errors=None if faults is None else list(faults[:_FAULTS]),
-    )
-    also = {"Retry-After": str(_RETRY_S)} if status == 503 else {}
-    return JSONResponse(
-        body.model_dump(mode="json", exclude_none=True), status, {**also, **(headers or {})}, media_type=MEDIA_TYPE
     )
 
 
@@ -107,6 +116,8 @@ def request_id_of(request: Request) -> str:
 
 async def _ours(request: Request, error: StyleQueueError) -> JSONResponse:
     headers, faults = (error.headers, error.faults) if isinstance(error, Refused) else (None, None)
+    if isinstance(error, RateLimited):
+        headers = headers_of(error)
     return problem(request_id_of(request), error.code, error.message, error.hint, faults=faults, headers=headers)
 
 

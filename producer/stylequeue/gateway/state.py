@@ -13,7 +13,7 @@ from ..contract.errors import InvalidSettings
 from ..delivery.hooks import Hooks
 from ..settings import Settings
 from .feed import Feed
-from .keys import KeyRing
+from .keys import Key, KeyRing
 from .streams import Streams
 
 _LOOK_S = 3
@@ -48,6 +48,10 @@ class Gateway:
         queue, stopping = AsyncStyleQueue(settings), asyncio.Event()
         hooks = Hooks(settings)
         return cls(settings, queue, KeyRing(settings.keys_file), hooks, stopping, Feed(queue), Streams(stopping))
+
+    def queue_of(self, key: Key) -> AsyncStyleQueue:
+        """The deployment as the tenant of a key sees it."""
+        return self.queue if key.tenant is None else self.queue.for_tenant(key.tenant, scope=key.scope)
 
     async def readiness(self) -> dict[str, str]:
         """What stands in the way of serving requests, by where. In bounded time, however often it is asked."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, suppress
+from datetime import datetime
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -18,7 +19,8 @@ from ..contract.scope import Scope
 from ..contract.status import DeadLetter, EventGroup, JobState, JobStatus, Page
 from ..settings import Settings
 from . import deliveries, groups, listing, names, streams
-from .answers import AcceptAnswer, EndAnswer
+from .answers import AcceptAnswer, EndAnswer, ThrottleAnswer
+from .listing import JobsWanted
 from .moves import Move, Moves, script
 from .record import Record, dead_letter_from_redis
 from .registry import LiveWorker, waiting_for
@@ -89,12 +91,14 @@ class AsyncLedger:
         tenant: str | None = None,
         scope: Scope | None = None,
         notify: Sequence[str] = (),
+        max_open_jobs: int | None = None,
     ) -> list[AcceptAnswer]:
         """Record a tenant's jobs as `queued`, in one round trip; the answers are in the jobs' order.
 
-        `scope` is what they may read and write, `notify` are the endpoints that they name.
+        `scope` is what they may read and write, `notify` are the endpoints that they name, `max_open_jobs` is how many
+        the tenant may have.
         """
-        accept = partial(self._moves.accept, tenant=tenant, scope=scope, notify=notify)
+        accept = partial(self._moves.accept, tenant=tenant, scope=scope, notify=notify, max_open_jobs=max_open_jobs)
         return await self.perform([accept(job, task_id=job.id) for job in jobs])
 
     async def cancel(self, job_id: str, *, keep: bool) -> EndAnswer:
@@ -159,8 +163,16 @@ class AsyncLedger:
 
     async def status(self, record: Record) -> JobStatus:
         """What others may know of a job; where it is queued, also what it waits for."""
-        workers = await self.workers() if record.state == "queued" and record.needs else ()
-        return record.status.model_copy(update={"waits_for": waiting_for(record, workers)})
+        [status] = await self._seen([record])
+        return status
+
+    async def _seen(self, records: Sequence[Record]) -> list[JobStatus]:
+        is_asked = any(record.state == "queued" and record.needs for record in records)
+        workers = await self.workers() if is_asked else ()
+        waits = [waiting_for(record, workers) for record in records]
+        return [
+            record.status.model_copy(update={"waits_for": wait}) for record, wait in zip(records, waits, strict=True)
+        ]
 
     async def workers(self) -> list[LiveWorker]:
         """The live workers, by name. One that was killed is among them for three heartbeats more."""
@@ -177,16 +189,37 @@ class AsyncLedger:
         self,
         *,
         tenant: str | None = None,
-        state: JobState | None,
-        label: Mapping[str, str],
-        after: str | None,
-        limit: int,
+        state: JobState | None = None,
+        label: Mapping[str, str] | None = None,
+        created_after: datetime | None = None,
+        created_before: datetime | None = None,
+        after: str | None = None,
+        limit: int = PAGE,
+        is_bounded: bool = False,
     ) -> Page[JobStatus]:
-        """Jobs, all or a `tenant`'s, that are in `state` and have all of these labels, the newest first.
+        """Jobs, all or a `tenant`'s, the newest first; see `listing.jobs`. Raises InvalidRequest."""
+        indexed = self.settings.indexed_labels
+        wanted = JobsWanted(tenant, state, label or {}, created_after, created_before, indexed)
+        page = await listing.jobs(self._ask, wanted, after=after, limit=limit, is_bounded=is_bounded)
+        return Page(await self._seen(page), after=page.after)
 
-        Raises InvalidRequest.
-        """
-        return await listing.jobs(self._ask, tenant=tenant, state=state, label=label, after=after, limit=limit)
+    async def statuses(self, job_ids: Sequence[str]) -> list[JobStatus | None]:
+        """What others may know of jobs; None for one that is not on record."""
+
+        def read(redis: Any) -> Any:
+            pipeline = redis.pipeline(transaction=False)
+            for job_id in job_ids:
+                pipeline.hgetall(names.record_key(job_id))
+            return pipeline.execute()
+
+        hashes = await self._ask(read) if job_ids else []
+        seen = iter(await self._seen([Record.from_redis(fields) for fields in hashes if fields]))
+        return [next(seen) if fields else None for fields in hashes]
+
+    async def throttle(self, tenant: str, *, rate_per_s: float, burst: int, count: int) -> ThrottleAnswer:
+        """Let a tenant ask `count` times, if it may now."""
+        [answer] = await self.perform([self._moves.throttle(tenant, rate_per_s=rate_per_s, burst=burst, count=count)])
+        return answer
 
     async def dead_letters(
         self, *, tenant: str | None = None, after: str | None = None, limit: int = PAGE

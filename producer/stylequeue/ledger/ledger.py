@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -16,7 +16,7 @@ from ..contract.events import AnyEvent, FailedData, ProgressData
 from ..contract.job import Job
 from ..contract.recipe import Needs
 from ..contract.scope import Scope
-from ..contract.status import DeadLetter, JobState, JobStatus, Page
+from ..contract.status import DeadLetter, JobState, Page
 from ..settings import Settings
 from . import names, rights
 from .aio import PAGE, AsyncLedger
@@ -297,21 +297,6 @@ class Ledger:
     def record(self, job_id: str) -> Record:
         """What is known of a job. Raises JobNotFound."""
         return run(self.asked.record(job_id))
-
-    def jobs(
-        self,
-        *,
-        tenant: str | None = None,
-        state: JobState | None,
-        label: Mapping[str, str],
-        after: str | None,
-        limit: int,
-    ) -> Page[JobStatus]:
-        """Jobs, all or a `tenant`'s, that are in `state` and have all of these labels, the newest first.
-
-        Raises InvalidRequest.
-        """
-        return run(self.asked.jobs(tenant=tenant, state=state, label=label, after=after, limit=limit))
 
     def outcome(self, job_id: str) -> str:
         """The terminal event exactly as stored; "" where there is none."""

@@ -5,15 +5,15 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from ..contract.delivery import Delivery
 from ..contract.errors import InvalidJob
 from ..contract.events import Progress, read_event
-from ..contract.job import Job
-from ..contract.recipe import Needs, networks_of
+from ..contract.recipe import Needs, Recipe, networks_of
 from ..contract.scope import Scope
 from ..contract.status import TERMINAL_STATES, DeadLetter, JobState, JobStatus
 
@@ -89,11 +89,8 @@ class Record(BaseModel):
 
     @property
     def needs(self) -> Needs:
-        """The networks any of which can paint the job; none where this version cannot read it."""
-        try:
-            return networks_of(Job.model_validate(self.fields).recipe)
-        except InvalidJob:
-            return ()
+        """The networks any of which can paint the job; none where this version cannot read its recipe."""
+        return _needs(json.dumps((self.fields or {}).get("recipe")))
 
     @property
     def status(self) -> JobStatus:
@@ -128,6 +125,18 @@ def delivery_from_redis(fields: Mapping[str, str]) -> Delivery:
             "attempts": json.loads(f"[{fields['attempts']}]"),
         }
     )
+
+
+_RECIPE: TypeAdapter[Recipe] = TypeAdapter(Recipe)
+
+
+@lru_cache(maxsize=1024)
+def _needs(recipe: str) -> Needs:
+    """Of a recipe as JSON; many jobs have the same."""
+    try:
+        return networks_of(_RECIPE.validate_json(recipe))
+    except (ValidationError, InvalidJob):
+        return ()
 
 
 def _labels(fields: Mapping[str, str]) -> dict[str, str]:

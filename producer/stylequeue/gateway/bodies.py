@@ -1,0 +1,123 @@
+"""What callers send, and the jobs that it comes to."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any
+
+from pydantic import AfterValidator, AwareDatetime, BaseModel, Field, ValidationError
+
+from ..aclient import AsyncStyleQueue
+from ..contract.base import ID_PATTERN, MAX_ID_CHARS, Contract, QueueName
+from ..contract.codes import Code
+from ..contract.errors import InvalidJob, InvalidRequest
+from ..contract.events import NAMESPACE
+from ..contract.job import MAX_LABELS, MAX_STYLES, Job, Output, Style
+from ..contract.objects import Bucket, ImageRef
+from ..contract.recipe import OptimizeRecipe, Recipe
+from ..operator_file import MAX_NOTIFY
+from .problems import Refused, faults_of
+
+MAX_BATCH = 1000
+"""Jobs in one request."""
+
+
+class OutputRequest(Output):
+    """Where the painted picture goes, and as what."""
+
+    bucket: Bucket | None = Field(default=None, description="Left out: the deployment's own.")  # type: ignore[assignment]
+
+
+class JobRequest(Contract):
+    """A job to be painted. What is left out comes from the template, if one is named."""
+
+    id: str | None = Field(
+        default=None,
+        pattern=ID_PATTERN,
+        max_length=MAX_ID_CHARS,
+        description="Names the job for ever: the same id with the same content is the same job. Left out: what the "
+        "request names in another place, else a new one.",
+    )
+    template: str | None = Field(default=None, max_length=64, description="Of the operator's file.")
+    content: ImageRef
+    styles: Annotated[Sequence[Style], AfterValidator(tuple)] | None = Field(
+        default=None, min_length=1, max_length=MAX_STYLES, description="Left out: the template's."
+    )
+    recipe: Recipe | None = None
+    output: OutputRequest | None = Field(
+        default=None, description="Left out: in the deployment's bucket, under the tenant's name and the job's id."
+    )
+    queue: QueueName | None = Field(default=None, description="Left out: fast for the fast method, else paint.")
+    deadline: AwareDatetime | None = Field(
+        default=None, description="No picture is wanted after it: the job expires. At most 30 days ahead."
+    )
+    labels: dict[str, str] | None = Field(
+        default=None, max_length=MAX_LABELS, description="Passed through to every event."
+    )
+    notify: tuple[str, ...] = Field(
+        default=(),
+        max_length=MAX_NOTIFY,
+        description="Endpoints of the operator's file that are told of the job's end.",
+    )
+
+
+class BatchRequest(BaseModel):
+    """Jobs to be painted, each of which stands alone."""
+
+    jobs: list[dict[str, Any]] = Field(
+        min_length=1,
+        max_length=MAX_BATCH,
+        description="Each as for POST /v1/jobs; those that are not as they must be are named in the answer.",
+    )
+
+
+IDEMPOTENCY_KEY: dict[str, Any] = {
+    "min_length": 1,
+    "max_length": 255,
+    "pattern": r"^[!-~]([ -~]*[!-~])?$",
+    "description": "Names the request for ever: sent again, it is the same job. Another tenant's is another.",
+}
+
+
+def job_id_of(tenant: str | None, idempotency_key: str) -> str:
+    """The id of the job that a tenant hands in under a key: for the same, the same; for another tenant, another."""
+    of_tenant = uuid.uuid5(NAMESPACE, f"tenant/{tenant or ''}")
+    return str(uuid.uuid5(of_tenant, idempotency_key))
+
+
+async def job_of(queue: AsyncStyleQueue, body: Mapping[str, Any], *, job_id: str | None) -> tuple[Job, tuple[str, ...]]:
+    """The job that a request's body comes to, under `job_id` if that is given, and the endpoints it names.
+
+    Raises InvalidJob, with each fault; InvalidRequest; Permanent with `bucket_not_allowed`.
+    """
+    if job_id is not None:
+        if body.get("id") not in (None, job_id):
+            raise InvalidRequest("the body names an id, and the request another", "leave one of them out")
+        body = {**body, "id": job_id}
+    fields = {name: value for name, value in body.items() if name not in ("template", "notify")}
+    template, notify = body.get("template"), body.get("notify") or ()
+    if not isinstance(template, str | None) or not _are_names(notify):
+        raise _invalid(body, InvalidJob("template is a name, notify a list of names"))
+    try:
+        return await queue.job(fields, template=template), tuple(notify)
+    except InvalidJob as error:
+        raise _invalid(body, error) from None
+
+
+def _are_names(value: object) -> bool:
+    return isinstance(value, list | tuple) and all(isinstance(name, str) for name in value)
+
+
+def _invalid(body: Mapping[str, Any], error: InvalidJob) -> Refused:
+    """What is wrong with a body, fault by fault as far as its schema tells."""
+    faults = None
+    recipe = body.get("recipe")
+    if isinstance(recipe, Mapping) and "method" not in recipe:
+        body = {**body, "recipe": {"method": OptimizeRecipe().method, **recipe}}
+    try:
+        JobRequest.__pydantic_validator__.validate_python(body)
+    except ValidationError as invalid:
+        errors = invalid.errors(include_input=False, include_url=False)
+        faults = faults_of([{**fault, "loc": ("body", *fault["loc"])} for fault in errors], body)
+    return Refused(Code(error.code), error.message, error.hint, faults=faults)
