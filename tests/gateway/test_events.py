@@ -331,7 +331,7 @@ def test_who_goes_leaves_nothing_behind(gate: ServedGate, queue: StyleQueue) -> 
         wait_for(
             lambda: not gate.state.feed._listeners and not gate.state.streams._waiting, WAIT_S, "the stream to end"
         )
-    wait_for(lambda: not [task for task in gate.tasks() if "feed.py" in task], WAIT_S, "reading to end")
+    wait_for(lambda: not [task for task in gate.waiting() if "feed.py" in task], WAIT_S, "reading to end")
     worker.end()
 
 
