@@ -199,14 +199,17 @@ FAST_DEFAULTS = ResolvedFastRecipe(size=512, strength=1.0, colours="style")
 def content_weight_of(strength: float, preset: PresetName = "painterly") -> float:
     """Content weight of our presets for a strength in (0, 1]: falls monotonically, at 0.5 0.16 or, `brushwork`, 0.03.
 
-    From 15 on, `painterly` hardly changes a picture; at 0.01 only its large shapes are left. `brushwork` needs less:
-    each place takes what is like it.
+    From 15 on, `painterly` hardly changes a picture; at 0.01 only its large shapes are left. Below a strength of 0.4 it
+    is more than the ratio says, so that a picture leaves its content by steps as small as further on. From 0.5 on,
+    `brushwork` needs less: each place takes what is like it.
     """
-    share = _BRUSHWORK_SHARE if preset == "brushwork" else 1
-    return min(share * (0.15 * (1 - strength) / strength + 0.01), MAX_WEIGHT)
+    share = _BRUSHWORK_SHARE ** min(1, strength / 0.5) if preset == "brushwork" else 1
+    more = 1 + _FAINT_MORE * max(0, 1 - strength / _FAINT) ** 2
+    return min(share * more * (0.15 * (1 - strength) / strength + 0.01), MAX_WEIGHT)
 
 
 _BRUSHWORK_SHARE = 3 / 16
+_FAINT, _FAINT_MORE = 0.4, 6.0
 
 
 _STYLE_LAYERS = [f"block{block}_conv1" for block in range(1, 6)]

@@ -1,7 +1,8 @@
 """Gradient descent on a picture: Adam and L-BFGS within the box [0, 1].
 
 Both are generators that make one evaluation of loss and gradient a yield, or a few, so the caller counts them, shows
-them and stops whenever it likes.
+them and stops whenever it likes. Pictures are float32 or float64 [1, H, W, 3]; gradients, moments and directions are
+alike.
 """
 
 from __future__ import annotations
@@ -176,12 +177,17 @@ def _alike(turn: Any) -> Any:
 
 
 def _at_rest(start: tf.Tensor) -> Moments:
+    """Before the first step from a picture [1, H, W, 3]."""
     nought = tf.zeros_like(start)
     return Moments(0, start, nought, nought, nought)
 
 
 def _moved(moments: Moments, gradient: tf.Tensor, rule: AdamRule, rate: float, root: Metric | None) -> Moments:
-    """A step of Adam; `moments.step` is a number or, within a compiled function, an integer tensor."""
+    """A step of Adam along a gradient of the picture's shape.
+
+    `moments.step` is a number or, within a compiled function, an int32 scalar. In the paper's symbols: t is the step, m
+    the first moment, v the second.
+    """
     step = moments.step + 1
     power = tf.cast(step, gradient.dtype) if tf.is_tensor(step) else step
     gradient = _blurred(gradient) if rule.smoothing else gradient
@@ -196,6 +202,7 @@ def _moved(moments: Moments, gradient: tf.Tensor, rule: AdamRule, rate: float, r
 
 
 def _shown(moments: Moments, rule: AdamRule) -> tf.Tensor:
+    """The average [1, H, W, 3] so far, in [0, 1], sharpened."""
     shown = moments.average / (1 - rule.averaging**moments.step)
     if not rule.sharpening:
         return shown
@@ -205,8 +212,9 @@ def _shown(moments: Moments, rule: AdamRule) -> tf.Tensor:
 def lbfgs(evaluate: Evaluate, start: tf.Tensor) -> Iterator[Iterate]:
     """Limited-memory BFGS from `start`, which lies in [0, 1]; ends where no descent is left.
 
-    Two-loop recursion over the last pairs of steps and gradient changes (Nocedal and Wright, 2006, algorithm 7.4).
+    Two-loop recursion over the last pairs of steps s and gradient changes y (Nocedal and Wright, 2006, algorithm 7.4).
     Pixels at a bound that descent would push outwards are held; the others move along the projected direction.
+    start: [1, H, W, 3].
     """
     pairs: deque[_Pair] = deque(maxlen=LBFGS_PAIRS)
     picture, here = start, evaluate(start)
@@ -217,7 +225,7 @@ def lbfgs(evaluate: Evaluate, start: tf.Tensor) -> Iterator[Iterate]:
         if float(tf.norm(gradient)) == 0:
             return
         if pairs:
-            direction = -free * _curved(gradient, pairs)
+            direction = -free * _two_loop_recursion(gradient, pairs)
         else:
             # Nothing is known of the curvature yet: a first step of a visible but small change in each pixel.
             direction = -gradient
@@ -226,9 +234,9 @@ def lbfgs(evaluate: Evaluate, start: tf.Tensor) -> Iterator[Iterate]:
         if _dot(direction, gradient) < 0:
             better = yield from _search(evaluate, Iterate(picture, here), direction)
         if better:
-            change, bend = better.picture - picture, better.evaluation.gradient - here.gradient
-            if (product := _dot(change, bend)) > _MIN_CURVATURE * _dot(bend, bend):
-                pairs.append(_Pair(change, bend, 1 / product))
+            s, y = better.picture - picture, better.evaluation.gradient - here.gradient
+            if (product := _dot(s, y)) > _MIN_CURVATURE * _dot(y, y):
+                pairs.append(_Pair(s, y, rho=1 / product))
             picture, here = better.picture, better.evaluation
         elif pairs:
             # What was known of the curvature misled.
@@ -241,6 +249,7 @@ def _search(evaluate: Evaluate, start: Iterate, direction: tf.Tensor) -> Generat
     """Line search within the box, by bisection (Lewis and Overton, 2013); yields every evaluation.
 
     Returns a point that satisfies the weak Wolfe conditions, else the last one with sufficient descent, else None.
+    direction: of the picture's shape.
     """
     picture, here = start.picture, start.evaluation
     best, low, high, length = None, 0.0, float("inf"), 1.0
@@ -276,32 +285,37 @@ def _blurred(picture: tf.Tensor) -> tf.Tensor:
 
 
 class _Pair(NamedTuple):
-    """A step taken, the change of gradient along it, and the inverse of their product."""
+    """In Nocedal and Wright's symbols."""
 
-    change: tf.Tensor
-    bend: tf.Tensor
-    scale: float
+    s: tf.Tensor
+    """A step taken, of the picture's shape."""
+    y: tf.Tensor
+    """The change of gradient along it, alike."""
+    rho: float
+    """1 / (y . s)."""
 
 
-def _curved(gradient: tf.Tensor, pairs: deque[_Pair]) -> tf.Tensor:
-    """The inverse Hessian that `pairs` speak of, times `gradient`."""
-    direction, factors = gradient, []
-    for pair in reversed(pairs):
-        factor = pair.scale * _dot(pair.change, direction)
-        direction -= factor * pair.bend
-        factors.append(factor)
-    newest = pairs[-1]
-    direction /= newest.scale * _dot(newest.bend, newest.bend)
-    for pair, factor in zip(pairs, reversed(factors), strict=True):
-        direction += (factor - pair.scale * _dot(pair.bend, direction)) * pair.change
+def _two_loop_recursion(gradient: tf.Tensor, pairs: deque[_Pair]) -> tf.Tensor:
+    """The inverse Hessian that `pairs` speak of, times `gradient` [1, H, W, 3]: alike."""
+    direction, alphas = gradient, []
+    for s, y, rho in reversed(pairs):
+        alpha = rho * _dot(s, direction)
+        direction -= alpha * y
+        alphas.append(alpha)
+    _, y, rho = pairs[-1]
+    direction /= rho * _dot(y, y)
+    for (s, y, rho), alpha in zip(pairs, reversed(alphas), strict=True):
+        beta = rho * _dot(y, direction)
+        direction += (alpha - beta) * s
     return direction
 
 
 def _free(picture: tf.Tensor, gradient: tf.Tensor) -> tf.Tensor:
-    """1 where a pixel may move, 0 where it lies at a bound and descent would push it outwards."""
+    """1 where a pixel may move, 0 where it lies at a bound and descent would push it outwards; [1, H, W, 3] alike."""
     held = ((picture <= 0) & (gradient > 0)) | ((picture >= 1) & (gradient < 0))
     return tf.cast(~held, picture.dtype)
 
 
 def _dot(a: tf.Tensor, b: tf.Tensor) -> float:
+    """Over all elements of two arrays alike."""
     return float(tf.reduce_sum(a * b))

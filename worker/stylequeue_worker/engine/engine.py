@@ -328,7 +328,7 @@ def in_chroma_of(content: np.ndarray, steps: Iterable[Step]) -> Iterator[Step]:
 
 
 def _of_shown(step: Step, shown: np.ndarray, content: np.ndarray) -> Summary:
-    """The summary of a step that shows another picture than was painted."""
+    """The summary of a step that shows another picture than was painted; both float32 [1, H, W, 3]."""
     from .pictures import ssim
 
     painted = step.summarise()
@@ -338,14 +338,14 @@ def _of_shown(step: Step, shown: np.ndarray, content: np.ndarray) -> Summary:
 
 
 def _of_pass(picture: np.ndarray, content: np.ndarray) -> Summary:
-    """The summary of a picture that the fast network painted."""
+    """The summary of a picture that the fast network painted; both float32 [1, H, W, 3]."""
     from .ground import TINTED, is_tinted
 
     return replace(_plain(picture, content), notes=(TINTED,) if is_tinted(picture, content) else ())
 
 
 def _plain(picture: np.ndarray, content: np.ndarray) -> Summary:
-    """The summary of a picture for which there are no losses."""
+    """The summary of a picture for which there are no losses; both float32 [1, H, W, 3]."""
     from .pictures import ssim
 
     return Summary({}, {}, ssim(picture, content), "float32", 1)

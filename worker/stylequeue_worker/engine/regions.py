@@ -23,7 +23,8 @@ class Region(NamedTuple):
 def regions(styles: Sequence[tuple[Any, float]], masks: Masks | None) -> list[Region]:
     """Styles under one mask are one region; where regions overlap, a pixel is shared out by the styles' shares.
 
-    All regions' masks together give 1 where any mask is white.
+    styles: pictures with shares that sum to 1; masks: one for each, float32 [1, H, W, 1]. All regions' masks together
+    give 1 where any mask is white.
     """
     grouped: dict[bytes | None, list[tuple[Any, float]]] = {}
     kinds: dict[bytes | None, np.ndarray | None] = {}

@@ -48,7 +48,7 @@ def frequency_metric(height: int, width: int, exponent: float) -> Metric:
 
     @tf.function(autograph=False)  # type: ignore[untyped-decorator]
     def apply(picture: tf.Tensor) -> tf.Tensor:
-        planes = tf.transpose(picture[0], (2, 0, 1))
+        planes = tf.transpose(picture[0], (2, 0, 1))  # [3, height, width]
         spectrum = tf.signal.rfft2d(planes)
         planes = tf.signal.irfft2d(spectrum * tf.constant(factors, spectrum.dtype), (height, width))
         return tf.transpose(planes, (1, 2, 0))[None]

@@ -116,7 +116,11 @@ def scene(
     kept: tf.Tensor | None = None,
     start: tf.Tensor | None = None,
 ) -> Scene:
-    """styles: pictures with shares that sum to 1; masks: where each applies, as large as the content."""
+    """Of a content [1, H, W, 3] at one scale.
+
+    styles: pictures with shares that sum to 1, each of its own size; masks: where each applies, float32 [1, H, W, 1];
+    kept: [1, H, W, 1] in [0, 1]; start: [1, H, W, 3].
+    """
     areas = [
         Area(region.styles, None if region.mask is None else tf.constant(region.mask, content.dtype))
         for region in regions(styles, masks)
@@ -135,7 +139,7 @@ class Look(Protocol):
         """Of the maps [1, h, w, n] that it makes there; None: it takes statistics, a list with one for each mask."""
 
     def measure(self, layer: str, features: tf.Tensor, here: Here, target: Target) -> Measured:
-        """Of the features that are seen there, in the network's precision."""
+        """Of the features [1, h, w, channels] that are seen there, in the network's precision."""
 
 
 class See(Protocol):
@@ -144,7 +148,7 @@ class See(Protocol):
     def __call__(
         self, look: Look, picture: tf.Tensor, view: View | None = None, masks: Sequence[tf.Tensor | None] = (None,)
     ) -> dict[str, Measured]:
-        """What it measures, by layer."""
+        """What it measures of a picture [1, H, W, 3], by layer; masks: each [1, H, W, 1]."""
 
 
 class Term(Look, Protocol):
@@ -156,7 +160,7 @@ class Term(Look, Protocol):
         """What it wants of a picture that is laid like that. Raises Permanent(NOT_FINITE)."""
 
     def loss(self, picture: tf.Tensor, measured: Mapping[str, Measured], target: Target) -> tf.Tensor:
-        """How far a picture is from that, of which it measured this at its layers."""
+        """How far a picture [1, H, W, 3] is from that, of which it measured this at its layers: a scalar."""
 
 
 class Content:
@@ -177,11 +181,11 @@ class Content:
         return raster_of(layer)
 
     def measure(self, layer: str, features: tf.Tensor, here: Here, target: Target) -> Measured:  # noqa: ARG002
-        """The features."""
+        """The features [1, h, w, channels], in float32 at least."""
         return tf.cast(here.own(features, raster_of(layer)), tf.float64 if features.dtype == tf.float64 else tf.float32)
 
     def target(self, scene: Scene, view: View, see: See) -> Target:
-        """The content's own features, and how much more than once each place counts."""
+        """By layer the content's own features [1, h, w, channels], and how often each place counts, [1, h, w, 1]."""
         features = see(self, scene.content, view)
         if scene.kept is None:
             return {layer: {"features": features[layer]} for layer in self.layers}
@@ -236,7 +240,7 @@ class Style:
         return None
 
     def measure(self, layer: str, features: tf.Tensor, here: Here, target: Target) -> Measured:  # noqa: ARG002
-        """The statistics of each region."""
+        """The statistics of each region, of features [1, h, w, channels]; in float32 at least."""
         dtype = tf.float64 if features.dtype == tf.float64 else tf.float32
         own = tf.cast(here.own(features, raster_of(layer)), dtype)
         return [dict(self._measure.statistics(own, guide)) for guide in here.guides(layer)]
@@ -264,7 +268,7 @@ class Style:
         return {"wanted": wanted, "share": share} | ({} if area.mask is None else {"mask": area.mask})
 
     def _statistics(self, picture: tf.Tensor, see: See) -> dict[str, Statistics]:
-        """Of a whole style picture; those of the last few are kept."""
+        """Of a whole style picture [1, H, W, 3], by layer; those of the last few are kept."""
         key = hashlib.sha256(repr((picture.shape, picture.dtype)).encode() + picture.numpy().tobytes()).digest()
         if key not in self._styles:
             self._styles[key] = {layer: statistics for layer, [statistics] in see(self, picture).items()}
@@ -273,7 +277,7 @@ class Style:
         return self._styles[key]
 
     def distances(self, measured: Mapping[str, Measured], target: Target) -> dict[str, tf.Tensor]:
-        """By layer, of all regions by their shares."""
+        """By layer, of all regions by their shares: scalars."""
         pairs = [
             (statistics, region["wanted"][layer])
             for layer in self.layers
@@ -314,5 +318,5 @@ class Variation:
         return {}
 
     def loss(self, picture: tf.Tensor, measured: Mapping[str, Measured], target: Target) -> tf.Tensor:  # noqa: ARG002
-        """Of the picture itself."""
+        """Of the picture [1, H, W, 3] itself."""
         return self._loss(picture)

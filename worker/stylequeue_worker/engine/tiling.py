@@ -78,7 +78,7 @@ class Tile:
         return raster.cells(side_px) if span.end == side_px else span.end // raster.stride_px
 
     def own(self, raster: Raster, laid: tf.Tensor, view: View) -> np.ndarray:
-        """Where these lie in the map of what is seen."""
+        """Where these lie in the map of what is seen: int32 [2, 2]."""
         margin = view.numpy()[1:3, :1] // raster.stride_px
         seen = np.array([[self.rows.seen_start], [self.columns.seen_start]]) // raster.stride_px
         return np.asarray(self.places(raster, laid, view) + margin - seen, np.int32)
@@ -117,7 +117,7 @@ class TiledObjective(Objective):
         wanted = [targets[name] if self.terms[name].layers else None for name in weights]
         with tf.GradientTape() as laying:
             laying.watch(picture)
-            laid = tf.pad(picture, view, "REFLECT")
+            laid = tf.pad(picture, view, "REFLECT")  # [1, H', W', 3]
         blocks = _Blocks(looks, laid, view, _laid(masks_in(targets), view), self._tiles(looks, laid))
         measure, pull = self._compiled_for(looks)
         parts = [measure(*blocks.seen(tile), wanted) for tile in blocks.tiles]
@@ -140,7 +140,7 @@ class TiledObjective(Objective):
         return [[Tile(row, column) for column in columns] for row in rows]
 
     def _compiled_for(self, looks: tuple[Look, ...]) -> tuple[Callable[..., Part], Callable[..., tf.Tensor]]:
-        """What is measured of a tile, and the gradient to it of what was measured."""
+        """What is measured of a tile [1, h, w, 3], and the gradient to it, alike, of what was measured."""
         if looks not in self._parts:
 
             def measure(seen: tf.Tensor, here: Here, targets: Sequence[Target]) -> Part:
@@ -180,7 +180,7 @@ class _Blocks:
         return list(chain(*self.rows))
 
     def seen(self, tile: Tile) -> tuple[tf.Tensor, Here]:
-        """The tile, and which part of the picture it is."""
+        """The tile [1, h, w, 3] with what it is seen with, and which part of the picture it is."""
         bounds, places = {}, {}
         for raster in rasters(self.looks):
             bounds[raster.key] = tf.constant(tile.own(raster, self.laid, self.view))
@@ -206,7 +206,7 @@ class _Blocks:
         ]
 
     def _shares(self, mask: tf.Tensor | None, layer: str) -> list[float]:
-        """Of each tile's own pixels in those of the region; where none belong to it, all count alike."""
+        """Of each tile's own pixels in those of the region [1, H', W', 1]; where none belong to it, all count alike."""
         raster = raster_of(layer)
         places = [tile.places(raster, self.laid, self.view) for tile in self.tiles]
         if mask is None:
