@@ -10,13 +10,13 @@ from starlette.types import ASGIApp
 
 from .. import __version__
 from ..settings import Settings
-from . import batch, events, hooks, jobs, probes, problems
+from . import batch, events, hooks, jobs, paint, pictures, probes, problems
 from .edge import Edge
 from .state import Gateway
 
 MAX_JSON_BYTES = 1024**2
 """Of a request's body; a route that takes more says so."""
-_ROUTERS = (jobs.router, batch.router, events.router, hooks.router, probes.router)
+_ROUTERS = (jobs.router, batch.router, pictures.router, paint.router, events.router, hooks.router, probes.router)
 
 
 def create_app(settings: Settings) -> FastAPI:

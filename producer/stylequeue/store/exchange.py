@@ -134,9 +134,13 @@ class Upload:
             self._size_bytes += len(piece)
             if self._size_bytes > self._max_bytes:
                 raise too_large("the picture", self._size_bytes, self._max_bytes)
-            self._held += piece
-            while len(self._held) >= PART_BYTES:
-                self._put_part(PART_BYTES)
+            # Parts of one size: the same picture then has the same ETag, however it came.
+            while piece:
+                room = PART_BYTES - len(self._held)
+                self._held += piece[:room]
+                piece = piece[room:]
+                if len(self._held) == PART_BYTES:
+                    self._put_part()
 
     def end(self) -> ImageRef:
         """Put it there, and name it with its ETag. Raises Permanent with `image_empty`, or what the store does."""
@@ -148,7 +152,7 @@ class Upload:
                 etag = self._objects.put(bucket, key, bytes(self._held), content_type=type_of(key)).etag
             else:
                 if self._held:
-                    self._put_part(len(self._held))
+                    self._put_part()
                 etag = self._complete(self._upload_id)
             self._held.clear()
             self._made = ImageRef(bucket=bucket, key=key, etag=etag)
@@ -170,14 +174,12 @@ class Upload:
         )
         return etag_of(answer) or self._objects.look(self._at["Bucket"], self._at["Key"], own=True).etag
 
-    def _put_part(self, size_bytes: int) -> None:
+    def _put_part(self) -> None:
         if self._upload_id is None:
             content_type = type_of(self._at["Key"])
             begun = self._s3.call("create_multipart_upload", own=True, **self._at, ContentType=content_type)
             self._upload_id = begun["UploadId"]
-        with memoryview(self._held) as held:
-            body = bytes(held[:size_bytes])
-        del self._held[:size_bytes]
+        body, self._held = self._held, bytearray()
         number = len(self._parts) + 1
         answer = self._s3.call(
             "upload_part", own=True, **self._at, UploadId=self._upload_id, PartNumber=number, Body=body

@@ -1,0 +1,263 @@
+"""A picture for a form: pictures in, a picture out, in one request."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncGenerator, Iterable
+from pathlib import PurePosixPath
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Header, Request, Response
+from starlette.requests import ClientDisconnect
+
+from ..aclient import AsyncStyleQueue
+from ..contract.codes import Code
+from ..contract.errors import InvalidRequest, JobConflict, RateLimited, StyleQueueError
+from ..contract.events import Succeeded
+from ..contract.job import MAX_STYLES, Job, Output
+from ..contract.objects import SUFFIXES, ImageRef
+from ..contract.recipe import FastRecipe, OptimizeRecipe
+from ..contract.status import JobStatus
+from .access import Submitter
+from .bodies import IDEMPOTENCY_KEY, job_id_of, job_of
+from .forms import MAX_PARTS, MAX_TEXT_BYTES, Form, Part
+from .pictures import streamed
+from .problems import Refused, document
+from .state import GatewayState
+from .view import JobView, show
+from .waiting import WaitWanted, ended_or_not
+
+router = APIRouter(prefix="/v1", tags=["pictures"], responses=document())
+
+_ANY_BYTES = 2**50
+"""Each picture is counted as it comes."""
+_FILES = ("content", "style")
+_RECIPE = {*FastRecipe.model_fields, *OptimizeRecipe.model_fields} - {"init_image"}
+_OUTPUT = Output.model_fields.keys() - {"bucket", "key", "overwrite"}
+_JOB = {"template", "queue", "deadline"}
+_LABEL = "label."
+_DESCRIBED = ("method", "template")
+_SUFFIXES = {*SUFFIXES.values(), ".jpeg"}
+_HINT = f"send files `content` and `style`, and fields of a recipe ({', '.join(sorted(_RECIPE))}) or a `template`"
+
+_FORM = {
+    "required": True,
+    "content": {
+        "multipart/form-data": {
+            "schema": {
+                "type": "object",
+                "required": ["content"],
+                "properties": {
+                    "content": {"type": "string", "format": "binary", "description": "The picture to be painted."},
+                    "style": {
+                        "type": "array",
+                        "maxItems": MAX_STYLES,
+                        "items": {"type": "string", "format": "binary"},
+                        "description": "Pictures to paint it like; left out: the template's.",
+                    },
+                    "weight": {
+                        "type": "array",
+                        "items": {"type": "number"},
+                        "description": "Of each style, in their order; left out: all alike.",
+                    },
+                    "template": {"type": "string", "description": "Of the operator's file."},
+                    "method": {"type": "string", "enum": ["fast", "optimize"], "description": "Left out: fast."},
+                    **{name: {"type": "string"} for name in sorted(_RECIPE | _OUTPUT | _JOB) if name not in _DESCRIBED},
+                },
+                "additionalProperties": {"type": "string", "description": "label.NAME: a label of the job."},
+            }
+        }
+    },
+}
+
+
+@router.post(
+    "/paint",
+    operation_id="paint",
+    max_body_size=_ANY_BYTES,
+    status_code=202,
+    response_model=JobView,
+    openapi_extra={"requestBody": _FORM},
+    responses={
+        200: {
+            "description": "The picture, where it was waited for and is done; its job, for who accepts JSON alone.",
+            "content": {"image/*": {}},
+        },
+    },
+)
+async def paint(
+    request: Request,
+    response: Response,
+    gateway: GatewayState,
+    caller: Submitter,
+    wait: WaitWanted,
+    accept: Annotated[str, Header(max_length=400)] = "*/*",
+    idempotency_key: Annotated[str | None, Header(**IDEMPOTENCY_KEY)] = None,
+) -> Any:
+    """Paint a picture like others: the files go into the store as they come, and a job is made of them.
+
+    With `wait`, the answer is the picture; where it is not done in time, 202 and the job. The method is `fast` unless
+    the form, or the template, says another. With `Idempotency-Key`, the same form again is the same job.
+    """
+    _check_length(request, gateway.settings.max_image_bytes)
+    job_id = None if idempotency_key is None else job_id_of(caller.tenant, idempotency_key)
+    form = _Filled(caller.queue)
+    try:
+        async for part in Form(request.headers.get("content-type", ""), _body(request)).parts():
+            await form.take(part)
+        status = await form.submit(job_id)
+    except ClientDisconnect:
+        await form.discard()
+        raise
+    except BaseException as error:
+        await form.discard()
+        raise _closing(error) from None
+    status = await ended_or_not(request, gateway, caller.queue, status, wait)
+    wait.applied(response)
+    response.headers["Location"] = f"{request.scope.get('root_path', '')}/v1/jobs/{status.id}"
+    if not wait.seconds or not status.ended or _wants_json(accept):
+        return show(request, response, status, code=200 if status.ended and wait.seconds else 202)
+    if not isinstance(status.outcome, Succeeded):
+        await caller.queue.wait(status.id)  # raises what became of it
+    picture = streamed(caller.queue, await caller.queue.look(status.id), status.id)
+    picture.headers.update(response.headers)
+    return picture
+
+
+def _wants_json(accept: str) -> bool:
+    """Whether a caller names JSON and no image."""
+    return "json" in accept and "image/" not in accept
+
+
+def _check_length(request: Request, max_image_bytes: int) -> None:
+    """Return unless the body says beforehand that it is too long. Raises Refused."""
+    most_bytes = (1 + MAX_STYLES) * max_image_bytes + MAX_PARTS * MAX_TEXT_BYTES
+    length = request.headers.get("content-length", "0")
+    if length.isdecimal() and int(length) > most_bytes:
+        hint = f"a picture may have {max_image_bytes} bytes"
+        raise Refused(Code.BODY_TOO_LARGE, f"the form has {length} bytes", hint, {"Connection": "close"})
+
+
+async def _body(request: Request) -> AsyncGenerator[bytes, None]:
+    """What comes. Raises ClientDisconnect where the caller goes, or is sent away, before its end."""
+    async for piece in request.stream():
+        if piece:
+            yield piece
+
+
+class _Filled:
+    """A form as far as it was read: its pictures lie in the store."""
+
+    def __init__(self, queue: AsyncStyleQueue) -> None:
+        self._queue = queue
+        self._contents: list[ImageRef] = []
+        self._styles: list[ImageRef] = []
+        self._texts: list[tuple[str, str]] = []
+        self._uploaded: list[ImageRef] = []
+
+    async def take(self, part: Part) -> None:
+        """Read a part. Raises Refused, and as `upload_stream` does."""
+        if part.name not in _FILES:
+            self._texts.append((part.name, await part.text()))
+            return
+        images, most = (self._contents, 1) if part.name == "content" else (self._styles, MAX_STYLES)
+        if part.filename is None:
+            raise Refused(Code.INVALID_REQUEST, f"{part.name!r} is no file", f"send it as `-F {part.name}=@photo.jpg`")
+        if len(images) == most:
+            raise Refused(Code.INVALID_REQUEST, f"more than {most} {part.name!r}", _HINT)
+        suffix = PurePosixPath(part.filename).suffix.lower()
+        image = await self._queue.upload_stream(part.pieces, suffix=suffix if suffix in _SUFFIXES else "")
+        self._uploaded.append(image)
+        images.append(image)
+
+    async def submit(self, job_id: str | None) -> JobStatus:
+        """Hand in the job that it comes to. Raises as `bodies.job_of` and `submit` do."""
+        job = await self._job(job_id)
+        try:
+            await self._queue.submit(job)
+        except JobConflict:
+            # The same form again brings the same pictures, under keys of their own.
+            if job_id is None or not await self._takes_what_was_sent_before(job_id):
+                raise
+            job = await self._job(job_id)
+            await self._queue.submit(job)
+        named = [image.key for image in job.images]
+        await self.discard(but=named)
+        return await self._queue.status(job.id)
+
+    async def discard(self, *, but: Iterable[str] = ()) -> None:
+        """Leave nothing in the store but what is under these keys; also for a task that is being cancelled."""
+        kept = {*but}
+        gone = [self._queue.discard(image) for image in self._uploaded if image.key not in kept]
+        if gone:
+            await asyncio.shield(asyncio.gather(*gone, return_exceptions=True))
+
+    async def _takes_what_was_sent_before(self, job_id: str) -> bool:
+        """Name the pictures of the job of this id instead of those just sent, where they are the same."""
+        try:
+            before = Job.model_validate((await self._queue.status(job_id)).job)
+        except StyleQueueError:
+            return False
+        pairs = [*zip(self._contents, [before.content], strict=False)]
+        pairs += zip(self._styles, [style.image for style in before.styles], strict=False)
+        if any(image.etag != there.etag for image, there in pairs):
+            return False
+        self._contents, self._styles = [before.content], [style.image for style in before.styles][: len(self._styles)]
+        return True
+
+    async def _job(self, job_id: str | None) -> Job:
+        job, _ = await job_of(self._queue, self._fields(), job_id=job_id)
+        return job
+
+    def _fields(self) -> dict[str, Any]:
+        """As a job's body has them. Raises InvalidRequest for what no form has."""
+        fields: dict[str, Any] = {"recipe": {}, "output": {}, "labels": {}}
+        weights: list[str] = []
+        for name, text in self._texts:
+            value: Any = text
+            if name == "weight":
+                weights.append(text)
+                continue
+            if name in _RECIPE:
+                within = fields["recipe"]
+                if text.startswith("{"):
+                    value = _object(name, text)
+            elif name in _OUTPUT:
+                within = fields["output"]
+            elif name in _JOB:
+                within = fields
+            elif name.startswith(_LABEL):
+                within, name = fields["labels"], name.removeprefix(_LABEL)
+            else:
+                raise InvalidRequest(f"a form has no field {name!r}", _HINT)
+            if name in within:
+                raise InvalidRequest(f"field {name!r} comes twice", "leave one of them out")
+            within[name] = value
+        if "template" not in fields:
+            fields["recipe"].setdefault("method", FastRecipe().method)
+        if weights and len(weights) != len(self._styles):
+            raise InvalidRequest(f"{len(self._styles)} styles, {len(weights)} weights", "give one for each, or none")
+        if self._contents:
+            fields["content"] = self._contents[0].model_dump(exclude_none=True)
+        if self._styles:
+            fields["styles"] = [
+                {"image": image.model_dump(exclude_none=True), **({"weight": weights[n]} if weights else {})}
+                for n, image in enumerate(self._styles)
+            ]
+        return {name: value for name, value in fields.items() if value != {}}
+
+
+def _object(name: str, text: str) -> Any:
+    try:
+        return json.loads(text)
+    except ValueError:
+        raise InvalidRequest(f"field {name!r} is no JSON", 'objects are written as {"a": 1}') from None
+
+
+def _closing(error: BaseException) -> BaseException:
+    """An error of ours, told on a connection on which no more is read: the body may go on."""
+    if not isinstance(error, StyleQueueError) or isinstance(error, RateLimited):
+        return error
+    more = (error.headers, error.faults) if isinstance(error, Refused) else ({}, None)
+    return Refused(Code(error.code), error.message, error.hint, {**more[0], "Connection": "close"}, more[1])

@@ -1,0 +1,149 @@
+"""Pictures: how they come to the store, and what was made of them to the caller."""
+
+from __future__ import annotations
+
+import re
+from datetime import UTC, datetime, timedelta
+from pathlib import PurePosixPath
+from typing import Annotated, Any, Literal
+
+from fastapi import APIRouter, Query, Request, Response
+from fastapi.responses import RedirectResponse, StreamingResponse
+from pydantic import AwareDatetime, BaseModel, Field
+
+from ..aclient import AsyncStyleQueue
+from ..contract.codes import Code
+from ..contract.objects import PictureKind, StoredObject, UploadForm, disposition
+from .access import Reader, Submitter
+from .jobs import JobId
+from .problems import Refused, document
+from .reading import StrictRoute
+from .state import GatewayState
+
+router = APIRouter(prefix="/v1", tags=["pictures"], responses=document(), route_class=StrictRoute)
+
+
+class UploadRequest(BaseModel):
+    """A picture that is to be uploaded."""
+
+    filename: str = Field(max_length=255, description="Its suffix becomes the key's.")
+    content_type: str = Field(max_length=64, description="image/jpeg, image/png or image/webp.")
+    size: int = Field(description="Bytes: a form takes no more, a PUT just as many.")
+
+
+class Link(BaseModel):
+    """Where a picture can be fetched."""
+
+    url: str
+    expires_at: AwareDatetime | None = Field(description="Until then; null: for as long as the key holds.")
+
+
+@router.post("/uploads", operation_id="create_upload", status_code=201)
+async def create_upload(caller: Submitter, wanted: UploadRequest) -> UploadForm:
+    """An address to which one picture may be sent, past the gateway, and the `image` to name in a job then.
+
+    With `method` POST, send a form of `fields` and then the picture as `file`; with PUT, the picture with `headers`.
+    What no job names is deleted after a day.
+    """
+    return await caller.queue.upload_form(wanted.filename, content_type=wanted.content_type, size_bytes=wanted.size)
+
+
+_SHOWN: dict[int | str, dict[str, Any]] = {
+    200: {
+        "description": "The picture, where pictures pass through the gateway; with `as=json`, where it is.",
+        "content": {"application/json": {"schema": Link.model_json_schema()}, "image/*": {}},
+    },
+    206: {"description": "The part of it that Range names.", "content": {"image/*": {}}},
+    303: {"description": "Where it is, for some minutes."},
+}
+_As = Annotated[Literal["json"] | None, Query(alias="as", description="json: where it is, instead of going there.")]
+
+
+@router.get("/jobs/{job_id}/result", operation_id="get_result", status_code=303, responses=_SHOWN, response_model=None)
+async def get_result(
+    request: Request, gateway: GatewayState, caller: Reader, job_id: JobId, as_: _As = None
+) -> Response | Link:
+    """The picture of a job. 410 `object_changed` where another lies in its place by now."""
+    return await _show(request, gateway, caller.queue, job_id, "result", as_)
+
+
+@router.get(
+    "/jobs/{job_id}/preview", operation_id="get_preview", status_code=303, responses=_SHOWN, response_model=None
+)
+async def get_preview(
+    request: Request, gateway: GatewayState, caller: Reader, job_id: JobId, as_: _As = None
+) -> Response | Link:
+    """A small picture of the work so far, while a job is painted."""
+    return await _show(request, gateway, caller.queue, job_id, "preview", as_)
+
+
+@router.get("/jobs/{job_id}/report", operation_id="get_report", status_code=303, responses=_SHOWN, response_model=None)
+async def get_report(
+    request: Request, gateway: GatewayState, caller: Reader, job_id: JobId, as_: _As = None
+) -> Response | Link:
+    """The contact sheet of a job that asked for one: its pictures, the scales, the losses."""
+    return await _show(request, gateway, caller.queue, job_id, "report", as_)
+
+
+async def _show(
+    request: Request,
+    gateway: GatewayState,
+    queue: AsyncStyleQueue,
+    job_id: str,
+    kind: PictureKind,
+    as_: Literal["json"] | None,
+) -> Response | Link:
+    there = await queue.look(job_id, kind)
+    if gateway.settings.gateway_stream:
+        if as_ is not None:
+            return Link(url=request.url.path, expires_at=None)
+        asked = request.headers
+        return streamed(queue, there, job_id, range_=asked.get("range"), if_range=asked.get("if-range"))
+    valid_s = gateway.settings.link_ttl_s
+    expires_at = datetime.now(UTC) + timedelta(seconds=valid_s)
+    url = await queue.link(there, valid_s=valid_s, filename=_filename(there, job_id))
+    return RedirectResponse(url, 303) if as_ is None else Link(url=url, expires_at=expires_at)
+
+
+def streamed(
+    queue: AsyncStyleQueue, there: StoredObject, job_id: str, *, range_: str | None = None, if_range: str | None = None
+) -> StreamingResponse:
+    """A picture, or the range of it that is asked for, as the answer. Raises Refused for a range that it has not."""
+    first, last, status = 0, there.size_bytes - 1, 200
+    headers = {
+        "Content-Disposition": disposition(_filename(there, job_id)),
+        "ETag": there.etag,
+        "Accept-Ranges": "bytes",
+    }
+    if range_ and if_range in (None, there.etag) and (part := _range(range_, there.size_bytes)):
+        (first, last), status = part, 206
+        headers["Content-Range"] = f"bytes {first}-{last}/{there.size_bytes}"
+    headers["Content-Length"] = str(last - first + 1)
+    return StreamingResponse(queue.read(there, first=first, last=last), status, headers, media_type=there.content_type)
+
+
+def _range(text: str, size_bytes: int) -> tuple[int, int] | None:
+    """The first and last byte that `Range` asks for; None: all, also for what is none or several (RFC 9110, 14.2)."""
+    found = re.fullmatch(r"bytes=(\d{0,18})-(\d{0,18})", text.replace(" ", ""), re.ASCII)
+    if found is None or found[1] == found[2] == "":
+        return None
+    if not found[1]:
+        first, last = max(0, size_bytes - int(found[2])), size_bytes - 1
+    else:
+        first, last = int(found[1]), min(int(found[2] or size_bytes), size_bytes - 1)
+        if found[2] and int(found[2]) < first:
+            return None
+    if first > last:
+        raise Refused(
+            Code.RANGE_NOT_SATISFIABLE,
+            f"the picture has {size_bytes} bytes",
+            "ask for others, or for all",
+            {"Content-Range": f"bytes */{size_bytes}"},
+        )
+    return first, last
+
+
+def _filename(there: StoredObject, job_id: str) -> str:
+    """What a picture is saved as: by its key, or by its job where that says nothing."""
+    name = PurePosixPath(there.key).name
+    return f"{job_id}-{name}" if name.startswith("preview.") else name
