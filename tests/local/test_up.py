@@ -18,6 +18,7 @@ from PIL import Image
 
 from stylequeue.contract.errors import ExitCode, Unavailable
 from stylequeue.local.demo import make_models
+from tests.support import pictures
 from tests.support.processes import arguments_below, wait_for, wait_gone
 
 WAIT_S = 120
@@ -132,7 +133,27 @@ def start_up(tmp_path: Path, model_dir: Path) -> Iterator[Callable[..., Up]]:
             up.process.wait(WAIT_S)
 
 
-def test_up(start_up: Callable[..., Up]) -> None:
+def paint_by_the_line_that_is_printed(up: Up, directory: Path) -> str:
+    """As a newcomer does who pastes it; returns its key."""
+    [line] = [line for line in up.err.splitlines() if line.startswith("curl ")]
+    for name in ("photo.jpg", "wave.jpg"):
+        (directory / name).write_bytes(pictures.jpeg())
+    began_at = time.monotonic()
+    done = subprocess.run(line, shell=True, cwd=directory, capture_output=True, text=True, check=False, timeout=WAIT_S)
+    print(f"a picture after {time.monotonic() - began_at:.1f} s")
+    assert done.returncode == 0, done.stderr + (directory / "out.jpg").read_text(errors="replace")
+    with Image.open(directory / "out.jpg") as picture:
+        picture.load()
+        assert (picture.format, max(picture.size)) == ("JPEG", 512)
+    found = re.search(r"Bearer (sq_\w+)", line)
+    assert found
+    wrong = line.replace(found[1], found[1][:-8] + "00000000")
+    assert subprocess.run(wrong, shell=True, cwd=directory, capture_output=True, check=False).returncode == 22
+    assert json.loads((directory / "out.jpg").read_text())["code"] == "unauthenticated"
+    return found[1]
+
+
+def test_up(start_up: Callable[..., Up], tmp_path: Path) -> None:
     up = start_up("--temporary")
     up.until("waiting for jobs")
     found = up.command("doctor")
@@ -143,10 +164,13 @@ def test_up(start_up: Callable[..., Up]) -> None:
         assert what in found.stdout
     assert "using what `stylequeue up` runs" in found.stderr
     assert up.exports["STYLEQUEUE_REDIS_URL"] not in found.stdout
-    secrets = [up.exports[f"STYLEQUEUE_{name}"] for name in ("S3_ACCESS_KEY", "S3_SECRET_KEY")]
+    key = paint_by_the_line_that_is_printed(up, tmp_path)
+    assert up.command("keys", "list", "--json").returncode == 0
+    secrets = [key]
+    secrets += [up.exports[f"STYLEQUEUE_{name}"] for name in ("S3_ACCESS_KEY", "S3_SECRET_KEY")]
     secrets += re.findall(r"://:(\w+)@", up.exports["STYLEQUEUE_REDIS_URL"])
     lines = arguments_below(up.process.pid)
-    assert len(lines) >= 8, "servers, keeper and worker, each with its guard"
+    assert len(lines) >= 10, "servers, gateway, keeper and worker, each with its guard"
     assert [line for line in lines if any(secret in line for secret in secrets)] == []
     up.process.send_signal(signal.SIGINT)
     assert up.process.wait(WAIT_S) == 0

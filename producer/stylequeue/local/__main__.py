@@ -6,7 +6,10 @@ import os
 import shutil
 import signal
 import sys
+import tempfile
 import time
+from collections.abc import Iterator
+from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 from typing import Annotated
 
@@ -17,8 +20,12 @@ from ..cli.deployment import data_home
 from ..contract.errors import ExitCode, FileUnusable, InvalidRequest
 from ..contract.recipe import MAX_SIZE_PX, MAX_STEPS, MIN_SIDE_PX
 from ..settings import Settings
+from ..store import Store
+from ..variables import variable_of
 from .announce import announced
 from .demo import PAINTED, make_models, run_demo
+from .gateway import open_door
+from .private import private_directory
 from .process import Process
 from .stack import Stack
 
@@ -38,7 +45,7 @@ def up(
     ] = None,
     temporary: Annotated[bool, typer.Option("--temporary", help="Keep nothing: all is gone at the end.")] = False,
 ) -> None:
-    """Start Valkey, SeaweedFS, a keeper and a worker on this machine; stop everything on Ctrl-C.
+    """Start Valkey, SeaweedFS, a gateway, a keeper and a worker on this machine; stop everything on Ctrl-C.
 
     While it runs, the command finds it by itself, where STYLEQUEUE_REDIS_URL is not set.
     """
@@ -74,8 +81,12 @@ class _Stop:
 
 
 def _run(stack: Stack, directory: Path | None, stop: _Stop) -> None:
-    console.tell("# starting Valkey and SeaweedFS ...")
-    with stack, announced(stack.env) as why_not:
+    console.tell("# starting Valkey, SeaweedFS and a gateway ...")
+    with ExitStack() as running:
+        running.enter_context(stack)
+        door, gateway = open_door(stack, running.enter_context(_directory_of_gateway(directory)))
+        variables = {**stack.env, variable_of("keys_file"): str(door.keys_file)}
+        why_not = running.enter_context(announced(variables))
         for server in (stack.valkey, stack.seaweedfs):
             for port in server.moved:
                 console.tell(f"# port {port} is another program's now: {server.name} has a new one, and new keys")
@@ -84,8 +95,10 @@ def _run(stack: Stack, directory: Path | None, stop: _Stop) -> None:
             console.tell(f"# `stylequeue` does not find this by itself: {why_not}. It needs:")
         else:
             console.tell("# `stylequeue` finds this by itself. Other programs need:")
-        for name, value in sorted(stack.env.items()):
+        for name, value in sorted(variables.items()):
             print(f"export {name}='{value}'", flush=True)
+        with closing(Store(stack.settings)) as store:
+            store.upload_rules.set_lifecycle()
         console.tell("# making the networks, unless they are there ...")
         make_models()
         stack.process("keeper", [sys.executable, "-m", "stylequeue.cli", "keeper"])
@@ -95,9 +108,11 @@ def _run(stack: Stack, directory: Path | None, stop: _Stop) -> None:
         console.tell(
             "# the worker is ready, waiting for jobs. In another terminal:\n"
             f"#   {_command()} submit --content photo.jpg --style painting.jpg -o out.jpg\n"
+            "# or, from any language, by HTTP, with this key (`stylequeue keys` makes others):\n"
+            f"{door.line}\n"
             "# Ctrl-C stops everything."
         )
-        _watch_over(worker)
+        _watch_over(worker, gateway)
 
 
 def _command() -> str:
@@ -105,10 +120,21 @@ def _command() -> str:
     return "stylequeue" if shutil.which("stylequeue") else str(Path(sys.executable).with_name("stylequeue"))
 
 
-def _watch_over(worker: Process) -> None:
-    while worker.running:
+@contextmanager
+def _directory_of_gateway(directory: Path | None) -> Iterator[Path]:
+    """Where its keys are kept, or a directory that is gone at the end."""
+    if directory:
+        yield private_directory(directory / "gateway")
+        return
+    with tempfile.TemporaryDirectory(prefix="stylequeue-gateway-") as temporary:
+        yield Path(temporary)
+
+
+def _watch_over(*processes: Process) -> None:
+    while all(process.running for process in processes):
         time.sleep(1)
-    console.tell(f"# the worker ended by itself; the end of its log:\n{worker.log_tail()}")
+    ended = next(process for process in processes if not process.running)
+    console.tell(f"# the {ended.name} ended by itself; the end of its log:\n{ended.log_tail()}")
     sys.exit(ExitCode.JOB_FAILED)
 
 

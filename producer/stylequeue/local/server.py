@@ -60,7 +60,8 @@ def free_ports(count: int, *, offsets: Sequence[int] = (0,), among: Collection[i
     raise Unavailable(Code.LOCAL_STACK_FAILED, "no free port on the loopback interface", "stop what listens there")
 
 
-def _is_free(port: int, offsets: Sequence[int]) -> bool:
+def is_free(port: int, offsets: Sequence[int] = (0,)) -> bool:
+    """Whether nobody listens on a port of the loopback interface."""
     with suppress(Unavailable):
         return bool(free_ports(1, offsets=offsets, among=[port]))
     return False
@@ -103,7 +104,7 @@ class Server(ABC):
             with suppress(ValueError):  # its writing was broken off
                 known |= json.loads(memory.read_text())
         ports = {
-            name: port for name, port in known["ports"].items() if port not in self._tried and _is_free(port, offsets)
+            name: port for name, port in known["ports"].items() if port not in self._tried and is_free(port, offsets)
         }
         self.moved += [port for name, port in known["ports"].items() if name not in ports]
         others = [port for port in _PORTS if port not in {*ports.values(), *self.moved}]
