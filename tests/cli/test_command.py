@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -14,6 +15,7 @@ from stylequeue.client import StyleQueue
 from stylequeue.local import Stack
 from stylequeue.settings import Settings
 from tests.support.command import BAD_INPUT, JOB_FAILED, NOT_REACHABLE, Command
+from tests.support.jobs import make_job
 
 
 @pytest.mark.parametrize(
@@ -127,6 +129,41 @@ def test_dead_letters(unattended: Command, settings: Settings) -> None:
         assert json.loads(unattended("dead", "list", "--json").stdout) == []
         for command in ("show", "replay", "drop"):
             unattended("dead", command, letter_id, exit_code=BAD_INPUT)
+
+
+def test_events_of_all_jobs(unattended: Command, settings: Settings) -> None:
+    with StyleQueue(settings) as queue:
+        queue.submit(make_job())
+        queue.cancel(queue.submit(make_job(labels={"user": "ä"})))
+        told = [(position, event) for position, event in queue.events(follow=False)]
+    lines = unattended("events").stdout.splitlines()
+    assert [line.split()[:3] for line in lines] == [[at, event.subject, event.kind] for at, event in told]
+    assert [json.loads(line) for line in unattended("events", "--json").stdout.splitlines()] == [
+        json.loads(event.text) for _, event in told
+    ]
+    assert unattended("events", "--after", told[1][0]).stdout.splitlines() == lines[2:]
+    assert unattended("events", "--type", "cancelled", "--type", "failed").stdout.splitlines() == lines[2:]
+    # One of a group has what no other of it had.
+    assert unattended("events", "--group", "crm").stdout.splitlines() == lines
+    assert unattended("events", "--group", "crm", "--consumer", "another").stdout == ""
+    assert "--group" in unattended("events", "--consumer", "one", exit_code=BAD_INPUT).stderr
+    assert "is no position" in unattended("events", "--after", "x", exit_code=BAD_INPUT).stderr
+
+
+@pytest.mark.parametrize("shared", [[], ["--group", "crm"]], ids=["alone", "in a group"])
+def test_events_are_followed(unattended: Command, settings: Settings, shared: list[str]) -> None:
+    command = [sys.executable, "-m", "stylequeue.cli", "events", "--follow", "--after", "0", "--json", *shared]
+    with (
+        StyleQueue(settings) as queue,
+        subprocess.Popen(command, env={**os.environ, **unattended.env}, stdout=subprocess.PIPE) as following,
+    ):
+        assert following.stdout
+        for _ in range(3):
+            job_id = queue.submit(make_job())
+            assert json.loads(following.stdout.readline())["subject"] == job_id
+        following.send_signal(signal.SIGINT)
+        assert following.wait(60) == 130
+        assert following.stdout.read() == b""
 
 
 def test_a_full_queue(stack: Stack, redis_url: str) -> None:

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from .. import __version__
-from . import console, dead, gateway, hooks, jobs, serve
+from . import console, dead, events, gateway, hooks, jobs, serve
 from .submit import submit
 
 app = typer.Typer(
@@ -42,6 +42,7 @@ app.command("list")(jobs.list_jobs)
 app.command()(jobs.status)
 app.command()(jobs.watch)
 app.command()(jobs.wait)
+app.command()(events.events)
 app.command()(jobs.download)
 app.command()(jobs.cancel)
 app.command()(jobs.retry)
