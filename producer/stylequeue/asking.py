@@ -437,8 +437,9 @@ class Asking:
         while True:
             entries = await consumer.take()
             for entry in entries:
-                if self.tenant in (None, entry.tenant):
-                    yield entry.position, read_event(entry.event)
+                event = read_event(entry.event)
+                if self.tenant in (None, event.data.tenant):
+                    yield entry.position, event
             if not entries:
                 if not follow:
                     return

@@ -145,6 +145,16 @@ def test_a_tenant_s_group_is_its_own_and_hears_of_its_own(queue: StyleQueue, tak
     assert [group.name for group in queue.groups()] == ["acme/crm", "crm"]
 
 
+def test_a_tenant_hears_what_an_older_worker_told(queue: StyleQueue, take: Take) -> None:
+    """It puts nothing beside the event."""
+    [theirs] = submitted(queue.for_tenant("acme"))
+    redis: Any = queue._ledger.redis
+    [(_, fields)] = redis.xrange(EVENTS_KEY)
+    redis.xtrim(EVENTS_KEY, maxlen=0)
+    redis.xadd(EVENTS_KEY, {"event": fields["event"]})
+    assert subjects(take(queue.settings, tenant="acme", group="crm", consumer="one")) == [theirs]
+
+
 def test_a_group_that_follows_hears_of_what_happens(queue: StyleQueue) -> None:
     with StyleQueue(queue.settings) as other:
         events = other.events(group="crm", after=other.newest_position())

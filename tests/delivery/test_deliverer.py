@@ -99,6 +99,28 @@ def test_what_ended_before_anybody_delivered_is_told_to_those_it_names(
     assert receiver.ids() == [id_of(named), id_of(since)]
 
 
+def test_an_end_that_an_older_worker_told(operator: Operator, queue: StyleQueue, receiver: Receiver) -> None:
+    """It puts nothing beside the event: the record has what the job names, the event whose it is."""
+    operator.write(
+        crm=receiver.endpoint(jobs="named"),
+        theirs=receiver.endpoint(url=receiver.url + "/theirs", tenant="acme"),
+        nobody=receiver.endpoint(url=receiver.url + "/nobody", jobs="named"),
+    )
+    ended(queue)
+    with queue.for_tenant("acme") as theirs:
+        ended(theirs, notify=())
+    redis = queue._ledger.redis
+    entries: Any = redis.xrange(names.EVENTS_KEY)
+    redis.xtrim(names.EVENTS_KEY, maxlen=0)
+    for _, fields in entries:
+        redis.xadd(names.EVENTS_KEY, {"event": fields["event"]})
+    with delivering(operator.settings):
+        until(lambda: receiver.received, "the event of the job that names it")
+        redis.xadd(names.EVENTS_KEY, {"event": entries[-1][1]["event"]})
+        until(lambda: len(receiver.received) == 2, "the event of the tenant's job")
+    assert [request.path for request in receiver.received] == ["/hook", "/hook/theirs"]
+
+
 def test_ten_tries_by_the_schedule_and_then_a_dead_letter(
     operator: Operator, queue: StyleQueue, receiver: Receiver, deliveries: Deliveries
 ) -> None:

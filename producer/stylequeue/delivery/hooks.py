@@ -23,7 +23,7 @@ from ..operator_file import Endpoint, OperatorFile, editing
 from ..operator_file.endpoints import SECRET_PREFIX
 from ..settings import Settings
 from .deliverer import Sender
-from .outbox import deliveries_of
+from .outbox import deliveries_of, whole
 from .schedule import Answer
 
 if TYPE_CHECKING:
@@ -132,9 +132,11 @@ class Hooks:
         position = f"{max(0, since_ms - 1)}-{2**63}"
         while entries := run(self._ledger.asked.entries(behind=position, count=_AT_ONCE)):
             position = entries[-1].position
-            for event in deliveries_of(entries, endpoints):
-                seen[event.endpoint].add(event.id)
-                counts[event.endpoint] += self._deliveries.deliver([event], again=True)
+            events = list(deliveries_of(whole(self._ledger, entries), endpoints))
+            for endpoint in endpoints:
+                missed = [event for event in events if event.endpoint == endpoint]
+                seen[endpoint] |= {event.id for event in missed}
+                counts[endpoint] += self._deliveries.deliver(missed, again=True)
         for endpoint in endpoints:
             counts[endpoint] += self._replay_forgotten(endpoint, since, seen[endpoint])
         return counts

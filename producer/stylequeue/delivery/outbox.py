@@ -10,7 +10,8 @@ from __future__ import annotations
 import json
 import logging
 import uuid
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from ..awaiting import run
@@ -49,7 +50,7 @@ class Outbox:
     def round(self, endpoints: Mapping[str, Endpoint]) -> bool:
         """Make deliveries of some events; whether there were any."""
         try:
-            entries = run(self._consumer.take(_AT_ONCE))
+            entries = whole(self._ledger, run(self._consumer.take(_AT_ONCE)))
             # Made first, let go after: what breaks off in between is made again, which changes nothing.
             self._deliveries.deliver(list(deliveries_of(entries, endpoints)))
         except EventsLost as error:
@@ -63,6 +64,35 @@ class Outbox:
     def wait(self, wait_s: float) -> None:
         """Return when there is something new, or after `wait_s`."""
         run(self._consumer.wait(wait_s))
+
+
+def whole(ledger: Ledger, entries: Sequence[Entry]) -> list[Entry]:
+    """These entries with what stands beside an event, which older workers do not put there: the event itself says whose
+    the job is, the job's record which endpoints it names.
+    """
+    told = [_told(entry) for entry in entries]
+    lacking = [event["subject"] for entry, event in zip(entries, told, strict=True) if event and not entry.notify]
+    named = iter(run(ledger.asked.named_by(lacking)))
+    return [
+        replace(
+            entry,
+            tenant=entry.tenant or event["data"].get("tenant") or "",
+            notify=entry.notify or next(named),
+        )
+        if event
+        else entry
+        for entry, event in zip(entries, told, strict=True)
+    ]
+
+
+def _told(entry: Entry) -> dict[str, Any] | None:
+    """What an entry tells; None: nothing, for it is no event."""
+    try:
+        told = json.loads(entry.event)
+        is_event = isinstance(told["subject"], str) and isinstance(told["data"], dict)
+    except (ValueError, KeyError, TypeError):
+        return None
+    return told if is_event else None
 
 
 def deliveries_of(entries: Iterable[Entry], endpoints: Mapping[str, Endpoint]) -> Iterator[ForEndpoint]:

@@ -265,6 +265,17 @@ class AsyncLedger:
         found = await self._ask(lambda redis: redis.xrange(names.EVENTS_KEY, f"({behind}", "+", count=count))
         return [groups.Entry.of(position, fields) for position, fields in found]
 
+    async def named_by(self, job_ids: Sequence[str]) -> list[str]:
+        """Which endpoints each of these jobs names (JSON); "" for none."""
+
+        def ask(redis: Any) -> Any:
+            pipeline = redis.pipeline(transaction=False)
+            for job_id in job_ids:
+                pipeline.hget(names.record_key(job_id), "notify")
+            return pipeline.execute()
+
+        return [named or "" for named in await self._ask(ask)] if job_ids else []
+
     async def event_groups(self) -> list[EventGroup]:
         """All groups of consumers, by their names."""
         return await groups.known(self)
