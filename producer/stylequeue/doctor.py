@@ -24,6 +24,7 @@ from .contract.base import DEFAULT_QUEUE, QUEUES
 from .contract.errors import ExitCode, InvalidSettings, Misconfigured, Permanent, StyleQueueError, Unavailable
 from .contract.recipe import networks_of_queue
 from .contract.text import printable
+from .delivery.hooks import Hooks
 from .ledger import Ledger
 from .ledger.registry import LiveWorker, named, not_served, waits_for
 from .settings import Settings
@@ -89,6 +90,7 @@ def examine(load: Callable[[], Settings] = Settings.load, *, fix: bool = False) 
             _networks,
             _waiting,
             _astray,
+            partial(_endpoints, settings),
         ):
             try:
                 yield from _each(check(ledger))
@@ -319,6 +321,25 @@ def _waiting(ledger: Ledger) -> Iterator[Finding]:
             found = f"{count} job{' waits' if count == 1 else 's wait'} for {lacks}"
             hint = f"run `stylequeue models pull {needs[0]}` on a worker of queue {queue}; they go on by themselves"
             yield _finding(f"jobs on {queue}", False, found, hint, ExitCode.CANNOT_SERVE)
+
+
+def _endpoints(settings: Settings, ledger: Ledger) -> Iterator[Finding]:
+    """Those of the operator's file, by how they fare."""
+    try:
+        statuses = Hooks(settings, ledger=ledger).all()
+    except InvalidSettings as error:
+        yield _trouble("operator's file", error)
+        return
+    for status in statuses:
+        what, hint = f"endpoint {status.name}", f"`stylequeue hooks deliveries {status.name}` has each attempt"
+        if status.disabled:
+            again = f"once it is mended: `stylequeue hooks enable {status.name}`, and `replay --since`"
+            yield Finding(what, "warning", f"disabled: {status.disabled}", again)
+        elif status.failing_since:
+            since = f"{status.failing_since:%Y-%m-%d %H:%M:%S} UTC"
+            yield Finding(what, "warning", f"nothing has arrived since {since}: {status.last_error}", hint)
+        else:
+            yield Finding(what, "ok", f"{status.kind}, {status.waiting} events on their way")
 
 
 def _buckets(settings: Settings, store: Store) -> Iterator[Finding]:

@@ -9,6 +9,8 @@ import sys
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -17,14 +19,17 @@ from pydantic import SecretStr
 from redis import Redis
 
 from stylequeue import __version__, doctor
+from stylequeue.contract.delivery import Attempt
 from stylequeue.contract.errors import ExitCode
 from stylequeue.contract.job import Job
 from stylequeue.ledger import Ledger
+from stylequeue.ledger.deliveries import Deliveries, ForEndpoint
 from stylequeue.local import Stack, environment
 from stylequeue.local.valkey import Valkey
 from stylequeue.settings import Settings
 from stylequeue.store import Store
 from tests.ledger.test_registry import live_worker
+from tests.support.deliveries import Operator
 from tests.support.jobs import make_job
 
 NETWORKS = {"vgg19": "a" * 64, "fast": "b" * 64}
@@ -358,3 +363,23 @@ def preflight(settings: Settings, origin: str) -> int:
     except urllib.error.HTTPError as error:
         with error:
             return error.code
+
+
+def test_endpoints_by_how_they_fare(staffed: Settings, ledger: Ledger, tmp_path: Path) -> None:
+    webhook = {"url": "https://crm.example/", "secrets": ["whsec_MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3"]}
+    operator = Operator(staffed, tmp_path, fine=webhook, failing=webhook, gone=webhook)
+    deliveries = Deliveries(ledger)
+    for name, disable in (("failing", ""), ("gone", "it answered 410")):
+        event = ForEndpoint(name, "e", "{}", "t", "j", at_ms=0, named=True)
+        deliveries.deliver([event])
+        deliveries.take(name, token="t")
+        attempt = Attempt(at=datetime.now(UTC), status=500, took_ms=1)
+        deliveries.settle(name, "e", token="t", attempt=attempt, delivered=False, delay_s=60, disable=disable)
+    found = findings(operator.settings)
+    assert found["endpoint fine"].found == "webhook, 0 events on their way"
+    assert found["endpoint failing"].state == "warning"
+    assert found["endpoint failing"].found.endswith(": 500")
+    assert "hooks enable gone" in found["endpoint gone"].hint
+
+    operator.path.write_text("[endpoint.x]\n")
+    assert "line 1" in findings(operator.settings)["operator's file"].found

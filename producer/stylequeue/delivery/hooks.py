@@ -44,16 +44,22 @@ class Hooks:
     """
 
     def __init__(
-        self, settings: Settings, *, tenant: str | None = None, send: Callable[..., Answer] | None = None
+        self,
+        settings: Settings,
+        *,
+        tenant: str | None = None,
+        send: Callable[..., Answer] | None = None,
+        ledger: Ledger | None = None,
     ) -> None:
         self._settings = settings
         self._tenant = tenant
         self._send = send or Sender(settings).send
         self._file = OperatorFile(settings.operator_file)
+        self._given_ledger = ledger
 
     @cached_property
     def _ledger(self) -> Ledger:
-        return Ledger(self._settings)
+        return self._given_ledger or Ledger(self._settings)
 
     @cached_property
     def _deliveries(self) -> Deliveries:
@@ -61,9 +67,8 @@ class Hooks:
 
     def for_tenant(self, tenant: str | None) -> Hooks:
         """Those of a tenant, over the connections of these; None: all."""
-        theirs = Hooks(self._settings, tenant=tenant, send=self._send)
+        theirs = Hooks(self._settings, tenant=tenant, send=self._send, ledger=self._ledger)
         theirs._file = self._file
-        theirs.__dict__["_ledger"] = self._ledger
         return theirs
 
     def all(self) -> list[EndpointStatus]:
@@ -189,8 +194,8 @@ class Hooks:
             return str(table["secrets"][0])
 
     def close(self) -> None:
-        """Give the connections back."""
-        if "_ledger" in self.__dict__:
+        """Give the connections back, unless they are another's."""
+        if "_ledger" in self.__dict__ and self._given_ledger is None:
             self._ledger.close()
 
     @property
