@@ -131,6 +131,7 @@ def test_what_no_field_takes_is_refused(paint: typer.Typer, arguments: list[str]
         (["--deadline", "²d"], "--deadline '²d' is no time"),
         (["--deadline", "99999999999999d"], "is no time"),
         (["--init", "nowhere.jpg"], "--init nowhere.jpg: no such file"),
+        (["--keep-mask", "nowhere.png"], "--keep-mask nowhere.png: no such file"),
     ],
 )
 def test_errors_speak_of_options(arguments: list[str], said: str) -> None:

@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import TypeAdapter, ValidationError
 
+from stylequeue.contract.base import canonical_json
 from stylequeue.contract.errors import Code, InvalidJob
 from stylequeue.contract.job import (
     MAX_JOB_BYTES,
@@ -185,6 +186,52 @@ def test_turned_styles_are_of_presets_that_match_features() -> None:
         assert "turned_styles" not in make_job(recipe={"method": "optimize", "preset": preset}).canonical_json()
 
 
+KEEPS: list[dict[str, Any]] = [
+    {"keep_mask": {"bucket": "uploads", "key": "keep.png"}},
+    {"recipe": {"method": "optimize", "keep_faces": True}},
+    {"recipe": {"method": "optimize", "keep_faces": False}},
+    {"recipe": {"method": "fast", "keep_faces": True}},
+]
+
+
+@pytest.mark.parametrize("keeps", KEEPS, ids=str)
+def test_a_worker_of_before_refuses_a_job_that_says_what_to_keep(
+    keeps: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    written = json.loads(make_job(**keeps).canonical_json())
+    assert written["schema_version"] == 2
+    assert parse_job(written, default_id="task-1").canonical_json() == canonical_json(written)
+    monkeypatch.setattr("stylequeue.contract.job.SCHEMA_VERSION", 1)
+    with pytest.raises(InvalidJob) as caught:
+        parse_job(written, default_id="task-1")
+    assert caught.value.code == Code.SCHEMA_TOO_NEW
+
+
+def test_a_job_that_says_nothing_of_it_is_written_as_before() -> None:
+    job = make_job(id="a", recipe={"method": "optimize", "preset": "painterly"})
+    assert job.canonical_json() == (
+        '{"content":{"bucket":"uploads","key":"content.jpg"},"id":"a","labels":{},"output":{"bucket":"results",'
+        '"format":"jpeg","overwrite":false,"quality":92,"report":false},"recipe":{"method":"optimize","preset":'
+        '"painterly"},"schema_version":1,"styles":[{"image":{"bucket":"styles","key":"style.jpg"},"weight":1.0}]}'
+    )
+
+
+@pytest.mark.parametrize(
+    ("recipe", "keeps"),
+    [
+        ({"preset": "painterly"}, False),
+        ({"preset": "brushwork"}, True),
+        ({"preset": "tf-tutorial"}, False),
+        ({"preset": "brushwork", "keep_faces": False}, False),
+        ({"preset": "tf-tutorial", "keep_faces": True}, True),
+    ],
+)
+def test_which_presets_keep_faces_by_themselves(recipe: dict[str, Any], keeps: bool) -> None:
+    assert resolve(OptimizeRecipe.model_validate(recipe)).keep_faces is keeps
+    assert resolve(FastRecipe()).keep_faces is False
+    assert resolve(FastRecipe(keep_faces=True)).keep_faces is True
+
+
 def test_errors_do_not_repeat_long_input() -> None:
     error = refused(recipe={"method": "x" * 10_000})
     assert len(str(error)) < 1000
@@ -290,6 +337,7 @@ def test_the_same_painting_has_the_same_fingerprint() -> None:
         job={"labels": {"a": "b"}, "output": {"bucket": "results", "key": "elsewhere", "report": True}}
     )
     assert mark() == mark(job={"recipe": {"method": "optimize", "size": PRESETS["painterly"].size}})
+    assert mark() == mark(job={"recipe": {"method": "optimize", "keep_faces": False}})
 
 
 @pytest.mark.parametrize(
@@ -304,6 +352,8 @@ def test_the_same_painting_has_the_same_fingerprint() -> None:
         {"network_digest": "m"},
         {"engine_version": "2"},
         {"tenant": "acme"},
+        {"keep_version": "k"},
+        {"job": {"recipe": {"method": "optimize", "keep_faces": True}}},
         {"job": {"recipe": {"method": "optimize", "steps": 3}}},
         {"job": {"recipe": {"method": "fast"}}},
         {"job": {"output": {"bucket": "results", "quality": 50}}},

@@ -13,8 +13,9 @@ from skimage import data
 from skimage.transform import resize
 
 from stylequeue_worker import models
-from stylequeue_worker.engine import Engine
+from stylequeue_worker.engine import Engine, painter, weights
 from stylequeue_worker.engine.networks import Vgg
+from stylequeue_worker.engine.pictures import scaled
 
 Picture = Callable[..., np.ndarray]
 
@@ -35,6 +36,21 @@ def narrow(model_dir: Path) -> Vgg:
             kernels[layer.name] = (kernel[:, :, :channels, : len(bias) // 4], bias[: len(bias) // 4])
             channels = len(bias) // 4
     return Vgg(kernels)
+
+
+@pytest.fixture(scope="module")
+def samples() -> list[tf.Tensor]:
+    """What filters are rescaled by, small."""
+    return [scaled(picture, 0.25) for picture in weights.sample_pictures()]
+
+
+@pytest.fixture(scope="module")
+def narrow_engine(model_dir: Path, narrow: Vgg, samples: list[tf.Tensor]) -> Iterator[Engine]:
+    """Of that network."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(weights, "load", lambda *_: narrow)
+        patch.setattr(painter, "sample_pictures", lambda: samples)
+        yield Engine(model_dir)
 
 
 @pytest.fixture(scope="module")

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
@@ -17,10 +16,9 @@ import pytest
 import tensorflow as tf
 
 from stylequeue.contract.recipe import OptimizeRecipe, ResolvedOptimizeRecipe, resolve
-from stylequeue_worker.engine import Engine, painter, weights
+from stylequeue_worker.engine import Engine
 from stylequeue_worker.engine.networks import Vgg
 from stylequeue_worker.engine.objective import TERMS, Objective
-from stylequeue_worker.engine.pictures import scaled
 from stylequeue_worker.engine.presets import preset_of
 from stylequeue_worker.engine.terms import scene
 from tests.engine.conftest import Picture
@@ -53,7 +51,7 @@ OF_THE_RECIPE: list[Option] = [
     ("time_budget_s", 1000.0),
     ("stop_when", 0.5),
 ]
-OF_THE_PICTURES: list[Option] = [("styles", 2), ("mask", "soft")]
+OF_THE_PICTURES: list[Option] = [("styles", 2), ("mask", "soft"), ("kept", "soft")]
 OPTIONS = [*OF_THE_RECIPE, *OF_THE_PICTURES]
 TOUCH_THE_LOSS = {
     "preset",
@@ -137,6 +135,10 @@ class Given(NamedTuple):
         """The first style's alone, where the case has one."""
         return [self.mask, None][: dict(case).get("styles", 1)] if "mask" in dict(case) else None
 
+    def kept_of(self, case: Case) -> np.ndarray | None:
+        """From the right, while styles begin at the left."""
+        return self.mask[:, :, ::-1] if "kept" in dict(case) else None
+
 
 @pytest.fixture(scope="module")
 def given(photo: Picture, stripes: Picture) -> Given:
@@ -145,25 +147,12 @@ def given(photo: Picture, stripes: Picture) -> Given:
     return Given(photo("coffee", HEIGHT_PX, WIDTH_PX), styles, mask, photo("chelsea", 40))
 
 
-@pytest.fixture(scope="module")
-def samples() -> list[tf.Tensor]:
-    """What filters are rescaled by, small."""
-    return [scaled(picture, 0.25) for picture in weights.sample_pictures()]
-
-
-@pytest.fixture(scope="module")
-def narrow_engine(model_dir: Path, narrow: Vgg, samples: list[tf.Tensor]) -> Iterator[Engine]:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(weights, "load", lambda *_: narrow)
-        patch.setattr(painter, "sample_pictures", lambda: samples)
-        yield Engine(model_dir)
-
-
 @pytest.mark.parametrize("case", with_pairs(OPTIONS), ids=name_of)
 def test_a_picture_comes_out(narrow_engine: Engine, given: Given, case: Case) -> None:
     recipe = recipe_of(case)
     styles, masks = given.styles_of(case), given.masks_of(case)
-    steps = list(narrow_engine.paint(given.content, styles, recipe, start=given.start, masks=masks))
+    kept = given.kept_of(case)
+    steps = list(narrow_engine.paint(given.content, styles, recipe, start=given.start, masks=masks, kept=kept))
     assert [step.step for step in steps] == [1, 2, 3]
     last = steps[-1].picture
     assert last.shape == given.content.shape
@@ -201,7 +190,9 @@ def test_the_gradient_is_the_slope_of_the_loss(narrow: Vgg, samples: list[tf.Ten
     picture = tf.constant(random.uniform(0.2, 0.8, content.shape))
     view = objective.views(picture)[-1]
     weights = {term: tf.constant(getattr(recipe, f"{term}_weight", 1), tf.float64) for term in objective.terms}
-    targets = objective.targets(scene(content, styles, given.masks_of(case)), view)
+    kept = given.kept_of(case)
+    kept_here = None if kept is None else tf.constant(kept, tf.float64)
+    targets = objective.targets(scene(content, styles, given.masks_of(case), kept_here), view)
 
     def loss(at: tf.Tensor) -> float:
         terms = objective.losses_at(at, targets, view)

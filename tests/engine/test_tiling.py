@@ -45,10 +45,11 @@ def test_loss_and_gradient_are_those_of_the_whole(
     styles = [(tf.constant(stripes(150, 90)), 0.3), (tf.constant(photo("chelsea", 70, 130)), 0.7)]
     weights = {term.name: tf.constant(0.1 if term.name == "variation" else 1.0) for term in preset.terms()}
     masks = [disc(height, width), None] if masked else None
+    kept = tf.constant(disc(height, width)[:, :, ::-1]) if masked or preset_name == "brushwork" else None
     evaluations = []
     for objective in (Objective(narrow, preset), TiledObjective(narrow, preset, TILE_PX)):
         view = objective.views(content)[-1]
-        targets = objective.targets(scene(content, styles, masks), view)
+        targets = objective.targets(scene(content, styles, masks, kept), view)
         evaluations.append(objective.evaluate(elsewhere, targets, weights, view))
     whole, tiled = evaluations
     for term in weights:

@@ -82,6 +82,8 @@ def where(path: str, value: str) -> dict[str, Any]:
             return job_fields(output={"bucket": value})
         case "mask key":
             return job_fields(styles=[{"image": picture, "mask": {**picture, "key": value}}])
+        case "keep key":
+            return job_fields(keep_mask={**picture, "key": value})
         case "start key":
             start = {**picture, "key": value}
             return job_fields(recipe={"method": "optimize", "init": "image", "init_image": start})
@@ -106,6 +108,7 @@ TEXTS = (
     "output key",
     "output bucket",
     "mask key",
+    "keep key",
     "start key",
     "style key",
 )

@@ -59,6 +59,7 @@ OTHERS: list[dict[str, Any]] = [
     {"styles": [{"image": upload("globex/style.jpg")}]},
     {"styles": [*OWN["styles"], {"image": upload("acme/style.jpg"), "mask": upload("globex/mask.png")}]},
     {"recipe": {"method": "optimize", "init": "image", "init_image": upload("globex/start.jpg")}},
+    {"keep_mask": upload("globex/keep.png")},
     output("globex/out.jpg"),
     output("acme.jpg"),
     output("acme/%2e%2e/globex/out.jpg"),

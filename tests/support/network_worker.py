@@ -39,12 +39,13 @@ class NetworkPainter(FakePainter):
         resume: Any = None,
         start: Any = None,
         masks: Any = None,
+        kept: Any = None,
     ) -> Iterator[Any]:
         name = self.network(recipe).name
         if (self._directory / name).read_text() == BROKEN:
             self._found_broken.add(name)
             raise Permanent(Code.NETWORK_UNAVAILABLE, f"{name} cannot be loaded", "pull it again")
-        yield from super().paint(content, _styles, recipe, resume, start, masks)
+        yield from super().paint(content, _styles, recipe, resume, start, masks, kept)
 
 
 def load_engine(settings: Settings) -> NetworkPainter:

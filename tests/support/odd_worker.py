@@ -43,11 +43,12 @@ class OddPainter(FakePainter):
         resume: Any = None,
         start: Any = None,
         masks: Any = None,
+        kept: Any = None,
     ) -> Iterator[Any]:
         import numpy as np
 
         oddity = recipe.steps if isinstance(recipe, ResolvedOptimizeRecipe) else 0
-        for number, step in enumerate(super().paint(content, _styles, recipe, resume, start, masks), 1):
+        for number, step in enumerate(super().paint(content, _styles, recipe, resume, start, masks, kept), 1):
             if oddity == PAINTS_BY_CHANCE:
                 noise = np.random.default_rng().random(content.shape, np.float32)
                 yield replace(step, picture=noise)

@@ -17,6 +17,7 @@ WAVE = ImageRef(bucket="styles", key="sea/wave.jpg")
         (Input(Role.CONTENT, WAVE), "content"),
         (Input(Role.STYLE, WAVE, 2), "style 2"),
         (Input(Role.MASK, WAVE, 1), "mask 1"),
+        (Input(Role.MASK, WAVE), "keep mask"),
         (Input(Role.INIT, WAVE), "init image"),
     ],
 )

@@ -64,6 +64,29 @@ class TestCalls:
         _, headers = workshop.s3.objects["/results/out.jpg"]
         assert "private" not in str(headers)
 
+    def test_what_is_kept_is_read_after_the_rest_and_makes_another_picture(self, workshop: Workshop) -> None:
+        without = workshop.make(output={"key": "without.jpg"}).fingerprint
+        workshop.s3.lay("/uploads/keep.png", pictures.png())
+        keep: dict[str, Any] = {"keep_mask": {"bucket": "uploads", "key": "keep.png"}}
+        one = workshop.make(**keep).fingerprint
+        assert "HEAD /uploads/keep.png" in workshop.s3.seen
+        assert workshop.s3.seen[-4:] == [*READS, "GET /uploads/keep.png", "PUT /results/out.jpg"]
+        workshop.s3.lay("/uploads/keep.png", pictures.grey_with_alpha_png())
+        other = workshop.make(**keep, output={"key": "other.jpg"}).fingerprint
+        assert len({without, one, other}) == 3
+
+    def test_a_missing_mask_of_what_is_kept_costs_no_download(self, workshop: Workshop) -> None:
+        error = workshop.fail(keep_mask={"bucket": "uploads", "key": "keep.png"})
+        assert error.code == Code.OBJECT_NOT_FOUND
+        assert error.message.startswith("keep mask: ")
+        assert "GET /uploads/content.jpg" not in workshop.s3.seen
+
+    def test_a_broken_mask_of_what_is_kept_is_named(self, workshop: Workshop) -> None:
+        workshop.s3.lay("/uploads/keep.png", pictures.html_page())
+        error = workshop.fail(keep_mask={"bucket": "uploads", "key": "keep.png"})
+        assert error.code == Code.IMAGE_NOT_RECOGNISED
+        assert error.message.startswith("keep mask s3://uploads/keep.png: ")
+
     @pytest.mark.parametrize("attempt", [1, 2])
     def test_of_one_that_lies_there_already(self, workshop: Workshop, attempt: int) -> None:
         first = workshop.make()

@@ -26,7 +26,7 @@ def test_styles_come_as_they_were_decoded_and_take_no_memory() -> None:
     order: Any = SimpleNamespace(
         job=SimpleNamespace(styles=[SimpleNamespace(weight=1.0 + number) for number in range(8)]), recipe=None
     )
-    inputs = painting.Inputs(np.full((40, 30, 3), 51, np.uint8), pictures, [None] * 8, None)
+    inputs = painting.Inputs(np.full((40, 30, 3), 51, np.uint8), pictures, [None] * 8, None, None)
     holder: Any = None
     assert list(painting._steps(engine, order, inputs, None, holder)) == []
     assert engine.content.dtype == np.float32

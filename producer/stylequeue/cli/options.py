@@ -86,9 +86,9 @@ class Option:
             metavar = "[" + "|".join((*self.choices, "PICTURE")) + "]"
         elif self.choices:
             kind = Literal[self.choices]
-        flag = (
-            f"{self.flag}/--no{self.flag[1:]}" if self.kind == "boolean" and self.schema.get("default") else self.flag
-        )
+        flag = self.flag
+        if self.kind == "boolean" and self.schema.get("default") is not False:
+            flag = f"{self.flag}/--no{self.flag[1:]}"
         info = typer.Option(flag, metavar=metavar, help=self.help)
         annotation = Annotated[kind | None, info]
         return Parameter(self.name, Parameter.KEYWORD_ONLY, default=None, annotation=annotation)

@@ -37,11 +37,17 @@ def _default(field: str) -> str:
     values = {name: getattr(recipe, field, None) for name, recipe in recipes}
     if any(isinstance(value, dict) for value in values.values()):
         return "the preset's"
-    texts = {name: f"{value:g}" if isinstance(value, float) else str(value) for name, value in values.items()}
+    texts = {name: _text(value) for name, value in values.items()}
     texts = {name: text for name, text in texts.items() if values[name] is not None}
     usual = texts.pop(OptimizeRecipe().preset, "")
     others = ", ".join(f"{name} {text}" for name, text in texts.items() if text != usual)
     return "; ".join(filter(None, (usual, others)))
+
+
+def _text(value: object) -> str:
+    if isinstance(value, bool):
+        return "on" if value else "off"
+    return f"{value:g}" if isinstance(value, float) else str(value)
 
 
 RECIPE = Options(OptimizeRecipe, FastRecipe, defaults=_default)
@@ -63,6 +69,13 @@ def submit(
         typer.Option(
             metavar="PICTURE",
             help="Where each style applies: a grey picture, white where it does, or `all`; in their order.",
+        ),
+    ] = None,
+    keep_mask: Annotated[
+        str | None,
+        typer.Option(
+            metavar="PICTURE",
+            help="What to keep closer to the content, beside faces: a grey picture, white where it counts.",
         ),
     ] = None,
     template: Annotated[
@@ -120,6 +133,7 @@ def submit(
                     }
                     for number, source in enumerate(styles)
                 ],
+                "keep_mask": picture("--keep-mask", keep_mask) if keep_mask else None,
                 "output": {**where, **OUTPUT.fields(options, picture)},
                 "recipe": RECIPE.fields(options, picture),
                 "queue": queue,
@@ -205,7 +219,7 @@ def _in_words(fault: ErrorDetails) -> str:
         case ("labels", *within):
             flag = "--label"
         case (field, *_):
-            flag = f"--{field}"
+            flag = f"--{field}".replace("_", "-")
     flag = " ".join((flag, *(str(part) for part in within if part != "[key]")))
     if message.startswith("Input "):
         return f"{flag} {fault['input']} {message.removeprefix('Input ')}"

@@ -211,8 +211,8 @@ def plan(
 ) -> Plan:
     """Whole if that fits into the budget, else the largest tiles that do, else the smallest there are.
 
-    No budget: whole. `masks`: how many of the styles have one. `search`: bytes that a search for similar places takes
-    at its peak, and those of them that stay.
+    No budget: whole. `masks`: how many there are, of styles and of what is kept. `search`: bytes that a search for
+    similar places takes at its peak, and those of them that stay.
     """
     own_px, *styles_px = (math.prod(side + 2 * margin_px for side in sides) for sides in (content, *styles))
     largest_px = max(own_px, *styles_px)

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import uuid
 from functools import cached_property
-from typing import Annotated, Literal, TypeVar, get_args
+from typing import Annotated, Literal, NamedTuple, TypeVar, get_args
 
 from pydantic import (
     AwareDatetime,
@@ -121,6 +121,15 @@ class StoredPicture(StoredFile):
     content_type: str
 
 
+class Face(NamedTuple):
+    """Where a face is: a rectangle around brows, eyes and mouth, in pixels of the picture; in JSON four numbers."""
+
+    left_px: int
+    top_px: int
+    width_px: int
+    height_px: int
+
+
 class PaintingReport(Told):
     """How a picture came about, and what can be said of it."""
 
@@ -141,6 +150,10 @@ class PaintingReport(Told):
     timings_s: dict[str, float] = Field(description="Seconds by stage: fetch, paint, store; none for a reused picture.")
     peak_memory_bytes: int = Field(description="Most that the painting process held at once, resident.")
     notes: list[str] = Field(default=[], description="What is not as one would expect it, for people.")
+    faces: list[Face] | None = Field(
+        default=None,
+        description="Those that were found in the content and kept, the largest first; null: none were looked for.",
+    )
 
 
 class SucceededData(EventData):

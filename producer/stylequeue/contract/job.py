@@ -98,6 +98,12 @@ class Job(Contract):
     content: ImageRef
     styles: Annotated[Sequence[Style], AfterValidator(tuple)] = Field(min_length=1, max_length=MAX_STYLES)
     output: Output
+    keep_mask: ImageRef | None = Field(
+        default=None,
+        description="What to keep closer to the content than the rest, beside faces (the recipe's `keep_faces`): a "
+        "grey picture, white where it counts, black where not or where it is transparent, squeezed to the content's "
+        "shape.",
+    )
     recipe: Recipe = Field(default_factory=OptimizeRecipe)
     queue: QueueName | None = Field(default=None, description="Left out: fast for the fast method, else paint.")
     deadline: Annotated[AwareDatetime, AfterValidator(_check_moment)] | None = Field(
@@ -116,7 +122,7 @@ class Job(Contract):
 
     @model_validator(mode="after")
     def _says_its_version(self) -> Self:
-        if self.schema_version < 2 and _needs_second(self.recipe):
+        if self.schema_version < 2 and (self.keep_mask is not None or _needs_second(self.recipe)):
             # As pydantic sets it, past the model's being frozen.
             object.__setattr__(self, "schema_version", 2)
         return self
@@ -150,7 +156,7 @@ class Job(Contract):
     def images(self) -> list[ImageRef]:
         """All pictures that are read for it."""
         styles = (image for style in self.styles for image in (style.image, style.mask))
-        return [image for image in (self.content, *styles, self.init_image) if image]
+        return [image for image in (self.content, *styles, self.keep_mask, self.init_image) if image]
 
     @property
     def output_key(self) -> str:
@@ -160,7 +166,7 @@ class Job(Contract):
 
 def _needs_second(recipe: OptimizeRecipe | FastRecipe) -> bool:
     """Whether a worker of version 1 would refuse it."""
-    return isinstance(recipe, OptimizeRecipe) and recipe.preset in _SECOND_PRESETS
+    return recipe.keep_faces is not None or getattr(recipe, "preset", None) in _SECOND_PRESETS
 
 
 def parse_job(data: object, *, default_id: str) -> Job:
@@ -187,6 +193,7 @@ def fingerprint(
     style_versions: tuple[str, ...],
     style_weights: tuple[float, ...],
     mask_versions: tuple[str | None, ...] = (),
+    keep_version: str | None = None,
     recipe: ResolvedOptimizeRecipe | ResolvedFastRecipe,
     output: Output,
     network_digest: str,
@@ -196,12 +203,13 @@ def fingerprint(
     """SHA-256 (hex) of everything that determines the output's bytes, and of whose they are.
 
     Versions are ETags or version ids of the pictures, `init_version` that of the recipe's `init_image`,
-    `mask_versions` those of the styles' masks, if any has one; weights are taken relative to their sum.
+    `mask_versions` those of the styles' masks, if any has one, `keep_version` that of the job's `keep_mask`; weights
+    are taken relative to their sum.
     No two tenants' pictures have one, so that neither learns from it what the other had painted.
     """
     total = sum(style_weights)
     # What came later is left out where there is none: what was painted before is found by its old name.
-    later = {"turned_styles"} if getattr(recipe, "turned_styles", None) is None else set()
+    later = {name for name in ("keep_faces", "turned_styles") if not getattr(recipe, name, False)}
     parts = {
         "content": content_version,
         "styles": [[v, round(w / total, 9)] for v, w in zip(style_versions, style_weights, strict=True)],
@@ -211,6 +219,7 @@ def fingerprint(
         "output": output.model_dump(mode="json", include={"format", "quality"}),
         "network": network_digest,
         "engine": engine_version,
+        **({"keep": keep_version} if keep_version else {}),
         **({"tenant": tenant} if tenant else {}),
     }
     return hashlib.sha256(canonical_json(parts).encode()).hexdigest()

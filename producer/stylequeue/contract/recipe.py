@@ -64,6 +64,10 @@ StyleScale = Annotated[
         description=f"Longest side of the style picture over the output's, up to {MAX_SIZE_PX} px: stroke size.",
     ),
 ]
+KeepFaces = Annotated[
+    bool,
+    Field(description="Whether faces are looked for in the content, and kept closer to it than the rest."),
+]
 TimeBudget = Annotated[float, Field(gt=0, le=MAX_TIME_BUDGET_S)]
 StopWhen = Annotated[float, Field(gt=0, lt=1)]
 
@@ -75,6 +79,7 @@ class FastRecipe(Contract):
     size: SizePx | None = None
     strength: Strength | None = None
     colours: Colours | None = None
+    keep_faces: KeepFaces | None = None
 
 
 class OptimizeRecipe(Contract):
@@ -85,6 +90,7 @@ class OptimizeRecipe(Contract):
     size: SizePx | None = None
     strength: Strength | None = None
     colours: Colours | None = None
+    keep_faces: KeepFaces | None = None
     init: InitName | None = Field(default=None, description="What is painted over; style: the first one.")
     init_image: ImageRef | None = Field(default=None, description="With init 'image': squeezed to the content's shape.")
     seed: int | None = Field(
@@ -158,6 +164,7 @@ class ResolvedFastRecipe(FastRecipe):
     size: SizePx
     strength: Strength
     colours: Colours
+    keep_faces: KeepFaces = False
 
 
 class ResolvedOptimizeRecipe(OptimizeRecipe):
@@ -169,6 +176,7 @@ class ResolvedOptimizeRecipe(OptimizeRecipe):
 
     size: SizePx
     colours: Colours
+    keep_faces: KeepFaces = False
     init: InitName
     seed: int = Field(ge=0, lt=2**32)
     network: NetworkName
@@ -238,7 +246,12 @@ PRESETS: dict[PresetName, ResolvedOptimizeRecipe] = {
     "painterly": _PAINTERLY,
     # `painterly`'s descent with feature matching as one more term.
     "brushwork": _PAINTERLY.model_copy(
-        update={"preset": "brushwork", "content_weight": content_weight_of(0.5, "brushwork"), "turned_styles": True}
+        update={
+            "preset": "brushwork",
+            "content_weight": content_weight_of(0.5, "brushwork"),
+            "turned_styles": True,
+            "keep_faces": True,
+        }
     ),
     # TensorFlow documentation, "Neural style transfer" (2019).
     "tf-tutorial": ResolvedOptimizeRecipe(

@@ -40,7 +40,7 @@ Folders = Annotated[tuple[Folder, ...], Field(max_length=MAX_FOLDERS)]
 class Scope(Contract):
     """What a job may read and write in the store. Folders with `{tenant}` in them are the tenant's own."""
 
-    read: Folders = Field(description="Where its pictures may lie: content, styles, masks, init_image.")
+    read: Folders = Field(description="Where its pictures may lie: content, styles, masks, keep_mask, init_image.")
     write: Folders = Field(description="Where its picture, and what lies beside it, may go.")
 
     def check(self, job: Job, *, tenant: str | None) -> None:

@@ -6,6 +6,6 @@ It knows arrays and recipes, nothing of queues or stores. Importing this package
 
 from .engine import ENGINE_VERSION, Engine
 from .options import Options
-from .steps import BadCheckpoint, Checkpoint, Network, Step, Summary
+from .steps import BadCheckpoint, Checkpoint, Face, Network, Step, Summary
 
-__all__ = ["ENGINE_VERSION", "BadCheckpoint", "Checkpoint", "Engine", "Network", "Options", "Step", "Summary"]
+__all__ = ["ENGINE_VERSION", "BadCheckpoint", "Checkpoint", "Engine", "Face", "Network", "Options", "Step", "Summary"]

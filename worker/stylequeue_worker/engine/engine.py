@@ -26,7 +26,7 @@ from stylequeue.contract.recipe import (
 
 from .. import models
 from .options import Options
-from .steps import Checkpoint, Network, Step, Summary
+from .steps import Checkpoint, Face, Network, Step, Summary
 
 if TYPE_CHECKING:
     import numpy as np
@@ -40,6 +40,8 @@ ENGINE_VERSION = "6"
 """Grows when the same inputs would give another picture."""
 
 
+KEPT_SHARE = 0.5
+"""Of the content in what is kept, where a network paints in one pass and can be told nothing of places."""
 _AS_IT_COMES = Options()
 _USUAL_RATIOS = (1, 4 / 3, 3 / 2, 16 / 9)
 """Of photographs' sides."""
@@ -148,6 +150,7 @@ class Engine:
         resume: Checkpoint | None = None,
         start: np.ndarray | None = None,
         masks: Sequence[np.ndarray | None] | None = None,
+        kept: np.ndarray | None = None,
     ) -> Iterator[Step]:
         """Paint; the last step is the result, at the content's size. The caller may stop at any step.
 
@@ -157,8 +160,9 @@ class Engine:
         shape, with its weight (> 0, relative to the others'); in uint8 they are made float32 one after the other, once
         there is a plan of memory. start: for init `image`, a picture alike; it takes the content's shape. masks: one
         for each style, float32 [1, H, W, 1] in [0, 1] of the content's size: 1 where the style applies, 0 where it does
-        not, None: everywhere; what no style applies to stays as it is. `recipe.size` is the caller's affair: the arrays
-        are painted at the size they have.
+        not, None: everywhere; what no style applies to stays as it is. kept: a mask alike, 1 where the picture is to
+        stay closer to the content than elsewhere; faces, where the recipe keeps them, are found and added.
+        `recipe.size` is the caller's affair: the arrays are painted at the size they have.
 
         Raises ValueError for arrays of another kind; Permanent with code NETWORK_UNAVAILABLE, RECIPE_UNSUPPORTED (a
         fast network that can do only the plainest recipe) or NOT_FINITE; BadCheckpoint before the first step where
@@ -179,7 +183,11 @@ class Engine:
         shares = [(style, weight / total) for style, weight in used]
         if recipe.colours == "match":
             shares = [(in_colours_of(floats(style), content), share) for style, share in shares]
-        steps = self._steps(content, shares, masks, recipe, resume, None if start is None else floats(look(start)))
+        faces, kept = _kept(content, recipe, None if kept is None else look_at_mask(kept, content))
+        begun = None if start is None else floats(look(start))
+        steps = self._steps(content, shares, masks, kept, recipe, resume, begun)
+        if faces is not None:
+            steps = (replace(step, faces=faces) for step in steps)
         if (covered := coverage(masks)) is not None:
             steps = within(content, covered, steps)
         yield from in_chroma_of(content, steps) if recipe.colours == "luminance" else steps
@@ -189,6 +197,7 @@ class Engine:
         content: np.ndarray,
         shares: Sequence[tuple[np.ndarray, float]],
         masks: Sequence[np.ndarray | None] | None,
+        kept: np.ndarray | None,
         recipe: ResolvedOptimizeRecipe | ResolvedFastRecipe,
         resume: Checkpoint | None,
         start: np.ndarray | None,
@@ -201,12 +210,14 @@ class Engine:
             yield Step(0, 0, max(content.shape[1:3]), {}, 1.0, content, summarise=partial(_plain, content, content))
         elif isinstance(recipe, ResolvedFastRecipe):
             picture = self.load_fast().paint(content, shares, recipe.strength, masks)
+            if kept is not None:
+                picture = picture + KEPT_SHARE * kept * (content - picture)
             yield Step(1, 1, max(content.shape[1:3]), {}, 1.0, picture, summarise=partial(_of_pass, picture, content))
         else:
             if resume is not None:
                 check(resume, schedule(preset_of(recipe).scales, content.shape[1:3], recipe.steps), content.shape[1:3])
             painter = self._painter(self._vgg_name(recipe))
-            yield from painter.paint(content, shares, recipe, resume=resume, start=start, masks=masks)
+            yield from painter.paint(content, shares, recipe, resume=resume, start=start, masks=masks, kept=kept)
 
     def _vgg_name(self, recipe: ResolvedOptimizeRecipe) -> str:
         if recipe.network != "auto":
@@ -288,6 +299,21 @@ class Engine:
             with self._loading(path):
                 self._fast[path] = FastNetwork(str(path))
         return self._fast[path]
+
+
+def _kept(
+    content: np.ndarray, recipe: ResolvedOptimizeRecipe | ResolvedFastRecipe, kept: np.ndarray | None
+) -> tuple[list[Face] | None, np.ndarray | None]:
+    """The content's faces, where the recipe keeps them, and what is to be kept of all; None: nothing."""
+    import numpy as np
+
+    faces = None
+    if recipe.keep_faces:
+        from .faces import find, kept_for
+
+        faces = find(content)
+        kept = kept_for(faces, content) if kept is None else np.maximum(kept, kept_for(faces, content))
+    return faces, kept if kept is not None and kept.any() else None
 
 
 @contextmanager

@@ -88,7 +88,7 @@ class Painter:
         network = self._network_of(preset, reduced_dtype)
         rounded = rounds_float32(options, reduced=preset.reduced_precision)
         sides = [style.shape[1:3] for style, _ in styles]
-        masked = sum(mask is not None for mask in masks or ())
+        masked = sum(mask is not None for mask in (*(masks or ()), kept))
         planned = plan(content.shape[1:3], sides, network, preset, recipe.optimizer, self._budget_bytes(), masked)
         at = Position.read(resume, dtype) if resume else Position.beginning()
         painting = _Painting(

@@ -41,6 +41,7 @@ class StandIn:
         resume: Checkpoint | None = None,
         start: np.ndarray | None = None,  # noqa: ARG002
         masks: Sequence[np.ndarray | None] | None = None,  # noqa: ARG002
+        kept: np.ndarray | None = None,  # noqa: ARG002
     ) -> Iterator[Step]:
         """The content, float32 [1, H, W, 3], after each step; the loss falls."""
         import numpy as np

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from stylequeue.contract.cost import Plan
 
@@ -29,6 +29,15 @@ class Network:
 
     name: str
     digest: str
+
+
+class Face(NamedTuple):
+    """Where a face is: a rectangle around brows, eyes and mouth, in pixels of the content."""
+
+    left_px: int
+    top_px: int
+    width_px: int
+    height_px: int
 
 
 @dataclass(frozen=True)
@@ -73,6 +82,8 @@ class Step:
     """Whether the picture is painted whole or in tiles, and the memory predicted for it; None for `fast`."""
     cut: Cut | None = None
     """What ended this scale or one before it early, if anything did."""
+    faces: Sequence[Face] | None = None
+    """Those of the content that are kept, the largest first; None: none were looked for."""
 
     @property
     def state(self) -> Checkpoint | None:

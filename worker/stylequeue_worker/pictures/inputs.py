@@ -27,12 +27,14 @@ class Input:
     role: Role
     image: ImageRef
     number: int | None = None
-    """Of a style, from 1; of a mask, that of its style."""
+    """Of a style, from 1; of a mask, that of its style; None: there is one alone, of masks that of what is kept."""
 
     @property
     def name(self) -> str:
-        """`content`, `style 2`, `mask 2`, `init image`."""
-        return str(self.role) if self.number is None else f"{self.role} {self.number}"
+        """`content`, `style 2`, `mask 2`, `keep mask`, `init image`."""
+        if self.number is None:
+            return "keep mask" if self.role == Role.MASK else str(self.role)
+        return f"{self.role} {self.number}"
 
     @contextmanager
     def named_in_errors(self) -> Iterator[None]:

@@ -212,6 +212,7 @@ class Maker:
             content=content,
             styles=[picture(style, order.style_size_px) for style in order.styles],
             masks=[picture(mask, (width, height)) if mask else None for mask in order.masks],
+            kept=picture(order.kept, (width, height)) if order.kept else None,
             start=picture(order.init, (width, height)) if order.init else None,
         )
 

@@ -45,6 +45,8 @@ class Order:
     styles: tuple[Found, ...]
     masks: tuple[Found | None, ...]
     """One for each style."""
+    kept: Found | None
+    """The mask of what is to be kept."""
     init: Found | None
     fingerprint: str
 
@@ -70,6 +72,7 @@ class Order:
             Input(Role.CONTENT, job.content),
             *(Input(Role.STYLE, style.image, n) for n, style in numbered),
             *(Input(Role.MASK, style.mask, n) for n, style in numbered if style.mask),
+            *([Input(Role.MASK, job.keep_mask)] if job.keep_mask else []),
             *([Input(Role.INIT, job.init_image)] if job.init_image else []),
         ]
         place, *found = _at_once(
@@ -83,6 +86,7 @@ class Order:
         content = next(pictures)
         styles = tuple(next(pictures) for _ in numbered)
         masks = tuple(next(pictures) if style.mask else None for style in job.styles)
+        kept = next(pictures) if job.keep_mask else None
         init = next(pictures, None)
         order = cls(
             job=job,
@@ -92,6 +96,7 @@ class Order:
             content=content,
             styles=styles,
             masks=masks,
+            kept=kept,
             init=init,
             fingerprint=fingerprint(
                 content_version=content.version,
@@ -99,6 +104,7 @@ class Order:
                 style_versions=tuple(style.version for style in styles),
                 style_weights=tuple(style.weight for style in job.styles),
                 mask_versions=tuple(mask.version if mask else None for mask in masks) if any(masks) else (),
+                keep_version=kept.version if kept else None,
                 recipe=recipe,
                 output=job.output,
                 network_digest=network.digest,

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Literal, Protocol
 from PIL.Image import Resampling
 
 from stylequeue.contract.errors import Cancelled, Preempted
-from stylequeue.contract.events import PaintingReport
+from stylequeue.contract.events import Face, PaintingReport
 from stylequeue.contract.recipe import ResolvedRecipe
 
 from ..engine import BadCheckpoint, Checkpoint, Network, Step
@@ -55,6 +55,7 @@ class PaintingEngine(Protocol):
         resume: Checkpoint | None = None,
         start: np.ndarray | None = None,
         masks: Sequence[np.ndarray | None] | None = None,
+        kept: np.ndarray | None = None,
     ) -> Iterator[Step]:
         """Paint step by step over `start`, or on from the state of a step before; the last step is the result."""
 
@@ -67,6 +68,8 @@ class Inputs:
     styles: Sequence[Pixels]
     masks: Sequence[Pixels | None]
     """One for each style."""
+    kept: Pixels | None
+    """A mask, of what is to be kept."""
     start: Pixels | None
 
 
@@ -135,6 +138,7 @@ def _steps(
         order.recipe,
         start=None if inputs.start is None else images.to_array(inputs.start),
         masks=None if all(mask is None for mask in masks) else masks,
+        kept=None if inputs.kept is None else images.to_array(inputs.kept),
     )
     try:
         yield from from_state(resume=state)
@@ -163,4 +167,5 @@ def _report(
         timings_s={},
         peak_memory_bytes=peak_bytes(),
         notes=list(summary.notes),
+        faces=None if last.faces is None else [Face(*face) for face in last.faces],
     )
