@@ -27,11 +27,12 @@ $(INSTALLED): requirements/installer.txt requirements/dev.txt pyproject.toml
 install: $(INSTALLED)  ## install into .venv what the other targets need
 
 .PHONY: docs
-docs: $(INSTALLED)  ## write anew what the documents take from the code: schemas, the table of settings
+docs: $(INSTALLED)  ## write anew what the documents take from the code: schemas, the table of settings, the pages of HTTP
 	$(BIN)/stylequeue schema job > docs/schema/job.json
 	$(BIN)/stylequeue schema event > docs/schema/event.json
 	$(BIN)/stylequeue schema status > docs/schema/status.json
 	$(BIN)/python scripts/settings_table.py
+	$(BIN)/python scripts/http_page.py
 
 .PHONY: networks
 networks: $(INSTALLED)  ## make the networks that need no internet, where they are absent

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import Any
 
 from fastapi import FastAPI
 from starlette.types import ASGIApp
 
-from .. import __version__
 from ..settings import Settings
 from . import batch, events, hooks, jobs, paint, pictures, probes, problems
 from .edge import Edge
+from .openapi import completed
 from .state import Gateway
 
+VERSION = "1"
+"""Of what is served: another one for what breaks a caller."""
 MAX_JSON_BYTES = 1024**2
 """Of a request's body; a route that takes more says so."""
 _ROUTERS = (jobs.router, batch.router, pictures.router, paint.router, events.router, hooks.router, probes.router)
@@ -21,29 +24,34 @@ _ROUTERS = (jobs.router, batch.router, pictures.router, paint.router, events.rou
 
 def create_app(settings: Settings) -> FastAPI:
     """The gateway of a deployment; `app.state.gateway` is what its requests share. Raises InvalidSettings."""
-    gateway = Gateway.of(settings)
+    app = application()
+    app.state.gateway = Gateway.of(settings)
+    return app
 
-    @asynccontextmanager
-    async def life(_: FastAPI) -> AsyncIterator[None]:
-        yield
-        await gateway.close()
 
+def application() -> FastAPI:
+    """The same without a deployment: it can say what it would serve."""
     app = _Application(
         title="stylequeue",
-        version=__version__,
-        description="Neural style transfer by message queue: submit a job, get a painted picture and an event.",
-        lifespan=life,
+        version=VERSION,
+        summary="Neural style transfer by message queue: submit a job, get a painted picture and an event.",
+        lifespan=_life,
         docs_url=None,
         redoc_url=None,
         max_body_size=MAX_JSON_BYTES,
         redirect_slashes=False,
     )
-    app.state.gateway = gateway
     problems.handle(app)
     events.handle(app)
     for router in _ROUTERS:
         app.include_router(router)
     return app
+
+
+@asynccontextmanager
+async def _life(app: FastAPI) -> AsyncIterator[None]:
+    yield
+    await app.state.gateway.close()
 
 
 class _Application(FastAPI):
@@ -53,3 +61,9 @@ class _Application(FastAPI):
         """All of it."""
         gateway: Gateway = self.state.gateway
         return Edge(super().build_middleware_stack(), body_timeout_s=gateway.settings.gateway_body_timeout_s)
+
+    def openapi(self) -> dict[str, Any]:
+        """What is served, as OpenAPI 3.1 has it."""
+        if self.openapi_schema is None:
+            self.openapi_schema = completed(super().openapi())
+        return self.openapi_schema

@@ -102,6 +102,7 @@ async def put_job(
 @router.get(
     "/jobs/{job_id}",
     operation_id="get_job",
+    response_model=JobView,
     responses={
         202: {"model": JobView, "description": "It was waited for, and has not ended."},
         304: {"description": "Nothing has happened since the answer whose ETag If-None-Match names."},

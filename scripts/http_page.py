@@ -1,0 +1,93 @@
+"""Writes docs/openapi.json and docs/http.md from the gateway's routes, so that they are written once."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from stylequeue.contract.codes import STATUS
+from stylequeue.gateway.app import application
+from stylequeue.gateway.problems import meanings, title_of
+
+DOCS = Path(__file__).parents[1] / "docs"
+DOCUMENT, PAGE = DOCS / "openapi.json", DOCS / "http.md"
+_INTRO = """# HTTP
+
+Made by scripts/http_page.py from what the gateway serves; [openapi.json](openapi.json) is the same for programs.
+
+    stylequeue keys new --role submit --tenant acme
+    stylequeue gateway --port 8000
+    curl -H "Authorization: Bearer $KEY" -H 'Content-Type: application/json' -H 'Idempotency-Key: order-7' \\
+      -d '{"content": {"bucket": "uploads", "key": "acme/photo.jpg"}, "styles": [{"image": {"bucket": "styles", "key": "wave.jpg"}}]}' \\
+      'http://127.0.0.1:8000/v1/jobs?wait=60'
+
+- **Keys** (`STYLEQUEUE_KEYS_FILE`) have a role, which includes those before it: `read`, `submit`, `admin`; `monitor` sees no
+  job. A tenant's key sees and hands in its tenant's jobs alone: what is another's is answered as what is not there. Its jobs
+  read and write only the folders that the key names. The file may change while gateways run.
+- **Once**: with `Idempotency-Key`, or an id of one's own (`PUT /v1/jobs/{job_id}`), a request may be sent again until it is
+  answered. The same content is the same job; another content is `job_conflict`.
+- **Waiting**: `?wait=N`, or `Prefer: wait=N`, holds the answer until the job ends: 200 with its end, or 202 after N seconds.
+- **Links** in a job's view lead on; they are relative to the address that was asked. Nobody needs to build any.
+- **Problems** are `application/problem+json` (RFC 9457) with a stable `code`, a `hint` and the request's id; the table at the
+  end has all codes.
+- **Limits**: 1 MB of JSON (a batch 8 MB), which has to come within `STYLEQUEUE_GATEWAY_BODY_TIMEOUT_S` or at 16 KiB a second;
+  64 KiB of headers within 10 s. The operator's file may give tenants a rate, whose state is in `RateLimit` and
+  `RateLimit-Policy`, and a number of open jobs; past them, 429.
+- **Behind a proxy**: `--forwarded-allow-ips` names those whose `X-Forwarded-*` are believed. TLS is the proxy's.
+- **Stopping**: told by SIGTERM, a gateway says at `/readyz` that it is not ready, answers whoever waits, takes requests for
+  `STYLEQUEUE_GATEWAY_NOTICE_S` more, then finishes those at hand and ends.
+"""
+
+
+def page(document: dict[str, Any]) -> str:
+    """All operations in Markdown."""
+    parts = [_INTRO]
+    for path, operations in document["paths"].items():
+        for method, operation in operations.items():
+            parts.append("\n".join(_operation(document, method.upper(), path, operation)) + "\n")
+    rows = [f"| `{code}` | {STATUS[code]} | {meanings()[code] or title_of(code) + '.'} |" for code in STATUS]
+    parts.append("\n".join(["## Codes", "", "| code | status | meaning |", "| --- | --- | --- |", *rows]) + "\n")
+    return "\n".join(parts)
+
+
+def _operation(document: dict[str, Any], method: str, path: str, operation: dict[str, Any]) -> Iterator[str]:
+    roles = [role for needed in operation.get("security", []) for role in needed["key"]]
+    yield f"## {method} {path}\n"
+    yield f"`{operation['operationId']}`, {f'role `{roles[0]}`' if roles else 'no key'}\n"
+    yield operation.get("description", operation.get("summary", "")) + "\n"
+    if parameters := operation.get("parameters"):
+        yield from ("| parameter | in | meaning |", "| --- | --- | --- |")
+        for parameter in parameters:
+            words = parameter.get("description") or parameter["schema"].get("description", "")
+            yield f"| `{parameter['name']}` | {parameter['in']} | {words} |"
+        yield ""
+    for kind, content in operation.get("requestBody", {}).get("content", {}).items():
+        yield f"Body, `{kind}`:\n"
+        yield from _fields(document, content["schema"])
+    yield from ("| status | answer |", "| --- | --- |")
+    for status, response in operation["responses"].items():
+        if status != "default":
+            yield f"| {status} | {response['description']} |"
+
+
+def _fields(document: dict[str, Any], schema: dict[str, Any]) -> Iterator[str]:
+    name = schema.get("$ref", "").rpartition("/")[2]
+    model = document["components"]["schemas"].get(name, schema)
+    yield from ("| field | meaning |", "| --- | --- |")
+    for field, about in model.get("properties", {}).items():
+        needed = ", required" if field in model.get("required", ()) else ""
+        yield f"| `{field}`{needed} | {about.get('description', '')} |"
+    yield ""
+
+
+def text(document: dict[str, Any]) -> str:
+    """The document as it is kept."""
+    return json.dumps(document, indent=2, ensure_ascii=False) + "\n"
+
+
+if __name__ == "__main__":
+    made = application().openapi()
+    DOCUMENT.write_text(text(made))
+    PAGE.write_text(page(made))

@@ -1,0 +1,118 @@
+"""What the gateway says of itself, and whether it holds: documents, examples, who may do what."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jsonschema
+import pytest
+
+from scripts import http_page
+from stylequeue.client import StyleQueue
+from stylequeue.gateway.app import VERSION, application
+from stylequeue.gateway.keys import INCLUDES, ROLES, Role
+from tests.gateway.test_edge import check_problem
+from tests.gateway.test_jobs import theirs
+from tests.support.gate import Gate
+from tests.support.jobs import make_job
+
+DOCUMENT: dict[str, Any] = application().openapi()
+OPERATIONS = [
+    (method.upper(), path, operation)
+    for path, operations in DOCUMENT["paths"].items()
+    for method, operation in operations.items()
+]
+WITH_KEY = [(method, path, operation) for method, path, operation in OPERATIONS if operation.get("security")]
+OPEN = {"/healthz", "/readyz", "/problems/{code}"}
+_IDS = [f"{method} {path}" for method, path, _ in WITH_KEY]
+
+
+def test_the_documents_are_as_the_code_is() -> None:
+    """`make docs` writes them. What breaks a caller needs another `app.VERSION`."""
+    assert http_page.DOCUMENT.read_text() == http_page.text(DOCUMENT)
+    assert http_page.PAGE.read_text() == http_page.page(DOCUMENT)
+    assert DOCUMENT["info"]["version"] == VERSION
+
+
+def test_the_document_is_served(gate: Gate) -> None:
+    assert gate.get("/openapi.json", key=None).json() == DOCUMENT
+    assert DOCUMENT["openapi"].startswith("3.1")
+    assert DOCUMENT["webhooks"]
+
+
+def test_operations_have_names_of_their_own_and_say_how_they_fail() -> None:
+    names = [operation["operationId"] for _, _, operation in OPERATIONS]
+    assert len(names) == len(set(names))
+    for _, path, operation in OPERATIONS:
+        assert list(operation["responses"]["default"]["content"]) == ["application/problem+json"], path
+        assert operation["description"], path
+
+
+def test_examples_are_what_the_schemas_say() -> None:
+    checked = 0
+    for _, _, operation in OPERATIONS:
+        for content in operation.get("requestBody", {}).get("content", {}).values():
+            if "example" in content:
+                whole = {"components": DOCUMENT["components"], **content["schema"]}
+                jsonschema.Draft202012Validator(whole).validate(content["example"])
+                checked += 1
+    assert checked >= 3
+    whole = {"components": DOCUMENT["components"], "$ref": "#/components/schemas/JobRequest"}
+    assert not jsonschema.Draft202012Validator(whole).is_valid({"content": {"bucket": "uploads"}})
+
+
+def test_only_these_need_no_key() -> None:
+    assert {path for _, path, operation in OPERATIONS if not operation.get("security")} == OPEN
+
+
+def _asked(gate: Gate, method: str, path: str, operation: dict[str, Any], job_id: str, key: str | None) -> Any:
+    """One operation on a job, with a body if it has one. What streams is asked of a job that has ended."""
+    address = path.replace("{job_id}", job_id).replace("{name}", "crm").replace("{event_id}", "event")
+    if path == "/v1/events":
+        address += f"?job={job_id}"
+    more: dict[str, Any] = {}
+    if content := operation.get("requestBody", {}).get("content", {}).get("application/json"):
+        body = theirs() if "JobRequest" in str(content["schema"]) else {"jobs": [theirs()]}
+        more["json"] = body if method != "PUT" else {**theirs(), "labels": {"a": "b"}}
+    return gate.ask(method, address, key=key, **more)
+
+
+# Rows of the matrix: who asks.
+_TENANTS: list[tuple[str, Role, str | None]] = [
+    *((f"own {role}", role, "acme") for role in ("read", "submit", "admin")),
+    *((f"another's {role}", role, "globex") for role in ("read", "submit", "admin")),
+    *((f"operator's {role}", role, None) for role in ROLES),
+]
+
+
+@pytest.mark.parametrize(("method", "path", "operation"), WITH_KEY, ids=_IDS)
+def test_who_may_do_what(gate: Gate, queue: StyleQueue, method: str, path: str, operation: dict[str, Any]) -> None:
+    """Each route x {no key, a wrong one, each role of: its own tenant, another, none}; no cell is missing."""
+    [needed] = operation["security"][0]["key"]
+    acme = queue.for_tenant("acme")
+    check_problem(_asked(gate, method, path, operation, "x", None), "unauthenticated")
+    check_problem(_asked(gate, method, path, operation, "x", "sq_unknown"), "unauthenticated")
+    cells = 2
+    for who, role, tenant in _TENANTS:
+        job = make_job()
+        acme.submit(job)
+        acme.cancel(job.id)
+        before = queue.status(job.id)
+        answer = _asked(gate, method, path, operation, job.id, gate.key(role, tenant))
+        cells += 1
+        if needed not in INCLUDES[role]:
+            check_problem(answer, "forbidden")
+        elif tenant == "globex" and "{job_id}" in path:
+            # As one that is not there; but for an id that is taken, which is all that is said of it. Its body names
+            # folders that are not the tenant's either.
+            if method == "PUT":
+                assert answer.json()["code"] in ("job_conflict", "bucket_not_allowed"), who
+            else:
+                check_problem(answer, "job_not_found")
+        else:
+            assert answer.status_code not in (401, 403) or tenant == "globex", (who, answer.text)
+        if tenant == "globex":
+            assert job.id not in answer.text.replace(f"no job '{job.id}'", "").replace(f"id '{job.id}'", ""), who
+            assert queue.status(job.id) == before, who
+    queue._ledger.redis.flushdb()
+    assert cells == 2 + len(_TENANTS) == 12
