@@ -244,11 +244,11 @@ def half(preset: str, size: str, file: str) -> dict[str, Any]:
     """One evaluation in float32, its gradient in `file`; what a short run ends with, and whether it does so again."""
     import tensorflow as tf
 
+    from stylequeue.contract.cost import GPUS_GRID_PX
     from stylequeue.settings import Settings
     from stylequeue_worker import models
     from stylequeue_worker.engine.device import on_gpu
     from stylequeue_worker.engine.objective import TERMS, Objective
-    from stylequeue_worker.engine.painter import GRID_PX
     from stylequeue_worker.engine.presets import PRESETS
     from stylequeue_worker.engine.terms import scene
     from stylequeue_worker.engine.weights import load
@@ -259,7 +259,7 @@ def half(preset: str, size: str, file: str) -> dict[str, Any]:
     if path is None:
         raise FileNotFoundError(name)
     network = load(name, path)
-    objective = Objective(network.on_grid(GRID_PX) if on_gpu() else network, PRESETS[preset])  # type: ignore[index]
+    objective = Objective(network.on_grid(GPUS_GRID_PX) if on_gpu() else network, PRESETS[preset])  # type: ignore[index]
     content, style = (sample(picture, int(size), int(size)) for picture in ("coffee", "swirls"))
     # Away from the content, where its loss has no slope.
     picture = tf.constant(0.7 * content + 0.3 * content[:, :, ::-1])

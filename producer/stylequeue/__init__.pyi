@@ -53,11 +53,13 @@ from .contract.recipe import FastRecipe as FastRecipe
 from .contract.recipe import OptimizeRecipe as OptimizeRecipe
 from .contract.scope import Scope as Scope
 from .contract.status import DeadLetter as DeadLetter
+from .contract.status import Estimate as Estimate
 from .contract.status import EventGroup as EventGroup
 from .contract.status import JobResult as JobResult
 from .contract.status import JobState as JobState
 from .contract.status import JobStatus as JobStatus
 from .contract.status import Page as Page
+from .contract.status import Standing as Standing
 from .contract.status import Submission as Submission
 from .contract.status import Turn as Turn
 from .settings import Settings as Settings

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import uuid_utils
 
 from .access import Access
-from .contract.base import MAX_TENANT_CHARS, QUEUES, check_name
+from .contract.base import MAX_TENANT_CHARS, QUEUES, QueueName, check_name
 from .contract.errors import (
     Code,
     InvalidJob,
@@ -34,10 +34,11 @@ from .contract.errors import (
     WaitTimeout,
 )
 from .contract.events import AnyEvent, StoredPicture, Succeeded, TerminalEvent, read_event
-from .contract.job import Job
+from .contract.job import MAX_STYLES, Job, queue_of
 from .contract.objects import ImageRef, PictureKind, StoredObject, UploadForm, check_key, preview_key, suffix_of
+from .contract.recipe import FastRecipe, OptimizeRecipe
 from .contract.scope import Scope
-from .contract.status import DeadLetter, EventGroup, JobResult, JobState, JobStatus, Page, Submission, Turn
+from .contract.status import DeadLetter, Estimate, EventGroup, JobResult, JobState, JobStatus, Page, Submission, Turn
 from .operator_file import Template, TenantLimits
 from .settings import MAX_DEADLINE_S
 from .telling import picture_of, report_of, result_of
@@ -199,6 +200,24 @@ class Asking:
     async def statuses(self, job_ids: Sequence[str]) -> list[JobStatus | None]:
         found = await self._access.asked.statuses(job_ids)
         return [one if one and self.tenant in (None, one.tenant) else None for one in found]
+
+    async def estimate(
+        self,
+        recipe: OptimizeRecipe | FastRecipe | None = None,
+        *,
+        content_px: tuple[int, int] | None = None,
+        styles: int = 1,
+        queue: QueueName | None = None,
+    ) -> Estimate:
+        recipe = recipe or OptimizeRecipe()
+        if content_px is not None and min(content_px) < 1:
+            raise InvalidRequest(f"content_px {content_px} is no width and height", "give both in pixels, or none")
+        if not 1 <= styles <= MAX_STYLES:
+            raise InvalidRequest(f"{styles} styles", f"a job has 1 to {MAX_STYLES}")
+        if queue not in (None, *QUEUES):
+            raise InvalidRequest(f"there is no queue {queue!r}", f"one of {', '.join(QUEUES)}")
+        sides = None if content_px is None else (content_px[1], content_px[0])
+        return await self._access.asked.estimate(recipe, queue=queue or queue_of(recipe), content=sides, styles=styles)
 
     async def jobs(
         self,

@@ -11,12 +11,13 @@ from typing import TYPE_CHECKING, Any, Self
 from .access import Access
 from .asking import Asking
 from .awaiting import iterate, run
-from .contract.base import check_tenant
+from .contract.base import QueueName, check_tenant
 from .contract.events import AnyEvent, StoredPicture
 from .contract.job import Job
 from .contract.objects import ImageRef, PictureKind, StoredObject, UploadForm
+from .contract.recipe import FastRecipe, OptimizeRecipe
 from .contract.scope import Scope
-from .contract.status import DeadLetter, EventGroup, JobResult, JobState, JobStatus, Page, Submission, Turn
+from .contract.status import DeadLetter, Estimate, EventGroup, JobResult, JobState, JobStatus, Page, Submission, Turn
 from .settings import Settings
 
 if TYPE_CHECKING:
@@ -165,6 +166,22 @@ class StyleQueue:
     def statuses(self, job_ids: Sequence[str]) -> list[JobStatus | None]:
         """What is known of many jobs, in order; None for one that is not on record."""
         return run(self._asking.statuses(job_ids))
+
+    def estimate(
+        self,
+        recipe: OptimizeRecipe | FastRecipe | None = None,
+        *,
+        content_px: tuple[int, int] | None = None,
+        styles: int = 1,
+        queue: QueueName | None = None,
+    ) -> Estimate:
+        """What a job with this recipe would take if it were submitted now.
+
+        `content_px`: width and height of its content picture, where they are known; else it is taken for a square.
+        `styles`: how many there are. `queue`: left out, as a job's. Workers say how fast they are once they have
+        painted; until then, seconds are None. Raises InvalidRequest.
+        """
+        return run(self._asking.estimate(recipe, content_px=content_px, styles=styles, queue=queue))
 
     def jobs(
         self,

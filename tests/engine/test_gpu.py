@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from stylequeue.contract.cost import GPUS_GRID_PX
 from stylequeue.contract.recipe import OptimizeRecipe, PresetName, ResolvedOptimizeRecipe, resolve
 from stylequeue_worker import models
 from stylequeue_worker.engine import Options, Step, course, descent, painter
@@ -200,4 +201,4 @@ def test_few_programs_are_compiled_for_many_shapes(
         assert last.step == 2
     assert 2 <= len(compiled) <= 40
     assert 2 <= len(canvases) <= 40
-    assert all(side % painter.GRID_PX == 0 for canvas in canvases for side in canvas)
+    assert all(side % GPUS_GRID_PX == 0 for canvas in canvases for side in canvas)

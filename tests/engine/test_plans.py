@@ -10,7 +10,7 @@ import tensorflow as tf
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from stylequeue.contract.cost import MIN_TILE_PX, schedule
+from stylequeue.contract.cost import MIN_TILE_PX, schedule, style_size_px
 from stylequeue.contract.recipe import (
     MAX_SIZE_PX,
     MAX_TIME_BUDGET_S,
@@ -23,7 +23,6 @@ from stylequeue_worker.engine.course import weights_of
 from stylequeue_worker.engine.memory import plan, smallest_bytes
 from stylequeue_worker.engine.networks import Vgg
 from stylequeue_worker.engine.presets import preset_of
-from stylequeue_worker.work.order import style_size_px
 from tests.contract.test_numbers import edges
 from tests.support.limits import LAYERS
 

@@ -8,6 +8,7 @@ import typer
 
 from .. import __version__
 from . import console, dead, events, gateway, hooks, jobs, serve
+from .estimate import estimate
 from .submit import submit
 
 app = typer.Typer(
@@ -38,6 +39,7 @@ def _whole(
 
 
 app.command()(submit)
+app.command()(estimate)
 app.command("list")(jobs.list_jobs)
 app.command()(jobs.status)
 app.command()(jobs.watch)

@@ -90,6 +90,10 @@ def status(job_id: JobId, as_json: JsonOption = False) -> None:
             console.show("labels " + " ".join(f"{name}={value}" for name, value in known.labels.items()))
         if known.waits_for:
             console.show(f"waits for {known.waits_for}")
+        if known.standing and known.state == "queued":
+            console.show(f"{known.standing.ahead} ahead of it, {known.standing.workers} workers")
+        if known.standing and known.standing.eta_s is not None:
+            console.show(f"done in about {known.standing.eta_s:.0f} s")
         if latest := known.outcome or known.progress:
             console.show(console.describe(latest))
 

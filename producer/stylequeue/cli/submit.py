@@ -145,7 +145,7 @@ def submit(
                 return client.job(given, template=template)
             recipe = {"method": OptimizeRecipe().method, **fields["recipe"]}
             put = {"bucket": client.settings.output_bucket, **fields["output"]}
-            return parse(Job, {**given, "recipe": recipe, "output": put}, in_words=_in_words, hint=_HELP)
+            return parse(Job, {**given, "recipe": recipe, "output": put}, in_words=in_words, hint=_HELP)
 
         try:
             # All that needs no upload is checked before the first one.
@@ -195,7 +195,7 @@ def _moment(text: str) -> datetime:
         raise InvalidRequest(f"--deadline {text!r} is no time", hint) from None
 
 
-def _in_words(fault: ErrorDetails) -> str:
+def in_words(fault: ErrorDetails) -> str:
     """What is wrong with a job, with options in place of its fields."""
     message = fault["msg"].removeprefix("Value error, ")
     within: list[int | str] = []

@@ -6,11 +6,19 @@ The engine plans by it, and a producer estimates by it, without TensorFlow. Side
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
-from .recipe import MIN_SIDE_PX, OptimizerName, PresetName, ResolvedOptimizeRecipe, ResolvedRecipe
+from .recipe import (
+    FAST_NETWORK,
+    MAX_SIZE_PX,
+    MIN_SIDE_PX,
+    OptimizerName,
+    PresetName,
+    ResolvedOptimizeRecipe,
+    ResolvedRecipe,
+)
 
 Sides = tuple[int, int]
 """Height and width, in pixels."""
@@ -128,6 +136,25 @@ _SMALLEST_MPX = 0.01
 """Whatever the size, an evaluation takes at least so much time as one of this size does of its arithmetic."""
 
 
+def output_sides(recipe: ResolvedRecipe, content: Sides | None) -> Sides:
+    """The sides of what is painted of a content of these sides; square where none are known."""
+    height, width = content or (1, 1)
+    return scaled_sides((height, width), recipe.size / max(height, width))
+
+
+def style_size_px(recipe: ResolvedRecipe) -> int:
+    """Longest side of the style pictures: a network knows strokes by their size in pixels."""
+    scale = recipe.style_scale if isinstance(recipe, ResolvedOptimizeRecipe) else 1
+    return min(max(round(scale * recipe.size), MIN_SIDE_PX), MAX_SIZE_PX)
+
+
+def kind(recipe: ResolvedRecipe, network: str) -> str:
+    """What a worker's rate is of: pictures of one kind take as long for each megapixel-step."""
+    if not isinstance(recipe, ResolvedOptimizeRecipe):
+        return FAST_NETWORK
+    return f"{recipe.preset}/{recipe.optimizer}/{network}"
+
+
 def megapixel_steps(recipe: ResolvedRecipe, content: Sides) -> float:
     """The work of a painting of a content of these sides: evaluations, each by the megapixels that the network sees.
 
@@ -162,6 +189,10 @@ _FIRST_TILE_PX = 1024
 
 _ACTIVATIONS_KEPT = 1.15
 """Bytes a step needs at its peak over those of the activations alone: gradients and work space. Measured."""
+_GPUS_ACTIVATIONS_KEPT = 2.3
+"""The same on a GPU, where canvases are masked after every layer. Measured of steps that XLA compiled, on an H200."""
+GPUS_GRID_PX = 64
+"""Of canvases on a GPU: it tries algorithms for each new shape of a convolution, and XLA compiles for it."""
 _BESIDES_BYTES = 115 * 10**6
 """Whatever the size: programs, and kernels as convolutions like to have them. Measured."""
 _PICTURES: Mapping[OptimizerName, int] = {"adam": 15, "swift": 15, "lbfgs": 15 + 2 * LBFGS_PAIRS}
@@ -196,6 +227,18 @@ class Network:
     content_layers: Collection[str]
     float_bytes: int
     """Of a number as it is kept."""
+    on_gpu: bool = False
+
+    def seen_px(self, sides: Iterable[int]) -> int:
+        """Pixels of the canvas that it sees of a picture of these sides."""
+        grid_px = GPUS_GRID_PX if self.on_gpu else 1
+        return math.prod(-(-side // grid_px) * grid_px for side in sides)
+
+    @property
+    def bytes_a_px(self) -> float:
+        """That an evaluation keeps, for each pixel that is seen."""
+        kept = _GPUS_ACTIVATIONS_KEPT if self.on_gpu else _ACTIVATIONS_KEPT
+        return kept * self.float_bytes * floats_per_px(self.widths, self.layers)
 
 
 def plan(
@@ -214,10 +257,10 @@ def plan(
     No budget: whole. `masks`: how many there are, of styles and of what is kept. `search`: bytes that a search for
     similar places takes at its peak, and those of them that stay.
     """
-    own_px, *styles_px = (math.prod(side + 2 * margin_px for side in sides) for sides in (content, *styles))
-    largest_px = max(own_px, *styles_px)
+    laid = [[side + 2 * margin_px for side in sides] for sides in (content, *styles)]
+    own_px, *styles_px = map(math.prod, laid)
+    largest_px = max(map(network.seen_px, laid))
     searched_bytes, stays_bytes = search
-    step_bytes = _ACTIVATIONS_KEPT * network.float_bytes * floats_per_px(network.widths, network.layers)
     content_floats = sum(network.widths[layer] / stride_px(layer) ** 2 for layer in network.content_layers)
     kept_bytes: float = _BESIDES_BYTES + stays_bytes
     kept_bytes += own_px * (_PICTURE_PX_BYTES * _PICTURES[optimizer] + 4 * _VIEWS_KEPT * content_floats)
@@ -227,8 +270,9 @@ def plan(
     def peak(tile_px: int | None) -> int:
         seen_px = largest_px
         if tile_px is not None:
-            seen_px = min(largest_px, (tile_px + 2 * reach_px(network.widths, network.layers)) ** 2)
-        return int(kept_bytes + max(seen_px * step_bytes, searched_bytes))
+            side_px = tile_px + 2 * reach_px(network.widths, network.layers)
+            seen_px = min(largest_px, network.seen_px((side_px, side_px)))
+        return int(kept_bytes + max(seen_px * network.bytes_a_px, searched_bytes))
 
     if budget_bytes is None or peak(None) <= budget_bytes:
         return Plan(peak(None), None)
@@ -248,3 +292,37 @@ def tiles(content: Sides, tile_px: int | None, margin_px: int) -> int:
     if tile_px is None:
         return 1
     return math.prod(len(tile_starts(side + 2 * margin_px, tile_px)) for side in content)
+
+
+def plan_of(
+    recipe: ResolvedRecipe,
+    content: Sides,
+    styles: int,
+    network: str,
+    *,
+    on_gpu: bool,
+    halved: bool,
+    budget_bytes: int | None,
+) -> Plan:
+    """The plan of a recipe on one of the networks, with so many square styles.
+
+    `halved`: whether the worker is fastest in 16 bits, which a GPU then keeps where a preset allows it.
+    """
+    style = (style_size_px(recipe),) * 2
+    if not isinstance(recipe, ResolvedOptimizeRecipe):
+        return Plan(int(_BESIDES_BYTES + _FAST_BYTES_A_PX * max(math.prod(content), math.prod(style))), None)
+    reduced = recipe.optimizer == "swift" or (recipe.optimizer == "adam" and recipe.preset in _REDUCED)
+    seen_by = Network(
+        ARCHITECTURES[network],
+        {*recipe.content_layers, *recipe.style_layers},
+        list(recipe.content_layers),
+        2 if on_gpu and halved and reduced else 4,
+        on_gpu,
+    )
+    margin_px = MARGIN_PX.get(recipe.preset, 0)
+    return plan(content, [style] * styles, seen_by, recipe.optimizer, margin_px=margin_px, budget_bytes=budget_bytes)
+
+
+_REDUCED: Collection[PresetName] = ("painterly", "brushwork")
+"""Whose network may compute in less than float32."""
+_FAST_BYTES_A_PX = 400

@@ -145,7 +145,7 @@ class Job(Contract):
     @property
     def queue_name(self) -> QueueName:
         """The queue the job is sent to."""
-        return self.queue or ("fast" if isinstance(self.recipe, FastRecipe) else DEFAULT_QUEUE)
+        return self.queue or queue_of(self.recipe)
 
     @property
     def init_image(self) -> ImageRef | None:
@@ -162,6 +162,11 @@ class Job(Contract):
     def output_key(self) -> str:
         """The key the picture is stored under."""
         return self.output.key or self.id + SUFFIXES[self.output.format]
+
+
+def queue_of(recipe: OptimizeRecipe | FastRecipe) -> QueueName:
+    """The queue of jobs that name none."""
+    return "fast" if isinstance(recipe, FastRecipe) else DEFAULT_QUEUE
 
 
 def _needs_second(recipe: OptimizeRecipe | FastRecipe) -> bool:

@@ -19,6 +19,30 @@ JobState = Literal["queued", "running", "succeeded", "failed", "cancelled", "exp
 TERMINAL_STATES: frozenset[str] = frozenset({"succeeded", "failed", "cancelled", "expired"})
 
 
+class Standing(Told):
+    """Where an open job stands among others, and about when it is done."""
+
+    ahead: int = Field(ge=0, description="Jobs of its queue that wait and came before it; 0 while it is painted.")
+    workers: int = Field(ge=0, description="Live workers that can paint it and take from its queue.")
+    eta_s: float | None = Field(
+        default=None,
+        ge=0,
+        description="Seconds until it is done, about; null: no live worker can say, for none has painted the like.",
+    )
+
+
+class Estimate(Told):
+    """What a job would take if it were submitted now."""
+
+    paint_s: float | None = Field(
+        ge=0, description="Seconds of painting, about; null: no live worker can say, for none has painted the like."
+    )
+    wait_s: float | None = Field(ge=0, description="Seconds before a worker begins with it; null likewise.")
+    peak_bytes: int = Field(ge=0, description="Memory that the painting takes beside what a worker has loaded.")
+    tiles: int = Field(ge=1, description="Into how many the picture is cut to fit into the worker's memory.")
+    workers: int = Field(ge=0, description="Live workers that can paint it and take from its queue.")
+
+
 class JobStatus(Told):
     """What is known of a job."""
 
@@ -37,6 +61,9 @@ class JobStatus(Told):
     deadline_at: AwareDatetime = Field(description="An open job expires then.")
     waits_for: str | None = Field(
         default=None, description="What a queued job lacks before it can be painted, in words; null: its turn."
+    )
+    standing: Standing | None = Field(
+        default=None, description="Where it stands; null: it has ended, or it is one of a list."
     )
     worker: str | None = Field(default=None, description="The one that has it, or had it last.")
     progress: Progress | None = Field(default=None, description="The newest of the attempt, while a worker has it.")

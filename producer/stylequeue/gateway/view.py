@@ -93,7 +93,7 @@ def view_of(status: JobStatus, *, root_path: str = "") -> JobView:
     return JobView(
         **{name: getattr(status, name) for name in ("id", "state", "run", "attempt", "labels", "tenant", "waits_for")},
         **{name: getattr(status, name) for name in ("created_at", "updated_at", "deadline_at")},
-        queue=QueueView(name=status.queue),
+        queue=QueueView(name=status.queue, **(status.standing.model_dump() if status.standing else {})),
         progress=_progress(status),
         last_error=_code(status.last_error),
         error=_error(outcome) if outcome and not isinstance(outcome, Succeeded) else None,

@@ -12,13 +12,15 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from pydantic import ValidationError
 
 from ..connection import Ask, redis_asked
+from ..contract.cost import Sides
 from ..contract.errors import EventsLost, InvalidRequest, JobNotFound, JobOpen, JobSucceeded
 from ..contract.events import AnyEvent
 from ..contract.job import Job
+from ..contract.recipe import FastRecipe, OptimizeRecipe
 from ..contract.scope import Scope
-from ..contract.status import DeadLetter, EventGroup, JobState, JobStatus, Page
+from ..contract.status import DeadLetter, Estimate, EventGroup, JobState, JobStatus, Page
 from ..settings import Settings
-from . import deliveries, groups, listing, names, streams
+from . import deliveries, groups, listing, names, outlook, streams
 from .answers import AcceptAnswer, EndAnswer, ThrottleAnswer
 from .listing import JobsWanted
 from .moves import Move, Moves, script
@@ -162,9 +164,13 @@ class AsyncLedger:
         return Record.from_redis(fields)
 
     async def status(self, record: Record) -> JobStatus:
-        """What others may know of a job; where it is queued, also what it waits for."""
-        [status] = await self._seen([record])
-        return status
+        """What others may know of a job; where it has not ended, also what it waits for and where it stands."""
+        if record.ended or not record.needs:
+            [status] = await self._seen([record])
+            return status
+        workers = await self.workers()
+        standing = outlook.standing(record, await outlook.ahead_of(self._ask, record.queue, record.id), workers)
+        return record.status.model_copy(update={"waits_for": waiting_for(record, workers), "standing": standing})
 
     async def _seen(self, records: Sequence[Record]) -> list[JobStatus]:
         is_asked = any(record.state == "queued" and record.needs for record in records)
@@ -173,6 +179,15 @@ class AsyncLedger:
         return [
             record.status.model_copy(update={"waits_for": wait}) for record, wait in zip(records, waits, strict=True)
         ]
+
+    async def estimate(
+        self, recipe: OptimizeRecipe | FastRecipe, *, queue: str, content: Sides | None, styles: int
+    ) -> Estimate:
+        """What a job would take if it were submitted now; `content`: the sides of its content, where they are known."""
+        ahead = await outlook.ahead_of(self._ask, queue)
+        return outlook.estimate(
+            recipe, content=content, styles=styles, queue=queue, ahead=ahead, workers=await self.workers()
+        )
 
     async def workers(self) -> list[LiveWorker]:
         """The live workers, by name. One that was killed is among them for three heartbeats more."""

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from .ledger import Ledger
     from .record import Record
 
+PROCESSOR = "CPU"
+"""How the name of a device begins that is no GPU."""
 _DIGEST_CHARS = 12
 """Of a network's digest, where a person reads it."""
 
@@ -37,6 +39,15 @@ class LiveWorker(BaseModel):
     precision: str = Field(description="The fastest that its device does well.")
     queues: tuple[str, ...] = Field(description="That it takes jobs from.")
     networks: Mapping[str, str] = Field(description="SHA-256 (hex) of the weights, by the network's name.")
+    rates: Mapping[str, float] = Field(
+        default_factory=dict, description="Seconds that a megapixel-step takes, as measured, by `cost.kind`."
+    )
+    memory_bytes: int | None = Field(None, description="What a painting may take; null: as much as there is.")
+
+    @property
+    def on_processor(self) -> bool:
+        """Whether it paints without a GPU."""
+        return self.device.startswith(PROCESSOR)
 
     def has(self, needs: Needs) -> bool:
         """Whether it has a network that a job which `needs` one of these can be painted with."""

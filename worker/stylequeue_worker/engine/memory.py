@@ -50,6 +50,7 @@ def plan(
             preset.layers,
             list(preset.content_layers),
             network.dtype.size if on_gpu() else max(network.dtype.size, _PROCESSORS_FLOAT_BYTES),
+            on_gpu(),
         ),
         optimizer,
         margin_px=preset.margin_px,

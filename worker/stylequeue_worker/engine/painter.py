@@ -13,7 +13,7 @@ from functools import partial
 import numpy as np
 import tensorflow as tf
 
-from stylequeue.contract.cost import Plan, Stage, schedule
+from stylequeue.contract.cost import GPUS_GRID_PX, Plan, Stage, schedule
 from stylequeue.contract.errors import CannotServe, Code, Permanent
 from stylequeue.contract.recipe import PRESETS, PoolingName, ResolvedOptimizeRecipe
 
@@ -123,7 +123,7 @@ class Painter:
                 network = network.rescaled(sample_pictures())
             network = network.cast(dtype)
             if on_gpu():
-                network = network.on_grid(GRID_PX, xla=self._options.xla)
+                network = network.on_grid(GPUS_GRID_PX, xla=self._options.xla)
             elif dtype == tf.bfloat16:
                 network = network.on_grid(PROCESSORS_GRID_PX)
             self._networks[kind] = network
@@ -143,8 +143,6 @@ class Painter:
 
 
 _MB = 1024**2
-GRID_PX = 64
-"""Of canvases on a GPU: it tries algorithms for each new shape of a convolution, and XLA compiles for it."""
 PROCESSORS_GRID_PX = 32
 """Of canvases in bfloat16 on a processor: oneDNN keeps megabytes for each new shape of a convolution; not in float32.
 """

@@ -25,6 +25,7 @@ from stylequeue.contract.errors import ExitCode, JobEnded, StyleQueueError
 from stylequeue.contract.job import TASK_NAME
 from stylequeue.contract.plain_json import read_json
 from stylequeue.ledger import Ledger, Timing, mark_secrets
+from stylequeue.ledger.registry import PROCESSOR
 from stylequeue.settings import Settings
 from stylequeue.store import Store
 from stylequeue.telling import Teller
@@ -74,14 +75,21 @@ def make_worker_app(settings: Settings, *, module: str, load_engine: Callable[[S
         nonlocal stylist
         # Celery would only log an exception here, and the child would serve jobs without its models.
         try:
+            from ..engine.available import available_bytes
             from ..pictures.decoder import Decoder
+            from ..work.options import options_of
+            from ..work.rates import Rates
             from ..work.stylist import Stylist
 
             # First, so that it is ready by the time the engine is.
             decoder = Decoder.of(settings)
             decoder.start()
             engine = load_engine(settings)
-            worker = registration.describe(engine)
+            options = options_of(settings)
+            memory_bytes = options.gpu_memory_bytes
+            if engine.device.startswith(PROCESSOR):
+                memory_bytes = options.memory_bytes or available_bytes()
+            worker = registration.describe(engine, memory_bytes)
             registration.require_networks(worker.queues, worker.networks)
             ledger = Ledger(settings)
             store = Store(settings, partial(mark_secrets, ledger))
@@ -95,7 +103,8 @@ def make_worker_app(settings: Settings, *, module: str, load_engine: Callable[[S
                 teller=Teller(app, ledger, store),
             )
             registration.announce(worker)
-            registration.keep_announced(engine, worker, settings.heartbeat_s)
+            stylist.maker.rates = Rates(worker.rates)
+            registration.keep_announced(engine, stylist.maker.rates, worker, settings.heartbeat_s)
             log.info("%s: %s", READY_FOR_JOBS, worker)
         except Exception as error:
             log.exception("warm-up failed, the worker stops")

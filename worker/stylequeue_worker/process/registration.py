@@ -25,6 +25,7 @@ from ..work.lease import STOP_FILE_VARIABLE, Every
 
 if TYPE_CHECKING:
     from ..work.painting import PaintingEngine
+    from ..work.rates import Rates
 
 log = logging.getLogger(__name__)
 
@@ -49,8 +50,12 @@ def tell_child(told: Told) -> None:
     os.environ[PARENT_VARIABLE] = told.model_dump_json()
 
 
-def describe(engine: PaintingEngine) -> LiveWorker:
-    """In the child: this worker, with what `engine` has now."""
+def describe(engine: PaintingEngine, memory_bytes: int | None) -> LiveWorker:
+    """In the child: this worker, with what `engine` has now, and what paintings may take.
+
+    What a child before this one had measured is among it.
+    """
+    before = _announced()
     told = Told.model_validate_json(os.environ[PARENT_VARIABLE])
     return LiveWorker(
         name=told.name,
@@ -64,6 +69,8 @@ def describe(engine: PaintingEngine) -> LiveWorker:
         precision=engine.precision,
         queues=told.queues,
         networks=engine.networks(),
+        rates=before.rates if before else {},
+        memory_bytes=memory_bytes,
     )
 
 
@@ -92,15 +99,17 @@ def announce(worker: LiveWorker) -> None:
     aside.replace(path)
 
 
-def keep_announced(engine: PaintingEngine, worker: LiveWorker, interval_s: float) -> None:
-    """In the child, for the rest of its life: announce `worker` anew where its networks change under its hands."""
+def keep_announced(engine: PaintingEngine, rates: Rates, worker: LiveWorker, interval_s: float) -> None:
+    """In the child, for the rest of its life: announce `worker` anew where its networks or rates change."""
     newest = worker
 
     def look() -> None:
         nonlocal newest
-        if (networks := engine.networks()) != newest.networks:
-            newest = newest.model_copy(update={"networks": networks})
-            log.info("networks at hand now: %s", named(networks))
+        now = newest.model_copy(update={"networks": engine.networks(), "rates": rates.all()})
+        if now.networks != newest.networks:
+            log.info("networks at hand now: %s", named(now.networks))
+        if now != newest:
+            newest = now
             announce(newest)
 
     Every(interval_s, look, name="networks").__enter__()

@@ -38,6 +38,7 @@ from ..pictures.decoder import Decoder, Pixels
 from .lease import Holder
 from .order import Found, Order
 from .painting import Inputs, Painting, PaintingEngine, paint
+from .rates import Rates
 from .workbench import Workbench
 
 log = logging.getLogger(__name__)
@@ -75,6 +76,8 @@ class Maker:
         self.store = store
         self.engine = engine
         self.decoder = decoder
+        self.rates = Rates()
+        """How fast it paints here."""
         self._looks = ThreadPoolExecutor(_LOOKS_AT_ONCE, thread_name_prefix="look")
 
     def make(self, job: Job, holder: Holder) -> SucceededData:
@@ -182,7 +185,7 @@ class Maker:
             inputs = self._fetch(order, holder)
         with stopwatch.stage("paint"):
             workbench = Workbench(self.store, self.settings, holder, order.fingerprint)
-            painting = paint(self.engine, order, inputs, workbench, holder)
+            painting = paint(self.engine, order, inputs, workbench, holder, self.rates)
         holder.stage("storing")
         # It is painted: a worker that is told to stop has the time to store it.
         with stopwatch.stage("store"), heeding(holder.still_wanted):

@@ -9,9 +9,10 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, Self
 
+from stylequeue.contract.cost import style_size_px
 from stylequeue.contract.job import Job, fingerprint
 from stylequeue.contract.objects import event_key, report_key
-from stylequeue.contract.recipe import MAX_SIZE_PX, MIN_SIDE_PX, ResolvedOptimizeRecipe, ResolvedRecipe
+from stylequeue.contract.recipe import ResolvedRecipe
 from stylequeue.ledger import Record
 from stylequeue.store import ObjectInfo, Origin, Place, Store, output_exists
 
@@ -146,9 +147,3 @@ def _at_once(pool: Executor, calls: Sequence[Callable[[], Any]]) -> list[Any]:
 def _look(store: Store, picture: Input) -> Found:
     with picture.named_in_errors():
         return Found(picture, store.look(picture.image))
-
-
-def style_size_px(recipe: ResolvedRecipe) -> int:
-    """Longest side of the style pictures: a network knows strokes by their size in pixels."""
-    scale = recipe.style_scale if isinstance(recipe, ResolvedOptimizeRecipe) else 1
-    return min(max(round(scale * recipe.size), MIN_SIDE_PX), MAX_SIZE_PX)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -21,6 +22,7 @@ from ..pictures.contact_sheet import Sample
 from ..pictures.decoder import Pixels
 from .lease import Holder
 from .order import Order
+from .rates import Rates
 from .workbench import Workbench
 
 if TYPE_CHECKING:
@@ -84,7 +86,9 @@ class Painting:
     history: list[Sample] = field(default_factory=list)
 
 
-def paint(engine: PaintingEngine, order: Order, inputs: Inputs, workbench: Workbench, holder: Holder) -> Painting:
+def paint(
+    engine: PaintingEngine, order: Order, inputs: Inputs, workbench: Workbench, holder: Holder, rates: Rates
+) -> Painting:
     """Paint until the engine is done, or somebody wants the picture as it is. Raises as `holder.check` does."""
     scales: list[tuple[int, Image]] = []
     history: list[Sample] = []
@@ -101,11 +105,15 @@ def paint(engine: PaintingEngine, order: Order, inputs: Inputs, workbench: Workb
     forget_peak()
     # Before the first step, the network is compiled for pictures of this shape.
     holder.stage("painting")
+    began_s, begun = time.monotonic(), 0.0
     with workbench:
         for step in _steps(engine, order, inputs, state, holder):
             if last is not None and step.size_px != last.size_px:
                 scales.append((last.size_px, images.to_picture(last.picture)))
             history.append(Sample(step.step, step.size_px, step.losses))
+            if last is None and step.done < 1:
+                # From the first step on: what is before it may have had to be compiled.
+                began_s, begun = time.monotonic(), step.done
             last = workbench.newest = step
             try:
                 holder.step(step)
@@ -117,6 +125,8 @@ def paint(engine: PaintingEngine, order: Order, inputs: Inputs, workbench: Workb
                 break
     if last is None:
         raise RuntimeError("the engine yielded no step")
+    if last.cut is None:
+        rates.note(order.recipe, order.network.name, (height, width), last.done - begun, time.monotonic() - began_s)
     picture = images.to_picture(last.picture)
     if partial:
         picture = picture.resize((width, height), Resampling.LANCZOS)

@@ -1,0 +1,80 @@
+"""What a painting costs, by arithmetic."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from stylequeue.contract import cost
+from stylequeue.contract.recipe import FastRecipe, OptimizeRecipe, resolve
+
+GB = 10**9
+
+
+def work(sides: tuple[int, int] = (256, 256), **recipe: Any) -> float:
+    return cost.megapixel_steps(resolve(OptimizeRecipe(**recipe)), sides)
+
+
+def plan(size: int = 512, budget_bytes: int | None = None, *, on_gpu: bool = False, **recipe: Any) -> cost.Plan:
+    resolved = resolve(OptimizeRecipe(**{"preset": "painterly", "size": size, **recipe}))
+    return cost.plan_of(resolved, (size, size), 1, "vgg16", on_gpu=on_gpu, halved=on_gpu, budget_bytes=budget_bytes)
+
+
+def test_work_grows_with_steps_and_pixels() -> None:
+    tutorial: dict[str, Any] = {"preset": "tf-tutorial"}
+    assert work(**tutorial, steps=200) == pytest.approx(2 * work(**tutorial, steps=100), rel=0.05)
+    assert work((512, 512), **tutorial) == pytest.approx(4 * work(**tutorial), rel=0.15)
+    assert work(**tutorial, steps=100) == pytest.approx(100 * 0.256**2, rel=0.25)
+    assert work(preset="painterly", strength=0) == 0
+    fast = resolve(FastRecipe())
+    assert cost.megapixel_steps(fast, (1000, 1000)) == pytest.approx(1, rel=0.02)
+
+
+def test_coarse_stages_cost_little() -> None:
+    """140 steps of `painterly` at 1024 px are 20 there and 120 on less than half of its sides."""
+    full_size = 140 * 1.024**2
+    assert 0.15 * full_size < work((1024, 1024), preset="painterly") < 0.5 * full_size
+
+
+@pytest.mark.parametrize(("content", "sides"), [(None, (640, 640)), ((3000, 4000), (480, 640)), ((9, 4096), (16, 640))])
+def test_an_output_has_the_contents_shape(content: tuple[int, int] | None, sides: tuple[int, int]) -> None:
+    assert cost.output_sides(resolve(OptimizeRecipe(size=640)), content) == sides
+
+
+def test_kinds_are_what_takes_alike() -> None:
+    one, other, fast = (resolve(r) for r in (OptimizeRecipe(), OptimizeRecipe(optimizer="lbfgs"), FastRecipe()))
+    assert cost.kind(one, "vgg16") == cost.kind(resolve(OptimizeRecipe(size=64, steps=9)), "vgg16")
+    assert len({cost.kind(one, "vgg16"), cost.kind(one, "vgg19"), cost.kind(other, "vgg16"), cost.kind(fast, "")}) == 4
+
+
+def test_what_does_not_fit_is_cut_into_tiles() -> None:
+    whole = plan(2048)
+    assert whole.tile_px is None
+    assert cost.tiles((2048, 2048), None, 16) == 1
+    tiled = plan(2048, budget_bytes=2 * GB)
+    assert tiled.tile_px is not None
+    assert tiled.peak_bytes <= 2 * GB < whole.peak_bytes
+    assert cost.tiles((2048, 2048), tiled.tile_px, 16) == len(cost.tile_starts(2080, tiled.tile_px)) ** 2 > 1
+
+
+MEASURED_MB = {(256, "bfloat16"): 304, (512, "bfloat16"): 679, (1024, "bfloat16"): 2064, (2048, "bfloat16"): 7746}
+"""Of a step of `painterly` as XLA compiled it, on an H200, and of one in float32 (docs/engine.md)."""
+
+
+@pytest.mark.parametrize(("size", "measured_mb"), [(size, mb) for (size, _), mb in MEASURED_MB.items()])
+def test_a_gpus_plan_is_what_was_measured_there(size: int, measured_mb: int) -> None:
+    assert plan(size, on_gpu=True).peak_bytes == pytest.approx(measured_mb * 1e6, rel=0.15)
+
+
+def test_in_float32_too() -> None:
+    wide = cost.plan_of(
+        resolve(OptimizeRecipe(preset="painterly", size=1024)),
+        (1024, 1024),
+        1,
+        "vgg16",
+        on_gpu=True,
+        halved=False,
+        budget_bytes=None,
+    )
+    assert wide.peak_bytes == pytest.approx(3535e6, rel=0.15)

@@ -1,0 +1,154 @@
+"""Where a job stands among others, and when it is done."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from stylequeue.client import StyleQueue
+from stylequeue.contract import cost
+from stylequeue.contract.errors import InvalidRequest
+from stylequeue.contract.events import ProgressData
+from stylequeue.contract.recipe import FastRecipe, OptimizeRecipe, resolve
+from stylequeue.contract.status import Standing
+from stylequeue.ledger import Ledger
+from stylequeue.ledger.outlook import Ahead, seconds
+from stylequeue.settings import Settings
+from tests.ledger.test_registry import live_worker
+from tests.support.clients import Client
+from tests.support.jobs import make_job
+
+RECIPE = {"method": "optimize", "preset": "painterly", "network": "vgg16", "size": 256}
+KIND = "painterly/adam/vgg16"
+RATE = 2.0
+
+
+@pytest.fixture
+def queue(client: Client, settings: Settings) -> Iterator[StyleQueue]:
+    with client(settings) as queue:
+        yield queue
+
+
+def paints_s(rate: float = RATE, **recipe: Any) -> float:
+    resolved = resolve(OptimizeRecipe(**{**RECIPE, **recipe}))
+    return rate * cost.megapixel_steps(resolved, (resolved.size, resolved.size))
+
+
+def standing(queue: StyleQueue, job_id: str) -> Standing:
+    stands = queue.status(job_id).standing
+    assert stands is not None
+    return stands
+
+
+def test_a_worker_that_has_painted_nothing_knows_nothing(queue: StyleQueue, ledger: Ledger) -> None:
+    [first, second] = [queue.submit(make_job(recipe=RECIPE)) for _ in range(2)]
+    assert standing(queue, second) == Standing(ahead=1, workers=0, eta_s=None)
+    ledger.registry.register(live_worker())
+    assert standing(queue, second) == Standing(ahead=1, workers=1, eta_s=None)
+    assert standing(queue, first).ahead == 0
+
+
+def test_those_ahead_are_shared_out_among_the_workers(queue: StyleQueue, ledger: Ledger) -> None:
+    jobs = [queue.submit(make_job(recipe=RECIPE)) for _ in range(5)]
+    for name in ("one@here", "two@here"):
+        ledger.registry.register(live_worker(name, rates={KIND: RATE}))
+    stands = standing(queue, jobs[4])
+    assert (stands.ahead, stands.workers) == (4, 2)
+    assert stands.eta_s == pytest.approx(3 * paints_s(), abs=0.1), "two of those ahead each, and its own"
+    assert standing(queue, jobs[0]).eta_s == pytest.approx(paints_s(), abs=0.1)
+    # One more that could not paint it changes nothing.
+    ledger.registry.register(live_worker("poor@here", rates={KIND: RATE}, networks={"fast": "a" * 64}))
+    assert standing(queue, jobs[4]) == stands
+
+
+def test_what_runs_is_not_ahead_but_takes_its_time(queue: StyleQueue, ledger: Ledger) -> None:
+    running, waiting = make_job(recipe=RECIPE), make_job(recipe=RECIPE)
+    for job in (running, waiting):
+        queue.submit(job)
+    ledger.registry.register(live_worker(rates={KIND: RATE}))
+    claim = ledger.claim(running, task_id=running.id, worker="one@here")
+    assert standing(queue, running.id).eta_s == pytest.approx(paints_s(), abs=2)
+    progress = ProgressData(number=1, stage="painting", step=1, steps=140, size_px=256, left_s=7.5)
+    ledger.heartbeat(running.id, fence=claim.record.fence, data=progress)
+    assert standing(queue, running.id) == Standing(ahead=0, workers=1, eta_s=7.5)
+    assert standing(queue, waiting.id) == Standing(ahead=0, workers=1, eta_s=round(7.5 + paints_s(), 1))
+
+
+def test_an_ended_job_stands_nowhere(queue: StyleQueue) -> None:
+    job_id = queue.submit(make_job(recipe=RECIPE))
+    queue.cancel(job_id)
+    assert queue.status(job_id).standing is None
+
+
+def test_an_estimate_before_anything_is_submitted(queue: StyleQueue, ledger: Ledger) -> None:
+    recipe = OptimizeRecipe(**RECIPE)
+    unknown = queue.estimate(recipe)
+    assert (unknown.paint_s, unknown.wait_s, unknown.workers, unknown.tiles) == (None, None, 0, 1)
+    assert unknown.peak_bytes > 100e6
+    ledger.registry.register(live_worker(rates={KIND: RATE}, memory_bytes=600 * 10**6))
+    free = queue.estimate(recipe)
+    assert free.paint_s == pytest.approx(paints_s(), abs=0.1)
+    assert (free.wait_s, free.workers) == (0, 1)
+    for _ in range(3):
+        queue.submit(make_job(recipe=RECIPE))
+    busy = queue.estimate(recipe)
+    assert busy.paint_s == free.paint_s
+    assert busy.wait_s == pytest.approx(3 * paints_s(), abs=0.1)
+    wide = queue.estimate(recipe, content_px=(1600, 800))
+    assert wide.paint_s is not None
+    assert wide.paint_s < 0.7 * paints_s()
+    large = queue.estimate(OptimizeRecipe(**{**RECIPE, "size": 2048}), styles=2)
+    assert large.tiles > 1
+    assert queue.estimate(recipe, queue="bulk").workers == 0, "nobody takes from it"
+    assert queue.estimate(FastRecipe()).paint_s is None
+    assert queue.estimate().workers == 1, "the usual recipe"
+
+
+@pytest.mark.parametrize("given", [{"content_px": (0, 5)}, {"styles": 0}, {"styles": 9}, {"queue": "slow"}])
+def test_what_cannot_be_estimated_is_refused(queue: StyleQueue, given: dict[str, Any]) -> None:
+    with pytest.raises(InvalidRequest):
+        queue.estimate(OptimizeRecipe(), **given)
+
+
+def test_it_waits_for_its_time(queue: StyleQueue, ledger: Ledger) -> None:
+    job = make_job(recipe=RECIPE)
+    queue.submit(job)
+    ledger.registry.register(live_worker(rates={KIND: RATE}))
+    record = ledger.claim(job, task_id=job.id, worker="one@here").record
+    ledger.put_back(record, error="came to harm", delay_s=500)
+    eta_s = standing(queue, job.id).eta_s
+    assert eta_s is not None
+    assert eta_s == pytest.approx(500 + paints_s(), abs=20)
+
+
+def test_other_presets_count_where_its_own_was_never_painted() -> None:
+    worker = live_worker(rates={"tf-tutorial/adam/vgg16": 1.0, "painterly/lbfgs/vgg16": 3.0, "fast": 0.1})
+    recipe = resolve(OptimizeRecipe(**RECIPE))
+    assert seconds(worker, recipe) == pytest.approx(2 * paints_s(1.0))
+    assert seconds(worker, resolve(FastRecipe(size=1000))) == pytest.approx(0.1, rel=0.02)
+
+
+def test_many_ahead_are_counted_not_dealt_out() -> None:
+    worker = live_worker(rates={KIND: RATE})
+    some = [Ahead(waiting, [job_like()] * 4, []).begins_s([worker]) for waiting in (1000, 100_000)]
+    assert some == [pytest.approx(1000 * paints_s()), pytest.approx(100_000 * paints_s())]
+
+
+def job_like() -> Any:
+    from stylequeue.ledger.outlook import _Open
+
+    return _Open.of(make_job(recipe=RECIPE).canonical_json(), None, None)
+
+
+def test_time_that_is_up_is_none_left(ledger: Ledger, queue: StyleQueue) -> None:
+    """A worker that is slower than it was does not make an estimate negative."""
+    job = make_job(recipe={**RECIPE, "size": 64, "steps": 1})
+    queue.submit(job)
+    ledger.registry.register(live_worker(rates={KIND: 1e-6}))
+    ledger.claim(job, task_id=job.id, worker="one@here")
+    long_ago = int((datetime.now(UTC) - timedelta(hours=1)).timestamp() * 1000)
+    ledger.redis.hset(f"stylequeue:job:{job.id}", "updated_ms", long_ago)
+    assert standing(queue, job.id).eta_s == 0
