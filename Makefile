@@ -81,6 +81,10 @@ fix: $(INSTALLED)  ## format, and mend what the linter can
 bench-queue: $(INSTALLED)  ## what the service adds to a bare Celery task (JOBS=200 QUICK=1)
 	$(BIN)/python -m tests.benchmarks.bench_queue
 
+.PHONY: bench-gateway
+bench-gateway: $(INSTALLED)  ## the gateway with many streams while jobs come in (STREAMS=500 SUBMITS=200 SECONDS=60)
+	$(BIN)/python -m tests.benchmarks.bench_gateway
+
 .PHONY: bench-engine
 bench-engine: networks  ## the engine's speed and memory; bench-output/engine.json (QUICK=1)
 	$(BIN)/python -m tests.benchmarks.bench_engine

@@ -51,6 +51,8 @@ MAX_LINK_S = 7 * 24 * 3600
 """As S3 has it."""
 _SENT_AT_ONCE = 1000
 """Jobs recorded and sent in one go: workers begin with the first while the last are still to come."""
+_RECORD_EVERY = 5
+"""Looks at a job's events in which there was nothing, from one look at its record to the next."""
 _LOOK_S = 2.0
 """From one look at a stream of events to the next, at most; who waits longer looks again."""
 
@@ -259,10 +261,12 @@ class Asking:
             raise InvalidRequest("timeout_s is no number", "give seconds, or None to wait for as long as it takes")
         ends_at = None if timeout_s is None else time.monotonic() + timeout_s
         run, sequence = (await self._record(job_id)).run, after
+        looks = 0
         while True:
             left_s = _LOOK_S if ends_at is None else ends_at - time.monotonic()
             wait_s = max(0.001, min(_LOOK_S, left_s))
             events = await self._access.asked.job_events(job_id, after=sequence, wait_s=wait_s)
+            looks = 0 if events else looks + 1
             for event in events:
                 sequence = int(event.sequence)
                 if not after and event.data.run < run:
@@ -270,14 +274,14 @@ class Asking:
                 yield event
                 if isinstance(event, TerminalEvent):
                     return
-            if not events:
+            if looks % _RECORD_EVERY == 1:
                 # The stream may be gone with the record.
                 record = await self._record(job_id)
                 if record.outcome and sequence >= record.sequence:
                     # An end that only newer versions know.
                     return
-                if left_s <= 0:
-                    raise WaitTimeout(job_id, timeout_s or 0)
+            if looks and left_s <= 0:
+                raise WaitTimeout(job_id, timeout_s or 0)
 
     async def wait(self, job_id: str, *, timeout_s: float | None = None) -> JobResult:
         async with aclosing(self.watch(job_id, timeout_s=timeout_s)) as events:

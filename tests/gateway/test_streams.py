@@ -68,7 +68,7 @@ def test_open_streams_hold_up_no_process_that_is_told_to_stop(served: Served, qu
             assert next(stream) == "retry: 2000"
         stalled = streams.enter_context(served.stalled("/v1/events"))
         # Long before it breaks off whoever does not end: else it would be killed.
-        assert served.process.stop() != -signal.SIGKILL
+        assert served.process.stop() != 128 + signal.SIGKILL
         for stream in lines:
             # Each comes to its end, and is not broken off.
             list(events(stream))

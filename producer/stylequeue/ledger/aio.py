@@ -312,7 +312,10 @@ class AsyncLedger:
             found = await read(None)
             if found or not wait_s:
                 return found
-            with suppress(TimeoutError):
+            try:
                 async with asyncio.timeout(wait_s):
                     await tick.wait()
+            except TimeoutError:
+                # Whoever waits longer asks again, and then it is looked for.
+                return found
         return await read(None)
