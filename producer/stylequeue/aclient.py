@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from .access import Access
 from .asking import Asking
+from .asking_pictures import AskingPictures
 from .awaiting import cancellation_heard
 from .client import StyleQueue
 from .connection import connect_async
@@ -170,6 +171,6 @@ class AsyncAccess(Access):
 
 
 # Said once.
-for _name, _method in vars(Asking).items():
+for _name, _method in {**vars(AskingPictures), **vars(Asking)}.items():
     if not _name.startswith("_"):
         _method.__doc__ = getattr(StyleQueue, _name).__doc__

@@ -8,7 +8,7 @@ import subprocess
 import sys
 import uuid
 from collections import defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sized
 from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass
 from functools import partial
@@ -27,6 +27,7 @@ from .contract.text import printable
 from .delivery.hooks import Hooks
 from .ledger import Ledger
 from .ledger.registry import LiveWorker, named, not_served, waits_for
+from .operator_file import OperatorFile
 from .settings import Settings
 from .store import Store
 from .variables import variable_of
@@ -79,6 +80,7 @@ def examine(load: Callable[[], Settings] = Settings.load, *, fix: bool = False) 
         return
     yield Finding("settings", "ok", f"deployment {settings.deployment!r}, Redis at {settings.redis.place}")
     yield marks(settings)
+    yield _operator_file(settings)
     ledger, store = Ledger(settings), Store(settings)
     try:
         for check in (
@@ -230,6 +232,23 @@ def marks(settings: Settings) -> Finding:
         "what is stored is marked with a secret that Redis keeps",
         "give workers and keepers STYLEQUEUE_MARK_SECRETS: whoever reads Redis could forge pictures; clients need none",
     )
+
+
+def _operator_file(settings: Settings) -> Finding:
+    """Whether it can be read: processes that run keep to what it said before, new ones do not start."""
+    try:
+        operator = OperatorFile(settings.operator_file).now
+    except InvalidSettings as error:
+        return _trouble("operator file", error)
+    if settings.operator_file is None:
+        return Finding("operator file", "ok", "none (STYLEQUEUE_OPERATOR_FILE)")
+    counted: dict[str, Sized] = {
+        "template": operator.templates,
+        "endpoint": operator.endpoints,
+        "tenant": operator.tenants,
+    }
+    found = ", ".join(f"{len(named)} {what}{'' if len(named) == 1 else 's'}" for what, named in counted.items())
+    return Finding("operator file", "ok", found)
 
 
 def _versions() -> Finding:

@@ -103,6 +103,7 @@ def test_all_is_well(staffed: Settings) -> None:
         "versions",
         "settings",
         "marks",
+        "operator file",
         "redis",
         "redis memory",
         "redis disk",
@@ -320,6 +321,15 @@ def test_for_machines(staffed: Settings, ledger: Ledger) -> None:
         "exit_code": 0,
     }
     assert (found["queue fast"]["state"], found["queue fast"]["ok"]) == ("warning", False)
+
+
+def test_an_operator_file_that_cannot_be_read(staffed: Settings, tmp_path: Path) -> None:
+    file = tmp_path / "operator.toml"
+    file.write_text('[template.wave]\nstyles = ["s3://styles/wave.jpg"]\n')
+    assert findings(staffed, operator_file=file)["operator file"].found == "1 template, 0 endpoints, 0 tenants"
+    file.write_text("\n[templates.wave]\n")
+    assert bad(staffed, operator_file=file) == {"operator file": ExitCode.BAD_INPUT}
+    assert "line 2" in findings(staffed, operator_file=file)["operator file"].found
 
 
 # The upload bucket's rules

@@ -54,7 +54,7 @@ def open_door(stack: Stack, directory: Path) -> tuple[Door, Process]:
     """
     tried: set[int] = set()
     while True:
-        door = _door(directory, tried)
+        door = door_of(directory, tried)
         tried.add(door.port)
         command = [sys.executable, "-m", "stylequeue.cli", "gateway", "--host", HOST, "--port", str(door.port)]
         process = stack.process("gateway", command, env={variable_of("keys_file"): str(door.keys_file)})
@@ -68,7 +68,8 @@ def open_door(stack: Stack, directory: Path) -> tuple[Door, Process]:
                 raise
 
 
-def _door(directory: Path, tried: set[int]) -> Door:
+def door_of(directory: Path, tried: set[int]) -> Door:
+    """The door that is kept in `directory`: its port the one it had, else 8000, else a free one, none of `tried`."""
     memory, keys_file = directory / "gateway.json", directory / "keys.json"
     before: dict[str, Any] = {"port": USUAL_PORT, "key": ""}
     with suppress(OSError, ValueError):  # there is none, or its writing was broken off

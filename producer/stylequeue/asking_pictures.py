@@ -1,0 +1,175 @@
+"""What both clients do with pictures, written once, as all else that they do (`asking`)."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, AsyncIterable, Iterable
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import uuid_utils
+
+from .access import Access
+from .contract.errors import Code, InvalidRequest, JobNotFound, JobOpen, Permanent
+from .contract.events import StoredPicture
+from .contract.objects import ImageRef, PictureKind, StoredObject, UploadForm, check_key, preview_key, suffix_of
+from .contract.scope import Scope
+from .telling import picture_of, report_of
+
+if TYPE_CHECKING:
+    from .ledger import Record
+
+MAX_LINK_S = 7 * 24 * 3600
+"""As S3 has it."""
+
+
+class AskingPictures:
+    """A deployment as a tenant sees it: its pictures, within a scope. StyleQueue says what each method does."""
+
+    def __init__(self, access: Access, tenant: str | None, scope: Scope | None = None) -> None:
+        self._access = access
+        self.tenant = tenant
+        self.scope = scope
+
+    async def upload(self, path: str | Path) -> ImageRef:
+        upload = partial(self._access.store.upload_file, folder=self._folder if self.scope else "")
+        return await self._access.call(upload, Path(path))
+
+    async def upload_stream(self, pieces: Iterable[bytes] | AsyncIterable[bytes], *, suffix: str = "") -> ImageRef:
+        key = f"{self._folder}{uuid_utils.uuid7()}{suffix}"
+        exchange, max_bytes = self._access.store.exchange, self._access.settings.max_image_bytes
+        upload = exchange.upload(check_key(key), max_bytes=max_bytes)
+        try:
+            async for piece in _each(pieces):
+                await self._access.call(upload.write, piece)
+            return await self._access.call(upload.end)
+        except BaseException:
+            await self._access.finally_call(upload.drop)
+            raise
+
+    async def upload_form(
+        self, filename: str, *, content_type: str, size_bytes: int, valid_s: int | None = None
+    ) -> UploadForm:
+        settings = self._access.settings
+        suffix = suffix_of(filename, content_type)
+        if not 0 < size_bytes <= settings.max_image_bytes:
+            raise Permanent(
+                Code.IMAGE_TOO_MANY_BYTES if size_bytes > 0 else Code.IMAGE_EMPTY,
+                f"a picture of {size_bytes} bytes is not taken: 1 to {settings.max_image_bytes} are",
+                "send another one",
+            )
+        key = f"{self._folder}{uuid_utils.uuid7()}{suffix}"
+        form = partial(
+            self._access.store.exchange.form,
+            content_type=content_type,
+            size_bytes=size_bytes,
+            valid_s=_checked(settings.link_ttl_s if valid_s is None else valid_s),
+        )
+        return await self._access.call(form, key)
+
+    async def discard(self, image: ImageRef) -> None:
+        await self._access.call(self._access.store.exchange.delete, image)
+
+    @property
+    def _folder(self) -> str:
+        """Where in the upload bucket a tenant's pictures lie."""
+        return f"{self.tenant}/" if self.tenant else ""
+
+    async def download(self, picture: StoredPicture | ImageRef | str, path: str | Path) -> None:
+        if isinstance(picture, str):
+            picture = await self._picture(picture, "downloaded")
+        self._check_reach(picture)
+        version_id = picture.version_id if isinstance(picture, ImageRef) else None
+
+        def fetch(picture: StoredPicture | ImageRef) -> None:
+            self._access.store.download(
+                picture.bucket, picture.key, Path(path), version_id=version_id, etag=picture.etag
+            )
+
+        await self._access.call(fetch, picture)
+
+    async def link(
+        self,
+        picture: StoredPicture | StoredObject | ImageRef | str,
+        *,
+        valid_s: int = 3600,
+        filename: str | None = None,
+    ) -> str:
+        _checked(valid_s)
+        if isinstance(picture, str):
+            picture = await self._picture(picture, "linked")
+        if not isinstance(picture, StoredObject):
+            self._check_reach(picture)
+        sign = partial(
+            self._access.store.exchange.link,
+            version_id=picture.version_id if isinstance(picture, ImageRef) else None,
+            valid_s=valid_s,
+            filename=filename,
+        )
+        return await self._access.call(sign, picture.bucket, picture.key)
+
+    async def look(self, job_id: str, kind: PictureKind = "result") -> StoredObject:
+        exchange, settings = self._access.store.exchange, self._access.settings
+        if kind == "preview":
+            await self._record(job_id)
+            return await self._access.call(exchange.look, settings.work_bucket, preview_key(job_id))
+        record = await self._ended(job_id, "looked at")
+        file = picture_of(job_id, record.outcome) if kind == "result" else report_of(record.outcome)
+        if file is None:
+            raise Permanent(
+                Code.OBJECT_NOT_FOUND, f"job {job_id!r} has no contact sheet", "set output.report to have one painted"
+            )
+        look = partial(exchange.look, etag=file.etag)
+        return await self._access.call(look, file.bucket, file.key)
+
+    async def read(
+        self, there: StoredObject, *, first: int = 0, last: int | None = None
+    ) -> AsyncGenerator[bytes, None]:
+        last = there.size_bytes - 1 if last is None else last
+        pieces = self._access.store.exchange.read(there, first=first, last=last)
+        try:
+            while (piece := await self._access.call(next, pieces, None)) is not None:
+                yield piece
+        finally:
+            await self._access.finally_call(pieces.close)
+
+    def _check_reach(self, picture: StoredPicture | ImageRef) -> None:
+        """Return if this client's scope holds it. Raises Permanent with `bucket_not_allowed`."""
+        if self.scope and not self.scope.holds(picture.bucket, picture.key, tenant=self.tenant):
+            self.scope.check_reading(picture.bucket, picture.key, tenant=self.tenant)
+
+    async def _record(self, job_id: str) -> Record:
+        """The record of a job that this client may know of. Raises JobNotFound."""
+        record = await self._access.asked.record(job_id)
+        if self.tenant not in (None, record.tenant):
+            raise JobNotFound(job_id)
+        return record
+
+    async def _check_owner(self, job_id: str) -> None:
+        # An id stays its tenant's, also once its job is deleted: what follows can meet no other's.
+        if self.tenant is not None:
+            await self._record(job_id)
+
+    async def _picture(self, job_id: str, wanted: str) -> StoredPicture:
+        return picture_of(job_id, (await self._ended(job_id, wanted)).outcome)
+
+    async def _ended(self, job_id: str, wanted: str) -> Record:
+        record = await self._record(job_id)
+        if not record.outcome:
+            raise JobOpen(job_id, record.state, wanted)
+        return record
+
+
+async def _each(pieces: Iterable[bytes] | AsyncIterable[bytes]) -> AsyncGenerator[bytes, None]:
+    if isinstance(pieces, AsyncIterable):
+        async for piece in pieces:
+            yield piece
+    else:
+        for piece in pieces:
+            yield piece
+
+
+def _checked(valid_s: int) -> int:
+    if not (isinstance(valid_s, int) and 1 <= valid_s <= MAX_LINK_S):
+        raise InvalidRequest(f"valid_s {valid_s} is out of range", f"S3 allows 1 to {MAX_LINK_S} seconds")
+    return valid_s
