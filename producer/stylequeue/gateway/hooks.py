@@ -12,12 +12,13 @@ from ..contract.delivery import Attempt, Delivery, EndpointStatus
 from ..delivery.hooks import Hooks
 from .access import Admin
 from .problems import document
+from .reading import StrictRoute
 from .state import GatewayState
 
 MAX_PAGE = 100
 """Deliveries in one answer."""
 
-router = APIRouter(prefix="/v1/admin/hooks", tags=["hooks"], responses=document())
+router = APIRouter(prefix="/v1/admin/hooks", tags=["hooks"], responses=document(), route_class=StrictRoute)
 
 
 def _hooks(gateway: GatewayState, caller: Admin) -> Hooks:
