@@ -1,0 +1,99 @@
+"""The gateway's process: what comes before a request's body, and how it ends."""
+
+from __future__ import annotations
+
+import http.client
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from stylequeue.gateway import keys, server
+from stylequeue.local import Stack, environment
+from stylequeue.local.server import HOST, free_ports
+from stylequeue.settings import Settings
+from tests.support.gate import ServedGate
+from tests.support.processes import wait_for
+
+
+@pytest.fixture
+def gate(settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[ServedGate]:
+    monkeypatch.setattr(server, "HEAD_TIMEOUT_S", 0.5)
+    with ServedGate(settings, tmp_path / "keys.json") as gate:
+        yield gate
+
+
+def said(gate: ServedGate, *pieces: bytes, pause_s: float = 0) -> bytes:
+    """What a connection is answered, until it is closed."""
+    with socket.create_connection((HOST, gate.port), timeout=20) as connection:
+        answer = b""
+        try:
+            for piece in pieces:
+                connection.sendall(piece)
+                time.sleep(pause_s)
+            while more := connection.recv(65536):
+                answer += more
+        except ConnectionError:
+            pass
+        return answer
+
+
+def test_a_head_without_end_is_cut(gate: ServedGate) -> None:
+    line = b"GET /healthz HTTP/1.1\r\nHost: a\r\n"
+    # Where more has come than was read, the system may throw the answer away with it.
+    assert b"200" not in said(gate, line + b"X: " + b"x" * (2 * server.MAX_HEAD_BYTES), b"x" * 10)
+    assert b"200" not in said(gate, line, *[b"X: y\r\n" * 1000] * 40, b"\r\n")
+    assert b"200 OK" in said(gate, line + b"X: " + b"x" * 30_000 + b"\r\nConnection: close\r\n\r\n")
+
+
+@pytest.mark.parametrize("pieces", [[], [b"GET /healthz HT"], [b"\r\n"], [b"GET / HTTP/1.1\r\n", *[b"X: y\r\n"] * 10]])
+def test_a_head_that_does_not_come_is_not_waited_for(gate: ServedGate, pieces: list[bytes]) -> None:
+    assert said(gate, *pieces, pause_s=0.1) == b""
+
+
+def test_one_connection_serves_many(gate: ServedGate) -> None:
+    connection = http.client.HTTPConnection(HOST, gate.port, timeout=20)
+    for _ in range(3):
+        connection.request("GET", "/healthz")
+        assert connection.getresponse().read() == b'{"status":"ok"}'
+        time.sleep(0.7)  # longer than a head may take: it has not begun
+    connection.close()
+
+
+def test_told_to_stop_it_is_not_ready_first_then_ends(stack: Stack, settings: Settings, tmp_path: Path) -> None:
+    text, key = keys.make(role="admin")
+    keys.add(tmp_path / "keys.json", key)
+    quick = settings.model_copy(update={"keys_file": tmp_path / "keys.json", "gateway_notice_s": 1.5})
+    [port] = free_ports(1)
+    command = [sys.executable, "-m", "stylequeue.cli", "gateway", "--port", str(port)]
+    process = subprocess.Popen(command, env={**os.environ, **environment(quick)}, stderr=subprocess.PIPE, text=True)
+
+    def status(path: str) -> int:
+        connection = http.client.HTTPConnection(HOST, port, timeout=20)
+        try:
+            connection.request("GET", path, headers={"Authorization": f"Bearer {text}"})
+            return connection.getresponse().status
+        except ConnectionError:
+            return 0
+        finally:
+            connection.close()
+
+    try:
+        wait_for(lambda: status("/readyz") == 200, 60, "the gateway to be ready")
+        process.send_signal(signal.SIGTERM)
+        wait_for(lambda: status("/readyz") == 503, 10, "it to say that it stops")
+        assert status("/v1/jobs") == 200
+        assert process.wait(30) == 0
+        assert status("/healthz") == 0
+    finally:
+        process.kill()
+        _, log = process.communicate()
+    assert text not in log
+    assert text.split("_")[2] not in log
+    assert "GET /v1/jobs 200" in log
