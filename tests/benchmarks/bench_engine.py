@@ -154,6 +154,15 @@ def tutorial_ratio(engine: Engine, pair: tuple[str, str], steps: int, table: Tab
     return Ratio(ratio, fraction, theirs.xla)
 
 
+def told(found: Ratio, pair: tuple[str, str], steps: int) -> Ratio:
+    """How far the benchmark is, as it goes."""
+    print(
+        f"{' / '.join(pair)}, {steps} steps: {found.ratio:.2f}; baseline at {found.baseline_fraction:.2f} of the peak",
+        flush=True,
+    )
+    return found
+
+
 def fast_ratio(engine: Engine, table: Table) -> float:
     """onnxruntime's seconds for a fast picture, in float32 as ours, over ours."""
     photo, painting = content(pairs()[0][0], FAST_PX), style(pairs()[0][1], FAST_PX)
@@ -180,7 +189,9 @@ def main() -> None:
     engine = Engine(Settings().models)
     engine.warm_up(["optimize", "fast"])
     table = Table("", "baseline", "ours", "ratio", title=f"{SIZE_PX} px, {os.cpu_count()} processors")
-    of_short, of_long = ([tutorial_ratio(engine, pair, steps, table) for pair in PAIRS] for steps in (SHORT, LONG))
+    of_short, of_long = (
+        [told(tutorial_ratio(engine, pair, steps, table), pair, steps) for pair in PAIRS] for steps in (SHORT, LONG)
+    )
     both = [*of_short, *of_long]
     figures = {
         f"tutorial_ratio_{SHORT}": median(each.ratio for each in of_short),

@@ -10,10 +10,11 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from stylequeue.contract.cost import MATCHED_LAYERS
 from stylequeue.contract.recipe import OptimizeRecipe, ResolvedOptimizeRecipe, resolve
 from stylequeue_worker.engine.course import Course
 from stylequeue_worker.engine.descent import Evaluation
-from stylequeue_worker.engine.matching import LAYERS, Candidates, Matching
+from stylequeue_worker.engine.matching import Candidates, Matching
 from stylequeue_worker.engine.networks import Vgg
 from stylequeue_worker.engine.objective import Objective, Targets
 from stylequeue_worker.engine.options import Options
@@ -48,7 +49,7 @@ def test_a_picture_finds_itself_and_is_there(objectives: tuple[Objective, Object
     view = objective.views(content)[0]
     targets = objective.targets(scene(content, [(content, 1.0)]), view)
     found = targets["matching"]["found"].numpy().ravel()
-    assert np.mean(targets["matching"]["columns"][LAYERS[0]].shape[0] > found) == 1
+    assert np.mean(targets["matching"]["columns"][MATCHED_LAYERS[0]].shape[0] > found) == 1
     evaluation = objective.evaluate(content, targets, ONE, view)
     # In bfloat16 to three digits; most places are their own nearest, and those that are not are as good as.
     assert 0 <= float(evaluation.terms["matching"]) < 2e-3
@@ -99,14 +100,14 @@ def recipe(**given: object) -> ResolvedOptimizeRecipe:
 def test_what_is_found_is_nearly_the_most_similar_there_is() -> None:
     random = np.random.default_rng(3)
     # Features lie near few directions, as a network's do, and a little everywhere.
-    directions = random.normal(size=(40, len(LAYERS) * 60)) * np.linspace(3, 0.3, 40)[:, None]
+    directions = random.normal(size=(40, len(MATCHED_LAYERS) * 60)) * np.linspace(3, 0.3, 40)[:, None]
 
     def columns(count: int) -> np.ndarray:
         near = random.normal(size=(count, 40)) @ directions
         return (near + 0.3 * random.normal(size=near.shape) + 2).astype(np.float32)
 
     candidates, places = columns(900), columns(300)
-    by_layer = dict(zip(LAYERS, np.split(candidates, len(LAYERS), axis=1), strict=True))
+    by_layer = dict(zip(MATCHED_LAYERS, np.split(candidates, len(MATCHED_LAYERS), axis=1), strict=True))
     found = Candidates.of({layer: tf.constant(part) for layer, part in by_layer.items()}, np.zeros(900, np.float32))
     assert found.basis.shape == (600, 256)
     assert found.number == 900

@@ -132,6 +132,8 @@ def scaled_sides(sides_px: Sequence[int], scale: float) -> Sides:
 
 _BEGIN_STEPS, _END_STEPS = 2.0, 2.0
 """What each stage begins with, targets, and a painting ends with, its report, in evaluations of its size."""
+_MATCHED = 1.4
+"""Evaluations that one comes to at a stage where places are matched, the search included."""
 _SMALLEST_MPX = 0.01
 """Whatever the size, an evaluation takes at least so much time as one of this size does of its arithmetic."""
 
@@ -166,10 +168,12 @@ def megapixel_steps(recipe: ResolvedRecipe, content: Sides) -> float:
         return 0.0
     margin_px = MARGIN_PX.get(recipe.preset, 0)
     stages = schedule(SCALES[recipe.preset], content, recipe.steps)
-    painted = sum(
-        (stage.steps + _BEGIN_STEPS) * _megapixels(scaled_sides(content, stage.scale), margin_px) for stage in stages
-    )
-    return painted + _END_STEPS * _megapixels(content, margin_px)
+    work = _END_STEPS * _megapixels(content, margin_px)
+    for stage in stages:
+        sides = scaled_sides(content, stage.scale)
+        matched = recipe.preset in _MATCHES and max(sides) <= MATCHED_MOST_PX
+        work += (_MATCHED if matched else 1) * (stage.steps + _BEGIN_STEPS) * _megapixels(sides, margin_px)
+    return work
 
 
 def _megapixels(sides: Sides, margin_px: int) -> float:
@@ -314,15 +318,74 @@ def plan_of(
     reduced = recipe.optimizer == "swift" or (recipe.optimizer == "adam" and recipe.preset in _REDUCED)
     seen_by = Network(
         ARCHITECTURES[network],
-        {*recipe.content_layers, *recipe.style_layers},
+        {*recipe.content_layers, *recipe.style_layers, *(MATCHED_LAYERS if recipe.preset in _MATCHES else ())},
         list(recipe.content_layers),
         2 if on_gpu and halved and reduced else 4,
         on_gpu,
     )
-    margin_px = MARGIN_PX.get(recipe.preset, 0)
-    return plan(content, [style] * styles, seen_by, recipe.optimizer, margin_px=margin_px, budget_bytes=budget_bytes)
+    search = (0, 0)
+    if recipe.preset in _MATCHES:
+        search = search_bytes(content, [style] * styles, turned=bool(recipe.turned_styles))
+    return plan(
+        content,
+        [style] * styles,
+        seen_by,
+        recipe.optimizer,
+        margin_px=MARGIN_PX.get(recipe.preset, 0),
+        budget_bytes=budget_bytes,
+        search=search,
+    )
 
 
-_REDUCED: Collection[PresetName] = ("painterly", "brushwork")
+_MATCHES: tuple[PresetName, ...] = ("brushwork",)
+"""In which places take the features of the most similar places of the styles."""
+_REDUCED: tuple[PresetName, ...] = ("painterly", "brushwork")
 """Whose network may compute in less than float32."""
 _FAST_BYTES_A_PX = 400
+
+
+# Feature matching
+
+MATCHED_LAYERS = tuple(
+    f"block{block}_conv{number}"
+    for block, numbers in ((1, 2), (2, 2), (3, 3), (4, 3))
+    for number in range(1, 1 + numbers)
+)
+MATCHED_MOST_PX = 512
+"""The longest side of the stages at which places are matched."""
+PLACES_PX = 4
+"""Side of a place."""
+COMPARED_AT_ONCE = 2048
+"""Places that are compared at once with all candidates."""
+_MOST_COMPARED = 1 << 26
+"""Pairs of places, 34 GFLOP for each view. Where there are more, fewer candidates are taken."""
+_LEAST_CANDIDATES = 1024
+SEARCH_RANK = 256
+"""Of all directions, those in which candidates differ most: what is found so is by 0.001 less similar than the most
+similar there is, which has 0.5."""
+
+
+def most_candidates(content: Sides) -> int:
+    """With how many of the styles' places those of a content are compared."""
+    return max(_LEAST_CANDIDATES, _MOST_COMPARED // max(_places(content), 1))
+
+
+def search_bytes(content: Sides, styles: Sequence[Sides], *, turned: bool) -> tuple[int, int]:
+    """What a search takes at its peak, and what of it stays, for the pictures of a painting of these sides.
+
+    turned: whether the styles' quarter turns are candidates, too.
+    """
+    scale = min(1, MATCHED_MOST_PX / max(content))
+    then, *styles_then = ((int(height * scale), int(width * scale)) for height, width in (content, *styles))
+    channels = sum(ARCHITECTURES["vgg16"][layer] for layer in MATCHED_LAYERS)
+    candidates = min(most_candidates(then), sum(map(_places, styles_then)) * (4 if turned else 1))
+    # In bfloat16: of a picture that is looked at each layer's features, and all together; candidates as columns. Their
+    # directions are made in float32; so are a chunk's places, and how alike they are.
+    looked_at = 4 * channels * max(map(_places, (then, *styles_then)))
+    stays = (2 * channels + 4 * SEARCH_RANK) * candidates
+    return looked_at + 12 * channels * candidates + COMPARED_AT_ONCE * (4 * candidates + 8 * channels), stays
+
+
+def _places(sides: Sides) -> int:
+    height, width = sides
+    return (height // PLACES_PX) * (width // PLACES_PX)

@@ -7,31 +7,25 @@ are never in memory together: how similar two are is a sum over layers.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping
 from typing import NamedTuple
 
 import numpy as np
 import tensorflow as tf
 
-from stylequeue.contract.cost import stride_px
+from stylequeue.contract.cost import (
+    COMPARED_AT_ONCE,
+    MATCHED_LAYERS,
+    PLACES_PX,
+    SEARCH_RANK,
+    most_candidates,
+    stride_px,
+)
 
 from .terms import Area, Here, Measured, Raster, Scene, See, Target, View
 
-LAYERS = tuple(
-    f"block{block}_conv{number}"
-    for block, numbers in ((1, 2), (2, 2), (3, 3), (4, 3))
-    for number in range(1, 1 + numbers)
-)
-PLACES = Raster(stride_px=4, block_px=8)
+PLACES = Raster(PLACES_PX, block_px=8)
 """Of blocks of the deepest layers' stride, so that their features have places, too."""
-_CHUNK = 2048
-"""Places that are compared at once with all candidates."""
-_MOST_COMPARED = 1 << 26
-"""Pairs of places, 34 GFLOP for each view. Where there are more, fewer candidates are taken."""
-_LEAST_CANDIDATES = 1024
-_RANK = 256
-"""Of all directions, those in which candidates differ most: what is found so is by 0.001 less similar than the most
-similar there is, which has 0.5."""
 _SAMPLED = 4096
 """Candidates that say which directions these are."""
 _SHARE_BIAS = 0.05
@@ -44,7 +38,7 @@ _TINY = 1e-12
 class Columns:
     """Features of all layers at each place, scaled so that layers count alike whatever their width."""
 
-    layers: Collection[str] = LAYERS
+    layers: Collection[str] = MATCHED_LAYERS
 
     def raster(self, layer: str) -> Raster | None:  # noqa: ARG002
         """One for all layers."""
@@ -74,7 +68,7 @@ class Matching:
     """One less the mean cosine of each place's column and the style's that was found for it."""
 
     name = "matching"
-    layers: Collection[str] = LAYERS
+    layers: Collection[str] = MATCHED_LAYERS
 
     def __init__(self, *, turned: bool) -> None:
         """turned: whether the styles' quarter turns are candidates, too."""
@@ -94,7 +88,7 @@ class Matching:
 
     def loss(self, picture: tf.Tensor, measured: Mapping[str, Measured], target: Target) -> tf.Tensor:  # noqa: ARG002
         """Over all places that a style applies to."""
-        product, square = tf.unstack(tf.add_n([measured[layer] for layer in LAYERS]), axis=-1)
+        product, square = tf.unstack(tf.add_n([measured[layer] for layer in MATCHED_LAYERS]), axis=-1)
         far = 1 - product / tf.sqrt(square + _TINY)
         return tf.reduce_sum(target["weights"] * far)
 
@@ -106,15 +100,15 @@ class Matching:
         """
         if self._latest is None or self._latest[0] is not scene:
             areas = [self._candidates(area, scene, see) for area in scene.areas]
-            whole = {layer: tf.concat([area.columns[layer] for area in areas], axis=0) for layer in LAYERS}
+            whole = {layer: tf.concat([area.columns[layer] for area in areas], axis=0) for layer in MATCHED_LAYERS}
             self._latest = scene, areas, whole
         _, candidates, columns = self._latest
         looked_up = scene.content
         if scene.start is not None:
             looked_up = _START_SHARE * scene.start + (1 - _START_SHARE) * scene.content
         seen = see(Columns(), looked_up, view)
-        rows = tf.concat([_rows(seen[layer]) for layer in LAYERS], axis=-1)
-        height, width = seen[LAYERS[0]].shape[1:3]
+        rows = tf.concat([_rows(seen[layer]) for layer in MATCHED_LAYERS], axis=-1)
+        height, width = seen[MATCHED_LAYERS[0]].shape[1:3]
         covers = [_cover(mask, view, height, width) for mask in scene.masks]
         belongs = np.argmax(covers, axis=0).ravel()
         found = np.zeros(height * width, np.int32)
@@ -133,18 +127,17 @@ class Matching:
 
     def _candidates(self, area: Area, scene: Scene, see: See) -> Candidates:
         """What an area's places may want."""
-        places = _places(tuple(scene.content.shape[1:3]))
-        most = max(_LEAST_CANDIDATES, _MOST_COMPARED // max(places, 1))
-        columns: dict[str, list[tf.Tensor]] = {layer: [] for layer in LAYERS}
+        most = most_candidates(tuple(scene.content.shape[1:3]))
+        columns: dict[str, list[tf.Tensor]] = {layer: [] for layer in MATCHED_LAYERS}
         bias = []
         for picture, share in area.styles:
             kept = max(1, int(share * most / self._turns))
             for turn in range(self._turns):
                 seen = see(Columns(), tf.image.rot90(picture[0], turn)[None])
-                count = int(np.prod(seen[LAYERS[0]].shape[1:3]))
+                count = int(np.prod(seen[MATCHED_LAYERS[0]].shape[1:3]))
                 # The same for the same picture: a resumed painting wants the same.
                 chosen = np.random.default_rng(turn).permutation(count)[:kept]
-                for layer in LAYERS:
+                for layer in MATCHED_LAYERS:
                     columns[layer].append(tf.gather(_rows(seen[layer]), chosen))
                 bias.append(np.full(len(chosen), _SHARE_BIAS * np.log(share), np.float32))
         whole = {layer: tf.cast(tf.concat(parts, axis=0), tf.float32) for layer, parts in columns.items()}
@@ -168,7 +161,7 @@ class Candidates(NamedTuple):
         """Of columns as they are seen, float32 [n, channels] by layer."""
         size = tf.sqrt(tf.add_n([tf.reduce_sum(part * part, axis=-1, keepdims=True) for part in columns.values()]))
         unit = {layer: tf.cast(part / (size + _TINY), tf.bfloat16) for layer, part in columns.items()}
-        whole = tf.concat([columns[layer] for layer in LAYERS], axis=-1)
+        whole = tf.concat([columns[layer] for layer in MATCHED_LAYERS], axis=-1)
         directions = _directions(whole, tf.reduce_mean(whole, axis=0))
         basis = _basis(directions)
         return cls(unit, directions @ basis, basis, tf.constant(bias))
@@ -180,7 +173,10 @@ class Candidates(NamedTuple):
 
     def nearest(self, places: tf.Tensor) -> np.ndarray:
         """Which of them is most like each of `places`, bfloat16 [n, all channels]: int32 [n]."""
-        chunks = [tf.cast(places[at : at + _CHUNK], tf.float32) for at in range(0, places.shape[0], _CHUNK)]
+        chunks = [
+            tf.cast(places[at : at + COMPARED_AT_ONCE], tf.float32)
+            for at in range(0, places.shape[0], COMPARED_AT_ONCE)
+        ]
         mean = tf.add_n([tf.reduce_sum(chunk, axis=0) for chunk in chunks]) / places.shape[0]
         return np.concatenate([self._nearest(_directions(chunk, mean) @ self.basis) for chunk in chunks])
 
@@ -204,7 +200,7 @@ def _basis(directions: tf.Tensor) -> tf.Tensor:
     random = np.random.default_rng(0)
     count, channels = directions.shape
     sampled = tf.gather(directions, random.permutation(count)[:_SAMPLED])
-    sketch = tf.constant(random.normal(size=(channels, min(_RANK, channels))), tf.float32)
+    sketch = tf.constant(random.normal(size=(channels, min(SEARCH_RANK, channels))), tf.float32)
     basis, _ = tf.linalg.qr(tf.matmul(sampled, sampled @ sketch, transpose_a=True))
     return basis
 
@@ -222,24 +218,3 @@ def _cover(mask: tf.Tensor | None, view: View, height: int, width: int) -> np.nd
     laid = tf.nn.avg_pool2d(tf.pad(tf.cast(mask, tf.float32), view, "REFLECT"), stride, stride, "VALID")
     top, left = (int(margin) // stride for margin in view.numpy()[1:3, 0])
     return np.asarray(laid[0, top : top + height, left : left + width, 0])
-
-
-def search_bytes(content: tuple[int, int], styles: Sequence[tuple[int, int]], *, turned: bool) -> tuple[int, int]:
-    """What a search takes at its peak, and what of it stays, for pictures of these sides in pixels, at one scale."""
-    channels = sum(_CHANNELS[stride_px(layer)] for layer in LAYERS)
-    places = _places(content)
-    most = max(_LEAST_CANDIDATES, _MOST_COMPARED // max(places, 1))
-    candidates = min(most, sum(map(_places, styles)) * (4 if turned else 1))
-    # In bfloat16: of a picture that is looked at each layer's features, and all together; candidates as columns. Their
-    # directions are made in float32; so are a chunk's places, and how alike they are.
-    looked_at = 4 * channels * max(places, *map(_places, styles))
-    stays = (2 * channels + 4 * _RANK) * candidates
-    return looked_at + 12 * channels * candidates + _CHUNK * (4 * candidates + 8 * channels), stays
-
-
-_CHANNELS = {1: 64, 2: 128, 4: 256, 8: 512}
-"""Of a layer, by its stride."""
-
-
-def _places(sides: tuple[int, int]) -> int:
-    return (sides[0] // PLACES.stride_px) * (sides[1] // PLACES.stride_px)

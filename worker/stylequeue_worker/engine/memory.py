@@ -15,7 +15,6 @@ from stylequeue.contract.errors import Code, Permanent
 from stylequeue.contract.recipe import MIN_SIDE_PX, OptimizerName
 
 from .device import on_gpu
-from .matching import search_bytes
 from .networks import Vgg
 from .objective import Objective
 from .presets import Preset
@@ -39,9 +38,7 @@ def plan(
     """As `cost.plan`, of a preset on a network, here."""
     search = (0, 0)
     if preset.matching:
-        scale = min(1, preset.matching.most_px / max(content))
-        then, *styles_then = ((int(height * scale), int(width * scale)) for height, width in (content, *styles))
-        search = search_bytes(then, styles_then, turned=preset.matching.turned)
+        search = cost.search_bytes(content, styles, turned=preset.matching.turned)
     return cost.plan(
         content,
         styles,

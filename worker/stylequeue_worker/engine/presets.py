@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 
 import tensorflow as tf
 
-from stylequeue.contract.cost import MARGIN_PX, SCALES, Scale
+from stylequeue.contract.cost import MARGIN_PX, MATCHED_MOST_PX, SCALES, Scale
 from stylequeue.contract.recipe import PRESETS as RECIPES
 from stylequeue.contract.recipe import PoolingName, PresetName, ResolvedOptimizeRecipe
 
@@ -34,7 +34,7 @@ class Weighing:
     weight: float = 1.0
     every: int = 2
     """It counts in the first of so many steps: it costs as much as the rest, and what it leaves out does not show."""
-    most_px: int = 512
+    most_px: int = MATCHED_MOST_PX
     """The longest side of the stages at which it counts; at the last of them it falls to nothing, in a line."""
     turned: bool = True
     """Whether the styles' quarter turns are looked at, too."""
