@@ -116,11 +116,13 @@ def principal(statistics: Statistics, content: Statistics) -> Statistics:
     them; the rest are scalars. rest: variance in all others together, and rest_ridge their ridge; ridge: what is added
     to the variance in a direction; size: what makes the loss relative. It is the features' mean square; but a style
     that has next to nothing in it would then count for more than all else, so the content itself is never further than
-    `_FURTHEST` away. All in the dtype of the statistics.
+    `_FURTHEST` away. And what such a style lacks of variation is the content's own: it has colours to bring, no more.
+    All in the dtype of the statistics.
     """
     # In float64: what eigenvectors miss would look like a difference from the style's own features.
     dtype = statistics["covariance"].dtype
-    variances, directions = tf.linalg.eigh(tf.cast(statistics["covariance"], tf.float64))
+    own, contents = (tf.cast(each["covariance"], tf.float64) for each in (statistics, content))
+    variances, directions = tf.linalg.eigh(own + _lacking(own, contents) * contents)
     variances = tf.maximum(variances, 0)
     rank = min(_RANK, variances.shape[0])
     size = tf.maximum(_mean_square(statistics), _POOR * _mean_square(content))
@@ -141,6 +143,26 @@ def principal(statistics: Statistics, content: Statistics) -> Statistics:
         **found,
         "size": found["size"] * tf.maximum(tf.constant(1, dtype), wasserstein_loss(content, found) / _FURTHEST),
     }
+
+
+def _lacking(own: tf.Tensor, contents: tf.Tensor) -> tf.Tensor:
+    """How much of the content's covariance a style's own has no counterpart for, in [0, 1]: a scalar.
+
+    Nothing, where it varies by `_ENOUGH` of the content's variance, and in as much of its effective rank. Both float64
+    [channels, channels].
+    """
+    (variance, rank), (contents_variance, contents_rank) = (
+        (trace, trace**2 / (tf.reduce_sum(tf.square(covariance)) + _TINY))
+        for covariance in (own, contents)
+        for trace in [tf.linalg.trace(covariance)]
+    )
+    there = tf.minimum(variance / (contents_variance + _TINY), rank / (contents_rank + _TINY))
+    return tf.clip_by_value(1 - there / _ENOUGH, 0, 1) * tf.cast(contents_variance > _TINY, tf.float64)
+
+
+_ENOUGH = 0.25
+"""Paintings vary by 0.28 to 4 of a photograph's variance, and in 0.47 and more of its effective rank; two tones, or a
+line, have a rank of little more than 1, where photographs have 6 to 28."""
 
 
 def _mean_square(statistics: Statistics) -> tf.Tensor:
