@@ -7,8 +7,10 @@ import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import FrameType
+from typing import Any
 
 import pytest
 
@@ -91,6 +93,7 @@ def test_the_page_has_each_of_the_doors() -> None:
     assert [titled(number) for number in range(len(PROGRAMS))] == [
         "Python",
         "Python in an event loop",
+        "Python, with a database",
         "Plain Celery",
         "curl",
         "curl",
@@ -99,3 +102,66 @@ def test_the_page_has_each_of_the_doors() -> None:
         "Go",
         "PHP",
     ]
+
+
+class Killed(BaseException):
+    """Here and now."""
+
+
+def killed_at(line: int, call: Callable[..., object], *arguments: object) -> bool:
+    """Whether the program was, before the `line`th line that it runs of its own; else it came to its end."""
+    left = line
+
+    def trace(frame: FrameType, event: str, _: object) -> Any:
+        nonlocal left
+        if frame.f_code.co_filename != "program.py":
+            return None
+        if event == "line":
+            left -= 1
+            if left == 0:
+                raise Killed
+        return trace
+
+    sys.settrace(trace)
+    try:
+        call(*arguments)
+    except Killed:
+        return True
+    finally:
+        sys.settrace(None)
+    return False
+
+
+def test_an_order_and_its_job_are_both_or_neither(
+    service: Service, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Wherever the program is killed, and run again, there is one job for each order, and none without."""
+    monkeypatch.chdir(tmp_path)
+    [(_, program)] = [one for one in PROGRAMS if "outbox" in one[1]]
+
+    def begun() -> dict[str, Any]:
+        known: dict[str, Any] = {"__name__": "program"}
+        exec(compile(program, "program.py", "exec"), known)
+        return known
+
+    lines = 0
+    while True:
+        shop, lines = begun(), lines + 1
+        was_killed = killed_at(lines, shop["order"], f"{lines}-of-a-test", "Ada")
+        shop["db"].close()
+        if not was_killed:
+            break
+    shop, lines = begun(), 0
+    orders = [job_id for (job_id,) in shop["db"].execute("SELECT id FROM orders")]
+    assert orders
+    assert sorted(orders) == sorted(job_id for (job_id,) in shop["db"].execute("SELECT id FROM outbox"))
+    before = {job.id for job in service.queue.jobs(limit=1000)}
+    while killed_at(lines := lines + 1, shop["relay"], service.queue):
+        shop["db"].close()
+        shop = begun()
+    submitted = [job.id for job in service.queue.jobs(limit=1000) if job.id not in before]
+    assert sorted(submitted) == sorted(orders)
+    assert shop["db"].execute("SELECT count(*) FROM outbox").fetchone() == (0,)
+    shop["db"].close()
+    for job_id in orders:
+        service.queue.wait(job_id, timeout_s=WAIT_S)
