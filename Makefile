@@ -60,6 +60,7 @@ test-all: check networks  ## run everything there is: checks, all tests, a short
 	$(BIN)/python -m tests.benchmarks.bench_step 128
 	$(BIN)/python -m tests.benchmarks.bench_overhead
 	$(BIN)/python -m tests.benchmarks.bench_engine
+	$(BIN)/python -m tests.benchmarks.bench_estimate
 	$(BIN)/python -m tests.benchmarks.bench_quality
 	$(BIN)/python -m tests.benchmarks.fuzz_pictures 60
 	JOBS=100 $(BIN)/python -m tests.benchmarks.soak
@@ -88,6 +89,10 @@ bench-gateway: $(INSTALLED)  ## the gateway with many streams while jobs come in
 .PHONY: bench-engine
 bench-engine: networks  ## the engine's speed and memory; bench-output/engine.json (QUICK=1)
 	$(BIN)/python -m tests.benchmarks.bench_engine
+
+.PHONY: bench-estimate
+bench-estimate: networks  ## how far estimates are from what painting takes; bench-output/estimate.json (QUICK=1)
+	$(BIN)/python -m tests.benchmarks.bench_estimate
 
 .PHONY: bench-quality
 bench-quality: networks  ## the engine's pictures beside others'; bench-output/quality.html (QUICK=1 FULL=1)
