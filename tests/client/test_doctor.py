@@ -392,4 +392,4 @@ def test_endpoints_by_how_they_fare(staffed: Settings, ledger: Ledger, tmp_path:
     assert "hooks enable gone" in found["endpoint gone"].hint
 
     operator.path.write_text("[endpoint.x]\n")
-    assert "line 1" in findings(operator.settings)["operator's file"].found
+    assert "line 1" in findings(operator.settings)["operator file"].found

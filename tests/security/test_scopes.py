@@ -59,6 +59,7 @@ OTHERS: list[dict[str, Any]] = [
     {"styles": [{"image": upload("globex/style.jpg")}]},
     {"styles": [*OWN["styles"], {"image": upload("acme/style.jpg"), "mask": upload("globex/mask.png")}]},
     {"recipe": {"method": "optimize", "init": "image", "init_image": upload("globex/start.jpg")}},
+    {"keep_mask": upload("globex/mask.png")},
     {"keep_mask": upload("globex/keep.png")},
     output("globex/out.jpg"),
     output("acme.jpg"),
@@ -182,8 +183,9 @@ def test_every_picture_that_a_job_can_name_is_among_those_that_are_looked_at() -
     def places(model: type[Contract]) -> int:
         return json.dumps(model.model_json_schema()).count(f'/{ImageRef.__name__}"')
 
-    fields = {"styles": [{"image": upload("2"), "mask": upload("3")}], "content": upload("1")}
-    job = make_job(**fields, recipe={"method": "optimize", "init": "image", "init_image": upload("4")})
+    styles = [{"image": upload("2"), "mask": upload("3")}]
+    recipe = {"method": "optimize", "init": "image", "init_image": upload("4")}
+    job = make_job(content=upload("1"), styles=styles, recipe=recipe, keep_mask=upload("5"))
     assert len(job.images) == places(Job)
 
 
