@@ -346,6 +346,18 @@ def test_verbs_and_an_unknown_job(gate: Gate) -> None:
         check_problem(gate.ask(method, f"/v1/jobs/nobodys{path}"), "job_not_found")
 
 
+def test_an_estimate(gate: Gate) -> None:
+    body = {"recipe": {"method": "optimize", "size": 512}, "content": {"width_px": 800, "height_px": 600}, "styles": 2}
+    answer = gate.post("/v1/estimate", json=body)
+    assert answer.status_code == 200, answer.text
+    # Nobody has painted yet.
+    assert (answer.json()["paint_s"], answer.json()["workers"]) == (None, 0)
+    assert answer.json()["peak_bytes"] > 0
+    assert gate.post("/v1/estimate", json={"recipe": {"method": "fast"}}).status_code == 200
+    for wrong in ({"styles": 0}, {"content": {"width_px": 0, "height_px": 1}}, {"recipe": {"method": "wish"}}):
+        check_problem(gate.post("/v1/estimate", json=wrong), "invalid_job")
+
+
 def test_a_view_in_each_state(gate: Gate, queue: StyleQueue) -> None:
     """The golden file is what callers rely upon: what it has stays."""
     views = {}
@@ -420,7 +432,7 @@ class TestBatch:
         assert codes == [None, "invalid_job", "job_conflict", None, "invalid_request", None]
         assert verdicts[1]["problem"]["errors"][0]["pointer"] == "/recipe/steps"
         assert [one["id"] for one in verdicts[:4]] == ["good", "bad", "taken", "good"]
-        assert verdicts[0]["job"] == gate.get("/v1/jobs/good").json()
+        assert {**verdicts[0]["job"], "queue": None} == {**gate.get("/v1/jobs/good").json(), "queue": None}
         assert sorted(job.id for job in queue.jobs()) == sorted(["good", "taken", verdicts[5]["id"]])
 
     def test_the_same_batch_is_the_same_jobs(self, gate: Gate) -> None:

@@ -10,7 +10,7 @@ from fastapi import FastAPI
 from starlette.types import ASGIApp
 
 from ..settings import Settings
-from . import batch, events, hooks, jobs, paint, pictures, probes, problems
+from . import batch, estimates, events, hooks, jobs, paint, pictures, probes, problems
 from .edge import Edge
 from .openapi import completed
 from .state import Gateway
@@ -19,7 +19,16 @@ VERSION = "1"
 """Of what is served: another one for what breaks a caller."""
 MAX_JSON_BYTES = 1024**2
 """Of a request's body; a route that takes more says so."""
-_ROUTERS = (jobs.router, batch.router, pictures.router, paint.router, events.router, hooks.router, probes.router)
+_ROUTERS = (
+    jobs.router,
+    batch.router,
+    estimates.router,
+    pictures.router,
+    paint.router,
+    events.router,
+    hooks.router,
+    probes.router,
+)
 
 
 def create_app(settings: Settings) -> FastAPI:

@@ -18,11 +18,15 @@ _MAX_POLL_S = 60
 
 
 class QueueView(BaseModel):
-    """Which queue the job is in and, while it waits there, where."""
+    """Which queue the job is in and, where one open job is asked for, how it stands there."""
 
     name: str
-    ahead: int | None = Field(default=None, description="Jobs that come before it; null where it does not wait.")
-    workers: int | None = Field(default=None, description="Live workers that take from the queue.")
+    ahead: int | None = Field(
+        default=None, description="Jobs that wait and came before it; null in lists and batches, and once it has ended."
+    )
+    workers: int | None = Field(
+        default=None, description="Live workers that can paint it and take from its queue; null likewise."
+    )
     eta_s: float | None = Field(default=None, description="Seconds until it is done, about; null: not known.")
 
 
