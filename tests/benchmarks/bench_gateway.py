@@ -100,13 +100,19 @@ class Load:
                 f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
             )
             self.due[job_id] = at
-            writer.write(head.encode() + body)
-            answer = await reader.readuntil(b"\r\n\r\n")
-            [length] = [int(line[15:]) for line in answer.lower().split(b"\r\n") if line.startswith(b"content-length:")]
-            said = await reader.readexactly(length)
-            self.answers_s.append(time.perf_counter() - at)
-            if b" 202 " not in answer[:20]:
-                self.errors.append(said.decode()[:200])
+            try:
+                writer.write(head.encode() + body)
+                answer = await reader.readuntil(b"\r\n\r\n")
+                lines = answer.lower().split(b"\r\n")
+                [length] = [int(line[15:]) for line in lines if line.startswith(b"content-length:")]
+                said = await reader.readexactly(length)
+                if b" 202 " not in lines[0]:
+                    self.errors.append(said.decode()[:200])
+                self.answers_s.append(time.perf_counter() - at)
+            except (OSError, EOFError, ValueError) as error:
+                self.errors.append(f"a job was not answered: {error!r}")
+                writer.close()
+                reader, writer = await asyncio.open_connection(HOST, self.served.port)
             due.task_done()
 
 
@@ -114,7 +120,7 @@ async def drive(load: Load, fences: dict[str, int]) -> tuple[list[asyncio.Task[N
     paths = [f"/v1/jobs/{job_id}/events" for job_id in fences]
     paths += [f"/v1/events?label.shard={shard}" for shard in range(OF_MANY)]
     streams = [asyncio.create_task(load.stream(path)) for path in paths]
-    stalled = [load.served.stalled("/v1/events") for _ in range(STALLED)]
+    stalled = [load.served.stalled("/v1/events?label.shard=0") for _ in range(STALLED)]
     await asyncio.sleep(5)
     due: asyncio.Queue[float] = asyncio.Queue()
     submitting = [asyncio.create_task(load.submit(due, number)) for number in range(CONNECTIONS)]
