@@ -9,7 +9,9 @@ import pytest
 from stylequeue.client import StyleQueue
 from stylequeue.contract.errors import Code, JobExpired
 from stylequeue.contract.objects import ImageRef
+from stylequeue.contract.recipe import FastRecipe
 from tests.service.conftest import WAIT_S, assert_fails, make, paint, stored
+from tests.support.processes import wait_for
 
 
 def test_the_same_job_sent_again_is_painted_once(service: StyleQueue, photograph: ImageRef) -> None:
@@ -40,6 +42,16 @@ def test_the_same_picture_in_the_way_is_success(service: StyleQueue, photograph:
     second = paint(service, make(photograph, output=where))
     assert second.output == first.output
     assert second.fingerprint == first.fingerprint
+
+
+def test_who_has_painted_can_say_how_long_it_takes(service: StyleQueue, photograph: ImageRef) -> None:
+    recipe = FastRecipe(size=72)
+    paint(service, make(photograph, recipe.model_dump(exclude_none=True)))
+    wait_for(lambda: service.estimate(recipe).paint_s is not None, WAIT_S, "the worker to say how fast it was")
+    found = service.estimate(recipe)
+    assert found.paint_s is not None
+    assert 0 <= found.paint_s < WAIT_S
+    assert (found.wait_s, found.workers, found.tiles) == (0, 1, 1)
 
 
 def test_a_job_past_its_deadline_expires(service: StyleQueue, photograph: ImageRef) -> None:
