@@ -34,7 +34,8 @@ Made by scripts/http_page.py from what the gateway serves; [openapi.json](openap
   end has all codes.
 - **Limits**: 1 MB of JSON (a batch 8 MB), which has to come within `STYLEQUEUE_GATEWAY_BODY_TIMEOUT_S` or at 16 KiB a second;
   64 KiB of headers within 10 s. The operator's file may give tenants a rate, whose state is in `RateLimit` and
-  `RateLimit-Policy`, and a number of open jobs; past them, 429.
+  `RateLimit-Policy`, and a number of open jobs; past them, 429. It may limit what one job takes, in megapixels x steps x
+  styles (`job_megapixel_steps`); past that, 422 `job_too_costly`.
 - **Behind a proxy**: `--forwarded-allow-ips` names those whose `X-Forwarded-*` are believed. TLS is the proxy's.
 - **Stopping**: told by SIGTERM, a gateway says at `/readyz` that it is not ready, answers whoever waits, takes requests for
   `STYLEQUEUE_GATEWAY_NOTICE_S` more, then finishes those at hand and ends.

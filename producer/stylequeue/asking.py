@@ -13,7 +13,9 @@ from typing import TYPE_CHECKING, Any
 
 from .asking_pictures import AskingPictures
 from .contract.base import MAX_TENANT_CHARS, QUEUES, QueueName, check_name
+from .contract.cost import job_megapixel_steps
 from .contract.errors import (
+    Code,
     InvalidJob,
     InvalidRequest,
     JobConflict,
@@ -30,7 +32,7 @@ from .contract.errors import (
 )
 from .contract.events import AnyEvent, Succeeded, TerminalEvent, read_event
 from .contract.job import MAX_STYLES, Job, queue_of
-from .contract.recipe import FastRecipe, OptimizeRecipe
+from .contract.recipe import FastRecipe, OptimizeRecipe, resolve
 from .contract.status import DeadLetter, Estimate, EventGroup, JobResult, JobState, JobStatus, Page, Submission, Turn
 from .operator_file import Template, TenantLimits
 from .settings import MAX_DEADLINE_S
@@ -89,10 +91,11 @@ class Asking(AskingPictures):
 
     async def _submit(self, jobs: Sequence[Job], named: Sequence[str]) -> list[Submission]:
         """Hand in what fits."""
-        errors = [_too_late(job) or self._out_of_scope(job) for job in jobs]
+        limits = self._limits
+        errors = [_too_late(job) or self._out_of_scope(job) or _too_costly(job, limits) for job in jobs]
         fit = [job for job, error in zip(jobs, errors, strict=True) if not error]
         accept = partial(self._access.asked.accept, tenant=self.tenant, scope=self.scope, notify=named)
-        answers = iter(await accept(fit, max_open_jobs=self._limits.open_jobs) if fit else ())
+        answers = iter(await accept(fit, max_open_jobs=limits.open_jobs) if fit else ())
         submissions: list[Submission] = []
         unsent, forgotten = [], []
         # Record first, message second: a message lost on the way is found by comparing the two.
@@ -381,3 +384,16 @@ def _too_late(job: Job) -> StyleQueueError | None:
     if job.deadline is None or job.deadline <= datetime.now(UTC) + timedelta(seconds=MAX_DEADLINE_S):
         return None
     return InvalidJob(f"deadline: more than {MAX_DEADLINE_S // (24 * 3600)} days ahead", "give a nearer one, or none")
+
+
+def _too_costly(job: Job, limits: TenantLimits) -> StyleQueueError | None:
+    """The error of a job that takes more painting than one of its tenant's may."""
+    most = limits.job_megapixel_steps
+    if most is None or (takes := job_megapixel_steps(resolve(job.recipe), len(job.styles))) <= most:
+        return None
+    # Rounded away from each other: what is refused is more than what is allowed.
+    return Permanent(
+        Code.JOB_TOO_COSTLY,
+        f"the job takes {math.ceil(takes * 10) / 10:g} megapixel-steps, one of its tenant's may take {most:g}",
+        "a smaller `size`, fewer `steps` or fewer styles take less; the operator's file sets the limit",
+    )

@@ -105,7 +105,8 @@ class StyleQueue:
         `id`, each time another job is made. A template is resolved here: what is recorded is the whole job, and the
         same fields are another job once the template is another. Raises JobConflict where its id belongs to another
         job, QueueFull where the queue has no room, InvalidJob where its deadline is more than 30 days ahead, Permanent
-        with `bucket_not_allowed` for what the scope does not allow; for fields also as `job` does.
+        with `bucket_not_allowed` for what the scope does not allow, with `job_too_costly` for more painting than one
+        job of the tenant may take; for fields also as `job` does.
 
         `notify` names up to four endpoints of the operator's file, which then hear of the job as their tables there
         say. A tenant names its own. Which they are is no part of the job: of one that is submitted again, the first

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -17,10 +18,11 @@ from stylequeue.contract.errors import (
     JobNotFound,
     JobsRefused,
     JobSucceeded,
+    Permanent,
     QueueFull,
     StyleQueueError,
 )
-from stylequeue.contract.job import TASK_NAME
+from stylequeue.contract.job import TASK_NAME, Job
 from stylequeue.settings import Settings
 from tests.support.by_hand import paint, tasks
 from tests.support.clients import Client
@@ -50,6 +52,33 @@ def test_what_became_of_each_is_told_in_order(client: Client, settings: Settings
         assert [one.id for one in made] == [late.id, known.id, new.id, known.id, new.id]
         assert [one.is_new for one in made] == [False, False, True, False, False]
         assert [one.error and one.error.code for one in made] == [Code.INVALID_JOB, Code.JOB_CONFLICT, None, None, None]
+
+
+def test_a_tenants_job_has_a_cost_at_most(client: Client, settings: Settings, tmp_path: Path) -> None:
+    """Of 1000 px, 50 steps on the whole come to some 54 megapixel-steps."""
+    path = tmp_path / "operator.toml"
+    path.write_text("[tenant.acme]\njob_megapixel_steps = 60\n")
+    style = {"image": {"bucket": "styles", "key": "wave.jpg"}}
+
+    def job(**fields: Any) -> Job:
+        return make_job(recipe={"method": "optimize", "preset": "tf-tutorial", "size": 1000, "steps": 50}, **fields)
+
+    with client(settings.model_copy(update={"operator_file": path})) as queue:
+        acme = queue.for_tenant("acme")
+        costly = job(styles=[style] * 2)
+        with pytest.raises(Permanent, match="60") as caught:
+            acme.submit(costly)
+        assert caught.value.code == Code.JOB_TOO_COSTLY
+        with pytest.raises(JobNotFound):
+            queue.status(costly.id)
+        assert tasks(queue) == []
+        # Each stands alone; nobody's, and another tenant's, have no limit.
+        made = acme.submit_each([costly, job(styles=[style])])
+        assert [one.error and one.error.code for one in made] == [Code.JOB_TOO_COSTLY, None]
+        assert queue.for_tenant("globex").submit(job(styles=[style] * 2))
+        assert queue.submit(costly) == costly.id
+        path.write_text("[tenant.acme]\njob_megapixel_steps = 200\n")
+        assert acme.submit(job(styles=[style] * 2))
 
 
 def test_each_refused_job_has_its_error(client: Client, settings: Settings) -> None:

@@ -37,6 +37,18 @@ def test_coarse_stages_cost_little() -> None:
     assert 0.15 * full_size < work((1024, 1024), preset="painterly") < 0.5 * full_size
 
 
+def test_what_limits_count_of_a_job() -> None:
+    """Megapixels x steps x styles, whatever the content's shape."""
+    plain = resolve(OptimizeRecipe(preset="tf-tutorial", size=1000, steps=100))
+    assert cost.job_megapixel_steps(plain, 1) == pytest.approx(100, rel=0.06)
+    assert cost.job_megapixel_steps(plain, 3) == 3 * cost.job_megapixel_steps(plain, 1)
+    for recipe in (OptimizeRecipe(size=1024), OptimizeRecipe(preset="brushwork"), FastRecipe()):
+        resolved = resolve(recipe)
+        for content in ((1024, 16), (16, 1024), (768, 1024), (64, 4096)):
+            sides = cost.output_sides(resolved, content)
+            assert cost.megapixel_steps(resolved, sides) < cost.job_megapixel_steps(resolved, 1)
+
+
 @pytest.mark.parametrize(("content", "sides"), [(None, (640, 640)), ((3000, 4000), (480, 640)), ((9, 4096), (16, 640))])
 def test_an_output_has_the_contents_shape(content: tuple[int, int] | None, sides: tuple[int, int]) -> None:
     assert cost.output_sides(resolve(OptimizeRecipe(size=640)), content) == sides

@@ -1,4 +1,4 @@
-"""What a tenant may ask for: by rate, and by open jobs; and what is said where Redis is away."""
+"""What a tenant may ask for: by rate, by open jobs, and of one job; and what is said where Redis is away."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from stylequeue.local.server import HOST
 from stylequeue.settings import Settings
 from tests.gateway.test_edge import check_problem
 from tests.gateway.test_jobs import theirs
+from tests.support import pictures
 from tests.support.gate import Gate
 from tests.support.proxy import Proxy
 
@@ -22,6 +23,8 @@ rate_per_s = 0.01
 burst = 4
 [tenant.globex]
 open_jobs = 2
+[tenant.initech]
+job_megapixel_steps = 20
 """
 
 
@@ -78,6 +81,22 @@ def test_open_jobs(gate: Gate) -> None:
     check_problem(gate.post("/v1/jobs", json=body, key=key), "too_many_open_jobs")
     assert gate.post(f"/v1/jobs/{first}/cancel", key=key).status_code == 200
     assert gate.post("/v1/jobs", json=body, key=key).status_code == 202
+
+
+def test_what_one_job_may_cost(gate: Gate, queue: StyleQueue) -> None:
+    key = gate.key("submit", "initech")
+    small, large = theirs("initech"), theirs("initech", recipe={"method": "optimize", "size": 2048})
+    problem = check_problem(gate.post("/v1/jobs", json=large, key=key), "job_too_costly")
+    assert "may take 20" in problem["detail"]
+    check_problem(gate.ask("PUT", "/v1/jobs/mine", json=large, key=key), "job_too_costly")
+    form = [(name, ("a.jpg", pictures.jpeg())) for name in ("content", "style")]
+    recipe = {"method": "optimize", "size": "2048"}
+    check_problem(gate.post("/v1/paint", files=form, data=recipe, key=key), "job_too_costly")
+    assert queue.jobs() == []
+    verdicts = gate.post("/v1/jobs:batch", json={"jobs": [large, small]}, key=key).json()["jobs"]
+    assert [one["verdict"] for one in verdicts] == ["refused", "new"]
+    assert verdicts[0]["problem"]["code"] == "job_too_costly"
+    assert gate.post("/v1/jobs", json=theirs("acme", recipe=large["recipe"]), key=gate.key("submit", "acme")).is_success
 
 
 def test_where_redis_is_away_nobody_is_let_in_unlimited(stack: Stack, limited: Settings, tmp_path: Path) -> None:

@@ -181,6 +181,11 @@ def _megapixels(sides: Sides, margin_px: int) -> float:
     return (height + 2 * margin_px) * (width + 2 * margin_px) / 1e6 + _SMALLEST_MPX
 
 
+def job_megapixel_steps(recipe: ResolvedRecipe, styles: int) -> float:
+    """What limits count of a job: its painting of a square content, once for each of its styles."""
+    return styles * megapixel_steps(recipe, output_sides(recipe, None))
+
+
 # Memory
 
 LBFGS_PAIRS = 10

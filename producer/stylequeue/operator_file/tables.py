@@ -27,6 +27,9 @@ class TenantLimits(Table):
     rate_per_s: float | None = Field(default=None, gt=0, le=1e6, description="Requests, in the long run.")
     burst: int | None = Field(default=None, ge=1, le=10**6, description="Requests at once.")
     open_jobs: int | None = Field(default=None, ge=1, le=10**9)
+    job_megapixel_steps: float | None = Field(
+        default=None, gt=0, le=1e12, description="Of one job: megapixels of a square x steps x styles."
+    )
 
 
 class Operator(Table):
