@@ -178,6 +178,6 @@ def wrong(queue: StyleQueue, picture: ImageRef) -> None:
     OptimizeRecipe(stesp=3)  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
     Job(content=picture, output=Output(bucket="results"))  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
     Output(bucket="results", format="gif")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
-    queue.submit({"content": {}})  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    queue.submit([("content", picture)])  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
     queue.jobs(state="lost")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
     print(queue._ledger)  # pyright: ignore[reportPrivateUsage]
