@@ -142,10 +142,11 @@ class Keeper:
             record = self._ledger.record(job_id)
         except JobNotFound:
             return
-        error = f"[{Code.LEASE_RAN_OUT}] worker {record.worker} was not heard of for {self._settings.lease_s:g} s"
+        # Whoever sent the job may read it, and no tenant is told the names of workers.
+        error = f"[{Code.LEASE_RAN_OUT}] its worker was not heard of for {self._settings.lease_s:g} s"
         verdict = self._ledger.put_back(record, error=error, late=True)
         if verdict != "lost":
-            log.warning("job=%s %s: %s", job_id, error, verdict)
+            log.warning("job=%s %s (%s): %s", job_id, error, record.worker, verdict)
         if verdict in ("cancelled", "failed"):
             self._tell_senders(job_id)
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import base64
 import http.client
+import json
 import os
 import signal
 import socket
@@ -11,14 +13,21 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
+import httpx2
 import pytest
 
+from stylequeue.client import StyleQueue
+from stylequeue.contract.job import Job
 from stylequeue.gateway import keys, server
 from stylequeue.local import Stack, environment
 from stylequeue.local.server import HOST, free_ports
 from stylequeue.settings import Settings
-from tests.support.gate import ServedGate
+from tests.support.by_hand import paint, tasks
+from tests.support.gate import Gate, ServedGate
+from tests.support.gateway_process import serve
+from tests.support.jobs import job_fields
 from tests.support.processes import wait_for
 
 
@@ -97,3 +106,32 @@ def test_told_to_stop_it_is_not_ready_first_then_ends(stack: Stack, settings: Se
     assert text not in log
     assert text.split("_")[2] not in log
     assert "GET /v1/jobs 200" in log
+
+
+@pytest.mark.filterwarnings("ignore:Call to deprecated setex:DeprecationWarning")  # Celery's own way to store results
+def test_killed_between_record_and_message_nothing_is_lost_or_doubled(
+    stack: Stack, settings: Settings, tmp_path: Path
+) -> None:
+    """Whoever asked has no answer, asks another gateway with the same Idempotency-Key, and gets the picture."""
+    asking: dict[str, Any] = {"json": job_fields(), "headers": {"Idempotency-Key": "order-7"}}
+    env = {**environment(settings), "PYTHONPATH": str(Path(__file__).parents[2])}
+    dying = serve(stack, tmp_path, env, module="tests.support.dying_gateway")
+    with (
+        httpx2.Client(base_url=f"http://{HOST}:{dying.port}", timeout=60) as http,
+        pytest.raises(httpx2.RemoteProtocolError),
+    ):
+        http.post("/v1/jobs", headers={**asking["headers"], "Authorization": f"Bearer {dying.key}"}, json=job_fields())
+    assert dying.process.wait(20) == 128 + signal.SIGKILL
+    with Gate(settings, tmp_path / "keys.json") as gate, StyleQueue(settings) as queue:
+        [recorded] = queue.jobs()
+        assert (recorded.state, tasks(queue)) == ("queued", [])
+        again = gate.post("/v1/jobs", key=dying.key, **asking)
+        assert (again.status_code, again.json()["id"]) == (200, recorded.id)
+        assert again.headers["idempotent-replayed"] == "true"
+        assert [job.id for job in queue.jobs()] == tasks(queue) == [recorded.id]
+        [message] = queue._ledger.redis.lrange("paint", 0, -1)
+        _, arguments, _ = json.loads(base64.b64decode(json.loads(message)["body"]))
+        paint(queue, Job.model_validate(arguments["job"]))
+        done = gate.post("/v1/jobs", key=dying.key, **asking)
+        assert (done.status_code, done.json()["id"], done.json()["state"]) == (200, recorded.id, "succeeded")
+        assert tasks(queue) == [recorded.id]

@@ -91,7 +91,7 @@ def test_all_that_names_a_job_is_tried() -> None:
     named = {name for name, method in vars(StyleQueue).items() if callable(method) and not name.startswith("_")}
     of_no_job = {"submit", "submit_many", "upload", "jobs", "dead_letters", "events", "newest_position", "close"}
     of_no_job |= {"for_tenant", "job", "workers", "groups", "readiness", "submit_each", "statuses", "take_turn"}
-    of_no_job |= {"upload_stream", "upload_form", "discard", "read"}
+    of_no_job |= {"upload_stream", "upload_form", "discard", "read", "estimate"}
     assert named - of_no_job <= asked(None, "", Path()).keys()  # type: ignore[arg-type]  # none is called
 
 

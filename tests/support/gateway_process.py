@@ -45,13 +45,15 @@ class Served:
         return connection
 
 
-def serve(stack: Stack, directory: Path, env: Mapping[str, str] | None = None) -> Served:
-    """Start it and wait until it listens; it ends with the stack, if not before."""
+def serve(
+    stack: Stack, directory: Path, env: Mapping[str, str] | None = None, *, module: str = "stylequeue.cli"
+) -> Served:
+    """Start it, as `module` has it, and wait until it listens; it ends with the stack, if not before."""
     [port] = free_ports(1)
     text, key = keys.make(role="admin", tenant=None)
     keys_file = directory / "keys.json"
     keys.add(keys_file, key)
-    command = [sys.executable, "-m", "stylequeue.cli", "gateway", "--port", str(port)]
+    command = [sys.executable, "-m", module, "gateway", "--port", str(port)]
     process = stack.process("gateway", command, env={"STYLEQUEUE_KEYS_FILE": str(keys_file), **(env or {})})
     process.wait_until(lambda: listens(port), _START_S)
     return Served(process, port, text)

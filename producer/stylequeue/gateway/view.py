@@ -126,7 +126,7 @@ def _error(outcome: TerminalEvent | UnknownEvent) -> ErrorView | None:
 
 
 def _code(error: str | None) -> str | None:
-    """Of what is on record about an attempt: its words name the worker that had it."""
+    """Of what is on record about an attempt: its words are for who runs the workers."""
     return found[1] if error and (found := re.match(r"\[(\w+)\]", error)) else None
 
 

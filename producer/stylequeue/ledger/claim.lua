@@ -23,7 +23,7 @@ if redis.call('EXISTS', key) == 0 then
   is_new = true
 end
 local record = redis.call('HMGET', key, 'digest', 'state', 'token', 'lease_until_ms', 'deadline_ms', 'not_before_ms',
-  'wanted', 'worker')
+  'wanted')
 local digest, state = record[1], record[2]
 local lease_until_ms, deadline_ms, not_before_ms = tonumber(record[4] or 0), tonumber(record[5]), tonumber(record[6] or 0)
 
@@ -48,7 +48,7 @@ end
 if not is_new and not arg.recorded then
   give_time(id, job)
   record = redis.call('HMGET', key, 'digest', 'state', 'token', 'lease_until_ms', 'deadline_ms', 'not_before_ms',
-    'wanted', 'worker')
+    'wanted')
   deadline_ms, not_before_ms = tonumber(record[5]), tonumber(record[6] or 0)
 end
 if TERMINAL[state] then return answer('ended') end
@@ -66,7 +66,7 @@ if state == 'running' then
     finish(id, 'cancelled', arg.cancelled)
     return answer('ended')
   end
-  redis.call('HSET', key, 'last_error', '[lease_ran_out] worker ' .. record[8] .. ' was not heard of any more')
+  redis.call('HSET', key, 'last_error', '[lease_ran_out] its worker was not heard of any more')
 end
 -- A fresh message is due at that moment.
 if state == 'queued' and not_before_ms > now_ms then return answer('early') end
