@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import AsyncGenerator, AsyncIterable, Iterable
 from functools import partial
 from pathlib import Path
@@ -127,11 +128,22 @@ class AskingPictures:
     ) -> AsyncGenerator[bytes, None]:
         last = there.size_bytes - 1 if last is None else last
         pieces = self._access.store.exchange.read(there, first=first, last=last)
+        # Whoever is cancelled leaves a thread behind that still reads.
+        reading = threading.Lock()
+
+        def read() -> bytes | None:
+            with reading:
+                return next(pieces, None)
+
+        def close() -> None:
+            with reading:
+                pieces.close()
+
         try:
-            while (piece := await self._access.call(next, pieces, None)) is not None:
+            while (piece := await self._access.call(read)) is not None:
                 yield piece
         finally:
-            await self._access.finally_call(pieces.close)
+            await self._access.finally_call(close)
 
     def _check_reach(self, picture: StoredPicture | ImageRef) -> None:
         """Return if this client's scope holds it. Raises Permanent with `bucket_not_allowed`."""

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-from collections.abc import AsyncIterator, Awaitable, Callable
+import threading
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -16,6 +18,7 @@ from stylequeue.aclient import AsyncStyleQueue
 from stylequeue.client import StyleQueue
 from stylequeue.contract.errors import InvalidRequest, JobCancelled, Unavailable
 from stylequeue.contract.events import Cancelled
+from stylequeue.contract.objects import StoredObject
 from stylequeue.ledger import names
 from stylequeue.settings import Settings
 from tests.client.conftest import OFTEN
@@ -124,6 +127,33 @@ def test_whoever_is_cancelled_while_redis_is_asked_hears_of_it(settings: Setting
             assert (await queue.status(job_id)).state == "queued"
 
     asyncio.run(ask())
+
+
+def test_who_is_cancelled_while_a_picture_is_read_closes_it(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    began, closed = threading.Event(), threading.Event()
+
+    def slow(*_: object, **__: object) -> Iterator[bytes]:
+        try:
+            began.set()
+            time.sleep(0.05)
+            yield b"a"
+        finally:
+            closed.set()
+
+    async def read() -> None:
+        async with AsyncStyleQueue(settings) as queue:
+            monkeypatch.setattr(queue._access.store.exchange, "read", slow)
+            there = StoredObject(bucket="b", key="k", etag="e", size_bytes=9, content_type="image/png")
+            reading = asyncio.create_task(anext(queue.read(there)))
+            await asyncio.to_thread(began.wait)
+            reading.cancel()
+            await asyncio.wait([reading])
+            assert reading.cancelled()
+            assert closed.is_set()
+
+    asyncio.run(read())
 
 
 def test_a_client_belongs_to_one_loop_until_it_is_closed(settings: Settings) -> None:

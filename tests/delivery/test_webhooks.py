@@ -115,6 +115,7 @@ def test_what_is_said_is_kept_in_short_and_in_one_line(receiver: Receiver) -> No
         ("", None),
         ("-5", None),
         ("²", None),
+        ("Wed, 21 Oct 99999999999 07:28:00 GMT", None),
     ],
 )
 def test_retry_after(receiver: Receiver, text: str, seconds: float | None) -> None:

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
 from stylequeue.client import StyleQueue
-from stylequeue.contract.events import CancelledData, ProgressData
+from stylequeue.contract.events import CancelledData, Progress, ProgressData
 from stylequeue.contract.job import Job
 from stylequeue.gateway import feed
 from stylequeue.ledger import names
@@ -256,10 +257,28 @@ def test_who_reads_too_slowly_is_let_go() -> None:
     async def heard() -> list[str | None]:
         return [position async for position, _ in listener.heard()]
 
-    import asyncio
-
     # What it had taken in is told, and it goes on from there.
     assert [position for position in asyncio.run(heard()) if position] == [str(n) for n in range(feed.MAX_BEHIND)]
+
+
+def test_the_progress_of_a_job_that_is_tried_again_is_read_again() -> None:
+    # It had ended just before it was asked for the first time.
+    progress: Any = Progress.model_construct(**{"subject": "j", "sequence": "4"})  # type: ignore[arg-type]
+    runs: Iterator[list[Any]] = iter([[], [progress]])
+
+    class Queue:
+        async def watch(self, *_: object, **__: object) -> AsyncIterator[Any]:
+            for event in next(runs):
+                yield event
+
+    async def heard() -> list[str]:
+        reader, listener = feed.Feed(cast("Any", Queue())), feed.Listener(lambda _: True)
+        for after in (2, 3):
+            reader.follow("j", listener, after=after)
+            await asyncio.wait([reader._jobs["j"].reading])
+        return list(listener._newest)
+
+    assert asyncio.run(heard()) == ["j"]
 
 
 # Whose they are

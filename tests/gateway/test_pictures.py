@@ -12,7 +12,9 @@ from urllib.parse import urlsplit
 
 import pytest
 
+from stylequeue.aclient import AsyncStyleQueue
 from stylequeue.client import StyleQueue
+from stylequeue.contract.errors import Code, Unavailable
 from stylequeue.contract.job import Job
 from stylequeue.contract.objects import UploadForm, preview_key
 from stylequeue.settings import Settings
@@ -150,7 +152,12 @@ def test_the_same_form_again_is_the_same_job(gate: Gate, queue: StyleQueue, tena
     assert uploads() == 2
     again = gate.post("/v1/paint", key=key, files=form(), headers={"Idempotency-Key": "order-7"})
     assert (again.status_code, again.json()["id"]) == (202, first.json()["id"])
-    for other in ({"files": form(content=WAVE)}, {"files": form(PHOTO)}, {"files": form(), "data": {"size": "64"}}):
+    for other in (
+        {"files": form(content=WAVE)},
+        {"files": form(PHOTO)},
+        {"files": form(WAVE, PHOTO)},
+        {"files": form(), "data": {"size": "64"}},
+    ):
         answer = gate.post("/v1/paint", key=key, headers={"Idempotency-Key": "order-7"}, **other)
         check_problem(answer, "job_conflict")
     assert uploads() == 2, "and nothing of them stays"
@@ -168,6 +175,7 @@ def test_the_same_form_again_is_the_same_job(gate: Gate, queue: StyleQueue, tena
         (form(), {"size": "5"}, "invalid_job"),
         (form(), {"steps": "5"}, "invalid_job"),
         (form(), {"style_layers": "{"}, "invalid_request"),
+        (form(), {"style_layers": '{"a":' * 3000}, "invalid_request"),
         (form(), {"size": ["64", "65"]}, "invalid_request"),
         (form(), {"weight": ["1", "2"]}, "invalid_request"),
         (form(), {"content": "s3://uploads/a.jpg"}, "invalid_request"),
@@ -199,7 +207,32 @@ def test_who_may_not_sends_nothing(gate: Gate, queue: StyleQueue) -> None:
     odd = {"Content-Type": "multipart/form-data; boundary=b"}
     check_problem(gate.post("/v1/paint", content=b"no form", headers=odd), "invalid_request")
     check_problem(gate.post("/v1/paint", content=b"--b\r\nContent-", headers=odd), "invalid_request")
+    odd = {"Content-Type": f"multipart/form-data; boundary={'b' * 300}"}
+    check_problem(gate.post("/v1/paint", content=b"--b\r\n", headers=odd), "media_type_unsupported")
     assert lying(queue, "") == before
+
+
+@pytest.mark.parametrize("step", ["send", "status"])
+def test_what_a_job_on_record_names_stays(
+    gate: Gate, queue: StyleQueue, tenant: Any, monkeypatch: pytest.MonkeyPatch, step: str
+) -> None:
+    key, uploads = tenant
+    with monkeypatch.context() as patched:
+
+        def gone(*_: object) -> None:
+            raise Unavailable(Code.BROKER_UNAVAILABLE, "Redis is gone", "")
+
+        patched.setattr(
+            *{"send": (gate.state.queue._access, "send"), "status": (AsyncStyleQueue, "status")}[step], gone
+        )
+        answer = gate.post("/v1/paint", key=key, files=form(), headers={"Idempotency-Key": "order-7"})
+        check_problem(answer, "broker_unavailable")
+    assert uploads() == 2
+    again = gate.post("/v1/paint", key=key, files=form(), headers={"Idempotency-Key": "order-7"})
+    assert again.status_code == 202, again.text
+    job = Job.model_validate(queue.status(again.json()["id"]).job)
+    assert all(queue._store.exists(image.bucket, image.key) for image in job.images)
+    assert uploads() == 2
 
 
 def test_of_a_broken_connection_nothing_stays(gate: Gate, tenant: Any) -> None:

@@ -94,6 +94,15 @@ def test_a_job_that_came_too_late_gives_way(ledger: Ledger, timing: Timing, cont
 
 
 @pytest.mark.parametrize("content", [{}, {"labels": {"sent": "by a stranger"}}])
+def test_it_gives_no_way_to_a_tenant_whose_it_is_not(ledger: Ledger, content: dict[str, Any]) -> None:
+    ledger.claim(make_job(id="mine"), task_id="mine", worker="tester", timing=Timing(deadline=in_s(-1)))
+    before = ledger.redis.hgetall(record_key("mine"))
+    answer = ledger.accept([make_job(id="mine", **content)], tenant="acme")[0]
+    assert (answer.verdict, answer.gave_way) == ("conflict", False)
+    assert ledger.redis.hgetall(record_key("mine")) == before
+
+
+@pytest.mark.parametrize("content", [{}, {"labels": {"sent": "by a stranger"}}])
 def test_it_gives_way_to_a_message_as_well(ledger: Ledger, content: dict[str, Any]) -> None:
     ledger.claim(make_job(id="mine", **content), task_id="theirs", worker="tester", timing=Timing(deadline=in_s(-1)))
     answer = sent_by_celery(ledger, "mine")

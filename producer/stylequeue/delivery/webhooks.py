@@ -186,7 +186,7 @@ def _seconds(headers: Message) -> float | None:
     text = headers.get("Retry-After", "").strip()
     if text.isascii() and text.isdigit():
         return float(text[:9])
-    with suppress(ValueError, TypeError):
+    with suppress(ValueError, TypeError, OverflowError):
         until = parsedate_to_datetime(text)
         return max(0.0, (until - datetime.now(UTC)).total_seconds()) if until.tzinfo else None
     return None

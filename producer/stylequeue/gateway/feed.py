@@ -103,9 +103,12 @@ class Feed:
 
     def follow(self, job_id: str, listener: Listener, *, after: int) -> None:
         """Have a listener hear of the progress that an open job makes behind sequence `after`."""
-        if job_id not in self._jobs:
-            self._jobs[job_id] = _Job(asyncio.create_task(self._read_progress(job_id, after)))
-        self._jobs[job_id].listeners.add(listener)
+        job = self._jobs.get(job_id)
+        if job is None:
+            job = self._jobs[job_id] = _Job(asyncio.create_task(self._read_progress(job_id, after)))
+        elif job.reading.done():  # of a run that had ended when it was first asked for
+            job.reading = asyncio.create_task(self._read_progress(job_id, after))
+        job.listeners.add(listener)
 
     async def close(self) -> None:
         """Read no more."""

@@ -6,7 +6,7 @@ from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from dataclasses import dataclass
 
-from python_multipart.exceptions import MultipartParseError
+from python_multipart.exceptions import FormParserError, MultipartParseError
 from python_multipart.multipart import MultipartParser, parse_options_header
 
 from ..contract.codes import Code
@@ -50,18 +50,21 @@ class Form:
         self._body = body
         self._events: deque[tuple[str, bytes]] = deque()
         """What was received and not yet handed on."""
-        self._parser = MultipartParser(
-            parameters[b"boundary"],
-            {
-                "on_header_field": lambda data, start, end: self._events.append(("field", data[start:end])),
-                "on_header_value": lambda data, start, end: self._events.append(("value", data[start:end])),
-                "on_header_end": lambda: self._events.append(("header", b"")),
-                "on_headers_finished": lambda: self._events.append(("begun", b"")),
-                "on_part_data": lambda data, start, end: self._events.append(("data", data[start:end])),
-                "on_part_end": lambda: self._events.append(("ended", b"")),
-                "on_end": lambda: self._events.append(("end", b"")),
-            },
-        )
+        try:
+            self._parser = MultipartParser(
+                parameters[b"boundary"],
+                {
+                    "on_header_field": lambda data, start, end: self._events.append(("field", data[start:end])),
+                    "on_header_value": lambda data, start, end: self._events.append(("value", data[start:end])),
+                    "on_header_end": lambda: self._events.append(("header", b"")),
+                    "on_headers_finished": lambda: self._events.append(("begun", b"")),
+                    "on_part_data": lambda data, start, end: self._events.append(("data", data[start:end])),
+                    "on_part_end": lambda: self._events.append(("ended", b"")),
+                    "on_end": lambda: self._events.append(("end", b"")),
+                },
+            )
+        except FormParserError:  # its boundary is none
+            raise Refused(Code.MEDIA_TYPE_UNSUPPORTED, "the body is no form that can be read", _HINT) from None
 
     async def parts(self) -> AsyncGenerator[Part, None]:
         """Each of them; what was not read of one is passed over."""

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import json
-from collections.abc import AsyncGenerator, Iterable
+from collections.abc import AsyncGenerator
 from pathlib import PurePosixPath
 from typing import Annotated, Any
 
@@ -17,6 +16,7 @@ from ..contract.errors import InvalidRequest, JobConflict, RateLimited, StyleQue
 from ..contract.events import Succeeded
 from ..contract.job import MAX_STYLES, Job, Output
 from ..contract.objects import SUFFIXES, ImageRef
+from ..contract.plain_json import read_json
 from ..contract.recipe import FastRecipe, OptimizeRecipe
 from ..contract.status import JobStatus
 from .access import Submitter
@@ -155,6 +155,8 @@ class _Filled:
         self._styles: list[ImageRef] = []
         self._texts: list[tuple[str, str]] = []
         self._uploaded: list[ImageRef] = []
+        self._named: frozenset[str] = frozenset()
+        """Keys of pictures of the job that is on record, or may be."""
 
     async def take(self, part: Part) -> None:
         """Read a part. Raises Refused, and as `upload_stream` does."""
@@ -175,21 +177,27 @@ class _Filled:
         """Hand in the job that it comes to. Raises as `bodies.job_of` and `submit` do."""
         job = await self._job(job_id)
         try:
-            await self._queue.submit(job)
+            await self._hand_in(job)
         except JobConflict:
             # The same form again brings the same pictures, under keys of their own.
             if job_id is None or not await self._takes_what_was_sent_before(job_id):
                 raise
             job = await self._job(job_id)
-            await self._queue.submit(job)
-        named = [image.key for image in job.images]
-        await self.discard(but=named)
+            await self._hand_in(job)
+        await self.discard()
         return await self._queue.status(job.id)
 
-    async def discard(self, *, but: Iterable[str] = ()) -> None:
-        """Leave nothing in the store but what is under these keys; also for a task that is being cancelled."""
-        kept = {*but}
-        gone = [self._queue.discard(image) for image in self._uploaded if image.key not in kept]
+    async def _hand_in(self, job: Job) -> None:
+        # Where this breaks off nobody knows whether the job is on record: what it names stays.
+        self._named = frozenset(image.key for image in job.images)
+        (submission,) = await self._queue.submit_each([job])
+        if submission.error:
+            self._named = frozenset()
+            raise submission.error
+
+    async def discard(self) -> None:
+        """Leave nothing in the store but what a job names; also for a task that is being cancelled."""
+        gone = [self._queue.discard(image) for image in self._uploaded if image.key not in self._named]
         if gone:
             await asyncio.shield(asyncio.gather(*gone, return_exceptions=True))
 
@@ -198,6 +206,8 @@ class _Filled:
         try:
             before = Job.model_validate((await self._queue.status(job_id)).job)
         except StyleQueueError:
+            return False
+        if self._styles and len(self._styles) != len(before.styles):
             return False
         pairs = [*zip(self._contents, [before.content], strict=False)]
         pairs += zip(self._styles, [style.image for style in before.styles], strict=False)
@@ -250,7 +260,7 @@ class _Filled:
 
 def _object(name: str, text: str) -> Any:
     try:
-        return json.loads(text)
+        return read_json(text)
     except ValueError:
         raise InvalidRequest(f"field {name!r} is no JSON", 'objects are written as {"a": 1}') from None
 

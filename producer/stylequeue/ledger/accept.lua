@@ -3,8 +3,10 @@
 -- `max_open_jobs` is its tenant's, where it has one.
 -- Returns {verdict, state, gave_way}: new | known | conflict | full | too_many.
 local id, job = arg.id, arg.job
-local gave_way = give_way(id, job) and 1 or 0
 local is_theirs = tenant_of(id) == (job.tenant or '')
+-- What is another tenant's, or nobody's, stays as it is; a message that was no job is no one's.
+local may_go = is_theirs or redis.call('HGET', record_key(id), 'job') == ''
+local gave_way = may_go and give_way(id, job) and 1 or 0
 local known = redis.call('HMGET', record_key(id), 'digest', 'state')
 if known[1] then
   if known[1] ~= job.digest or not is_theirs then return {'conflict', known[2], 0} end
