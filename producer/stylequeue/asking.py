@@ -254,7 +254,7 @@ class Asking(AskingPictures):
         if record.job and record.ended and record.state != "succeeded":
             # The old result first: later, it could be the new one.
             await self._access.call(self._access.forget_results, record)
-        await self._access.asked.replay(job_id)
+        await self._access.asked.replay(job_id, max_open_jobs=self._limits.open_jobs)
         if not record.ended:
             # It waits for its next run already, as a retry leaves it that broke off: its message may never have left.
             await self._access.asked.make_due([job_id])

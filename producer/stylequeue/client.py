@@ -292,7 +292,7 @@ class StyleQueue:
     def retry(self, job_id: str) -> None:
         """Run a job again that ended without a picture, as its next run.
 
-        May be called again after an Unavailable. Raises JobNotFound, JobOpen, JobSucceeded.
+        May be called again after an Unavailable. Raises JobNotFound, JobOpen, JobSucceeded, TooManyOpenJobs.
         """
         run(self._asking.retry(job_id))
 

@@ -246,6 +246,25 @@ def test_nobody_delivers_where_there_are_no_endpoints(settings: Settings, tmp_pa
             until(lambda: lane not in {thread.name for thread in threading.enumerate()}, "its lane to end")
 
 
+def test_a_fault_of_ours_ends_no_lane(
+    operator: Operator, queue: StyleQueue, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    take, failed = Deliveries.take, threading.Event()
+
+    def fails_once(self: Deliveries, *args: Any, **more: Any) -> Any:
+        if not failed.is_set():
+            failed.set()
+            raise RuntimeError("can't start new thread")
+        return take(self, *args, **more)
+
+    monkeypatch.setattr(Deliveries, "take", fails_once)
+    with delivering(operator.settings):
+        assert failed.wait(WAIT_S)
+        event = ended(queue)
+        until(lambda: receiver.received, "the event")
+        assert receiver.ids() == [id_of(event)]
+
+
 def test_a_broken_file_leaves_the_old_in_force(
     operator: Operator, queue: StyleQueue, receiver: Receiver, caplog: pytest.LogCaptureFixture
 ) -> None:

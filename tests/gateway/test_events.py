@@ -199,6 +199,18 @@ def test_a_stream_of_all_that_have_a_label(gate: ServedGate, queue: StyleQueue) 
         ]
 
 
+def test_of_named_jobs_those_without_the_label_are_not_waited_for(gate: ServedGate, queue: StyleQueue) -> None:
+    north, south = (Worker(queue, make_job(labels={"gallery": where})) for where in ("north", "south"))
+    path = f"/v1/events?job={north.job_id}&job={south.job_id}"
+    with gate.stream(f"{path}&label.gallery=north") as response:
+        north.end()
+        assert [(one.kind, one.data["subject"]) for one in events(response.iter_lines())] == [
+            ("cancelled", north.job_id)
+        ]
+    assert gate.get(f"{path}&label.gallery=west").status_code == 204
+    south.end()
+
+
 def _without_progress(sent: Iterator[Sent]) -> Iterator[Sent]:
     """Of a job that has ended by the time it would be sent, there may be none."""
     return islice((one for one in sent if one.kind != "progress"), 4)

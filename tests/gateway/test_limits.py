@@ -81,6 +81,9 @@ def test_open_jobs(gate: Gate) -> None:
     check_problem(gate.post("/v1/jobs", json=body, key=key), "too_many_open_jobs")
     assert gate.post(f"/v1/jobs/{first}/cancel", key=key).status_code == 200
     assert gate.post("/v1/jobs", json=body, key=key).status_code == 202
+    check_problem(gate.post(f"/v1/jobs/{first}/retry", key=key), "too_many_open_jobs")
+    assert gate.get(f"/v1/jobs/{first}", key=key).json()["state"] == "cancelled"
+    assert gate.post(f"/v1/jobs/{first}/retry").status_code == 202, "the operator may"
 
 
 def test_what_one_job_may_cost(gate: Gate, queue: StyleQueue) -> None:

@@ -135,6 +135,8 @@ class Lane(threading.Thread):
                     sending.append(thread)
             except StyleQueueError as error:
                 log.warning("endpoint=%s deliveries wait: %s", self._endpoint_name, error)
+            except Exception:
+                log.exception("endpoint=%s deliveries wait", self._endpoint_name)
             sending = [thread for thread in sending if thread.is_alive()]
             # What is due while as many are sent as may be waits for one of those: it calls.
             self._awake.wait(_LOOK_S if len(sending) >= IN_FLIGHT else wait_s)

@@ -140,8 +140,11 @@ async def _many(
     # First of all: what happens from here on is not missed.
     newest = await gateway.queue.newest_position()
     statuses = await asyncio.gather(*[caller.queue.status(job_id) for job_id in job or ()])
-    open_ids = frozenset(status.id for status in statuses if not status.ended)
-    wanted = _Wanted(caller.tenant, frozenset(job or ()), labels, resumed or newest, open_ids)
+    named = [status for status in statuses if labels.items() <= status.labels.items()]
+    if job and not named:
+        raise NothingMore
+    open_ids = frozenset(status.id for status in named if not status.ended)
+    wanted = _Wanted(caller.tenant, frozenset(status.id for status in named), labels, resumed or newest, open_ids)
     if resumed is not None:
         wanted = replace(wanted, open_ids=open_ids | await _ended_since(caller, wanted))
     if job and not wanted.open_ids:

@@ -13,7 +13,7 @@ from pydantic import ValidationError
 
 from ..connection import Ask, redis_asked
 from ..contract.cost import Sides
-from ..contract.errors import EventsLost, InvalidRequest, JobNotFound, JobOpen, JobSucceeded
+from ..contract.errors import EventsLost, InvalidRequest, JobNotFound, JobOpen, JobSucceeded, TooManyOpenJobs
 from ..contract.events import AnyEvent
 from ..contract.job import Job
 from ..contract.recipe import FastRecipe, OptimizeRecipe
@@ -113,10 +113,15 @@ class AsyncLedger:
             raise JobNotFound(job_id)
         return answer
 
-    async def replay(self, job_id: str) -> None:
-        """Begin another run of a job that ended without a picture. Raises JobNotFound, JobOpen, JobSucceeded."""
+    async def replay(self, job_id: str, *, max_open_jobs: int | None = None) -> None:
+        """Begin another run of a job that ended without a picture; `max_open_jobs` is how many its tenant may have.
+
+        Raises JobNotFound, JobOpen, JobSucceeded, TooManyOpenJobs.
+        """
         record = await self.record(job_id)
-        [verdict] = await self.perform([self._moves.replay(job_id, queue=record.queue)])
+        [verdict] = await self.perform([self._moves.replay(job_id, queue=record.queue, max_open_jobs=max_open_jobs)])
+        if verdict == "too_many":
+            raise TooManyOpenJobs(max_open_jobs or 0)
         if verdict == "unknown":
             raise JobNotFound(job_id)
         if verdict == "succeeded":

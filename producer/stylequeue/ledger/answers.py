@@ -120,5 +120,5 @@ class DueMessage:
 
 HeartbeatAnswer = Literal["go_on", "cancel", "keep", "overdue", "lost"]
 PutBackAnswer = Literal["queued", "cancelled", "failed", "lost"]
-ReplayAnswer = Literal["queued", "open", "succeeded", "unknown"]
+ReplayAnswer = Literal["queued", "open", "succeeded", "unknown", "too_many"]
 DeleteAnswer = Literal["deleted", "open", "unknown"]

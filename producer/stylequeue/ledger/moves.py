@@ -271,9 +271,10 @@ class Moves:
         """End an open job whose deadline has passed."""
         return self._move("expire", id=job_id, expired=self._draft(Expired, job_id, ExpiredData.late()), parse=_end)
 
-    def replay(self, job_id: str, *, queue: str) -> Move[ReplayAnswer]:
-        """Begin another run of a job that ended without a picture."""
-        return self._move("replay", id=job_id, accepted=self._accepted(job_id, queue))
+    def replay(self, job_id: str, *, queue: str, max_open_jobs: int | None = None) -> Move[ReplayAnswer]:
+        """Begin another run of a job that ended without a picture; `max_open_jobs` is its tenant's limit."""
+        limited: dict[str, Any] = {} if max_open_jobs is None else {"max_open_jobs": max_open_jobs}
+        return self._move("replay", id=job_id, accepted=self._accepted(job_id, queue), **limited)
 
     def delete(self, job_id: str) -> Move[DeleteAnswer]:
         """Forget an ended job, or a dead letter."""

@@ -1,5 +1,6 @@
 -- A job that ended without a picture lives again: the next run, its attempts counted anew.
--- Returns queued | open | succeeded | unknown.
+-- `max_open_jobs` is its tenant's, where whoever asks has one.
+-- Returns queued | open | succeeded | unknown | too_many.
 local id = arg.id
 local key = record_key(id)
 local record = redis.call('HMGET', key, 'state', 'queue', 'deadline_ms', 'job', 'run', 'attempt', 'tenant')
@@ -9,6 +10,9 @@ if state == 'succeeded' then return 'succeeded' end
 -- The same call sent again because its answer was lost; and replaying what has not begun changes nothing.
 if state == 'queued' and tonumber(record[5]) > 1 and record[6] == '0' then return 'queued' end
 if not TERMINAL[state] then return 'open' end
+if arg.max_open_jobs and record[7] and redis.call('ZCARD', tenant_open_key(record[7])) >= arg.max_open_jobs then
+  return 'too_many'
+end
 unbury(id)
 redis.call('ZREM', UNTOLD_KEY, id)
 redis.call('PERSIST', key)
