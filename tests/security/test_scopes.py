@@ -50,6 +50,7 @@ OTHERS: list[dict[str, Any]] = [
     {"content": upload("acme%2fcontent.jpg")},
     {"content": upload("acme/%2e%2e/globex/content.jpg")},
     {"content": upload("acme/%252e%252e%252fglobex/content.jpg")},
+    {"content": {"bucket": "styles", "key": "%2e%2e/uploads/globex/content.jpg"}},
     {"content": upload("acme/..%5cglobex%5ccontent.jpg")},
     {"content": upload("%61cme/content.jpg")},
     {"content": {"bucket": "work", "key": "acme/content.jpg"}},

@@ -98,19 +98,24 @@ def _named(value: object, depth: int = 0) -> Iterator[tuple[str, str]]:
 
 
 def _within(folder: str, bucket: str, key: str, tenant: str | None) -> bool:
-    """Whether an object lies there, however its key is read: as it is, and by whoever undoes percent signs and dots."""
+    """Whether an object lies there, however it is read: as it is, and by whoever undoes percent signs and dots, which
+    may lead out of the bucket, too.
+    """
     if tenant is None and _TENANT in folder:
         return False
     path = _filled(folder, tenant).removesuffix("*")
-    return all(f"{bucket}/{spelling}".startswith(path) for spelling in (key, normalised(key)))
+    whole = f"{bucket}/{key}"
+    return all(spelling.startswith(path) for spelling in (whole, normalised(whole)))
 
 
 def _filled(folder: str, tenant: str | None) -> str:
     return folder.replace(_TENANT, tenant or _TENANT)
 
 
-def normalised(key: str) -> str:
-    """`key` as the most lenient store would have it: percent-decoded until nothing is left to decode, `..` resolved."""
-    while (decoded := unquote(key)) != key:
-        key = decoded
-    return posixpath.normpath("/" + key.replace("\\", "/")).lstrip("/")
+def normalised(path: str) -> str:
+    """Bucket and key as the most lenient store would have them: percent-decoded until nothing is left to decode, `..`
+    resolved.
+    """
+    while (decoded := unquote(path)) != path:
+        path = decoded
+    return posixpath.normpath("/" + path.replace("\\", "/")).lstrip("/")

@@ -21,13 +21,15 @@ Resolver: TypeAlias = Callable[..., Sequence[tuple[Any, ...]]]
 METADATA: frozenset[Address] = frozenset(
     ip_address(text)
     for text in (
-        *("169.254.169.254", "169.254.170.2", "169.254.170.23", "100.100.100.200"),
+        *("169.254.169.254", "169.254.170.2", "169.254.170.23", "100.100.100.200", "168.63.129.16", "192.0.0.192"),
         *("fd00:ec2::254", "fd00:ec2::23", "fd20:ce::254"),
     )
 )
 """Where clouds hand out a machine's own keys: never reached, whatever is allowed."""
 _UNICAST = IPv6Network("2000::/3")
 """All of IPv6 that is routed; what embeds an IPv4 address elsewhere, NAT64's among it, lies outside."""
+_SPECIAL = (IPv4Network("192.0.0.0/24"), IPv6Network("3fff::/20"))
+"""For protocols and for documents: not every version of Python knows all of them."""
 _RELAYED = (IPv6Network("2002::/16"), IPv6Network("2001::/32"), IPv4Network("192.88.99.0/24"))
 """6to4 and Teredo: somebody else decides where those lead."""
 
@@ -55,7 +57,8 @@ def why_not(address: Address, allowed: Iterable[Network]) -> str | None:
         return "a cloud's own, for keys"
     if any(address in network for network in allowed):
         return None
-    if not routed or address.is_multicast or address.is_reserved or not address.is_global:
+    is_special = not address.is_global or any(address in network for network in _SPECIAL)
+    if not routed or address.is_multicast or address.is_reserved or is_special:
         return "no address of the public internet"
     if any(address in network for network in _RELAYED):
         return "a relay's, which leads elsewhere"
