@@ -36,6 +36,8 @@ Made by scripts/http_page.py from what the gateway serves; [openapi.json](openap
   64 KiB of headers within 10 s. The operator's file may give tenants a rate, whose state is in `RateLimit` and
   `RateLimit-Policy`, and a number of open jobs; past them, 429. It may limit what one job takes, in megapixels x steps x
   styles (`job_megapixel_steps`); past that, 422 `job_too_costly`.
+- **Clients** can be made of openapi.json: by openapi-python-client as it is, by openapi-typescript with
+  `--default-non-nullable false`, so that what has a default may be left out.
 - **Behind a proxy**: `--forwarded-allow-ips` names those whose `X-Forwarded-*` are believed. TLS is the proxy's.
 - **Stopping**: told by SIGTERM, a gateway says at `/readyz` that it is not ready, answers whoever waits, takes requests for
   `STYLEQUEUE_GATEWAY_NOTICE_S` more, then finishes those at hand and ends.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,8 @@ import schemathesis
 from hypothesis import HealthCheck, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis.errors import Unsatisfiable
+from hypothesis.stateful import run_state_machine_as_test
+from hypothesis.strategies import booleans, sampled_from
 from schemathesis.checks import not_a_server_error
 from schemathesis.generation import GenerationMode
 from schemathesis.specs.openapi import checks as openapi
@@ -20,6 +23,7 @@ from stylequeue.local import Stack
 from stylequeue.local.server import HOST
 from tests.conftest import empty_database
 from tests.support.gate import ServedGate
+from tests.support.jobs import make_job
 
 EXAMPLES = 8
 """Of each operation and kind: what is as documented, what is not."""
@@ -32,7 +36,11 @@ _CHECKS = [
     openapi.ignored_auth,
 ]
 _STREAMS = ("follow_job", "follow_jobs")
-"""What ends when its jobs do is tried elsewhere."""
+"""What ends when its jobs do is asked about ended ones."""
+_WALKS, _STEPS = 30, 12
+"""From answer to answer: how many, and how far."""
+_OF_SEVERAL = [openapi.use_after_free, openapi.ensure_resource_availability]
+"""What one answer alone cannot break."""
 
 
 @pytest.fixture(scope="module")
@@ -47,19 +55,41 @@ def gate(stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ser
         queue._ledger.redis.flushdb()
 
 
+@pytest.fixture
+def ended(gate: ServedGate) -> list[str]:
+    """Jobs of which all has been told."""
+    with StyleQueue(gate.settings) as queue:
+        jobs = [queue.submit(make_job()) for _ in range(8)]
+        for job_id in jobs:
+            queue.cancel(job_id)
+    return jobs
+
+
+def document_of(gate: ServedGate) -> Any:
+    return schemathesis.openapi.from_url(f"http://{HOST}:{gate.port}/openapi.json")
+
+
+def operation_of(case: Any) -> str:
+    return str(case.operation.definition.raw["operationId"])
+
+
+def key_of(gate: ServedGate) -> dict[str, Any]:
+    return {"headers": {"Authorization": f"Bearer {gate.admin}"}, "timeout": 30}
+
+
 @pytest.mark.slow
 @pytest.mark.timeout(900)
-def test_answers_keep_to_the_document(gate: ServedGate) -> None:
+def test_answers_keep_to_the_document(gate: ServedGate, ended: list[str]) -> None:
     """Statuses, types and schemas are as documented; nothing without a key; no fault of ours."""
-    api = schemathesis.openapi.from_url(f"http://{HOST}:{gate.port}/openapi.json").exclude(operation_id=list(_STREAMS))
     faults: list[str] = []
     tried = asked = 0
-    for found in api.get_all_operations():
-        operation: Any = found.ok()  # type: ignore[union-attr]  # else it raises
+    told: Counter[tuple[str, int]] = Counter()
+    for found in document_of(gate).get_all_operations():
+        operation: Any = found.ok()
         tried += 1
         for mode in GenerationMode:
 
-            @given(case=operation.as_strategy(generation_mode=mode))
+            @given(case=operation.as_strategy(generation_mode=mode), job_id=sampled_from(ended), is_whole=booleans())
             @hypothesis_settings(
                 max_examples=EXAMPLES,
                 deadline=None,
@@ -67,10 +97,13 @@ def test_answers_keep_to_the_document(gate: ServedGate) -> None:
                 suppress_health_check=list(HealthCheck),
                 database=None,
             )
-            def answers(case: Any) -> None:
+            def answers(case: Any, job_id: str, is_whole: bool) -> None:
                 nonlocal asked
                 asked += 1
-                case.call_and_validate(headers={"Authorization": f"Bearer {gate.admin}"}, checks=_CHECKS)
+                if operation_of(case) in _STREAMS:
+                    _name(case, job_id, is_whole)
+                response = case.call_and_validate(**key_of(gate), checks=_CHECKS)
+                told[operation_of(case), response.status_code] += 1
 
             try:
                 answers()
@@ -83,5 +116,52 @@ def test_answers_keep_to_the_document(gate: ServedGate) -> None:
             except Exception as error:
                 faults.append(f"{operation.label} {mode.name}: {type(error).__name__} {str(error)[:600]}")
     assert not faults, "\n\n".join(faults)
-    assert tried >= 20
+    assert tried >= 22
     assert asked > 5 * tried
+    for stream in _STREAMS:
+        assert told[stream, 200], told
+
+
+def _name(case: Any, job_id: str, is_whole: bool) -> None:
+    """Have a request for a stream be for a job that has ended: others' end is not waited for.
+
+    is_whole: from the first event on.
+    """
+    if "job_id" in case.path_parameters:
+        case.path_parameters["job_id"] = job_id
+    else:
+        case.query = {**(case.query or {}), "job": [job_id]}
+    if is_whole:
+        case.query = {**(case.query or {}), "after": "0"}
+        case.headers = {}
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+@pytest.mark.usefixtures("ended")
+def test_what_follows_from_answers_keeps_to_the_document(gate: ServedGate) -> None:
+    """Requests made of what other answers said: what was made is there, and what was deleted is not."""
+    told: Counter[tuple[str, int]] = Counter()
+
+    class Walk(document_of(gate).exclude(operation_id=list(_STREAMS)).as_state_machine()):  # type: ignore[misc]
+        def get_call_kwargs(self, _case: Any) -> dict[str, Any]:
+            return key_of(gate)
+
+        def validate_response(self, response: Any, case: Any, **_: Any) -> None:
+            told[operation_of(case), response.status_code] += 1
+            checks = [*_CHECKS, *_OF_SEVERAL]
+            case.validate_response(response, checks=checks, transport_kwargs=key_of(gate), recorder=self.recorder)
+
+    run_state_machine_as_test(
+        Walk,
+        settings=hypothesis_settings(
+            max_examples=_WALKS,
+            stateful_step_count=_STEPS,
+            deadline=None,
+            derandomize=True,
+            suppress_health_check=list(HealthCheck),
+            database=None,
+        ),
+    )
+    for answer in (("get_job", 200), ("cancel_job", 200), ("delete_job", 204)):
+        assert told[answer], told

@@ -33,7 +33,7 @@ Name = Annotated[
 EventId = Annotated[str, Path(pattern=ID_PATTERN, max_length=MAX_ID_CHARS, description="The event's.")]
 
 
-class Endpoints(BaseModel):
+class EndpointList(BaseModel):
     """All there are."""
 
     endpoints: list[EndpointStatus]
@@ -76,9 +76,9 @@ class Secret(BaseModel):
 
 
 @router.get("", operation_id="list_hooks")
-def list_hooks(hooks: TheirHooks) -> Endpoints:
+def list_hooks(hooks: TheirHooks) -> EndpointList:
     """List the endpoints, and how each fares."""
-    return Endpoints(endpoints=hooks.all())
+    return EndpointList(endpoints=hooks.all())
 
 
 @router.get("/{name}", operation_id="get_hook")
