@@ -199,6 +199,17 @@ def test_a_stream_of_all_that_have_a_label(gate: ServedGate, queue: StyleQueue) 
         ]
 
 
+def test_what_is_no_event_is_passed_over(gate: ServedGate, queue: StyleQueue) -> None:
+    redis: Any = queue._ledger.redis
+    job_id = queue.submit(make_job())
+    with gate.stream(f"/v1/events?job={job_id}") as response:
+        put = [redis.xadd(names.EVENTS_KEY, fields) for fields in [{"other": "x"}, {"event": "{"}] * 60]
+        queue.cancel(job_id)
+        assert kinds(list(events(response.iter_lines()))) == ["cancelled"]
+    assert [event.kind for _, event in queue.events(after=put[0], follow=False)] == ["cancelled"]
+    redis.xdel(names.EVENTS_KEY, *put)
+
+
 def test_of_named_jobs_those_without_the_label_are_not_waited_for(gate: ServedGate, queue: StyleQueue) -> None:
     north, south = (Worker(queue, make_job(labels={"gallery": where})) for where in ("north", "south"))
     path = f"/v1/events?job={north.job_id}&job={south.job_id}"

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import re
+from contextlib import suppress
+from functools import partial
+from typing import Any
 
 from ..connection import Ask
 from ..contract.errors import EventsLost, InvalidRequest
@@ -13,10 +16,24 @@ _PAGE = 100
 
 
 async def read(ask: Ask, stream: str, after: str, block_ms: int | None) -> list[tuple[str, AnyEvent]]:
-    """Some events behind position `after`, with their positions; waits up to `block_ms` for the first."""
-    answer = await ask(lambda redis: redis.xread({stream: after}, count=_PAGE, block=block_ms))
-    entries = answer[stream][0] if isinstance(answer, dict) and answer else (answer[0][1] if answer else [])
-    return [(position, read_event(fields["event"])) for position, fields in entries]
+    """Some events behind position `after`, with their positions; waits up to `block_ms` for the first.
+
+    What is no event is passed over: whoever can write here may have put it there.
+    """
+    while True:
+        answer = await ask(partial(_xread, stream=stream, after=after, block_ms=block_ms))
+        entries = answer[stream][0] if isinstance(answer, dict) and answer else (answer[0][1] if answer else [])
+        found = []
+        for position, fields in entries:
+            with suppress(InvalidRequest):
+                found.append((position, read_event(fields.get("event", ""))))
+        if found or not entries:
+            return found
+        after = entries[-1][0]
+
+
+def _xread(redis: Any, *, stream: str, after: str, block_ms: int | None) -> Any:
+    return redis.xread({stream: after}, count=_PAGE, block=block_ms)
 
 
 async def read_whole(ask: Ask, stream: str, after: str, block_ms: int | None) -> list[tuple[str, AnyEvent]]:
