@@ -116,3 +116,16 @@ def test_where_redis_is_away_nobody_is_let_in_unlimited(stack: Stack, limited: S
             assert gate.get("/healthz", key=None).status_code == 200
             ready = gate.get("/readyz", key=None)
             assert (ready.status_code, list(ready.json()["reasons"])) == (503, ["redis"])
+
+
+def test_what_is_wrong_with_the_operators_file_is_the_operators_to_know(
+    settings: Settings, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    file = tmp_path / "operator.toml"
+    file.write_text("[endpoint.crm]\nurl = 7\n")
+    with Gate(settings.model_copy(update={"operator_file": file}), tmp_path / "keys.json") as gate:
+        answer = gate.get("/v1/jobs", key=gate.key("read", "acme"))
+    check_problem(answer, "invalid_settings")
+    assert "crm" not in answer.text
+    assert str(tmp_path) not in answer.text
+    assert "line 2: endpoint.crm.url" in caplog.text

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import inspect
+import logging
 from collections.abc import Mapping, Sequence
 from functools import cache
 from typing import Any, cast
@@ -16,8 +17,10 @@ from starlette.exceptions import HTTPException
 
 from ..contract import codes
 from ..contract.codes import Code, status_of
-from ..contract.errors import RateLimited, StyleQueueError
+from ..contract.errors import InvalidSettings, RateLimited, StyleQueueError
 from .limits import headers_of
+
+log = logging.getLogger(__name__)
 
 MEDIA_TYPE = "application/problem+json"
 _RETRY_S = 2
@@ -115,6 +118,11 @@ def request_id_of(request: Request) -> str:
 
 
 async def _ours(request: Request, error: StyleQueueError) -> JSONResponse:
+    if isinstance(error, InvalidSettings):
+        # Of files and endpoints that are the operator's alone.
+        log.error("request=%s %s", request_id_of(request), error)
+        detail, hint = "the gateway's operator has to mend its settings", "its log has more, under this request's id"
+        return problem(request_id_of(request), error.code, detail, hint)
     headers, faults = (error.headers, error.faults) if isinstance(error, Refused) else (None, None)
     if isinstance(error, RateLimited):
         headers = headers_of(error)
