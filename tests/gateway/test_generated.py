@@ -138,12 +138,18 @@ def _name(case: Any, job_id: str, is_whole: bool) -> None:
 
 @pytest.mark.slow
 @pytest.mark.timeout(900)
-@pytest.mark.usefixtures("ended")
 def test_what_follows_from_answers_keeps_to_the_document(gate: ServedGate) -> None:
-    """Requests made of what other answers said: what was made is there, and what was deleted is not."""
+    """Requests about jobs, made of what other answers said: what was made is there, and what was deleted is not."""
     told: Counter[tuple[str, int]] = Counter()
 
-    class Walk(document_of(gate).exclude(operation_id=list(_STREAMS)).as_state_machine()):  # type: ignore[misc]
+    class Walk(document_of(gate).include(tag="jobs").as_state_machine()):  # type: ignore[misc]
+        def setup(self) -> None:
+            # Hypothesis wants each walk to be what it was, if it takes it again.
+            with StyleQueue(gate.settings) as queue:
+                queue._ledger.redis.flushdb()
+                for number in range(3):
+                    queue.cancel(queue.submit(make_job(id=f"job-{number}")))
+
         def get_call_kwargs(self, _case: Any) -> dict[str, Any]:
             return key_of(gate)
 
@@ -164,4 +170,4 @@ def test_what_follows_from_answers_keeps_to_the_document(gate: ServedGate) -> No
         ),
     )
     for answer in (("get_job", 200), ("cancel_job", 200), ("delete_job", 204)):
-        assert told[answer], told
+        assert told[answer], sorted(told.items())
