@@ -78,7 +78,8 @@ def middle(height: int, width: int) -> np.ndarray:
 
 def paint(engine: Engine, exhibit: Exhibit) -> Image.Image:
     """The exhibit's picture."""
-    recipe = resolve(TypeAdapter(Recipe).validate_python({"method": "optimize", "size": SIZE_PX, **exhibit.recipe}))
+    method = {} if "method" in exhibit.recipe else {"method": "optimize", "preset": "painterly"}
+    recipe = resolve(TypeAdapter(Recipe).validate_python({**method, "size": SIZE_PX, **exhibit.recipe}))
     content = sample("coffee", SIZE_PX)
     styles = [(sample(name, style_size_px(recipe)), 1.0) for name in exhibit.styles]
     start = sample(exhibit.start, SIZE_PX) if exhibit.start else None

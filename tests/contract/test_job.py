@@ -25,6 +25,7 @@ from stylequeue.contract.job import (
 )
 from stylequeue.contract.objects import MAX_KEY_BYTES, ImageRef
 from stylequeue.contract.recipe import (
+    DEFAULT_PRESET,
     FAST_DEFAULTS,
     MAX_SIZE_PX,
     MIN_SIDE_PX,
@@ -172,6 +173,10 @@ def test_a_job_is_written_with_the_lowest_version_that_can_express_it() -> None:
     newer = parse_job(job_fields(recipe={"method": "optimize", "preset": "brushwork"}), default_id="task-1")
     assert json.loads(plain.canonical_json())["schema_version"] == 1
     assert json.loads(newer.canonical_json())["schema_version"] == 2
+    by_default = parse_job(job_fields(recipe={"method": "optimize"}), default_id="task-1")
+    assert by_default == newer, "an older worker, whose default is another, does not paint it"
+    fast = parse_job(job_fields(recipe={"method": "fast"}), default_id="task-1")
+    assert json.loads(fast.canonical_json())["schema_version"] == 1
     assert parse_job(json.loads(newer.canonical_json()), default_id="task-2") == newer
 
 
@@ -331,13 +336,15 @@ def mark(**changes: Any) -> str:
 
 def test_the_same_painting_has_the_same_fingerprint() -> None:
     assert mark() == mark()
-    assert mark() == mark(tenant=None) == GOLDEN, "what was painted before is found"
+    before = {"recipe": {"method": "optimize", "preset": "painterly"}}
+    assert mark(job=before) == mark(job=before, tenant=None) == GOLDEN, "what was painted before is found"
     assert mark() == mark(style_weights=(2.0, 2.0)), "only the proportion of weights matters"
     assert mark() == mark(
         job={"labels": {"a": "b"}, "output": {"bucket": "results", "key": "elsewhere", "report": True}}
     )
-    assert mark() == mark(job={"recipe": {"method": "optimize", "size": PRESETS["painterly"].size}})
-    assert mark() == mark(job={"recipe": {"method": "optimize", "keep_faces": False}})
+    assert mark() == mark(job={"recipe": {"method": "optimize", "size": PRESETS[DEFAULT_PRESET].size}})
+    assert mark() == mark(job={"recipe": {"method": "optimize", "keep_faces": True}})
+    assert mark(job=before) == mark(job={"recipe": {**before["recipe"], "keep_faces": False}})
 
 
 @pytest.mark.parametrize(
@@ -353,7 +360,7 @@ def test_the_same_painting_has_the_same_fingerprint() -> None:
         {"engine_version": "2"},
         {"tenant": "acme"},
         {"keep_version": "k"},
-        {"job": {"recipe": {"method": "optimize", "keep_faces": True}}},
+        {"job": {"recipe": {"method": "optimize", "keep_faces": False}}},
         {"job": {"recipe": {"method": "optimize", "steps": 3}}},
         {"job": {"recipe": {"method": "fast"}}},
         {"job": {"output": {"bucket": "results", "quality": 50}}},

@@ -60,7 +60,7 @@ def test_the_contents_colours_are_kept(
         if method == "fast":
             recipe = resolve(FastRecipe.model_validate({"colours": choice}))
         else:
-            given = {"colours": choice, "steps": 12, "strength": 0.9, "network": "vgg16"}
+            given = {"preset": "painterly", "colours": choice, "steps": 12, "strength": 0.9, "network": "vgg16"}
             recipe = resolve(OptimizeRecipe.model_validate(given))
         *_, last = engine.paint(content, [(stripes(96), 1.0)], recipe)
         assert 0 <= last.picture.min() <= last.picture.max() <= 1

@@ -132,7 +132,7 @@ class TestFound:
 
 
 def test_what_is_kept_counts_more(narrow_engine: Engine, portrait: np.ndarray, uncompiled_once: None) -> None:
-    recipe = resolve(OptimizeRecipe(network="vgg16", init="noise", steps=1))
+    recipe = resolve(OptimizeRecipe(network="vgg16", preset="painterly", init="noise", steps=1))
     with_faces = recipe.model_copy(update={"keep_faces": True})
     beside = np.zeros((1, *portrait.shape[1:3], 1), np.float32)
     beside[:, 48:] = 1

@@ -112,7 +112,9 @@ def recipe_of(case: Case) -> ResolvedOptimizeRecipe:
     fields = {name: value for name, value in case if (name, value) in OF_THE_RECIPE}
     if fields.get("init") == "image":
         fields["init_image"] = {"bucket": "uploads", "key": "start.jpg"}
-    recipe = resolve(OptimizeRecipe.model_validate({"network": "vgg16", "steps": STEPS, **fields}))
+    recipe = resolve(
+        OptimizeRecipe.model_validate({"network": "vgg16", "preset": "painterly", "steps": STEPS, **fields})
+    )
     assert isinstance(recipe, ResolvedOptimizeRecipe)
     return recipe
 

@@ -55,7 +55,7 @@ for number in range(count):
         styles = [(style, 1.0)] * int(random.integers(1, 9))
         masks = [random.random((1, height, width, 1), np.float32) for _ in styles]
     content = random.random((1, height, width, 3), np.float32)
-    recipe = resolve(OptimizeRecipe(network="vgg16", steps=1, **fields))
+    recipe = resolve(OptimizeRecipe(network="vgg16", preset="painterly", steps=1, **fields))
     list(engine.paint(content, styles, recipe, masks=masks))
     if number + 1 in (10, count):
         print(int(re.search(r"VmRSS:\\s+(\\d+)", Path("/proc/self/status").read_text())[1]) / 1000)

@@ -26,7 +26,9 @@ SUN, FOREST = ((0.9, 0.6, 0.1), (0.8, 0.1, 0)), ((0.1, 0.6, 0.2), (0, 0.2, 0.1))
 
 
 def recipe(steps: int = 6, **given: object) -> ResolvedOptimizeRecipe:
-    resolved = resolve(OptimizeRecipe(network="vgg16", steps=steps, **given))
+    resolved = resolve(
+        OptimizeRecipe.model_validate({"network": "vgg16", "preset": "painterly", "steps": steps, **given})
+    )
     assert isinstance(resolved, ResolvedOptimizeRecipe)
     return resolved
 
@@ -71,7 +73,7 @@ class TestSchedule:
 
     def test_where_little_is_to_be_changed_steps_are_short(self) -> None:
         preset = PRESETS["painterly"]
-        rules = [preset.adam_at(128, content_weight_of(strength)) for strength in (0.5, 0.2, 0.01, 0.001)]
+        rules = [preset.adam_at(128, content_weight_of(strength, "painterly")) for strength in (0.5, 0.2, 0.01, 0.001)]
         rates = [rule.learning_rate for rule in rules]
         assert rates[0] == rates[1] == preset.adam.learning_rate
         assert rates[1] > rates[2] > rates[3]

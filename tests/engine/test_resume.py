@@ -28,7 +28,8 @@ def test_going_on_from_a_checkpoint(
     engine: Engine, photo: Picture, stripes: Picture, optimizer: str, after: int
 ) -> None:
     content, style = photo("chelsea", 240, 128), stripes(height=96)
-    recipe = resolve(OptimizeRecipe.model_validate({"steps": 12, "network": "vgg16", "optimizer": optimizer}))
+    given = {"preset": "painterly", "steps": 12, "network": "vgg16", "optimizer": optimizer}
+    recipe = resolve(OptimizeRecipe.model_validate(given))
     whole = list(engine.paint(content, [(style, 1.0)], recipe))
     *_, broken_off = itertools.islice(engine.paint(content, [(style, 1.0)], recipe), after)
     state = broken_off.state
@@ -99,7 +100,7 @@ def test_a_checkpoint_of_no_such_painting_is_refused(name: str, value: np.ndarra
 
 
 def test_the_engine_looks_before_it_paints(engine: Engine, photo: Picture, stripes: Picture) -> None:
-    recipe = resolve(OptimizeRecipe(steps=2, network="vgg16"))
+    recipe = resolve(OptimizeRecipe(preset="painterly", steps=2, network="vgg16"))
     painting = engine.paint(photo("chelsea", 64, 64), [(stripes(height=64), 1.0)], recipe, resume=GOOD)
     with pytest.raises(BadCheckpoint):
         next(painting)

@@ -110,7 +110,7 @@ def test_without_a_budget_the_clock_never_runs_out() -> None:
 
 
 def optimize(**given: object) -> ResolvedOptimizeRecipe:
-    resolved = resolve(OptimizeRecipe.model_validate({"network": "vgg16", **given}))
+    resolved = resolve(OptimizeRecipe.model_validate({"network": "vgg16", "preset": "painterly", **given}))
     assert isinstance(resolved, ResolvedOptimizeRecipe)
     return resolved
 

@@ -24,7 +24,9 @@ from stylequeue_worker.engine import Engine
 
 inputs = np.load(sys.argv[2])
 for optimizer in ("adam", "lbfgs"):
-    recipe = resolve(OptimizeRecipe(init="noise", seed=7, steps=5, network="vgg16", optimizer=optimizer))
+    recipe = resolve(
+        OptimizeRecipe(preset="painterly", init="noise", seed=7, steps=5, network="vgg16", optimizer=optimizer)
+    )
     *_, last = Engine(Path(sys.argv[1])).paint(inputs["content"], [(inputs["style"], 1.0)], recipe)
     print(hashlib.sha256(last.picture.tobytes()).hexdigest())
 """
@@ -33,7 +35,7 @@ for optimizer in ("adam", "lbfgs"):
 def painted(
     engine: Engine, content: np.ndarray, style: np.ndarray, start: np.ndarray | None = None, **given: object
 ) -> np.ndarray:
-    recipe = resolve(OptimizeRecipe.model_validate({"network": "vgg16", "steps": 1, **given}))
+    recipe = resolve(OptimizeRecipe.model_validate({"network": "vgg16", "preset": "painterly", "steps": 1, **given}))
     *_, last = engine.paint(content, [(style, 1.0)], recipe, start=start)
     return last.picture
 

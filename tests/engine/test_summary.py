@@ -17,7 +17,7 @@ LUMA = np.array([0.299, 0.587, 0.114])
 
 
 def optimize(**given: object) -> ResolvedOptimizeRecipe:
-    recipe = resolve(OptimizeRecipe.model_validate({"network": "vgg16", "steps": 4, **given}))
+    recipe = resolve(OptimizeRecipe.model_validate({"network": "vgg16", "preset": "painterly", "steps": 4, **given}))
     assert isinstance(recipe, ResolvedOptimizeRecipe)
     return recipe
 

@@ -18,8 +18,8 @@ from .conftest import Picture
     ("recipe", "budget_bytes"),
     [
         (OptimizeRecipe(size=64, steps=2), None),
-        (OptimizeRecipe(size=64, steps=2, optimizer="swift"), None),
-        (OptimizeRecipe(size=64, steps=2), 1),
+        (OptimizeRecipe(preset="painterly", size=64, steps=2, optimizer="swift"), None),
+        (OptimizeRecipe(preset="painterly", size=64, steps=2), 1),
         (FastRecipe(size=64), None),
     ],
 )

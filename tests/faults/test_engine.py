@@ -49,7 +49,7 @@ def test_02_killed_while_the_engine_paints(deployment: Deployment, model_dir: Pa
     workers = {name: deployment.start(name, app=ENGINE_WORKER) for name in ("one", "two")}
     deployment.until_ready()
     queue = deployment.queue
-    recipe = {"method": "optimize", "size": 96, "steps": STEPS, "network": "vgg16"}
+    recipe = {"method": "optimize", "preset": "painterly", "size": 96, "steps": STEPS, "network": "vgg16"}
     whole, broken = deployment.job(recipe=recipe), deployment.job(recipe=recipe)
     queue.submit(whole)
     at_once = queue.wait(whole.id, timeout_s=WAIT_S)

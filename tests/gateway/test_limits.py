@@ -24,7 +24,7 @@ burst = 4
 [tenant.globex]
 open_jobs = 2
 [tenant.initech]
-job_megapixel_steps = 20
+job_megapixel_steps = 30
 """
 
 
@@ -90,7 +90,7 @@ def test_what_one_job_may_cost(gate: Gate, queue: StyleQueue) -> None:
     key = gate.key("submit", "initech")
     small, large = theirs("initech"), theirs("initech", recipe={"method": "optimize", "size": 2048})
     problem = check_problem(gate.post("/v1/jobs", json=large, key=key), "job_too_costly")
-    assert "may take 20" in problem["detail"]
+    assert "may take 30" in problem["detail"]
     check_problem(gate.ask("PUT", "/v1/jobs/mine", json=large, key=key), "job_too_costly")
     form = [(name, ("a.jpg", pictures.jpeg())) for name in ("content", "style")]
     recipe = {"method": "optimize", "size": "2048"}

@@ -58,7 +58,8 @@ def test_a_network_that_no_worker_has_is_waited_for(service: StyleQueue, photogr
     job = make(photograph, {"method": "optimize", "network": "vgg19"})
     service.submit(job)
     # The worker has taken its message once it has painted the next one.
-    assert paint(service, make(photograph, {"method": "optimize", "size": 64, "steps": 2})).output
+    recipe = {"method": "optimize", "preset": "painterly", "size": 64, "steps": 2}
+    assert paint(service, make(photograph, recipe)).output
     waiting = service.status(job.id)
     assert (waiting.state, waiting.attempt) == ("queued", 0)
     assert waiting.waits_for == "a worker with the network vgg19: none that takes from queue 'paint' has it now"

@@ -83,7 +83,7 @@ def test_a_style_applies_where_its_mask_is_white(service: StyleQueue, photograph
 def test_a_painted_job_with_a_report(service: StyleQueue, photograph: ImageRef) -> None:
     job = make(
         photograph,
-        {"method": "optimize", "size": 64, "steps": 4, "network": "vgg16"},
+        {"method": "optimize", "preset": "painterly", "size": 64, "steps": 4, "network": "vgg16"},
         output={"bucket": "results", "key": "painted/ü +.png", "format": "png", "report": True},
     )
     done = paint(service, job)

@@ -32,6 +32,8 @@ VGG_NETWORKS = ("vgg19", "vgg16")
 OptimizerName = Literal["adam", "lbfgs", "swift"]
 """`swift`: Adam by the frequency, its rate falling to the end: the fewest steps to the same loss."""
 PresetName = Literal["painterly", "brushwork", "tf-tutorial", "tf-keras-2018", "gatys-2016"]
+DEFAULT_PRESET: PresetName = "brushwork"
+"""Of a recipe that names none."""
 InitName = Literal["content", "noise", "style", "image"]
 PoolingName = Literal["max", "average"]
 ColoursName = Literal["style", "luminance", "match"]
@@ -86,7 +88,7 @@ class OptimizeRecipe(Contract):
     """Gradient descent on the picture itself: minutes, the best pictures."""
 
     method: Literal["optimize"] = "optimize"
-    preset: PresetName = Field(default="painterly", description="Where every field left out comes from.")
+    preset: PresetName = Field(default=DEFAULT_PRESET, description="Where every field left out comes from.")
     size: SizePx | None = None
     strength: Strength | None = None
     colours: Colours | None = None
@@ -204,7 +206,7 @@ ResolvedRecipe = Annotated[ResolvedOptimizeRecipe | ResolvedFastRecipe, Field(di
 FAST_DEFAULTS = ResolvedFastRecipe(size=512, strength=1.0, colours="style")
 
 
-def content_weight_of(strength: float, preset: PresetName = "painterly") -> float:
+def content_weight_of(strength: float, preset: PresetName) -> float:
     """Content weight of our presets for a strength in (0, 1]: falls monotonically, at 0.5 0.16 or, `brushwork`, 0.03.
 
     From 15 on, `painterly` hardly changes a picture; at 0.01 only its large shapes are left. Below a strength of 0.4 it
@@ -237,7 +239,7 @@ _PAINTERLY = ResolvedOptimizeRecipe(
     style_scale=1.0,
     optimizer="adam",
     steps=140,
-    content_weight=content_weight_of(0.5),
+    content_weight=content_weight_of(0.5, "painterly"),
     style_weight=1.0,
     variation_weight=0.5,
 )

@@ -15,7 +15,7 @@ import tensorflow as tf
 
 from stylequeue.contract.cost import GPUS_GRID_PX, Plan, Stage, schedule
 from stylequeue.contract.errors import CannotServe, Code, Permanent
-from stylequeue.contract.recipe import PRESETS, PoolingName, ResolvedOptimizeRecipe
+from stylequeue.contract.recipe import DEFAULT_PRESET, PRESETS, PoolingName, ResolvedOptimizeRecipe
 
 from .available import available_bytes
 from .course import Course
@@ -48,7 +48,7 @@ class Painter:
 
     def require_room(self) -> None:
         """Raises CannotServe where the memory at hand is not enough for the smallest painting."""
-        needed = smallest_bytes(self._network, preset_of(PRESETS["painterly"]))
+        needed = smallest_bytes(self._network, preset_of(PRESETS[DEFAULT_PRESET]))
         left = self._budget_bytes()
         if left is not None and left < needed:
             raise CannotServe(
