@@ -23,6 +23,7 @@ from stylequeue.broker.app import make_app
 from stylequeue.client import StyleQueue
 from stylequeue.connection import celery_asked, redis_asked
 from stylequeue.contract.errors import Code, ExitCode, Unavailable
+from stylequeue.finding import Finding
 from stylequeue.ledger import Ledger
 from stylequeue.local.server import HOST, free_ports
 from stylequeue.settings import Settings
@@ -109,7 +110,7 @@ def assert_told(settings: Settings, code: Code, what: str, hint: str) -> None:
     assert hint in found.hint
 
 
-def by_doctor(settings: Settings) -> doctor.Finding:
+def by_doctor(settings: Settings) -> Finding:
     return next(finding for finding in doctor.examine(lambda: settings) if finding.what == "redis")
 
 

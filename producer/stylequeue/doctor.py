@@ -10,21 +10,19 @@ import uuid
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sized
 from contextlib import closing, contextmanager
-from dataclasses import asdict, dataclass
 from functools import partial
 from importlib.metadata import version
 from importlib.util import find_spec
-from typing import Any, Literal
 
 from . import __version__
 from .broker.app import make_app
 from .broker.lists import CELERYS_DEFAULT_QUEUE, Lists
 from .connection import celery_asked
 from .contract.base import DEFAULT_QUEUE, QUEUES
-from .contract.errors import ExitCode, InvalidSettings, Misconfigured, Permanent, StyleQueueError, Unavailable
+from .contract.errors import ExitCode, InvalidSettings, Misconfigured, Permanent, StyleQueueError
 from .contract.recipe import networks_of_queue
-from .contract.text import printable
 from .delivery.hooks import Hooks
+from .finding import Finding, finding_of, trouble_of
 from .ledger import Ledger
 from .ledger.registry import LiveWorker, named, not_served, waits_for
 from .operator_file import OperatorFile
@@ -34,36 +32,6 @@ from .variables import variable_of
 
 _NODE_S = 120
 """How long TensorFlow may take to say what devices it sees."""
-
-State = Literal["ok", "warning", "bad"]
-"""`warning`: what may be well, or is well for now; it does not change the exit code."""
-_LABELS: dict[State, str] = {"ok": "ok  ", "warning": "WARN", "bad": "BAD "}
-
-
-@dataclass(frozen=True)
-class Finding:
-    """One thing looked at."""
-
-    what: str
-    state: State
-    found: str
-    hint: str = ""
-    """What to do, where that is not nothing."""
-    exit_code: int = ExitCode.DONE
-    """Of a command that finds this; 0 unless it is bad."""
-
-    @property
-    def ok(self) -> bool:
-        """Whether all is well."""
-        return self.state == "ok"
-
-    def __str__(self) -> str:
-        line = printable(f"{_LABELS[self.state]}  {self.what:18} {self.found}")
-        return f"{line}\n      {'':18} {printable(self.hint)}" if self.hint else line
-
-    def as_dict(self) -> dict[str, Any]:
-        """For JSON."""
-        return {**asdict(self), "ok": self.ok}
 
 
 def examine(load: Callable[[], Settings] = Settings.load, *, fix: bool = False) -> Iterator[Finding]:
@@ -76,7 +44,7 @@ def examine(load: Callable[[], Settings] = Settings.load, *, fix: bool = False) 
     try:
         settings = load()
     except InvalidSettings as error:
-        yield _trouble("settings", error)
+        yield trouble_of("settings", error)
         return
     yield Finding("settings", "ok", f"deployment {settings.deployment!r}, Redis at {settings.redis.place}")
     yield marks(settings)
@@ -97,13 +65,13 @@ def examine(load: Callable[[], Settings] = Settings.load, *, fix: bool = False) 
             try:
                 yield from _each(check(ledger))
             except StyleQueueError as error:
-                yield _trouble("redis", error)
+                yield trouble_of("redis", error)
                 break
         yield from _buckets(settings, store)
         try:
             yield conditional_writes(store)
         except StyleQueueError as error:
-            yield _trouble("conditional writes", error)
+            yield trouble_of("conditional writes", error)
         for look in (upload_lifecycle, upload_cors):
             try:
                 yield look(store, settings, fix=fix)
@@ -116,11 +84,6 @@ def examine(load: Callable[[], Settings] = Settings.load, *, fix: bool = False) 
         yield from _node()
 
 
-def exit_code(findings: list[Finding]) -> int:
-    """What a command ends with that found all this: the worst that is bad."""
-    return max((finding.exit_code for finding in findings), default=ExitCode.DONE)
-
-
 def eviction(ledger: Ledger) -> Finding:
     """Whether Redis may drop keys when its memory is full: then it drops jobs."""
     policy = ledger.server().eviction_policy
@@ -131,7 +94,7 @@ def eviction(ledger: Ledger) -> Finding:
             "it does not say what it does when its memory is full",
             "see to it that maxmemory-policy is noeviction; doctor reads it where INFO or CONFIG GET is allowed",
         )
-    return _finding(
+    return finding_of(
         "redis memory",
         policy == "noeviction",
         f"maxmemory-policy {policy}",
@@ -149,7 +112,7 @@ def append_only(ledger: Ledger) -> Finding:
             "it does not say whether it keeps an append-only file",
             "see to it that appendonly is yes; doctor reads it where INFO or CONFIG GET is allowed",
         )
-    return _finding(
+    return finding_of(
         "redis disk",
         appends,
         "keeps an append-only file" if appends else "keeps no append-only file, or cannot write to it",
@@ -161,7 +124,7 @@ def conditional_writes(store: Store) -> Finding:
     """Whether the store honours `If-None-Match: *`: without it two attempts may write over each other."""
     with _set_by("write_buckets"):
         honoured = store.honours_conditional_writes()
-    return _finding(
+    return finding_of(
         "conditional writes",
         honoured,
         "honoured" if honoured else "ignored",
@@ -239,7 +202,7 @@ def _operator_file(settings: Settings) -> Finding:
     try:
         operator = OperatorFile(settings.operator_file).now
     except InvalidSettings as error:
-        return _trouble("operator file", error)
+        return trouble_of("operator file", error)
     if settings.operator_file is None:
         return Finding("operator file", "ok", "none (STYLEQUEUE_OPERATOR_FILE)")
     counted: dict[str, Sized] = {
@@ -269,7 +232,7 @@ def _redis(settings: Settings, ledger: Ledger) -> Finding:
 def _workers(ledger: Ledger) -> Iterator[Finding]:
     workers = ledger.registry.workers()
     if not workers:
-        yield _finding(
+        yield finding_of(
             "workers",
             False,
             "none is on record",
@@ -287,7 +250,7 @@ def _worker(worker: LiveWorker) -> Finding:
     if lacking := not_served(worker.queues, worker.networks):
         wanted = "; ".join(f"{queue}: {' or '.join(networks_of_queue(queue))}" for queue in lacking)
         hint = f"run `stylequeue models pull` there: it takes from queues whose networks it lacks ({wanted})"
-        return _finding(what, False, found, hint, ExitCode.CANNOT_SERVE)
+        return finding_of(what, False, found, hint, ExitCode.CANNOT_SERVE)
     if worker.version != __version__:
         return Finding(what, "warning", found, f"this is stylequeue {__version__}: upgrade workers before producers")
     return Finding(what, "ok", found)
@@ -303,7 +266,7 @@ def _queues(ledger: Ledger) -> Iterator[Finding]:
         if takers:
             yield Finding(f"queue {queue}", "ok", found)
         elif open_jobs:
-            yield _finding(f"queue {queue}", False, found, hint, ExitCode.NOT_REACHABLE)
+            yield finding_of(f"queue {queue}", False, found, hint, ExitCode.NOT_REACHABLE)
         else:
             yield Finding(f"queue {queue}", "warning", found, hint)
 
@@ -339,7 +302,7 @@ def _waiting(ledger: Ledger) -> Iterator[Finding]:
         if lacks := waits_for(queue, needs, workers):
             found = f"{count} job{' waits' if count == 1 else 's wait'} for {lacks}"
             hint = f"run `stylequeue models pull {needs[0]}` on a worker of queue {queue}; they go on by themselves"
-            yield _finding(f"jobs on {queue}", False, found, hint, ExitCode.CANNOT_SERVE)
+            yield finding_of(f"jobs on {queue}", False, found, hint, ExitCode.CANNOT_SERVE)
 
 
 def _endpoints(settings: Settings, ledger: Ledger) -> Iterator[Finding]:
@@ -376,7 +339,7 @@ def _buckets(settings: Settings, store: Store) -> Iterator[Finding]:
                 store.check_work() if bucket == settings.work_bucket else store.check_bucket(bucket)
             yield Finding(f"bucket {bucket}", "ok", f"there; {role}")
         except StyleQueueError as error:
-            trouble = _trouble(f"bucket {bucket}", error)
+            trouble = trouble_of(f"bucket {bucket}", error)
             yield Finding(trouble.what, trouble.state, f"{trouble.found}; {role}", trouble.hint, trouble.exit_code)
 
 
@@ -399,7 +362,7 @@ def _node() -> Iterator[Finding]:
         for finding in json.loads(done.stdout):
             yield Finding(**finding)
     except (subprocess.SubprocessError, ValueError) as error:
-        yield _finding("tensorflow", False, f"does not work here: {error}", "reinstall the worker extra")
+        yield finding_of("tensorflow", False, f"does not work here: {error}", "reinstall the worker extra")
 
 
 def _each(found: Finding | Iterator[Finding]) -> Iterator[Finding]:
@@ -407,12 +370,3 @@ def _each(found: Finding | Iterator[Finding]) -> Iterator[Finding]:
         yield found
     else:
         yield from found
-
-
-def _finding(what: str, ok: bool, found: str, hint: str, code: int = ExitCode.BAD_INPUT) -> Finding:
-    return Finding(what, "ok", found) if ok else Finding(what, "bad", found, hint, code)
-
-
-def _trouble(what: str, error: StyleQueueError) -> Finding:
-    code = ExitCode.NOT_REACHABLE if isinstance(error, Unavailable) else ExitCode.BAD_INPUT
-    return Finding(what, "bad", error.message, error.hint, code)

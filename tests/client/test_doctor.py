@@ -22,6 +22,7 @@ from stylequeue import __version__, doctor
 from stylequeue.contract.delivery import Attempt
 from stylequeue.contract.errors import ExitCode
 from stylequeue.contract.job import Job
+from stylequeue.finding import Finding, exit_code
 from stylequeue.ledger import Ledger
 from stylequeue.ledger.deliveries import Deliveries, ForEndpoint
 from stylequeue.local import Stack, environment
@@ -76,7 +77,7 @@ def own_valkey() -> Iterator[Valkey]:
         valkey.stop()
 
 
-def findings(settings: Settings, **changes: Any) -> dict[str, doctor.Finding]:
+def findings(settings: Settings, **changes: Any) -> dict[str, Finding]:
     """By what was looked at; each that is not well says what to do, and only what is bad has an exit code."""
     found = list(doctor.examine(lambda: settings.model_copy(update=changes)))
     for finding in found:
@@ -98,7 +99,7 @@ def warned(settings: Settings, **changes: Any) -> set[str]:
 def test_all_is_well(staffed: Settings) -> None:
     found = findings(staffed)
     assert all(finding.ok for finding in found.values()), found
-    assert doctor.exit_code(list(found.values())) == ExitCode.DONE
+    assert exit_code(list(found.values())) == ExitCode.DONE
     assert set(found) == {
         "versions",
         "settings",
@@ -127,7 +128,7 @@ def test_marks_by_a_secret_of_redis_s_are_a_warning(staffed: Settings) -> None:
     found = findings(staffed.model_copy(update={"mark_secrets": ()}))
     assert found["marks"].state == "warning"
     assert "STYLEQUEUE_MARK_SECRETS" in found["marks"].hint
-    assert doctor.exit_code(list(found.values())) == ExitCode.DONE
+    assert exit_code(list(found.values())) == ExitCode.DONE
 
 
 def test_versions(staffed: Settings, ledger: Ledger) -> None:

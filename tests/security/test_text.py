@@ -24,7 +24,8 @@ from stylequeue.contract.events import EVENT, FailedData, read_event
 from stylequeue.contract.job import parse_job
 from stylequeue.contract.objects import ImageRef
 from stylequeue.contract.status import DeadLetter, JobStatus
-from stylequeue.doctor import Finding, _worker
+from stylequeue.doctor import _worker
+from stylequeue.finding import Finding
 from stylequeue.ledger import names
 from stylequeue.local import Stack
 from stylequeue.settings import Settings

@@ -6,12 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from stylequeue import doctor
 from stylequeue.contract.errors import ExitCode
+from stylequeue.finding import Finding
 from stylequeue_worker import models, probe
 
 
-def of(monkeypatch: pytest.MonkeyPatch, directory: Path, **env: str) -> dict[str, doctor.Finding]:
+def of(monkeypatch: pytest.MonkeyPatch, directory: Path, **env: str) -> dict[str, Finding]:
     monkeypatch.setenv("STYLEQUEUE_MODEL_DIR", str(directory))
     monkeypatch.setenv("KERAS_HOME", str(directory))
     for name, value in env.items():

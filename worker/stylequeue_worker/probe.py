@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from stylequeue.contract.errors import ExitCode, StyleQueueError
 from stylequeue.contract.recipe import FAST_NETWORK, VGG_NETWORKS
-from stylequeue.doctor import Finding
+from stylequeue.finding import Finding
 from stylequeue.ledger.registry import named
 from stylequeue.settings import Settings
 

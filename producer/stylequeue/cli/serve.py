@@ -47,7 +47,8 @@ def doctor(
     ] = False,
 ) -> None:
     """Check settings, Redis, the store, workers, models and device, and say what to do about each trouble."""
-    from ..doctor import examine, exit_code
+    from ..doctor import examine
+    from ..finding import exit_code
 
     findings = []
     with console.errors_told(as_json=as_json):
