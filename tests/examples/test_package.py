@@ -86,7 +86,7 @@ def named(metadata: Message, extra: str = "") -> set[str]:
 
 
 def test_what_the_producer_imports_the_wheel_asks_for(metadata: Message) -> None:
-    extras = {"local": {"local"}, "testing.py": {"local", "testing"}}
+    extras = {"gateway": {"gateway"}, "local": {"local"}, "testing.py": {"local", "testing"}}
     distributions = packages_distributions()
     undeclared = {}
     for path in sorted(PRODUCER.rglob("*.py")):
@@ -101,7 +101,15 @@ def test_what_the_producer_imports_the_wheel_asks_for(metadata: Message) -> None
 
 
 def test_the_extras_are_those_that_the_documents_name(metadata: Message) -> None:
-    assert set(metadata.get_all("Provides-Extra", [])) == {"worker", "gpu", "models", "local", "testing", "dev"}
+    assert set(metadata.get_all("Provides-Extra", [])) == {
+        "worker",
+        "gpu",
+        "models",
+        "gateway",
+        "local",
+        "testing",
+        "dev",
+    }
     assert {"tensorflow", "numpy", "pillow"} <= named(metadata, "worker")
     assert not named(metadata) & {"tensorflow", "numpy", "pillow", "matplotlib"}
     assert metadata["License-Expression"] == "Apache-2.0"
