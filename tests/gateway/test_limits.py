@@ -88,7 +88,8 @@ def test_open_jobs(gate: Gate) -> None:
 
 def test_what_one_job_may_cost(gate: Gate, queue: StyleQueue) -> None:
     key = gate.key("submit", "initech")
-    small, large = theirs("initech"), theirs("initech", recipe={"method": "optimize", "size": 2048})
+    small = theirs("initech", recipe={"method": "optimize", "size": 256})
+    large = theirs("initech", recipe={"method": "optimize", "size": 2048})
     problem = check_problem(gate.post("/v1/jobs", json=large, key=key), "job_too_costly")
     assert "may take 30" in problem["detail"]
     check_problem(gate.ask("PUT", "/v1/jobs/mine", json=large, key=key), "job_too_costly")
