@@ -113,7 +113,10 @@ def test_reasons_that_older_versions_told() -> None:
         result_of(json.dumps({"type": "io.stylequeue.job.failed.v1", "data": told}))
     check(raised.value.message, lines=1)
     letter = DeadLetter.model_validate(
-        {"id": "a", "queue": "paint", "code": "x", "reason": HOSTILE, "attempts": 0, "message": HOSTILE, "buried_at": 0}
+        {
+            **{"id": "a", "kind": "message", "queue": "paint", "code": "x", "attempts": 0, "buried_at": 0},
+            **{"reason": HOSTILE, "message": HOSTILE},
+        }
     )
     check(letter.reason, lines=1)
     assert letter.message == HOSTILE, "the exact message"
