@@ -8,6 +8,7 @@ import pytest
 
 from stylequeue.client import StyleQueue
 from stylequeue.contract.errors import Code, Unavailable
+from stylequeue.contract.recipe import FastRecipe
 from tests.client.conftest import OFTEN, REFUSAL
 from tests.support.jobs import make_job
 from tests.support.proxy import Proxy
@@ -38,6 +39,7 @@ CALLS: dict[str, Callable[[StyleQueue], object]] = {
     "drop": lambda queue: queue.drop("j"),
     "events": lambda queue: next(queue.events()),
     "workers": lambda queue: queue.workers(),
+    "estimate": lambda queue: queue.estimate(FastRecipe()),
 }
 
 
