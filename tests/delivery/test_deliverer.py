@@ -6,7 +6,7 @@ import json
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -29,23 +29,6 @@ pytestmark = pytest.mark.filterwarnings("ignore:Call to deprecated setex:Depreca
 
 WAIT_S = 30
 CRM = "crm"
-
-
-@pytest.fixture
-def receiver() -> Iterator[Receiver]:
-    with Receiver() as receiver:
-        yield receiver
-
-
-@pytest.fixture
-def operator(settings: Settings, tmp_path: Path, receiver: Receiver) -> Operator:
-    return Operator(settings, tmp_path, crm=receiver.endpoint())
-
-
-@pytest.fixture
-def queue(operator: Operator) -> Iterator[StyleQueue]:
-    with StyleQueue(operator.settings) as queue:
-        yield queue
 
 
 @pytest.fixture

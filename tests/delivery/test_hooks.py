@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -25,23 +24,6 @@ from tests.support.receiver import Receiver, Reply
 pytestmark = pytest.mark.filterwarnings("ignore:Call to deprecated setex:DeprecationWarning")
 
 AN_HOUR_AGO = timedelta(hours=1)
-
-
-@pytest.fixture
-def receiver() -> Iterator[Receiver]:
-    with Receiver() as receiver:
-        yield receiver
-
-
-@pytest.fixture
-def operator(settings: Settings, tmp_path: Path, receiver: Receiver) -> Operator:
-    return Operator(settings, tmp_path, crm=receiver.endpoint())
-
-
-@pytest.fixture
-def queue(operator: Operator) -> Iterator[StyleQueue]:
-    with StyleQueue(operator.settings) as queue:
-        yield queue
 
 
 @pytest.fixture

@@ -27,12 +27,6 @@ from tests.support.receiver import HOST, Receiver, Reply
 OLD, NEW = "whsec_MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3", "whsec_YWJjZGVmMDEyMzQ1Njc4OWFiY2RlZjAx"
 
 
-@pytest.fixture
-def receiver() -> Iterator[Receiver]:
-    with Receiver() as receiver:
-        yield receiver
-
-
 def send(receiver: Receiver, event: str = "{}", *, timeout_s: float = 15, **fields: Any) -> Answer:
     endpoint = Endpoint.model_validate(receiver.endpoint(**fields))
     return Webhooks(timeout_s=timeout_s).send(endpoint, "event-1", event)

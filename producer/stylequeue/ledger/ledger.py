@@ -63,11 +63,6 @@ class Ledger:
         """Who works."""
         return Registry(self)
 
-    def ping(self) -> None:
-        """Return if Redis answers."""
-        with self._reachable():
-            self.redis.ping()
-
     def try_out(self) -> None:
         """Return if Redis lets a script do what moves do; what it writes is gone in a second."""
         with self._reachable():
@@ -330,10 +325,6 @@ class Ledger:
         Raises EventsLost where events behind `after` have been trimmed away already, InvalidRequest for no position.
         """
         return run(self.asked.deployment_events(after=after, wait_s=wait_s))
-
-    def newest_position(self) -> str:
-        """The position of the deployment's newest event: what is read behind it is still to come."""
-        return run(self.asked.newest_position())
 
     def _run(self, moves: Sequence[Move[_T]]) -> list[_T]:
         return run(self.asked.perform(moves))
