@@ -68,10 +68,11 @@ async def submit_job(
             raise InvalidRequest("the body names an id, and Idempotency-Key another", "leave one of them out")
         job_id = job_id_of(caller.tenant, idempotency_key)
     status, is_new = await _handed_in(caller, fields, job_id)
-    response.headers["Location"] = view_of(status, root_path=request.scope.get("root_path", "")).links.self
     if not is_new and idempotency_key is not None:
         response.headers["Idempotent-Replayed"] = "true"
-    return await _waited(request, response, gateway, caller, status, wait, otherwise=202 if is_new else 200)
+    view = await _waited(request, response, gateway, caller, status, wait, otherwise=202 if is_new else 200)
+    response.headers["Location"] = view.links.self
+    return view
 
 
 @router.put(
