@@ -11,20 +11,16 @@ import pytest
 from stylequeue.client import StyleQueue
 from stylequeue.contract.base import Contract
 from stylequeue.contract.errors import Code, InvalidJob, JobsRefused, Permanent
+from stylequeue.contract.events import SucceededData
 from stylequeue.contract.job import Job
 from stylequeue.contract.objects import ImageRef
 from stylequeue.contract.scope import Scope
-from stylequeue.ledger import Ledger, names
+from stylequeue.ledger import names
 from stylequeue.settings import Settings
-from stylequeue.store import Store
 from stylequeue_worker.pictures.decoder import Decoder
-from stylequeue_worker.work.maker import Maker
-from tests.support import pictures
-from tests.support.fake_painter import FakePainter
 from tests.support.jobs import make_job
 from tests.support.ledger import claim
-from tests.support.odd_s3 import OddS3
-from tests.support.workshop import undisturbed
+from tests.support.workshop import LedgerWorkshop, ledger_workshop
 
 SCOPE = Scope(read=("uploads/{tenant}/*", "styles/*"), write=("results/{tenant}/*", "results/shared/*"))
 OWN: dict[str, Any] = {
@@ -193,52 +189,35 @@ def test_every_picture_that_a_job_can_name_is_among_those_that_are_looked_at() -
 # At the worker
 
 
-class Workshop:
-    """A maker on a store in memory, and a client whose scope somebody takes away from what it sends."""
-
-    def __init__(self, s3: OddS3, ledger: Ledger, decoder: Decoder) -> None:
-        for key in ("/uploads/acme/content.jpg", "/uploads/globex/content.jpg", "/styles/wave.jpg"):
-            s3.lay(key, pictures.jpeg())
-        self.s3 = s3
-        self.ledger = ledger
-        settings = s3.settings().model_copy(update={"read_buckets": ("uploads", "styles")})
-        self.maker = Maker(settings, ledger, Store(settings), FakePainter(), decoder)
-
-    def make(self, scope: Scope, **fields: Any) -> Any:
-        job = make_job(**{**OWN, "recipe": {"method": "optimize", "size": 64, "steps": 1}, **fields})
-        self.ledger.accept([job], tenant="acme", scope=scope)
-        holder = undisturbed(claim(self.ledger, job).record)
-        self.s3.seen.clear()
-        made = self.maker.make(job, holder)
-        painted = json.dumps({"job_id": job.id, "data": made.model_dump(mode="json")})
-        self.ledger.finish(job.id, fence=holder.record.fence, data=made, painted=painted)
-        return made
-
-
 @pytest.fixture
-def workshop(settings: Settings, decoder: Decoder) -> Iterator[Workshop]:
-    with OddS3() as s3:
-        ledger = Ledger(settings)
-        yield Workshop(s3, ledger, decoder)
-        ledger.close()
+def workshop(settings: Settings, decoder: Decoder) -> Iterator[LedgerWorkshop]:
+    lie = ("/uploads/acme/content.jpg", "/uploads/globex/content.jpg", "/styles/wave.jpg")
+    with ledger_workshop(settings, decoder, *lie, read_buckets=("uploads", "styles")) as workshop:
+        yield workshop
+
+
+def made(workshop: LedgerWorkshop, scope: Scope, **fields: Any) -> SucceededData:
+    """By a worker, whatever the client would have said to it."""
+    job = make_job(**{**OWN, "recipe": {"method": "optimize", "size": 64, "steps": 1}, **fields})
+    return workshop.make(job, tenant="acme", scope=scope)
 
 
 @pytest.mark.parametrize("fields", OTHERS, ids=json.dumps)
-def test_the_worker_looks_again_before_the_store_is_asked(workshop: Workshop, fields: dict[str, Any]) -> None:
+def test_the_worker_looks_again_before_the_store_is_asked(workshop: LedgerWorkshop, fields: dict[str, Any]) -> None:
     with pytest.raises(Permanent) as refused:
-        workshop.make(SCOPE, **fields)
+        made(workshop, SCOPE, **fields)
     assert refused.value.code == Code.BUCKET_NOT_ALLOWED
     assert not workshop.s3.seen
 
 
-def test_a_picture_is_reused_where_the_job_may_see_it(workshop: Workshop) -> None:
+def test_a_picture_is_reused_where_the_job_may_see_it(workshop: LedgerWorkshop) -> None:
     there = Scope(read=SCOPE.read, write=("results/acme/there/*",))
-    first = workshop.make(there, **output("acme/there/out.jpg", report=True))
+    first = made(workshop, there, **output("acme/there/out.jpg", report=True))
     elsewhere = Scope(read=SCOPE.read, write=("results/acme/elsewhere/*",))
-    second = workshop.make(elsewhere, **output("acme/elsewhere/out.jpg", report=True))
+    second = made(workshop, elsewhere, **output("acme/elsewhere/out.jpg", report=True))
     assert not first.reused
     assert not second.reused, "out of its reach: painted"
     assert not [asked for asked in workshop.s3.seen if "/there/" in asked]
-    third = workshop.make(elsewhere, **output("acme/elsewhere/again.jpg", report=True))
+    third = made(workshop, elsewhere, **output("acme/elsewhere/again.jpg", report=True))
     assert third.reused
     assert third.output.sha256 == first.output.sha256

@@ -13,21 +13,17 @@ import pytest
 from stylequeue.broker.messages import Message
 from stylequeue.client import StyleQueue
 from stylequeue.contract.errors import InvalidRequest, JobConflict, JobFailed, JobNotFound, StyleQueueError
-from stylequeue.contract.events import FailedData, SucceededData
+from stylequeue.contract.events import FailedData
 from stylequeue.contract.job import Job
 from stylequeue.contract.status import Page
-from stylequeue.ledger import Ledger, names
+from stylequeue.ledger import names
 from stylequeue.settings import Settings
-from stylequeue.store import Store
 from stylequeue_worker.pictures.decoder import Decoder
-from stylequeue_worker.work.maker import Maker, Waiting
-from tests.support import pictures
+from stylequeue_worker.work.maker import Waiting
 from tests.support.clients import Client
-from tests.support.fake_painter import FakePainter
 from tests.support.jobs import make_job
 from tests.support.ledger import FAILED, claim, limited
-from tests.support.odd_s3 import OddS3
-from tests.support.workshop import undisturbed
+from tests.support.workshop import LedgerWorkshop, ledger_workshop
 
 
 @pytest.fixture
@@ -291,56 +287,38 @@ def test_a_bound_client_leaves_the_connections_to_the_one_it_came_from(client: C
 # Pictures
 
 
-class Workshop:
-    """A maker on a store in memory and a ledger of the test's own."""
-
-    def __init__(self, s3: OddS3, ledger: Ledger, decoder: Decoder) -> None:
-        for name in ("content", "style"):
-            s3.lay(f"/uploads/{name}.jpg", pictures.jpeg())
-        self.ledger = ledger
-        self.maker = Maker(s3.settings(), ledger, Store(s3.settings()), FakePainter(), decoder)
-
-    def begin(self, tenant: str | None) -> tuple[Job, Any]:
-        """Any tenant's job, always of the same pictures and recipe, as a worker has it."""
-        job = make_job(
-            content={"bucket": "uploads", "key": "content.jpg"},
-            styles=[{"image": {"bucket": "uploads", "key": "style.jpg"}}],
-            recipe={"method": "optimize", "size": 64, "steps": 1},
-        )
-        self.ledger.accept([job], tenant=tenant)
-        return job, undisturbed(claim(self.ledger, job).record)
-
-    def make(self, tenant: str | None) -> SucceededData:
-        job, holder = self.begin(tenant)
-        made = self.maker.make(job, holder)
-        painted = json.dumps({"job_id": job.id, "data": made.model_dump(mode="json")})
-        self.ledger.finish(job.id, fence=holder.record.fence, data=made, painted=painted)
-        return made
-
-
 @pytest.fixture
-def workshop(settings: Settings, decoder: Decoder) -> Iterator[Workshop]:
-    with OddS3() as s3:
-        ledger = Ledger(settings)
-        yield Workshop(s3, ledger, decoder)
-        ledger.close()
+def workshop(settings: Settings, decoder: Decoder) -> Iterator[LedgerWorkshop]:
+    with ledger_workshop(settings, decoder, "/uploads/content.jpg", "/uploads/style.jpg") as workshop:
+        yield workshop
 
 
-def test_pictures_are_reused_within_a_tenant(workshop: Workshop) -> None:
+def the_same() -> Job:
+    """A job, always of the same pictures and recipe."""
+    return make_job(
+        content={"bucket": "uploads", "key": "content.jpg"},
+        styles=[{"image": {"bucket": "uploads", "key": "style.jpg"}}],
+        recipe={"method": "optimize", "size": 64, "steps": 1},
+    )
+
+
+def test_pictures_are_reused_within_a_tenant(workshop: LedgerWorkshop) -> None:
     for tenant in (None, "acme", "globex"):
-        first, second = workshop.make(tenant), workshop.make(tenant)
+        first, second = (workshop.make(the_same(), tenant=tenant) for _ in range(2))
         assert (first.reused, second.reused) == (False, True), tenant
 
 
-def test_only_ones_own_picture_is_waited_for(workshop: Workshop) -> None:
+def test_only_ones_own_picture_is_waited_for(workshop: LedgerWorkshop) -> None:
     ledger = workshop.ledger
-    first, holder = workshop.begin("acme")
+    first = the_same()
     # It has asked and paints now.
-    name = workshop.maker.make(first, holder).fingerprint
+    name = workshop.maker.make(first, workshop.begin(first, tenant="acme")).fingerprint
     assert ledger.redis.get(names.painting_key(name)) == first.id
+    second = the_same()
+    holder = workshop.begin(second, tenant="acme")
     with pytest.raises(Waiting):
-        workshop.maker.make(*workshop.begin("acme"))
+        workshop.maker.make(second, holder)
     for tenant in (None, "globex"):
-        job, other = workshop.begin(tenant)
-        assert not workshop.maker.make(job, other).reused
+        job = the_same()
+        assert not workshop.maker.make(job, workshop.begin(job, tenant=tenant)).reused
         assert ledger.record(job.id).state == "running"

@@ -1,8 +1,10 @@
-"""A maker of jobs against an S3 in memory: whatever lies there, and whatever the ledger says."""
+"""Makers of jobs against an S3 in memory: whatever lies there, and whatever the ledger says."""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from types import SimpleNamespace
 from typing import Any
 
@@ -11,13 +13,16 @@ import pytest
 from stylequeue.contract.errors import StyleQueueError
 from stylequeue.contract.events import SucceededData
 from stylequeue.contract.job import Job
+from stylequeue.ledger import Ledger
 from stylequeue.ledger.answers import ReserveAnswer
+from stylequeue.settings import Settings
 from stylequeue.store import Store
 from stylequeue_worker.pictures.decoder import Decoder
 from stylequeue_worker.work.maker import Maker
 from tests.support import pictures
 from tests.support.fake_painter import FakePainter
 from tests.support.jobs import make_job
+from tests.support.ledger import claim
 from tests.support.odd_s3 import OddS3
 
 LOOKS = ["GET /results", "HEAD /uploads/content.jpg", "HEAD /uploads/style.jpg"]
@@ -67,6 +72,39 @@ class Workshop:
         with pytest.raises(StyleQueueError) as raised:
             self.make(**fields)
         return raised.value
+
+
+class LedgerWorkshop:
+    """A maker of jobs that are on record in a ledger of the test's own."""
+
+    def __init__(self, s3: OddS3, ledger: Ledger, maker: Maker) -> None:
+        self.s3 = s3
+        self.ledger = ledger
+        self.maker = maker
+
+    def begin(self, job: Job, **accepted: Any) -> Any:
+        """The job's holder, once it was accepted so."""
+        self.ledger.accept([job], **accepted)
+        return undisturbed(claim(self.ledger, job).record)
+
+    def make(self, job: Job, **accepted: Any) -> SucceededData:
+        holder = self.begin(job, **accepted)
+        self.s3.seen.clear()
+        made = self.maker.make(job, holder)
+        painted = json.dumps({"job_id": job.id, "data": made.model_dump(mode="json")})
+        self.ledger.finish(job.id, fence=holder.record.fence, data=made, painted=painted)
+        return made
+
+
+@contextmanager
+def ledger_workshop(settings: Settings, decoder: Decoder, *uris: str, **update: Any) -> Iterator[LedgerWorkshop]:
+    """One in whose store pictures lie under `uris`, and whose settings are updated so."""
+    with OddS3() as s3:
+        for uri in uris:
+            s3.lay(uri, pictures.jpeg())
+        ledger, at_store = Ledger(settings), s3.settings().model_copy(update=update)
+        yield LedgerWorkshop(s3, ledger, Maker(at_store, ledger, Store(at_store), FakePainter(), decoder))
+        ledger.close()
 
 
 def undisturbed(record: Any) -> Any:
