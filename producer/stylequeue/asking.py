@@ -35,7 +35,7 @@ from .contract.job import MAX_STYLES, Job, queue_of
 from .contract.recipe import FastRecipe, OptimizeRecipe, resolve
 from .contract.status import DeadLetter, Estimate, EventGroup, JobResult, JobState, JobStatus, Page, Submission, Turn
 from .operator_file import Template, TenantLimits
-from .settings import MAX_DEADLINE_S
+from .setting_values import MAX_DEADLINE_S
 from .telling import result_of
 
 if TYPE_CHECKING:

@@ -7,7 +7,6 @@ is one that is empty. Secrets may lie in files: `STYLEQUEUE_REDIS_URL_FILE` name
 from __future__ import annotations
 
 import os
-import re
 import ssl
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -19,52 +18,23 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 from .address import RedisAddress, check_http
 from .contract.errors import InvalidSettings
 from .contract.objects import Bucket
-from .contract.recipe import MAX_SIZE_PX, MIN_SIDE_PX
-from .contract.text import check_text
+from .setting_values import (
+    DAY_S,
+    MANY,
+    MANY_BYTES,
+    MAX_DEADLINE_S,
+    Buckets,
+    HubHandle,
+    LabelName,
+    MarkSecret,
+    NetworkName,
+    RedisUrl,
+    Seconds,
+    Secret,
+    Sha256,
+    SizePx,
+)
 from .variables import HINT, PREFIX, Environment, variable_of, why
-
-_DAY_S = 24 * 3600
-MAX_DEADLINE_S = 30 * _DAY_S
-"""The furthest deadline of a job."""
-MIN_SECRET_CHARS = 32
-"""Of what marks are made with."""
-_MANY, _MANY_BYTES = 10**9, 1024**4
-"""The most that a number may be of what is counted: more is a mistake, and more still no number to Redis."""
-
-
-def _printable(secret: SecretStr) -> SecretStr:
-    if not re.fullmatch(r"[!-~]+", secret.get_secret_value()):
-        raise ValueError("is empty, or holds a blank or a character that is none of ASCII")
-    return secret
-
-
-def _unguessable(secret: SecretStr) -> SecretStr:
-    if len(secret.get_secret_value()) < MIN_SECRET_CHARS:
-        raise ValueError(f"has fewer than {MIN_SECRET_CHARS} characters: whoever sees a mark could guess it")
-    return secret
-
-
-def _redis_address(secret: SecretStr) -> SecretStr:
-    RedisAddress.parse(secret.get_secret_value())
-    return secret
-
-
-def _hub_handle(handle: str) -> str:
-    # TensorFlow takes more: http, file systems of the network, paths from wherever the process runs.
-    if not re.fullmatch(r"/.+|https://[\w.:\[\]-]+/[!-~]+", handle, re.ASCII):
-        raise ValueError("is neither `https://...` nor a whole path")
-    return handle
-
-
-_Secret = Annotated[SecretStr, AfterValidator(_printable)]
-_MarkSecret = Annotated[_Secret, AfterValidator(_unguessable)]
-_Network = Annotated[str, Field(pattern=r"^(vgg19|vgg16|fast)$")]
-_Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
-_LabelName = Annotated[str, Field(min_length=1, max_length=64), AfterValidator(check_text)]
-_Seconds = Annotated[float, Field(ge=0.001, le=MAX_DEADLINE_S)]
-"""Less than Redis's clock can tell, or more than any job lasts, is a mistake."""
-_SizePx = Annotated[int, Field(ge=MIN_SIDE_PX, le=MAX_SIZE_PX)]
-_Buckets = Annotated[Sequence[Bucket], AfterValidator(tuple), Field(min_length=1)]
 
 
 class Settings(BaseSettings):
@@ -78,7 +48,7 @@ class Settings(BaseSettings):
         default="default", pattern=r"^[A-Za-z0-9._-]+$", description="Names this deployment in events."
     )
 
-    redis_url: Annotated[SecretStr, AfterValidator(_redis_address)] = Field(
+    redis_url: RedisUrl = Field(
         default=SecretStr("redis://127.0.0.1:6379/0"),
         description="Broker, ledger and results; one database of its own. `rediss://`: TLS; `sentinel://`: Sentinel.",
     )
@@ -95,21 +65,21 @@ class Settings(BaseSettings):
     redis_sentinel_master: str | None = Field(
         default=None, pattern=r"^[A-Za-z0-9._-]+$", description="Name by which the sentinels know this Redis."
     )
-    redis_sentinel_password: _Secret | None = Field(default=None, description="Of the sentinels themselves.")
-    redis_timeout_s: _Seconds = Field(default=5, description="For connecting to Redis and for each command.")
+    redis_sentinel_password: Secret | None = Field(default=None, description="Of the sentinels themselves.")
+    redis_timeout_s: Seconds = Field(default=5, description="For connecting to Redis and for each command.")
 
     s3_endpoint_url: Annotated[str, AfterValidator(check_http)] | None = Field(
         default=None, description="Of an S3 look-alike, `http://` or `https://`; left out: AWS."
     )
     s3_region: str = Field(default="us-east-1", pattern=r"^[A-Za-z]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?$")
-    s3_access_key: _Secret | None = Field(default=None, description="Left out: boto3's own chain (role, profile, ...).")
-    s3_secret_key: _Secret | None = None
+    s3_access_key: Secret | None = Field(default=None, description="Left out: boto3's own chain (role, profile, ...).")
+    s3_secret_key: Secret | None = None
     s3_addressing: Literal["auto", "path", "virtual"] = "auto"
     s3_checksums: Literal["when_supported", "when_required"] = Field(
         default="when_supported", description="when_required for look-alikes that stumble over checksum trailers."
     )
-    s3_connect_timeout_s: _Seconds = Field(default=5)
-    s3_read_timeout_s: _Seconds = Field(default=60)
+    s3_connect_timeout_s: Seconds = Field(default=5)
+    s3_read_timeout_s: Seconds = Field(default=60)
     s3_attempts: int = Field(default=5, ge=1, le=100, description="Tries of each request in all.")
 
     s3_public_endpoint_url: Annotated[str, AfterValidator(check_http)] | None = Field(
@@ -123,28 +93,28 @@ class Settings(BaseSettings):
     work_bucket: Bucket = Field(
         default="work", description="For checkpoints and previews of jobs that are being painted."
     )
-    read_buckets: _Buckets = Field(default=("uploads", "styles"), description="Workers read nowhere else (JSON list).")
-    write_buckets: _Buckets = Field(default=("results",), description="Workers write nowhere else (JSON list).")
+    read_buckets: Buckets = Field(default=("uploads", "styles"), description="Workers read nowhere else (JSON list).")
+    write_buckets: Buckets = Field(default=("results",), description="Workers write nowhere else (JSON list).")
 
-    mark_secrets: Annotated[Sequence[_MarkSecret], AfterValidator(tuple)] = Field(
+    mark_secrets: Annotated[Sequence[MarkSecret], AfterValidator(tuple)] = Field(
         default=(),
         description="Workers and keepers mark with the first what they store, and believe each (JSON list, at least 32 "
         "characters each). Left out: one that is kept in Redis.",
     )
 
     max_image_bytes: int = Field(
-        default=64 * 1024**2, gt=0, le=_MANY_BYTES, description="Of one input picture as stored."
+        default=64 * 1024**2, gt=0, le=MANY_BYTES, description="Of one input picture as stored."
     )
-    max_image_pixels: int = Field(default=75_000_000, gt=0, le=_MANY, description="Of one input picture, decoded.")
+    max_image_pixels: int = Field(default=75_000_000, gt=0, le=MANY, description="Of one input picture, decoded.")
     image_cpu_s: int = Field(
         default=60, gt=0, le=MAX_DEADLINE_S, description="Processor seconds for decoding one input picture."
     )
 
     model_dir: Path = Field(default=Path("~/.cache/stylequeue/models"), description="Where networks lie on disk.")
-    hub_handle: Annotated[str, AfterValidator(_hub_handle)] | None = Field(
+    hub_handle: HubHandle | None = Field(
         default=None, description="A fast network at TensorFlow Hub or elsewhere: `https://...`, or a whole path."
     )
-    network_sha256: dict[_Network, _Sha256] = Field(
+    network_sha256: dict[NetworkName, Sha256] = Field(
         default={}, description="Of networks that are not the published ones, by name (JSON object); Hub's is `fast`."
     )
 
@@ -154,19 +124,19 @@ class Settings(BaseSettings):
     child_memory_mb: int | None = Field(
         default=None,
         gt=0,
-        le=_MANY_BYTES // 1024**2,
+        le=MANY_BYTES // 1024**2,
         description="A worker's child that holds more after a job makes way for a new one; left out: never.",
     )
     memory_mb: int | None = Field(
         default=None,
         gt=0,
-        le=_MANY_BYTES // 1024**2,
+        le=MANY_BYTES // 1024**2,
         description="What a painting on a processor may take beside what is loaded; left out: most of what is there.",
     )
     gpu_memory_mb: int | None = Field(
         default=None,
         gt=0,
-        le=_MANY_BYTES // 1024**2,
+        le=MANY_BYTES // 1024**2,
         description="All that a worker takes of its GPU; left out: as much as it comes to need.",
     )
     precision: Literal["auto", "float32", "bfloat16"] = Field(
@@ -183,11 +153,11 @@ class Settings(BaseSettings):
     compilation_cache_dir: Path | None = Field(
         default=None, description="Where XLA keeps what it compiled, for the next process; left out: nowhere."
     )
-    warm_up_px: Annotated[Sequence[_SizePx], AfterValidator(tuple)] = Field(
+    warm_up_px: Annotated[Sequence[SizePx], AfterValidator(tuple)] = Field(
         default=(), description="Sizes of pictures that a worker is ready for before its first job (JSON list)."
     )
-    lease_s: _Seconds = Field(default=15, description="A worker not heard of for so long has lost its job.")
-    heartbeat_s: _Seconds = Field(default=4, description="Between two signs of life of a job.")
+    lease_s: Seconds = Field(default=15, description="A worker not heard of for so long has lost its job.")
+    heartbeat_s: Seconds = Field(default=4, description="Between two signs of life of a job.")
     max_attempts: int = Field(default=3, ge=1, le=100, description="Tries of a job before it is a dead letter.")
     retry_delay_s: float = Field(
         default=5, ge=0, le=MAX_DEADLINE_S, description="Before a second attempt; doubles with each, with jitter."
@@ -201,15 +171,15 @@ class Settings(BaseSettings):
         description="A worker makes it and keeps it fresh; one for each, in a directory that only its user may write. "
         "Left out: none.",
     )
-    keeper_interval_s: _Seconds = Field(default=2, description="Between two rounds of the keeper.")
+    keeper_interval_s: Seconds = Field(default=2, description="Between two rounds of the keeper.")
     max_open_jobs: int = Field(
-        default=100_000, ge=1, le=_MANY, description="Of one queue; past it, submitting is refused."
+        default=100_000, ge=1, le=MANY, description="Of one queue; past it, submitting is refused."
     )
-    max_dead_letters: int = Field(default=10_000, ge=1, le=_MANY, description="Kept of them; past it, the oldest go.")
+    max_dead_letters: int = Field(default=10_000, ge=1, le=MANY, description="Kept of them; past it, the oldest go.")
     max_dead_letters_bytes: int = Field(
         default=64 * 1024**2,
         ge=1024**2,
-        le=_MANY_BYTES,
+        le=MANY_BYTES,
         description="What dead letters may take together; past it, the oldest go.",
     )
     visibility_timeout_s: int = Field(
@@ -219,25 +189,23 @@ class Settings(BaseSettings):
         description="After it Redis hands an unacknowledged message out again.",
     )
     job_deadline_s: int = Field(
-        default=7 * _DAY_S, gt=0, le=MAX_DEADLINE_S, description="For jobs that name no deadline."
+        default=7 * DAY_S, gt=0, le=MAX_DEADLINE_S, description="For jobs that name no deadline."
     )
-    record_ttl_s: int = Field(
-        default=7 * _DAY_S, gt=0, le=90 * _DAY_S, description="How long ended jobs are remembered."
-    )
-    indexed_labels: Annotated[Sequence[_LabelName], AfterValidator(tuple)] = Field(
+    record_ttl_s: int = Field(default=7 * DAY_S, gt=0, le=90 * DAY_S, description="How long ended jobs are remembered.")
+    indexed_labels: Annotated[Sequence[LabelName], AfterValidator(tuple)] = Field(
         default=(),
         max_length=4,
         description="Labels by which lists find jobs quickly, those accepted since (JSON list); the same for all.",
     )
-    job_events: int = Field(default=1000, ge=10, le=_MANY, description="Newest events kept of each job.")
+    job_events: int = Field(default=1000, ge=10, le=MANY, description="Newest events kept of each job.")
     deployment_events: int = Field(
-        default=100_000, ge=10, le=_MANY, description="Newest lifecycle events kept of the deployment."
+        default=100_000, ge=10, le=MANY, description="Newest lifecycle events kept of the deployment."
     )
     deliver: bool = Field(
         default=True, description="Off: `stylequeue keeper` sends no events to the endpoints of the operator's file."
     )
     max_deliveries: int = Field(
-        default=10_000, ge=1, le=_MANY, description="Kept of each endpoint for 7 days; past it, the oldest go."
+        default=10_000, ge=1, le=MANY, description="Kept of each endpoint for 7 days; past it, the oldest go."
     )
     delivery_proxy: str | None = Field(
         default=None,
@@ -248,8 +216,8 @@ class Settings(BaseSettings):
         default=1.0, ge=0, le=MAX_DEADLINE_S, description="Between two progress events of a job."
     )
 
-    checkpoint_interval_s: _Seconds = Field(default=20, description="Between two checkpoints of a job, at least.")
-    preview_interval_s: _Seconds = Field(default=5, description="Between two previews of a job.")
+    checkpoint_interval_s: Seconds = Field(default=20, description="Between two checkpoints of a job, at least.")
+    preview_interval_s: Seconds = Field(default=5, description="Between two previews of a job.")
 
     upload_method: Literal["post", "put"] = Field(
         default="post",
@@ -257,7 +225,7 @@ class Settings(BaseSettings):
         "take none (R2, B2, GCS), a PUT of signed length and type.",
     )
     link_ttl_s: int = Field(
-        default=600, ge=1, le=7 * _DAY_S, description="For how long links and uploads hold that the gateway signs."
+        default=600, ge=1, le=7 * DAY_S, description="For how long links and uploads hold that the gateway signs."
     )
     browser_origins: Annotated[Sequence[Annotated[str, AfterValidator(check_http)]], AfterValidator(tuple)] = Field(
         default=(),
@@ -278,7 +246,7 @@ class Settings(BaseSettings):
     gateway_wait_s: float = Field(
         default=60, ge=0, le=600, description="The longest that a request to the gateway may wait for its job's end."
     )
-    gateway_body_timeout_s: _Seconds = Field(
+    gateway_body_timeout_s: Seconds = Field(
         default=20, description="In which a request's body comes; more time has one that comes at 16 KiB a second."
     )
     gateway_notice_s: float = Field(

@@ -11,7 +11,8 @@ from stylequeue.contract.events import FailedData
 from stylequeue.ledger import ClaimAnswer, Ledger, Timing
 from stylequeue.ledger.answers import ANY_TIME
 from stylequeue.ledger.names import record_key
-from stylequeue.settings import MAX_DEADLINE_S, Settings
+from stylequeue.setting_values import MAX_DEADLINE_S
+from stylequeue.settings import Settings
 from tests.support.jobs import make_job
 
 ALMOST_S = 5

@@ -20,7 +20,8 @@ from stylequeue.contract.errors import InvalidJob, InvalidRequest, InvalidSettin
 from stylequeue.contract.job import TASK_NAME, Job, parse_job
 from stylequeue.contract.objects import ImageRef
 from stylequeue.ledger import Ledger, Timing
-from stylequeue.settings import MAX_DEADLINE_S, Settings
+from stylequeue.setting_values import MAX_DEADLINE_S
+from stylequeue.settings import Settings
 from stylequeue.store import Store
 from stylequeue_worker.process.message import Refused, read_message
 from stylequeue_worker.work.stylist import retry_delay_s

@@ -43,7 +43,8 @@ from ..contract.job import Job
 from ..contract.recipe import ALL_NEEDS, Needs
 from ..contract.scope import Scope
 from ..contract.status import JobState
-from ..settings import MAX_DEADLINE_S, Settings
+from ..setting_values import MAX_DEADLINE_S
+from ..settings import Settings
 from . import names
 from .answers import (
     ANY_TIME,

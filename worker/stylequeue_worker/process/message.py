@@ -27,7 +27,7 @@ from stylequeue.contract.base import parse
 from stylequeue.contract.errors import Code, InvalidJob
 from stylequeue.contract.plain_json import read_json
 from stylequeue.contract.text import check_text
-from stylequeue.settings import MAX_DEADLINE_S
+from stylequeue.setting_values import MAX_DEADLINE_S
 
 MAX_MESSAGE_BYTES = 256 * 1024
 """Of a message as it lies on the list. The largest job takes 32 KiB, in base64 and with its headers about 50."""
