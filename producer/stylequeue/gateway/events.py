@@ -6,7 +6,7 @@ import asyncio
 import json
 import re
 from collections.abc import AsyncGenerator, AsyncIterator
-from contextlib import aclosing
+from contextlib import AsyncExitStack, aclosing
 from dataclasses import dataclass, replace
 from typing import Annotated, Any
 
@@ -66,6 +66,17 @@ def _resumed(
 _Resumed = Annotated[str | None, Depends(_resumed)]
 
 
+async def _closing() -> AsyncIterator[AsyncExitStack]:
+    async with AsyncExitStack() as closing:
+        yield closing
+
+
+_Closing = Annotated[AsyncExitStack, Depends(_closing)]
+"""What is closed once the stream is over. A stream whose reader leaves while something is being sent is broken off by
+the framework without closing the generator that told it: what that holds would stay until it is collected.
+"""
+
+
 # One job's
 
 
@@ -83,7 +94,12 @@ async def _sequence(caller: Reader, job_id: _JobId, resumed: _Resumed) -> int:
 
 @router.get("/jobs/{job_id}/events", operation_id="follow_job", response_class=EventSourceResponse, responses=_ENDED)
 async def follow_job(
-    request: Request, gateway: GatewayState, caller: Reader, job_id: _JobId, after: Annotated[int, Depends(_sequence)]
+    request: Request,
+    gateway: GatewayState,
+    caller: Reader,
+    job_id: _JobId,
+    after: Annotated[int, Depends(_sequence)],
+    closing: _Closing,
 ) -> AsyncIterator[ServerSentEvent]:
     """A job's events, each as it happens, with its sequence as `id`: from the newest run's first, or from behind
     `Last-Event-ID` or `after`. The stream ends behind the event that tells of the job's end.
@@ -91,13 +107,13 @@ async def follow_job(
     Where some that should come are kept no longer, `lost` comes first, with what is known of the job.
     """
     yield _OPENING
-    async with aclosing(gateway.streams.until_stopped(caller.queue.watch(job_id, after=after))) as events:
-        async for event in events:
-            sequence = int(event.sequence)
-            if sequence != after + 1 if after else not isinstance(event, Accepted):
-                yield _lost(await caller.queue.status(job_id), request)
-            after = sequence
-            yield _told(event, caller, position=event.sequence)
+    told = gateway.streams.until_stopped(caller.queue.watch(job_id, after=after))
+    async for event in await closing.enter_async_context(aclosing(told)):
+        sequence = int(event.sequence)
+        if sequence != after + 1 if after else not isinstance(event, Accepted):
+            yield _lost(await caller.queue.status(job_id), request)
+        after = sequence
+        yield _told(event, caller, position=event.sequence)
 
 
 # Many jobs'
@@ -169,7 +185,11 @@ async def _ended_since(caller: Caller, wanted: _Wanted) -> frozenset[str]:
 
 @router.get("/events", operation_id="follow_jobs", response_class=EventSourceResponse, responses=_ENDED)
 async def follow_jobs(
-    request: Request, gateway: GatewayState, caller: Reader, wanted: Annotated[_Wanted, Depends(_many)]
+    request: Request,
+    gateway: GatewayState,
+    caller: Reader,
+    wanted: Annotated[_Wanted, Depends(_many)],
+    closing: _Closing,
 ) -> AsyncIterator[ServerSentEvent]:
     """Events of many jobs as they happen: of those named by `job` that have all labels that `label.NAME=VALUE` asks.
 
@@ -180,18 +200,18 @@ async def follow_jobs(
     """
     yield _OPENING
     still_open = set(wanted.open_ids)
-    async with aclosing(gateway.streams.until_stopped(_happening(gateway, caller, wanted))) as happening:
-        async for position, one in happening:
-            if isinstance(one, JobStatus):
-                yield _lost(one, request, position=position)
-                ended = one.id if one.ended else None
-            else:
-                yield _told(one, caller, position=position)
-                ended = one.subject if isinstance(one, TerminalEvent) else None
-            if ended in still_open:
-                still_open.remove(ended)
-                if not still_open:
-                    return
+    happening = gateway.streams.until_stopped(_happening(gateway, caller, wanted))
+    async for position, one in await closing.enter_async_context(aclosing(happening)):
+        if isinstance(one, JobStatus):
+            yield _lost(one, request, position=position)
+            ended = one.id if one.ended else None
+        else:
+            yield _told(one, caller, position=position)
+            ended = one.subject if isinstance(one, TerminalEvent) else None
+        if ended in still_open:
+            still_open.remove(ended)
+            if not still_open:
+                return
 
 
 async def _happening(
