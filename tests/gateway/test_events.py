@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import gc
 import threading
-from collections.abc import AsyncIterator, Iterator, MutableMapping
+from collections.abc import AsyncIterator, Iterator
 from itertools import islice
 from pathlib import Path
 from typing import Any, cast
@@ -18,7 +17,7 @@ from stylequeue.contract.job import Job
 from stylequeue.gateway import feed
 from stylequeue.ledger import names
 from stylequeue.settings import Settings
-from tests.support.gate import ServedGate
+from tests.support.gate import ServedGate, uncollected
 from tests.support.jobs import make_job
 from tests.support.processes import wait_for
 from tests.support.sse import Sent, events
@@ -381,41 +380,19 @@ def test_who_goes_leaves_nothing_behind(gate: ServedGate, queue: StyleQueue) -> 
 @pytest.mark.parametrize("path", ["/v1/jobs/{job}/events", "/v1/events?job={job}&after=0-0", "/v1/events?after=0-0"])
 def test_who_goes_while_something_is_sent_leaves_nothing_behind(gate: ServedGate, queue: StyleQueue, path: str) -> None:
     worker = Worker(queue, make_job())
-    path, _, query = path.format(job=worker.job_id).partition("?")
-    bearer = [(b"authorization", f"Bearer {gate.admin}".encode())]
-    scope = {"type": "http", "method": "GET", "path": path, "query_string": query.encode(), "headers": bearer}
-    has_gone, is_sending = threading.Event(), threading.Event()
 
-    async def receive() -> dict[str, str]:
-        await asyncio.to_thread(has_gone.wait, WAIT_S)
-        return {"type": "http.disconnect"}
-
-    async def send(message: MutableMapping[str, Any]) -> None:
-        if message["type"] == "http.response.body":
-            is_sending.set()
-            await asyncio.Event().wait()
-
-    async def holding() -> bool:
-        return bool(gate.state.feed._listeners or gate.state.streams._waiting)
-
-    async def waiting() -> bool:
-        return bool(gate.state.streams._waiting)
+    async def held() -> tuple[int, int]:
+        return len(gate.state.feed._listeners), len(gate.state.streams._waiting)
 
     def is_full() -> bool:
         worker.progress()
-        return not any(gate.run(waiting()) for _ in range(20))
+        return not any(gate.run(held())[1] for _ in range(20))
 
-    gc.disable()
-    try:
-        stream = gate.begin(gate.app({**scope, "asgi": {"version": "3.0"}, "root_path": ""}, receive, send))
-        assert is_sending.wait(WAIT_S)
-        wait_for(is_full, WAIT_S, "nothing more to be taken")
-        has_gone.set()
-        stream.result(WAIT_S)
-        assert not gate.run(holding())
-    finally:
-        gc.enable()
-        worker.end()
+    with uncollected():
+        with gate.stalled(path.format(job=worker.job_id)):
+            wait_for(is_full, WAIT_S, "nothing more to be taken")
+        assert gate.run(held()) == (0, 0)
+    worker.end()
 
 
 def test_streams_end_when_the_process_is_told_to_stop(settings: Settings, tmp_path: Path) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -18,11 +18,12 @@ from stylequeue.contract.errors import Code, Unavailable
 from stylequeue.contract.job import Job
 from stylequeue.contract.objects import UploadForm, preview_key
 from stylequeue.settings import Settings
+from stylequeue.store import exchange
 from tests.client.test_exchange import sent
 from tests.gateway.test_edge import check_problem
 from tests.support import pictures
 from tests.support.by_hand import paint
-from tests.support.gate import Gate
+from tests.support.gate import Gate, uncollected
 from tests.support.jobs import make_job
 from tests.support.processes import wait_for
 
@@ -399,3 +400,24 @@ def test_pictures_pass_through(streaming: Gate, painted: Job, asked: dict[str, s
     etag = answer.headers["etag"]
     same = streaming.get(f"/v1/jobs/{painted.id}/result", headers={"Range": "bytes=0-0", "If-Range": etag})
     assert (same.status_code, same.content) == (206, b"0")
+
+
+def test_who_leaves_before_the_end_holds_no_connection(
+    streaming: Gate, painted: Job, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(exchange, "_CHUNK_BYTES", 1)
+    reading: list[object] = []
+    read = exchange.Exchange.read
+
+    def counted(*args: Any, **options: Any) -> Generator[bytes, None, None]:
+        reading.append(args)
+        try:
+            yield from read(*args, **options)
+        finally:
+            reading.pop()
+
+    monkeypatch.setattr(exchange.Exchange, "read", counted)
+    with uncollected():
+        with streaming.stalled(f"/v1/jobs/{painted.id}/result"):
+            assert len(reading) == 1
+        assert not reading

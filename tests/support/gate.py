@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, MutableMapping
 from concurrent.futures import Future
 from contextlib import contextmanager
 from pathlib import Path
@@ -23,6 +24,16 @@ from stylequeue.settings import Settings
 from tests.support.processes import wait_for
 
 WAIT_S = 60
+
+
+@contextmanager
+def uncollected() -> Iterator[None]:
+    """While the block runs, what is left to the garbage collector stays."""
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.enable()
 
 
 class Gate:
@@ -84,6 +95,29 @@ class Gate:
         """One request, with the operator's key unless another is given, or None."""
         bearer = {} if key is None else {"Authorization": f"Bearer {key or self.admin}"}
         return self.run(self._http.request(method, path, headers={**bearer, **(headers or {})}, **more))
+
+    @contextmanager
+    def stalled(self, path: str) -> Iterator[None]:
+        """One request whose caller, while the block runs, takes nothing behind what comes first, and then leaves."""
+        path, _, query = path.partition("?")
+        bearer = [(b"authorization", f"Bearer {self.admin}".encode())]
+        scope = {"type": "http", "method": "GET", "path": path, "query_string": query.encode(), "headers": bearer}
+        has_gone, has_begun = asyncio.Event(), threading.Event()
+
+        async def receive() -> dict[str, str]:
+            await has_gone.wait()
+            return {"type": "http.disconnect"}
+
+        async def send(message: MutableMapping[str, Any]) -> None:
+            if message["type"] == "http.response.body":
+                has_begun.set()
+                await asyncio.Event().wait()
+
+        asked = self.begin(self.app({**scope, "asgi": {"version": "3.0"}, "root_path": ""}, receive, send))
+        assert has_begun.wait(WAIT_S)
+        yield
+        self._loop.call_soon_threadsafe(has_gone.set)
+        asked.result(WAIT_S)
 
     def get(self, path: str, **more: Any) -> Any:
         return self.ask("GET", path, **more)

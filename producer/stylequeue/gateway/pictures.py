@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import re
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
 from datetime import UTC, datetime, timedelta
 from pathlib import PurePosixPath
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, cast
 
 from fastapi import APIRouter, Query, Request, Response
 from fastapi.responses import RedirectResponse, StreamingResponse
 from pydantic import AwareDatetime, BaseModel, Field
+from starlette.types import Receive, Scope, Send
 
 from ..aclient import AsyncStyleQueue
 from ..contract.codes import Code
@@ -119,7 +122,15 @@ def streamed(
         (first, last), status = part, 206
         headers["Content-Range"] = f"bytes {first}-{last}/{there.size_bytes}"
     headers["Content-Length"] = str(last - first + 1)
-    return StreamingResponse(queue.read(there, first=first, last=last), status, headers, media_type=there.content_type)
+    return _Closing(queue.read(there, first=first, last=last), status, headers, media_type=there.content_type)
+
+
+class _Closing(StreamingResponse):
+    """Gives back what it read from also where its reader leaves before the end."""
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        async with aclosing(cast("AsyncGenerator[bytes, None]", self.body_iterator)):
+            await super().__call__(scope, receive, send)
 
 
 def _range(text: str, size_bytes: int) -> tuple[int, int] | None:
