@@ -275,11 +275,8 @@ class Asking(AskingPictures):
 
     async def replay(self, letter_id: str) -> None:
         letter = await self.dead_letter(letter_id)
-        if letter.kind == "event":
-            await self._access.asked.replay_event(letter)
-            return
-        if letter.kind == "delivery":
-            await self._access.asked.replay_delivery(letter)
+        if letter.kind in ("event", "delivery", "notification"):
+            await self._access.asked.replay_letter(letter)
             return
         # A message can come from a list that only its sender knows.
         queue = letter.queue if letter.queue in QUEUES else "paint"

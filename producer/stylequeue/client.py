@@ -318,7 +318,8 @@ class StyleQueue:
 
     def replay(self, letter_id: str) -> None:
         """Give a dead letter another life: a job its next run, a message its place in the queue; an event goes back to
-        its group, a delivery to its endpoint.
+        its group, a delivery to its endpoint; a notification is taken up by whoever listens to uploads, and is a letter
+        until then.
 
         May be called again after an Unavailable: a message that comes twice does no harm. Raises JobNotFound,
         DeliveryNotFound; of an event EventsLost where the stream keeps it no longer, InvalidRequest where its group is

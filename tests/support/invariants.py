@@ -33,6 +33,7 @@ from stylequeue.ledger.names import (
     LABELLED_KEY,
     LEASES_KEY,
     MARKS_KEY,
+    NOTIFIED_AGAIN_KEY,
     TENANTS_KEY,
     UNTOLD_KEY,
     WAITING_KEY,
@@ -158,6 +159,7 @@ LASTING = (
     Lasting(WAITING_KEY, "an index of open jobs", _not_open),
     Lasting(UNTOLD_KEY, "an index of ended jobs that a keeper empties", _no_record),
     Lasting(DEAD_KEY, "an index of dead letters", _no_letter),
+    Lasting(NOTIFIED_AGAIN_KEY, "an index of dead letters", _no_letter),
     Lasting(DEAD_SIZES_KEY, "an index of dead letters", _not_dead),
     Lasting(record_key("*"), "an open job, which has a deadline", _of_ended_job),
 )

@@ -1,4 +1,4 @@
-"""`stylequeue dead`: jobs whose attempts are used up, and messages that were no jobs."""
+"""`stylequeue dead`: jobs whose attempts are used up, and what was no job, or could not be delivered."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def show(letter_id: LetterId, as_json: JsonOption = False) -> None:
 
 @app.command()
 def replay(letter_id: LetterId, as_json: JsonOption = False) -> None:
-    """Give a dead letter another life: a job its next run, a message its place; event and delivery go out again."""
+    """Give a dead letter another life: a job its next run, a message its place; all else goes once more."""
     with deployment.client(as_json=as_json) as client:
         client.replay(letter_id)
         console.show_json({"id": letter_id, "state": "queued"}) if as_json else console.show(f"{letter_id}  queued")

@@ -114,7 +114,7 @@ class JobResult(SucceededData):
     id: str = Field(description="The job's.")
 
 
-LetterKind = Literal["job", "message", "event", "delivery"]
+LetterKind = Literal["job", "message", "event", "delivery", "notification"]
 
 
 class EventGroup(Told):
@@ -128,18 +128,22 @@ class EventGroup(Told):
 
 
 class DeadLetter(Told):
-    """What nobody could be done with: a job, a message that was no job, an event, a delivery to an endpoint."""
+    """What nobody could be done with: a job, a message that was no job, an event, a delivery, a notification."""
 
     id: str = Field(description="The job's id, the message's task id, or an id of the letter's own.")
     kind: LetterKind | str = Field(
         description="`job`: its attempts are used up. `message`: it was no job. `event`: the consumers of a group took "
-        "it again and again. `delivery`: an endpoint would not take it."
+        "it again and again. `delivery`: an endpoint would not take it. `notification`: it told of no upload, or of "
+        "one that was not there."
     )
     queue: str = Field(
-        description="The queue the message came from; of an event its group, of a delivery its endpoint."
+        description="The queue the message came from; of an event its group, of a delivery its endpoint, of a "
+        "notification its source."
     )
     code: str
     reason: Line = Field(description="What was wrong, or the last attempt's error.")
     attempts: int
-    message: str = Field(description="The exact message; of a job, the job as JSON; of all else, the event.")
+    message: str = Field(
+        description="The exact message; of a job, the job as JSON; of an event or a delivery, the event."
+    )
     buried_at: AwareDatetime

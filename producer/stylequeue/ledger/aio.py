@@ -20,7 +20,7 @@ from ..contract.recipe import FastRecipe, OptimizeRecipe
 from ..contract.scope import Scope
 from ..contract.status import DeadLetter, Estimate, EventGroup, JobState, JobStatus, Page
 from ..settings import Settings
-from . import deliveries, groups, listing, names, outlook, streams
+from . import deliveries, groups, listing, names, notifications, outlook, streams
 from .answers import AcceptAnswer, EndAnswer, ThrottleAnswer
 from .listing import JobsWanted
 from .moves import Move, Moves, script
@@ -129,18 +129,25 @@ class AsyncLedger:
         if verdict == "open":
             raise JobOpen(job_id, (await self.record(job_id)).state, "run again")
 
-    async def replay_event(self, letter: DeadLetter) -> None:
-        """Give an event back to its group. Raises EventsLost where it is kept no longer, InvalidRequest without one."""
-        [verdict] = await self.perform([groups.replay(self._moves, letter.id)])
-        if verdict == "lost":
-            raise EventsLost(letter.id.rpartition(":")[2], group=letter.queue, number=1)
-        if verdict == "unknown":
-            raise InvalidRequest(f"there is no group {letter.queue!r} any more", "the letter's message is the event")
+    async def replay_letter(self, letter: DeadLetter) -> None:
+        """Give an event back to its group, a delivery to its endpoint, a notification to whoever listens to uploads.
 
-    async def replay_delivery(self, letter: DeadLetter) -> None:
-        """Send an event once more to the endpoint that would not take it. Raises DeliveryNotFound."""
-        _, endpoint, event_id = letter.id.split(":")
-        await deliveries.replay(self, endpoint, event_id)
+        Raises EventsLost where the event is kept no longer, InvalidRequest without its group, DeliveryNotFound,
+        JobNotFound where the letter is gone.
+        """
+        match letter.kind:
+            case "event":
+                [verdict] = await self.perform([groups.replay(self._moves, letter.id)])
+                if verdict == "lost":
+                    raise EventsLost(letter.id.rpartition(":")[2], group=letter.queue, number=1)
+                if verdict == "unknown":
+                    what = f"there is no group {letter.queue!r} any more"
+                    raise InvalidRequest(what, "the letter's message is the event")
+            case "delivery":
+                _, endpoint, event_id = letter.id.split(":")
+                await deliveries.replay(self, endpoint, event_id)
+            case _:
+                await notifications.replay(self, letter.id)
 
     async def delete(self, job_id: str) -> None:
         """Forget an ended job or a dead letter. Raises JobNotFound, JobOpen."""

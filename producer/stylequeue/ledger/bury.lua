@@ -1,3 +1,3 @@
--- A message that is no job goes to the dead letters as it is.
+-- What came and is no job, or no notification, goes to the dead letters as it is.
 bury(arg.id, arg.letter)
 return arg.id

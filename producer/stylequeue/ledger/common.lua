@@ -159,6 +159,7 @@ end
 -- Where there are too many, or they take too much, the oldest go.
 local function unbury(id)
   redis.call('ZREM', DEAD_KEY, id)
+  redis.call('ZREM', NOTIFIED_AGAIN_KEY, id)
   redis.call('HINCRBY', COUNTERS_KEY, 'dead_letters_bytes', -(redis.call('HGET', DEAD_SIZES_KEY, id) or 0))
   redis.call('HDEL', DEAD_SIZES_KEY, id)
   return redis.call('DEL', dead_key(id))

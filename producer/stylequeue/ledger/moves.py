@@ -42,7 +42,7 @@ from ..contract.events import (
 from ..contract.job import Job
 from ..contract.recipe import ALL_NEEDS, Needs
 from ..contract.scope import Scope
-from ..contract.status import JobState
+from ..contract.status import JobState, LetterKind
 from ..setting_values import MAX_DEADLINE_S
 from ..settings import Settings
 from . import names
@@ -301,9 +301,11 @@ class Moves:
             parse=lambda a: RefuseAnswer(a[0], a[1]),
         )
 
-    def bury(self, letter_id: str, *, queue: str, code: str, reason: str, message: str) -> Move[str]:
-        """Put a message among the dead letters as it is."""
-        letter = {"kind": "message", "queue": queue, "code": code, "reason": _cut(reason), "message": message}
+    def bury(
+        self, letter_id: str, *, queue: str, code: str, reason: str, message: str, kind: LetterKind = "message"
+    ) -> Move[str]:
+        """Put what came among the dead letters as it is."""
+        letter = {"kind": kind, "queue": queue, "code": code, "reason": _cut(reason), "message": message}
         return self._move("bury", id=letter_id, letter=letter)
 
     def take_due(self, count: int) -> Move[list[DueMessage]]:
