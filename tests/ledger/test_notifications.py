@@ -8,8 +8,7 @@ import pytest
 
 from stylequeue.awaiting import run
 from stylequeue.contract.errors import Code, JobNotFound
-from stylequeue.ledger import Ledger, names
-from stylequeue.ledger.notifications import Notifications
+from stylequeue.ledger import Ledger, names, notifications
 from stylequeue.local import environment
 from stylequeue.settings import Settings
 from tests.support.clients import Client
@@ -19,7 +18,12 @@ RAW = '{"hello": "\x07world"}'
 
 
 def buried(ledger: Ledger, raw: str = RAW, source: str = "photos") -> str:
-    return Notifications(ledger).bury(source=source, raw=raw, code=Code.MESSAGE_MALFORMED, reason="it says hello")
+    why = {"code": Code.MESSAGE_MALFORMED, "reason": "it says hello"}
+    return run(notifications.bury(ledger.asked, raw, source=source, **why))
+
+
+def wanted(ledger: Ledger, count: int = 10) -> list[str]:
+    return [letter.id for letter in run(notifications.wanted_again(ledger.asked, count))]
 
 
 def test_what_comes_again_is_one_letter(settings: Settings) -> None:
@@ -38,20 +42,19 @@ def test_what_comes_again_is_one_letter(settings: Settings) -> None:
 
 def test_one_that_is_wanted_again_stays_a_letter_until_somebody_is_done(settings: Settings, client: Client) -> None:
     ledger = Ledger(settings)
-    notifications = Notifications(ledger)
     first, second = buried(ledger), buried(ledger, raw="other")
-    assert notifications.wanted_again(10) == []
+    assert wanted(ledger) == []
     with client(settings) as queue:
         queue.replay(first)
         queue.replay(second)
         queue.replay(first)
-        assert {letter.id for letter in notifications.wanted_again(10)} == {first, second}
-        assert len(notifications.wanted_again(1)) == 1
+        assert set(wanted(ledger)) == {first, second}
+        assert len(wanted(ledger, 1)) == 1
         assert {letter.id for letter in queue.dead_letters()} == {first, second}
         buried(ledger)  # no good still
-        assert [letter.id for letter in notifications.wanted_again(10)] == [second]
+        assert wanted(ledger) == [second]
         queue.drop(second)
-        assert notifications.wanted_again(10) == []
+        assert wanted(ledger) == []
         with pytest.raises(JobNotFound):
             queue.replay(second)
 
@@ -61,7 +64,7 @@ def test_one_that_had_to_go_meanwhile_is_wanted_no_more(settings: Settings) -> N
     letter = buried(ledger)
     run(ledger.asked.replay_letter(ledger.dead_letter(letter)))
     ledger.redis.delete(names.dead_key(letter))  # as its TTL does
-    assert Notifications(ledger).wanted_again(10) == []
+    assert wanted(ledger) == []
     assert not ledger.redis.exists(names.NOTIFIED_AGAIN_KEY)
     ledger.redis.flushdb()
 
@@ -73,6 +76,6 @@ def test_by_the_command(settings: Settings) -> None:
     [listed] = json.loads(command("dead", "list", "--json").stdout)
     assert (listed["id"], listed["kind"], listed["message"]) == (letter, "notification", RAW)
     assert "queued" in command("dead", "replay", letter).stdout
-    assert [wanted.id for wanted in Notifications(ledger).wanted_again(1)] == [letter]
+    assert wanted(ledger) == [letter]
     command("dead", "drop", letter)
     assert ledger.dead_letters() == []

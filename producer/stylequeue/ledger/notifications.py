@@ -13,38 +13,15 @@ from .record import dead_letter_from_redis
 
 if TYPE_CHECKING:
     from .aio import AsyncLedger
-    from .ledger import Ledger
 
 
-class Notifications:
-    """Those of a deployment. Any method raises Unavailable where Redis does not answer in time."""
-
-    def __init__(self, ledger: Ledger) -> None:
-        self._ledger = ledger
-
-    def bury(self, *, source: str, raw: str, code: str, reason: str) -> str:
-        """Put what came from a source among the dead letters; returns the letter's id, the same for the same text."""
-        digest = hashlib.sha256(f"{source}\0{raw}".encode()).hexdigest()
-        named = f"notification-{digest[:32]}"
-        move = self._ledger._moves.bury(named, queue=source, code=code, reason=reason, message=raw, kind="notification")
-        return self._ledger._run([move])[0]
-
-    def wanted_again(self, count: int) -> list[DeadLetter]:
-        """Letters that somebody wants taken up again, the longest waiting first. They stay letters, and wanted.
-
-        Whoever takes one up ends that: with `delete`, or by burying it again.
-        """
-        with self._ledger._reachable():
-            redis: Any = self._ledger.redis
-            wanted = redis.zrange(names.NOTIFIED_AGAIN_KEY, 0, count - 1)
-            pipeline = redis.pipeline(transaction=False)
-            for letter_id in wanted:
-                pipeline.hgetall(names.dead_key(letter_id))
-            found = pipeline.execute()
-        if gone := [letter_id for letter_id, fields in zip(wanted, found, strict=True) if not fields]:
-            with self._ledger._reachable():
-                redis.zrem(names.NOTIFIED_AGAIN_KEY, *gone)
-        return [dead_letter_from_redis(fields) for fields in found if fields]
+async def bury(ledger: AsyncLedger, text: str, *, source: str, code: str, reason: str) -> str:
+    """Put what came from a source among the dead letters; returns the letter's id, the same for the same text."""
+    digest = hashlib.sha256(f"{source}\0{text}".encode()).hexdigest()
+    letter_id = f"notification-{digest[:32]}"
+    move = ledger._moves.bury(letter_id, queue=source, code=code, reason=reason, message=text, kind="notification")
+    [buried] = await ledger.perform([move])
+    return buried
 
 
 async def replay(ledger: AsyncLedger, letter_id: str) -> None:
@@ -53,3 +30,22 @@ async def replay(ledger: AsyncLedger, letter_id: str) -> None:
     [verdict] = await ledger.perform([move])
     if verdict == "unknown":
         raise JobNotFound(letter_id)
+
+
+async def wanted_again(ledger: AsyncLedger, count: int) -> list[DeadLetter]:
+    """Letters that somebody wants taken up again, the longest waiting first. They stay letters, and wanted.
+
+    Whoever takes one up ends that: by deleting it, or by burying it again.
+    """
+    wanted = await ledger._ask(lambda redis: redis.zrange(names.NOTIFIED_AGAIN_KEY, 0, count - 1))
+
+    def read(redis: Any) -> Any:
+        pipeline = redis.pipeline(transaction=False)
+        for letter_id in wanted:
+            pipeline.hgetall(names.dead_key(letter_id))
+        return pipeline.execute()
+
+    found = await ledger._ask(read) if wanted else []
+    if gone := [letter_id for letter_id, fields in zip(wanted, found, strict=True) if not fields]:
+        await ledger._ask(lambda redis: redis.zrem(names.NOTIFIED_AGAIN_KEY, *gone))
+    return [dead_letter_from_redis(fields) for fields in found if fields]
