@@ -50,10 +50,14 @@ class Access:
         return OperatorFile(self.settings.operator_file)
 
     async def call(self, do: Callable[..., _T], *args: Any) -> _T:
-        """What `do` returns or raises, which blocks."""
+        """What `do` returns or raises, which blocks: Celery's part."""
         return do(*args)
 
-    async def finally_call(self, do: Callable[[], object]) -> None:
+    async def call_store(self, do: Callable[..., _T], *args: Any) -> _T:
+        """The same of what asks the store."""
+        return do(*args)
+
+    async def finally_call_store(self, do: Callable[[], object]) -> None:
         """Have `do` done, also for a task that is being cancelled."""
         do()
 

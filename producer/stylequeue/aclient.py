@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 _T = TypeVar("_T")
 
 _THREADS = 8
-"""In which Celery's and the store's part is done."""
+"""In which Celery's part is done, and as many for the store's: where that hangs, jobs are handed in all the same."""
 _CONNECTIONS = 32
 """To Redis, by which it is asked; however many ask, it does one thing at a time."""
 
@@ -136,9 +136,14 @@ class AsyncAccess(Access):
         self._check_loop()
         return await asyncio.get_running_loop().run_in_executor(self._threads, do, *args)
 
-    async def finally_call(self, do: Callable[[], object]) -> None:
-        """Have `do` done in a thread, also for a task that is being cancelled."""
-        await asyncio.shield(asyncio.get_running_loop().run_in_executor(self._threads, do))
+    async def call_store(self, do: Callable[..., _T], *args: Any) -> _T:
+        """The same, in one of the store's."""
+        self._check_loop()
+        return await asyncio.get_running_loop().run_in_executor(self._store_threads, do, *args)
+
+    async def finally_call_store(self, do: Callable[[], object]) -> None:
+        """Have `do` done in one of the store's threads, also for a task that is being cancelled."""
+        await asyncio.shield(asyncio.get_running_loop().run_in_executor(self._store_threads, do))
 
     def _check_loop(self) -> None:
         """What is connected belongs to one event loop. Raises InvalidRequest in another one."""
@@ -158,14 +163,19 @@ class AsyncAccess(Access):
     def _threads(self) -> ThreadPoolExecutor:
         return ThreadPoolExecutor(_THREADS, thread_name_prefix="stylequeue")
 
+    @cached_property
+    def _store_threads(self) -> ThreadPoolExecutor:
+        return ThreadPoolExecutor(_THREADS, thread_name_prefix="stylequeue-store")
+
     async def aclose(self) -> None:
         """Give all connections back; whatever is used next connects anew, in another loop if need be."""
         if ticks := self.__dict__.get("_ticks"):
             await ticks.close()
         if redis := self.__dict__.pop("_redis", None):
             await redis.aclose()
-        if threads := self.__dict__.pop("_threads", None):
-            await asyncio.to_thread(threads.shutdown)
+        for name in ("_threads", "_store_threads"):
+            if threads := self.__dict__.pop(name, None):
+                await asyncio.to_thread(threads.shutdown)
         self.close()
         self._loop = None
 

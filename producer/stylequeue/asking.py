@@ -263,7 +263,7 @@ class Asking(AskingPictures):
     async def delete(self, job_id: str) -> None:
         record = await self._ended(job_id, "deleted")
         # Objects first: a record without objects can be deleted again, objects without a record cannot be found.
-        await self._access.call(self._access.forget_pictures, record)
+        await self._access.call_store(self._access.forget_pictures, record)
         await self._access.asked.delete(job_id)
 
     async def dead_letters(self, *, after: str | None = None, limit: int = 100) -> Page[DeadLetter]:
@@ -368,7 +368,7 @@ class Asking(AskingPictures):
         bucket = self._access.settings.upload_bucket
         found = {
             "redis": await reason(self._access.asked.ping()),
-            "store": await reason(self._access.call(self._access.check_bucket, bucket)),
+            "store": await reason(self._access.call_store(self._access.check_bucket, bucket)),
         }
         return {where: why for where, why in found.items() if why}
 

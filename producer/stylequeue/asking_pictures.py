@@ -34,7 +34,7 @@ class AskingPictures:
 
     async def upload(self, path: str | Path) -> ImageRef:
         upload = partial(self._access.store.upload_file, folder=self._folder if self.scope else "")
-        return await self._access.call(upload, Path(path))
+        return await self._access.call_store(upload, Path(path))
 
     async def upload_stream(self, pieces: Iterable[bytes] | AsyncIterable[bytes], *, suffix: str = "") -> ImageRef:
         key = f"{self._folder}{uuid_utils.uuid7()}{suffix}"
@@ -42,10 +42,10 @@ class AskingPictures:
         upload = exchange.upload(check_key(key), max_bytes=max_bytes)
         try:
             async for piece in _each(pieces):
-                await self._access.call(upload.write, piece)
-            return await self._access.call(upload.end)
+                await self._access.call_store(upload.write, piece)
+            return await self._access.call_store(upload.end)
         except BaseException:
-            await self._access.finally_call(upload.drop)
+            await self._access.finally_call_store(upload.drop)
             raise
 
     async def upload_form(
@@ -66,10 +66,10 @@ class AskingPictures:
             size_bytes=size_bytes,
             valid_s=_checked(settings.link_ttl_s if valid_s is None else valid_s),
         )
-        return await self._access.call(form, key)
+        return await self._access.call_store(form, key)
 
     async def discard(self, image: ImageRef) -> None:
-        await self._access.call(self._access.store.exchange.delete, image)
+        await self._access.call_store(self._access.store.exchange.delete, image)
 
     @property
     def _folder(self) -> str:
@@ -87,7 +87,7 @@ class AskingPictures:
                 picture.bucket, picture.key, Path(path), version_id=version_id, etag=picture.etag
             )
 
-        await self._access.call(fetch, picture)
+        await self._access.call_store(fetch, picture)
 
     async def link(
         self,
@@ -107,13 +107,13 @@ class AskingPictures:
             valid_s=valid_s,
             filename=filename,
         )
-        return await self._access.call(sign, picture.bucket, picture.key)
+        return await self._access.call_store(sign, picture.bucket, picture.key)
 
     async def look(self, job_id: str, kind: PictureKind = "result") -> StoredObject:
         exchange, settings = self._access.store.exchange, self._access.settings
         if kind == "preview":
             await self._record(job_id)
-            return await self._access.call(exchange.look, settings.work_bucket, preview_key(job_id))
+            return await self._access.call_store(exchange.look, settings.work_bucket, preview_key(job_id))
         record = await self._ended(job_id, "looked at")
         file = picture_of(job_id, record.outcome) if kind == "result" else report_of(record.outcome)
         if file is None:
@@ -121,7 +121,7 @@ class AskingPictures:
                 Code.OBJECT_NOT_FOUND, f"job {job_id!r} has no contact sheet", "set output.report to have one painted"
             )
         look = partial(exchange.look, etag=file.etag)
-        return await self._access.call(look, file.bucket, file.key)
+        return await self._access.call_store(look, file.bucket, file.key)
 
     async def read(
         self, there: StoredObject, *, first: int = 0, last: int | None = None
@@ -140,10 +140,10 @@ class AskingPictures:
                 pieces.close()
 
         try:
-            while (piece := await self._access.call(read)) is not None:
+            while (piece := await self._access.call_store(read)) is not None:
                 yield piece
         finally:
-            await self._access.finally_call(close)
+            await self._access.finally_call_store(close)
 
     def _check_reach(self, picture: StoredPicture | ImageRef) -> None:
         """Return if this client's scope holds it. Raises Permanent with `bucket_not_allowed`."""

@@ -4,25 +4,29 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+import socket
 import threading
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 import pytest
 from redis import Redis
 
 from stylequeue import asking
-from stylequeue.aclient import AsyncStyleQueue
+from stylequeue.aclient import _THREADS, AsyncStyleQueue
 from stylequeue.client import StyleQueue
 from stylequeue.contract.errors import InvalidRequest, JobCancelled, Unavailable
 from stylequeue.contract.events import Cancelled
-from stylequeue.contract.objects import StoredObject
+from stylequeue.contract.objects import ImageRef, StoredObject
 from stylequeue.ledger import names
+from stylequeue.local.server import HOST
 from stylequeue.settings import Settings
 from tests.client.conftest import OFTEN
 from tests.support.deployment import WAIT_S
+from tests.support.hostile_server import answering
 from tests.support.jobs import make_job
 from tests.support.proxy import Proxy
 
@@ -91,6 +95,36 @@ def test_the_loop_goes_on_while_redis_is_silent(
             return longest_s[0]
 
     assert asyncio.run(ask()) < behind.settings.redis_timeout_s
+
+
+def test_jobs_come_and_go_while_the_store_hangs(settings: Settings, tmp_path: Path) -> None:
+    hanging, over = threading.Semaphore(0), threading.Event()
+
+    def hang(_: socket.socket) -> None:
+        hanging.release()
+        over.wait()
+        raise ConnectionResetError
+
+    async def ask(settings: Settings) -> None:
+        async with AsyncStyleQueue(settings) as queue:
+            picture = ImageRef(bucket="uploads", key="photo.jpg")
+            fetched = [
+                asyncio.create_task(queue.download(picture, tmp_path / f"{number}.jpg"))
+                for number in range(2 * _THREADS)
+            ]
+            try:
+                assert await asyncio.to_thread(hanging.acquire, timeout=WAIT_S)
+                for _ in range(2 * _THREADS):
+                    job_id = await queue.submit(make_job())
+                    assert await queue.cancel(job_id) == "cancelled"
+                    assert (await queue.status(job_id)).state == "cancelled"
+                assert not any(one.done() for one in fetched), "and they hang to the end"
+            finally:
+                over.set()
+                await asyncio.gather(*fetched, return_exceptions=True)
+
+    with answering(hang) as port:
+        asyncio.run(ask(settings.model_copy(update={"s3_endpoint_url": f"http://{HOST}:{port}"})))
 
 
 def test_who_is_cancelled_while_it_waits_leaves_nothing_behind(settings: Settings) -> None:
