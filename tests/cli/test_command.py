@@ -43,6 +43,14 @@ def test_bad_input_says_what_to_do(stylequeue: Command, arguments: list[str], sa
     assert done.stdout == ""
 
 
+def test_an_endpoint_that_there_is_not_is_told_before_anything_is_sent(stack: Stack, photo: Path) -> None:
+    storeless = Command(
+        {**stack.env, "STYLEQUEUE_S3_ENDPOINT_URL": "http://127.0.0.1:1", "STYLEQUEUE_S3_ATTEMPTS": "1"}
+    )
+    done = storeless("submit", "--content", photo, "--style", photo, "--notify", "crm", exit_code=BAD_INPUT)
+    assert "'crm' is no endpoint" in done.stderr
+
+
 def test_an_unknown_job(stylequeue: Command) -> None:
     for command in ("status", "watch"):
         assert "no job 'nobody'" in stylequeue(command, "nobody", exit_code=BAD_INPUT).stderr

@@ -12,7 +12,7 @@ import typer
 
 from ..contract.base import QueueName, parse
 from ..contract.errors import Interrupted, InvalidRequest
-from ..contract.job import Job, Output
+from ..contract.job import EVERYWHERE, Job, Output
 from ..contract.objects import ImageFormat, ImageRef
 from ..contract.recipe import FAST_DEFAULTS, PRESETS, FastRecipe, OptimizeRecipe, ResolvedRecipe
 from . import console, deployment, files
@@ -21,10 +21,6 @@ from .waiting import follow_to_end
 
 if TYPE_CHECKING:
     from pydantic_core import ErrorDetails
-
-EVERYWHERE = "all"
-"""In place of a mask."""
-
 
 _HELP = "see `stylequeue submit --help`"
 
@@ -152,6 +148,7 @@ def submit(
             checked = job(partial(files.source, client=None))
             if output:
                 files.check_target(output, checked.output.format)
+            client.submit_each((), notify=notify or ())
             ready = job(partial(files.source, client=client))
         except KeyboardInterrupt:
             raise Interrupted("nothing was submitted", "") from None
