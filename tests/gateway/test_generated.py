@@ -3,22 +3,25 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import schemathesis
-from hypothesis import HealthCheck, given
+from hypothesis import HealthCheck, Phase, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis.errors import Unsatisfiable
 from hypothesis.stateful import run_state_machine_as_test
 from hypothesis.strategies import booleans, sampled_from
 from schemathesis.checks import not_a_server_error
+from schemathesis.core.failures import FailureGroup
 from schemathesis.generation import GenerationMode
 from schemathesis.specs.openapi import checks as openapi
 
+from stylequeue.aclient import AsyncStyleQueue
 from stylequeue.client import StyleQueue
+from stylequeue.contract.errors import JobNotFound
 from stylequeue.local import Stack
 from stylequeue.local.server import HOST
 from tests.conftest import empty_database
@@ -136,10 +139,8 @@ def _name(case: Any, job_id: str, is_whole: bool) -> None:
         case.headers = {}
 
 
-@pytest.mark.slow
-@pytest.mark.timeout(900)
-def test_what_follows_from_answers_keeps_to_the_document(gate: ServedGate) -> None:
-    """Requests about jobs, made of what other answers said: what was made is there, and what was deleted is not."""
+def walk(gate: ServedGate, walks: int, *, phases: Collection[Phase] = tuple(Phase)) -> Counter[tuple[str, int]]:
+    """Ask about jobs what other answers said that could be asked: what was told how often. Raises what is wrong."""
     told: Counter[tuple[str, int]] = Counter()
 
     class Walk(document_of(gate).include(tag="jobs").as_state_machine()):  # type: ignore[misc]
@@ -161,7 +162,8 @@ def test_what_follows_from_answers_keeps_to_the_document(gate: ServedGate) -> No
     run_state_machine_as_test(
         Walk,
         settings=hypothesis_settings(
-            max_examples=_WALKS,
+            max_examples=walks,
+            phases=phases,
             stateful_step_count=_STEPS,
             deadline=None,
             derandomize=True,
@@ -169,5 +171,35 @@ def test_what_follows_from_answers_keeps_to_the_document(gate: ServedGate) -> No
             database=None,
         ),
     )
+    return told
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_what_follows_from_answers_keeps_to_the_document(gate: ServedGate) -> None:
+    """What was made is there, and what was deleted is not."""
+    told = walk(gate, _WALKS)
     for answer in (("get_job", 200), ("cancel_job", 200), ("delete_job", 204)):
         assert told[answer], sorted(told.items())
+
+
+async def _not_there(_queue: AsyncStyleQueue, job_id: str, **_: Any) -> None:
+    raise JobNotFound(job_id)
+
+
+async def _stays(_queue: AsyncStyleQueue, _job_id: str) -> None:
+    pass
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize(
+    ("broken", "instead", "said"),
+    [("cancel", _not_there, "not available"), ("delete", _stays, "after")],
+    ids=["what was made is not there", "what was deleted is"],
+)
+def test_a_walk_sees(gate: ServedGate, monkeypatch: pytest.MonkeyPatch, broken: str, instead: Any, said: str) -> None:
+    monkeypatch.setattr(AsyncStyleQueue, broken, instead)
+    with pytest.raises(FailureGroup) as failures:
+        walk(gate, _WALKS, phases=[Phase.generate])
+    assert said in str(failures.value.exceptions).lower()

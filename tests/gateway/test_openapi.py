@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
 from typing import Any
 
 import jsonschema
@@ -9,6 +10,7 @@ import pytest
 
 from scripts import http_page
 from stylequeue.client import StyleQueue
+from stylequeue.contract.job import Job
 from stylequeue.gateway.app import VERSION, application
 from stylequeue.gateway.keys import INCLUDES, ROLES, Role
 from tests.gateway.test_edge import check_problem
@@ -59,6 +61,27 @@ def test_examples_are_what_the_schemas_say() -> None:
     assert checked >= 3
     whole = {"components": DOCUMENT["components"], "$ref": "#/components/schemas/JobRequest"}
     assert not jsonschema.Draft202012Validator(whole).is_valid({"content": {"bucket": "uploads"}})
+
+
+def test_a_job_may_say_by_http_all_that_it_may_say() -> None:
+    """But its schema's version, which follows from the rest."""
+    said = set(DOCUMENT["components"]["schemas"]["JobRequest"]["properties"])
+    assert said == Job.model_fields.keys() - {"schema_version"} | {"template", "notify"}
+
+
+@pytest.mark.parametrize(
+    ("method", "path"), [(method, path) for method, path, operation in WITH_KEY if "requestBody" in operation]
+)
+def test_of_a_stranger_nothing_is_read(gate: Gate, method: str, path: str) -> None:
+    read: list[bytes] = []
+
+    async def body() -> AsyncIterator[bytes]:
+        read.append(b"{}")
+        yield read[0]
+
+    headers = {"Content-Type": "application/json"}
+    check_problem(gate.ask(method, path, key=None, content=body(), headers=headers), "unauthenticated")
+    assert not read
 
 
 def test_only_these_need_no_key() -> None:

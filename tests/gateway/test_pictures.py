@@ -99,6 +99,33 @@ def test_the_answer_is_the_picture(gate: Gate, queue: StyleQueue, acme: str) -> 
     assert (stored.size_bytes, stored.content_type) == (len(PHOTO), "image/jpeg")
 
 
+def test_a_form_has_all_the_pictures_that_a_job_has(gate: Gate, queue: StyleQueue, tenant: Any) -> None:
+    key, uploads = tenant
+    whole = [
+        ("keep_mask", ("keep.png", WAVE)),
+        ("mask", ("mask.png", WAVE)),
+        *form(WAVE, PHOTO),
+        ("mask", (None, b"all")),
+        ("init_image", ("start.jpg", PHOTO)),
+    ]
+    asked: dict[str, Any] = {"key": key, "headers": {"Idempotency-Key": "order-8"}, "data": {"method": "optimize"}}
+    answer = gate.post("/v1/paint", files=whole, **asked)
+    assert answer.status_code == 202, answer.text
+    job = Job.model_validate(queue.status(answer.json()["id"]).job)
+    named = [job.content, job.styles[0].image, job.styles[0].mask, job.styles[1].image, job.keep_mask, job.init_image]
+    sizes = [len(picture) for picture in (PHOTO, WAVE, WAVE, PHOTO, WAVE, PHOTO)]
+    found = [image and queue._store.find(image.bucket, image.key) for image in named]
+    assert [there and there.size_bytes for there in found] == sizes
+    assert (job.styles[1].mask, job.recipe.init) == (None, "image")  # type: ignore[union-attr]
+    again = gate.post("/v1/paint", files=whole, **asked)
+    assert (again.json()["id"], again.headers["idempotent-replayed"]) == (job.id, "true")
+    for number, (name, _) in enumerate(whole):
+        changed = [*whole[:number], (name, ("x.webp", pictures.webp())), *whole[number + 1 :]]
+        check_problem(gate.post("/v1/paint", files=changed, **asked), "job_conflict")
+    check_problem(gate.post("/v1/paint", files=whole[2:], **asked), "invalid_request")
+    assert uploads() == 6
+
+
 def test_what_is_not_waited_for_is_a_job(gate: Gate, queue: StyleQueue, acme: str) -> None:
     fields = {
         "method": "optimize",
@@ -153,6 +180,7 @@ def test_the_same_form_again_is_the_same_job(gate: Gate, queue: StyleQueue, tena
     assert uploads() == 2
     again = gate.post("/v1/paint", key=key, files=form(), headers={"Idempotency-Key": "order-7"})
     assert (again.status_code, again.json()["id"]) == (202, first.json()["id"])
+    assert (first.headers.get("idempotent-replayed"), again.headers["idempotent-replayed"]) == (None, "true")
     for other in (
         {"files": form(content=WAVE)},
         {"files": form(PHOTO)},
@@ -179,6 +207,11 @@ def test_the_same_form_again_is_the_same_job(gate: Gate, queue: StyleQueue, tena
         (form(), {"style_layers": '{"a":' * 3000}, "invalid_request"),
         (form(), {"size": ["64", "65"]}, "invalid_request"),
         (form(), {"weight": ["1", "2"]}, "invalid_request"),
+        (form(), {"mask": ["all", "all"]}, "invalid_request"),
+        (form(), {"mask": "none"}, "invalid_request"),
+        (form(), {"keep_mask": "all"}, "invalid_request"),
+        ([*form(), *[("keep_mask", ("m.png", WAVE))] * 2], {}, "invalid_request"),
+        ([*form(), ("init_image", ("m.png", WAVE))], {}, "invalid_job"),
         (form(), {"content": "s3://uploads/a.jpg"}, "invalid_request"),
         (form(), {"size": "6" * 20_000}, "body_too_large"),
         (form(), {f"label.{n}": "x" for n in range(70)}, "invalid_request"),

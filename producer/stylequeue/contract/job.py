@@ -39,6 +39,10 @@ MIN_STYLE_WEIGHT, MAX_STYLE_WEIGHT = 0.001, 1000.0
 """Of one style among several."""
 
 
+EVERYWHERE = "all"
+"""What a person or a form says in place of a style's mask, where others have one."""
+
+
 class Style(Contract):
     """A style picture, how much it counts among several, and where."""
 

@@ -13,7 +13,7 @@ from ..contract.codes import Code
 from .keys import INCLUDES, Key, Role, is_mistyped
 from .limits import take_turns
 from .problems import Refused
-from .state import GatewayState
+from .state import Gateway, GatewayState
 
 _bearer = HTTPBearer(
     scheme_name="key",
@@ -49,10 +49,7 @@ async def _caller(
     gateway: GatewayState,
     credentials: Annotated[HTTPAuthorizationCredentials | None, Security(_bearer)],
 ) -> Caller:
-    text = credentials.credentials if credentials else ""
-    key = gateway.keys.find(text)
-    if key is None:
-        raise _unauthenticated(text)
+    key = _key(gateway, credentials)
     request.state.key_id = key.id
     for role in needed.scopes:
         if role not in INCLUDES[key.role]:
@@ -64,6 +61,19 @@ async def _caller(
     caller = Caller(key, gateway.queue_of(key))
     await take_turns(request, caller.queue)
     return caller
+
+
+async def check_key(request: Request) -> None:
+    """Return if the request bears a key that is known. Raises Refused."""
+    _key(request.app.state.gateway, await _bearer(request))
+
+
+def _key(gateway: Gateway, credentials: HTTPAuthorizationCredentials | None) -> Key:
+    text = credentials.credentials if credentials else ""
+    key = gateway.keys.find(text)
+    if key is None:
+        raise _unauthenticated(text)
+    return key
 
 
 def _unauthenticated(text: str) -> Refused:

@@ -44,6 +44,7 @@ class JobRequest(Contract):
     styles: Annotated[Sequence[Style], AfterValidator(tuple)] | None = Field(
         default=None, min_length=1, max_length=MAX_STYLES, description="Left out: the template's."
     )
+    keep_mask: ImageRef | None = Field(default=None, description=Job.model_fields["keep_mask"].description)
     recipe: Recipe | None = None
     output: OutputRequest | None = Field(
         default=None, description="Left out: in the deployment's bucket, under the tenant's name and the job's id."

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Sequence
 from pathlib import PurePosixPath
 from typing import Annotated, Any
 
@@ -14,7 +14,7 @@ from ..aclient import AsyncStyleQueue
 from ..contract.codes import Code
 from ..contract.errors import InvalidRequest, JobConflict, RateLimited, StyleQueueError
 from ..contract.events import Succeeded
-from ..contract.job import MAX_STYLES, Job, Output
+from ..contract.job import EVERYWHERE, MAX_STYLES, Job, Output
 from ..contract.objects import SUFFIXES, ImageRef
 from ..contract.plain_json import read_json
 from ..contract.recipe import FastRecipe, OptimizeRecipe
@@ -32,12 +32,13 @@ router = APIRouter(prefix="/v1", tags=["pictures"], responses=document())
 
 _ANY_BYTES = 2**50
 """Each picture is counted as it comes."""
-_FILES = ("content", "style")
+_MOST = {"content": 1, "style": MAX_STYLES, "mask": MAX_STYLES, "keep_mask": 1, "init_image": 1}
+"""Pictures of a form: how many of each there may be."""
 _RECIPE = {*FastRecipe.model_fields, *OptimizeRecipe.model_fields} - {"init_image"}
 _OUTPUT = Output.model_fields.keys() - {"bucket", "key", "overwrite"}
 _JOB = {"template", "queue", "deadline"}
 _LABEL = "label."
-_DESCRIBED = ("method", "template")
+_DESCRIBED = ("init", "method", "template")
 _SUFFIXES = {*SUFFIXES.values(), ".jpeg"}
 _HINT = f"send files `content` and `style`, and fields of a recipe ({', '.join(sorted(_RECIPE))}) or a `template`"
 
@@ -61,8 +62,23 @@ _FORM = {
                         "items": {"type": "number"},
                         "description": "Of each style, in their order; left out: all alike.",
                     },
+                    "mask": {
+                        "type": "array",
+                        "maxItems": MAX_STYLES,
+                        "items": {"type": "string", "format": "binary"},
+                        "description": "Where each style applies, in their order: grey pictures, white where it does; "
+                        f"in place of one, the text `{EVERYWHERE}`. Left out: all apply everywhere.",
+                    },
+                    "keep_mask": {
+                        "type": "string",
+                        "format": "binary",
+                        "description": "What to keep closer to the content, beside faces: a grey picture, white where "
+                        "it counts.",
+                    },
+                    "init_image": {"type": "string", "format": "binary", "description": "What is painted over."},
                     "template": {"type": "string", "description": "Of the operator's file."},
                     "method": {"type": "string", "enum": ["fast", "optimize"], "description": "Left out: fast."},
+                    "init": {"type": "string", "description": "Left out: `image` where there is an init_image."},
                     **{name: {"type": "string"} for name in sorted(_RECIPE | _OUTPUT | _JOB) if name not in _DESCRIBED},
                 },
                 "additionalProperties": {"type": "string", "description": "label.NAME: a label of the job."},
@@ -106,7 +122,7 @@ async def paint(
     try:
         async for part in Form(request.headers.get("content-type", ""), _body(request)).parts():
             await form.take(part)
-        status = await form.submit(job_id)
+        status, is_new = await form.submit(job_id)
     except ClientDisconnect:
         await form.discard()
         raise
@@ -115,6 +131,8 @@ async def paint(
         raise _closing(error) from None
     status = await ended_or_not(request, gateway, caller.queue, status, wait)
     wait.applied(response)
+    if not is_new and idempotency_key is not None:
+        response.headers["Idempotent-Replayed"] = "true"
     response.headers["Location"] = f"{request.scope.get('root_path', '')}/v1/jobs/{status.id}"
     if not wait.seconds or not status.ended or _wants_json(accept):
         return show(request, response, status, code=200 if status.ended and wait.seconds else 202)
@@ -132,7 +150,7 @@ def _wants_json(accept: str) -> bool:
 
 def _check_length(request: Request, max_image_bytes: int) -> None:
     """Return unless the body says beforehand that it is too long. Raises Refused."""
-    most_bytes = (1 + MAX_STYLES) * max_image_bytes + MAX_PARTS * MAX_TEXT_BYTES
+    most_bytes = sum(_MOST.values()) * max_image_bytes + MAX_PARTS * MAX_TEXT_BYTES
     length = request.headers.get("content-length", "0")
     if length.isdecimal() and int(length) > most_bytes:
         hint = f"a picture may have {max_image_bytes} bytes"
@@ -151,8 +169,8 @@ class _Filled:
 
     def __init__(self, queue: AsyncStyleQueue) -> None:
         self._queue = queue
-        self._contents: list[ImageRef] = []
-        self._styles: list[ImageRef] = []
+        self._pictures: dict[str, list[ImageRef | None]] = {}
+        """By their names. None: a style that has no mask, where others have."""
         self._texts: list[tuple[str, str]] = []
         self._uploaded: list[ImageRef] = []
         self._named: frozenset[str] = frozenset()
@@ -160,40 +178,45 @@ class _Filled:
 
     async def take(self, part: Part) -> None:
         """Read a part. Raises Refused, and as `upload_stream` does."""
-        if part.name not in _FILES:
+        if part.name not in _MOST:
             self._texts.append((part.name, await part.text()))
             return
-        images, most = (self._contents, 1) if part.name == "content" else (self._styles, MAX_STYLES)
+        images = self._pictures.setdefault(part.name, [])
+        if len(images) == _MOST[part.name]:
+            raise Refused(Code.INVALID_REQUEST, f"more than {_MOST[part.name]} {part.name!r}", _HINT)
         if part.filename is None:
-            raise Refused(Code.INVALID_REQUEST, f"{part.name!r} is no file", f"send it as `-F {part.name}=@photo.jpg`")
-        if len(images) == most:
-            raise Refused(Code.INVALID_REQUEST, f"more than {most} {part.name!r}", _HINT)
+            if part.name != "mask" or await part.text() != EVERYWHERE:
+                hint = f"send it as `-F {part.name}=@photo.jpg`"
+                raise Refused(Code.INVALID_REQUEST, f"{part.name!r} is no file", hint)
+            images.append(None)
+            return
         suffix = PurePosixPath(part.filename).suffix.lower()
         image = await self._queue.upload_stream(part.pieces, suffix=suffix if suffix in _SUFFIXES else "")
         self._uploaded.append(image)
         images.append(image)
 
-    async def submit(self, job_id: str | None) -> JobStatus:
-        """Hand in the job that it comes to. Raises as `bodies.job_of` and `submit` do."""
+    async def submit(self, job_id: str | None) -> tuple[JobStatus, bool]:
+        """Hand in the job that it comes to, and say whether it is new. Raises as `bodies.job_of` and `submit` do."""
         job = await self._job(job_id)
         try:
-            await self._hand_in(job)
+            is_new = await self._hand_in(job)
         except JobConflict:
             # The same form again brings the same pictures, under keys of their own.
             if job_id is None or not await self._takes_what_was_sent_before(job_id):
                 raise
             job = await self._job(job_id)
-            await self._hand_in(job)
+            is_new = await self._hand_in(job)
         await self.discard()
-        return await self._queue.status(job.id)
+        return await self._queue.status(job.id), is_new
 
-    async def _hand_in(self, job: Job) -> None:
+    async def _hand_in(self, job: Job) -> bool:
         # Where this breaks off nobody knows whether the job is on record: what it names stays.
         self._named = frozenset(image.key for image in job.images)
         (submission,) = await self._queue.submit_each([job])
         if submission.error:
             self._named = frozenset()
             raise submission.error
+        return submission.is_new
 
     async def discard(self) -> None:
         """Leave nothing in the store but what a job names; also for a task that is being cancelled."""
@@ -207,13 +230,10 @@ class _Filled:
             before = Job.model_validate((await self._queue.status(job_id)).job)
         except StyleQueueError:
             return False
-        if self._styles and len(self._styles) != len(before.styles):
+        lie = _pictures_of(before)
+        if any(_etags(images) != _etags(lie[name]) for name, images in self._pictures.items()):
             return False
-        pairs = [*zip(self._contents, [before.content], strict=False)]
-        pairs += zip(self._styles, [style.image for style in before.styles], strict=False)
-        if any(image.etag != there.etag for image, there in pairs):
-            return False
-        self._contents, self._styles = [before.content], [style.image for style in before.styles][: len(self._styles)]
+        self._pictures = {name: lie[name] for name in self._pictures}
         return True
 
     async def _job(self, job_id: str | None) -> Job:
@@ -222,12 +242,24 @@ class _Filled:
 
     def _fields(self) -> dict[str, Any]:
         """As a job's body has them. Raises InvalidRequest for what no form has."""
+        fields = self._said()
+        if "template" not in fields:
+            fields["recipe"].setdefault("method", FastRecipe().method)
+        if styles := self._styles():
+            fields["styles"] = styles
+        for name in self._pictures.keys() & {"content", "keep_mask"}:
+            fields[name] = _as_json(self._pictures[name][0])
+        if painted_over := self._pictures.get("init_image"):
+            fields["recipe"].setdefault("init", "image")
+            fields["recipe"]["init_image"] = _as_json(painted_over[0])
+        return {name: value for name, value in fields.items() if value != {}}
+
+    def _said(self) -> dict[str, Any]:
+        """What the texts come to."""
         fields: dict[str, Any] = {"recipe": {}, "output": {}, "labels": {}}
-        weights: list[str] = []
         for name, text in self._texts:
             value: Any = text
             if name == "weight":
-                weights.append(text)
                 continue
             if name in _RECIPE:
                 within = fields["recipe"]
@@ -244,18 +276,38 @@ class _Filled:
             if name in within:
                 raise InvalidRequest(f"field {name!r} comes twice", "leave one of them out")
             within[name] = value
-        if "template" not in fields:
-            fields["recipe"].setdefault("method", FastRecipe().method)
-        if weights and len(weights) != len(self._styles):
-            raise InvalidRequest(f"{len(self._styles)} styles, {len(weights)} weights", "give one for each, or none")
-        if self._contents:
-            fields["content"] = self._contents[0].model_dump(exclude_none=True)
-        if self._styles:
-            fields["styles"] = [
-                {"image": image.model_dump(exclude_none=True), **({"weight": weights[n]} if weights else {})}
-                for n, image in enumerate(self._styles)
-            ]
-        return {name: value for name, value in fields.items() if value != {}}
+        return fields
+
+    def _styles(self) -> list[dict[str, Any]]:
+        styles: list[dict[str, Any]] = [{"image": _as_json(image)} for image in self._pictures.get("style", ())]
+        weights = [text for name, text in self._texts if name == "weight"]
+        masks = [_as_json(image) for image in self._pictures.get("mask", ())]
+        for name, given in (("weight", weights), ("mask", masks)):
+            if given and len(given) != len(styles):
+                hint = "give one for each, or none" + f"; `{EVERYWHERE}` in place of a mask" * (name == "mask")
+                raise InvalidRequest(f"{len(styles)} styles, {len(given)} parts {name!r}", hint)
+            for style, value in zip(styles, given, strict=False):
+                style[name] = value
+        return styles
+
+
+def _pictures_of(job: Job) -> dict[str, list[ImageRef | None]]:
+    """By the names that a form has for them."""
+    return {
+        "content": [job.content],
+        "style": [style.image for style in job.styles],
+        "mask": [style.mask for style in job.styles],
+        "keep_mask": [job.keep_mask] if job.keep_mask else [],
+        "init_image": [job.init_image] if job.init_image else [],
+    }
+
+
+def _etags(images: Sequence[ImageRef | None]) -> list[str | None]:
+    return [None if image is None else image.etag for image in images]
+
+
+def _as_json(image: ImageRef | None) -> dict[str, Any] | None:
+    return None if image is None else image.model_dump(exclude_none=True)
 
 
 def _object(name: str, text: str) -> Any:

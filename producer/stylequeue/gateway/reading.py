@@ -10,11 +10,15 @@ from fastapi.routing import APIRoute
 
 from ..contract.codes import Code
 from ..contract.plain_json import read_json
+from .access import check_key
 from .problems import Refused
 
 
 class StrictRoute(APIRoute):
-    """A route whose body is plain JSON, if it has one: no name twice, no NaN, not too deep, and of that type."""
+    """A route whose body is plain JSON, if it has one: no name twice, no NaN, not too deep, and of that type.
+
+    A stranger's is not read.
+    """
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         """FastAPI's, of a request that is read so."""
@@ -23,6 +27,7 @@ class StrictRoute(APIRoute):
             return handle
 
         async def read_first(request: Request) -> Response:
+            await check_key(request)
             request = _StrictRequest(request.scope, request.receive)
             kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
             if await request.body():
