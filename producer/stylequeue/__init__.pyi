@@ -8,6 +8,7 @@ from .contract.errors import EventsLost as EventsLost
 from .contract.errors import ExitCode as ExitCode
 from .contract.errors import FileUnusable as FileUnusable
 from .contract.errors import InvalidJob as InvalidJob
+from .contract.errors import InvalidNotice as InvalidNotice
 from .contract.errors import InvalidRequest as InvalidRequest
 from .contract.errors import InvalidSettings as InvalidSettings
 from .contract.errors import JobCancelled as JobCancelled

@@ -11,7 +11,7 @@ from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from .asking_pictures import AskingPictures
+from .asking_uploads import AskingUploads
 from .contract.base import MAX_TENANT_CHARS, QUEUES, QueueName, check_name
 from .contract.cost import job_megapixel_steps
 from .contract.errors import (
@@ -49,7 +49,7 @@ _LOOK_S = 2.0
 """From one look at a stream of events to the next, at most; who waits longer looks again."""
 
 
-class Asking(AskingPictures):
+class Asking(AskingUploads):
     """A deployment as a tenant sees it, or as nobody in particular does. StyleQueue says what each method does."""
 
     async def job(self, fields: Mapping[str, Any], *, template: str | None = None) -> Job:

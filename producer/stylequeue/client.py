@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Self
 from .access import Access
 from .asking import Asking
 from .awaiting import iterate, run
+from .client_uploads import UploadCalls
 from .contract.base import QueueName, check_tenant
 from .contract.events import AnyEvent, StoredPicture
 from .contract.job import Job
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
     from .telling import Teller
 
 
-class StyleQueue:
+class StyleQueue(UploadCalls):
     """A deployment of stylequeue, seen from a backend. Safe to share between threads; connects when first used.
 
         with StyleQueue() as queue:

@@ -103,7 +103,7 @@ def test_without_a_file_nothing_is_said() -> None:
         (f"[endpoint.crm]\n{SECRETS}", 1, "is a webhook (url), or one of"),
         ('[endpoint.crm]\nurl = "https://a.example"\nsecrets = ["whsec_c2VjcmV0"]\n', 3, "is no secret"),
         ('[endpoint.crm]\nurl = """\nhttps://a.example"""\n\nsecret = "whsec_c2VjcmV0"\n', 5, "secret: Extra inputs"),
-        ('[[rule]]\nbucket = "uploads"\n', 1, "rule: Extra inputs"),
+        ('[[watch]]\nbucket = "uploads"\n', 1, "watch: Extra inputs"),
     ],
 )
 def test_each_fault_has_its_line_and_reason_and_no_secret(text: str, line: int, reason: str) -> None:

@@ -101,6 +101,8 @@ class Code(StrEnum):
     """Consumers of a group took the event again and again, and none was done with it. A dead letter."""
     DELIVERY_GIVEN_UP = "delivery_given_up"
     """An endpoint would not take the event, however often it was sent. A dead letter."""
+    INVALID_NOTICE = "invalid_notice"
+    """What came where uploads are told of is no notification of a store's. A dead letter."""
     BROKER_UNAVAILABLE = "broker_unavailable"
     """Redis does not answer."""
     BROKER_REFUSED = "broker_refused"
@@ -195,6 +197,7 @@ STATUS: Mapping[Code, int] = {
     Code.DELIVERY_NOT_FOUND: 404,
     Code.EVENT_NOT_HANDLED: 502,
     Code.DELIVERY_GIVEN_UP: 502,
+    Code.INVALID_NOTICE: 422,
     Code.BROKER_UNAVAILABLE: 503,
     Code.BROKER_REFUSED: 503,
     Code.STORE_UNAVAILABLE: 503,

@@ -18,6 +18,7 @@
     ├── JobNotFound          the ledger knows no such job (any more)
     ├── EndpointNotFound     the operator's file has no such endpoint
     ├── DeliveryNotFound     no such event is, or was, on its way to an endpoint
+    ├── InvalidNotice        what came is no notification of an upload: a dead letter
     ├── JobConflict          the id belongs to a job with other content, or to another tenant's
     ├── JobOpen              the job has not ended, so that this cannot be done with it
     ├── JobSucceeded         the job has its picture, so that this cannot be done with it
@@ -224,6 +225,19 @@ class DeliveryNotFound(StyleQueueError):
             Code.DELIVERY_NOT_FOUND,
             f"event {event_id!r} is not on its way, nor was in the last 7 days",
             "`stylequeue hooks deliveries` lists what is; `hooks replay --since` sends what never was",
+        )
+
+
+class InvalidNotice(StyleQueueError):
+    """What came where uploads are told of is no notification of a store's."""
+
+    exit_code = ExitCode.BAD_INPUT
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(
+            Code.INVALID_NOTICE,
+            f"this is no notification of an upload: {reason}",
+            "see docs/uploads.md for the shapes that are read",
         )
 
 

@@ -1,7 +1,8 @@
 """What is told about a job: CloudEvents 1.0 in JSON.
 
 A job's life is `accepted`, `started` (once an attempt), `progress` (many), then exactly one of `succeeded`, `failed`,
-`cancelled`, `expired`; a replayed job begins a new run with `accepted`. `source` names the deployment, `subject` is the
+`cancelled`, `expired`; a replayed job begins a new run with `accepted`. An upload of which no job is made is told of
+by one event, `refused`. `source` names the deployment, `subject` is the
 job's id. `id` is derived from what happened, so that a copy of an event carries the id of the event; `sequence` (the
 CloudEvents extension of that name) grows with every event of a job, so that a consumer can drop what is older than what
 it has.
@@ -200,6 +201,17 @@ class CancelledData(FailedData):
         return cls(code=error.code, message=error.message, hint=error.hint)
 
 
+class UploadRefusedData(FailedData):
+    """Code, message and hint as of an error; and the upload that it is about."""
+
+    rule: str = Field(description="Of the operator's file.")
+    bucket: str
+    key: str
+    version_id: str | None = None
+    etag: str | None = None
+    size_bytes: int | None = None
+
+
 class _Event(Told):
     type: str
     specversion: Literal["1.0"] | str = "1.0"
@@ -270,8 +282,16 @@ class Cancelled(_Event):
     data: CancelledData
 
 
+class UploadRefused(_Event):
+    """An upload that a rule is for, and of which no job was made."""
+
+    type: Literal["io.stylequeue.upload.refused.v1"] = "io.stylequeue.upload.refused.v1"
+    subject: str = Field(description="The id that its job would have.")
+    data: UploadRefusedData
+
+
 TerminalEvent = Succeeded | Failed | Cancelled | Expired
-KnownEvent = Accepted | Started | Progress | TerminalEvent
+KnownEvent = Accepted | Started | Progress | TerminalEvent | UploadRefused
 EVENT: TypeAdapter[KnownEvent] = TypeAdapter(Annotated[KnownEvent, Field(discriminator="type")])
 """Reads and describes the events of this version."""
 

@@ -164,6 +164,15 @@ class StoredObject(Told):
     content_type: str
 
 
+class UploadedObject(StoredObject):
+    """An object that somebody put into a bucket, as it was seen."""
+
+    version_id: str | None = None
+    metadata: dict[str, str] = Field(default={}, description="By names in small letters.")
+    written_at: AwareDatetime | None = Field(default=None, description="By the store's clock.")
+    is_ours: bool = Field(description="Whether its metadata says that a worker put it there, or that it is a copy.")
+
+
 def disposition(filename: str) -> str:
     """A `Content-Disposition` by which a picture is shown, and saved under this name (RFC 6266)."""
     plain = "".join(c if c.isascii() and (c.isalnum() or c in "._- ") else "_" for c in filename)

@@ -56,6 +56,8 @@ worker_key = KeyOfEach("stylequeue:worker:")
 lacking_key = KeyOfEach("stylequeue:lacking:")
 """Of a queue and of networks any of which would do ("paint:vgg19,vgg16"): the jobs that wait for a worker that takes
 from the one and has one of the others, since when (sorted set)."""
+refused_key = KeyOfEach("stylequeue:refused:")
+"""Of the id that an upload's job would have: that it was told of that there is none."""
 endpoint_key = KeyOfEach("stylequeue:endpoint:")
 """Of an endpoint: since when it is known, and how it fares (hash)."""
 delivery_key = KeyOfEach("stylequeue:delivery:")
@@ -90,6 +92,8 @@ NOTIFIED_AGAIN_KEY = "stylequeue:notified_again"
 """Dead letters, notifications, that somebody wants taken up again, since when (sorted set)."""
 WORKERS_KEY = "stylequeue:workers"
 """Live workers, until when unless they are heard of again (sorted set)."""
+UPLOADS_KEY = "stylequeue:uploads"
+"""What notices of uploads came to, and how late they were, by source ("minio recorded", "minio lag_ms") (hash)."""
 MARKS_KEY = "stylequeue:marks"
 """What marks in the store are made with, where no setting says."""
 PROBE_KEY = "stylequeue:probe"

@@ -2,7 +2,19 @@
 
 from .endpoints import Endpoint
 from .file import OperatorFile, editing
+from .rules import Rule
+from .sources import Source
 from .tables import MAX_NOTIFY, Operator, TenantLimits
 from .templates import Template
 
-__all__ = ["MAX_NOTIFY", "Endpoint", "Operator", "OperatorFile", "Template", "TenantLimits", "editing"]
+__all__ = [
+    "MAX_NOTIFY",
+    "Endpoint",
+    "Operator",
+    "OperatorFile",
+    "Rule",
+    "Source",
+    "Template",
+    "TenantLimits",
+    "editing",
+]

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Self
 
-from pydantic import Field, ValidationError
+from pydantic import Field, PrivateAttr, ValidationError, field_validator
 
 from ..contract.errors import InvalidRequest, InvalidSettings
 from .base import Name, Table
 from .endpoints import Endpoint
-from .lines import line_of, lines_of
+from .lines import Place, line_of, lines_of
+from .rules import Rule
+from .sources import Source
 from .templates import Template
 
+MAX_RULES = 256
 MAX_NOTIFY = 4
 """Endpoints that one job names."""
 HINT = "docs/operations.md says what the operator's file holds"
@@ -38,12 +41,30 @@ class Operator(Table):
     templates: dict[Name, Template] = Field(default={}, alias="template")
     endpoints: dict[Name, Endpoint] = Field(default={}, alias="endpoint")
     tenants: dict[Name, TenantLimits] = Field(default={}, alias="tenant")
+    sources: dict[Name, Source] = Field(default={}, alias="source")
+    rules: tuple[Rule, ...] = Field(default=(), alias="rule", max_length=MAX_RULES)
+
+    _name: str = PrivateAttr(default="the operator's file")
+    _lines: Mapping[Place, int] = PrivateAttr(default={})
+
+    def model_post_init(self, context: tuple[str, Mapping[Place, int]] | None) -> None:
+        """Remember where it stands."""
+        if context is not None:
+            self._name, self._lines = context
+
+    @field_validator("rules")
+    @classmethod
+    def _each_by_its_own_name(cls, rules: tuple[Rule, ...]) -> tuple[Rule, ...]:
+        names = [rule.name for rule in rules]
+        if twice := sorted({name for name in names if names.count(name) > 1}):
+            raise ValueError(f"there are two of the name {twice[0]!r}: their jobs would be the same")
+        return rules
 
     @classmethod
     def parse(cls, text: str, *, name: str) -> Self:
         """What `text` says. Raises InvalidSettings with each fault's line and reason; `name` says what was read."""
         try:
-            return cls.model_validate(tomllib.loads(text))
+            return cls.model_validate(tomllib.loads(text), context=(name, lines_of(text)))
         except tomllib.TOMLDecodeError as error:
             raise InvalidSettings(f"{name}: {error}", HINT) from None
         except ValidationError as error:
@@ -54,6 +75,11 @@ class Operator(Table):
                 for fault in error.errors(include_input=False, include_url=False)[:_FAULTS]
             )
             raise InvalidSettings(f"{name}: {'; '.join(faults)}", HINT) from None
+
+    def faults(self, found: Sequence[tuple[Place, str]]) -> InvalidSettings:
+        """What is wrong with the file beside what it is by itself, by where."""
+        said = (f"line {line_of(place, self._lines)}: {'.'.join(map(str, place))}: {why}" for place, why in found)
+        return InvalidSettings(f"{self._name}: {'; '.join(list(said)[:_FAULTS])}", HINT)
 
     def template(self, name: str) -> Template:
         """One of the templates. Raises InvalidRequest."""

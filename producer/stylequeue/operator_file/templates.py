@@ -32,6 +32,10 @@ def _style(value: object) -> object:
     return value
 
 
+StyleField = Annotated[Style, BeforeValidator(_style)]
+"""As the operator writes it."""
+
+
 def _check_pattern(key: str) -> str:
     """`key`, if it becomes an output key for each job and tenant. Raises ValueError."""
     names = {name for _, name, *_ in Formatter().parse(key) if name is not None}
@@ -63,7 +67,7 @@ class TemplateOutput(Table):
 class Template(Table):
     """What a job takes from here where its sender leaves it out."""
 
-    styles: Annotated[tuple[Annotated[Style, BeforeValidator(_style)], ...], Field(max_length=MAX_STYLES)] = ()
+    styles: Annotated[tuple[StyleField, ...], Field(max_length=MAX_STYLES)] = ()
     recipe: Recipe | None = None
     output: TemplateOutput = TemplateOutput()
     labels: dict[str, str] = Field(default={}, max_length=MAX_LABELS)

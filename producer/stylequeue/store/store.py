@@ -21,6 +21,7 @@ from ..contract.errors import Code, FileUnusable, Permanent, StyleQueueError
 from ..contract.objects import ImageRef, check_key, work_keys
 from ..settings import Settings
 from .exchange import Exchange
+from .incoming import Incoming
 from .marks import Mark, Origin, Secrets, sha256_of
 from .objects import ObjectInfo, Written, in_place_of, replaced, too_large, unpacked
 from .outputs import LOOKS, Outputs, check_bucket, not_proven, output_exists, probe_key
@@ -48,6 +49,7 @@ class Store(Outputs):
     def __init__(self, settings: Settings, secrets: Secrets | None = None) -> None:
         super().__init__(settings, secrets or settings.mark_secrets_in_clear)
         self.exchange = Exchange(settings, self._s3, self._objects)
+        self.incoming = Incoming(self._objects)
         self.upload_rules = UploadRules(settings, self._s3)
 
     # What workers do with pictures

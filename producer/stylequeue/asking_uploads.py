@@ -1,0 +1,51 @@
+"""What both clients do with uploads that become jobs by rules, written once, as all else that they do (`asking`)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+
+from .asking_pictures import AskingPictures
+from .contract.events import MAX_EVENT_BYTES, UploadRefused, UploadRefusedData, event_id, source_of
+from .contract.objects import ImageRef, UploadedObject
+from .contract.uploads import SourceCounts
+
+
+class AskingUploads(AskingPictures):
+    """A deployment as who listens to its store sees it. StyleQueue says what each method does."""
+
+    async def find_upload(self, image: ImageRef) -> UploadedObject:
+        return await self._access.call(self._access.store.incoming.find, image)
+
+    async def tell_refused(self, job_id: str, data: UploadRefusedData, *, notify: Sequence[str] = ()) -> bool:
+        from .ledger import uploads
+
+        kind: str = UploadRefused.model_fields["type"].default
+        event = UploadRefused(
+            id=event_id(job_id=job_id, run=0, event_type=kind),
+            source=source_of(self._access.settings.deployment),
+            subject=job_id,
+            time=datetime.now(UTC),
+            sequence=f"{1:010d}",
+            data=data,
+        )
+        if len(event.text.encode()) > MAX_EVENT_BYTES:
+            event = event.model_copy(update={"data": data.model_copy(update={"labels": {}})})
+        return await uploads.tell(self._access.asked, event, notify=notify)
+
+    async def bury_notification(self, text: str, *, source: str, code: str, reason: str) -> str:
+        from .ledger import notifications
+
+        return await notifications.bury(self._access.asked, text, source=source, code=code, reason=reason)
+
+    async def count_uploads(
+        self, outcomes: Mapping[tuple[str, str], int], lags_s: Mapping[str, Sequence[float]]
+    ) -> None:
+        from .ledger import uploads
+
+        await uploads.count(self._access.asked, outcomes, lags_s)
+
+    async def upload_counts(self) -> dict[str, SourceCounts]:
+        from .ledger import uploads
+
+        return await uploads.counts(self._access.asked)
