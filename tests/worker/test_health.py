@@ -1,18 +1,15 @@
-"""The file by which others see that a worker's loop runs."""
+"""The file by which others see how a worker is: whose it is, and what lies in its way."""
 
 from __future__ import annotations
 
 import os
 import stat
-import subprocess
 from pathlib import Path
 
 import pytest
 
 from stylequeue.contract.errors import InvalidSettings
-from stylequeue_worker.process.health import STALE_S, HealthFile
-
-ROOT = Path(__file__).parents[2]
+from stylequeue_worker.process.health import HealthFile
 
 
 @pytest.fixture
@@ -21,36 +18,24 @@ def path(tmp_path: Path) -> Path:
     return tmp_path / "alive"
 
 
-def is_healthy(path: Path) -> bool:
-    """By the very command that the image asks with."""
-    [line] = [line for line in (ROOT / "docker" / "Dockerfile").read_text().splitlines() if "-mmin" in line]
-    command = line[line.index("find ") : line.rindex('"')].replace("\\", "")
-    done = subprocess.run(["sh", "-c", command], env={**os.environ, "STYLEQUEUE_HEALTH_FILE": str(path)}, check=False)
-    return done.returncode == 0
-
-
-def test_it_is_private_and_fresh(path: Path) -> None:
-    file = HealthFile(path)
-    assert not is_healthy(path)
-    file.prepare()
-    assert stat.S_IMODE(path.stat().st_mode) == 0o600
-    assert is_healthy(path)
-    long_ago = path.stat().st_mtime - STALE_S - 1
-    os.utime(path, (long_ago, long_ago))
-    assert not is_healthy(path)
-    file.beat()
-    assert is_healthy(path)
-    file.clear_up()
-    assert not path.exists()
-    file.clear_up()
-
-
-def test_one_that_was_taken_away_is_made_anew(path: Path) -> None:
+def test_it_is_private_and_says_what_was_written_last(path: Path) -> None:
     file = HealthFile(path)
     file.prepare()
+    for text in ("one", "another"):
+        file.write(text)
+        assert (stat.S_IMODE(path.stat().st_mode), path.read_text()) == (0o600, text)
     path.unlink()
-    file.beat()
-    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    file.write("anew")
+    assert (stat.S_IMODE(path.stat().st_mode), path.read_text()) == (0o600, "anew")
+
+
+def test_once_it_is_taken_away_it_stays_away(path: Path) -> None:
+    file = HealthFile(path)
+    file.prepare()
+    file.clear_up()
+    file.write("by a thread that has not heard of it")
+    file.clear_up()
+    assert list(path.parent.iterdir()) == []
 
 
 def test_nothing_is_written_through_a_link(path: Path, tmp_path: Path) -> None:
@@ -60,8 +45,11 @@ def test_nothing_is_written_through_a_link(path: Path, tmp_path: Path) -> None:
     os.utime(target, (long_ago, long_ago))
     path.symlink_to(target)
     file = HealthFile(path)
-    file.beat()
     file.prepare()
+    path.unlink()
+    path.symlink_to(target)
+    path.with_name(f".{path.name}.new").symlink_to(target)
+    file.write("alive")
     assert not path.is_symlink()
     assert (target.read_text(), target.stat().st_mtime) == ("text", long_ago)
 
@@ -84,12 +72,13 @@ def test_a_disk_that_fails_later_is_only_logged(path: Path, caplog: pytest.LogCa
     file.prepare()
     path.unlink()
     path.parent.rename(path.parent.with_name("moved"))
-    file.beat()
+    file.write("alive")
     assert "grows old" in caplog.text
 
 
 def test_none_is_kept_unless_it_is_asked_for() -> None:
     file = HealthFile(None)
     file.prepare()
-    file.beat()
+    file.write("alive")
+    assert not file.is_kept
     file.clear_up()

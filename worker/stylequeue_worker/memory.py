@@ -24,6 +24,15 @@ def available_bytes() -> int | None:
     return min(left, default=None)
 
 
+def resident_bytes() -> int | None:
+    """What of this process is resident now; None where the system does not say (Linux does)."""
+    try:
+        found = re.search(r"VmRSS:\s+(\d+) kB", (_PROCESS / "status").read_text())
+    except OSError:
+        return None
+    return int(found[1]) * 1024 if found else None
+
+
 def forget_peak() -> None:
     """Begin anew with `peak_bytes`, where the system can (Linux); else the peak is that of the process's life."""
     with suppress(OSError):

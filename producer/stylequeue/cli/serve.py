@@ -61,6 +61,14 @@ def doctor(
     sys.exit(exit_code(findings))
 
 
+def probe(context: typer.Context) -> None:
+    """Say whether a worker on this machine has started, lives, or is ready for a job, by the file that it keeps."""
+    # Here for the list of commands: `_entry` has answered before all this is imported.
+    from .._probe import main as answer
+
+    sys.exit(answer(context.args))
+
+
 def worker(context: typer.Context) -> None:
     """Take jobs and paint them (needs the extra `worker`)."""
     if not _asks_for_help(context.args):

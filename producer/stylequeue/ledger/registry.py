@@ -43,6 +43,16 @@ class LiveWorker(BaseModel):
         default_factory=dict, description="Seconds that a megapixel-step takes, as measured, by `cost.kind`."
     )
     memory_bytes: int | None = Field(None, description="What a painting may take; null: as much as there is.")
+    resident_bytes: int | None = Field(None, description="What its painting process holds now.")
+    job: str | None = Field(None, description="The job that it has; null: none.")
+    stage: str | None = Field(None, description="Of that job: what is being done.")
+    step: int = Field(0, description="Of its painting: the newest.")
+    steps: int = Field(0, description="Of its painting: how many there will be; 0: none yet.")
+    steps_per_s: float | None = Field(None, description="Of its newest steps.")
+    jobs_done: int = Field(0, description="That have ended here since it began, in whatever way.")
+    stage_s: Mapping[str, float] = Field(
+        default_factory=dict, description="Seconds that the pictures made here have taken, by stage."
+    )
 
     @property
     def on_processor(self) -> bool:

@@ -62,7 +62,7 @@ def make_worker_app(settings: Settings, *, module: str, load_engine: Callable[[S
     parent = Parent(app, settings)
     parent.connect()
     cast("Any", app).Worker = app.subclass_with_self(
-        Worker, stopping=parent.stopping, health=parent.health, settings=settings
+        Worker, stopping=parent.stopping, vitals=parent.vitals, settings=settings
     )
     stylist: Stylist | None = None
 
@@ -104,7 +104,7 @@ def make_worker_app(settings: Settings, *, module: str, load_engine: Callable[[S
             )
             registration.announce(worker)
             stylist.maker.rates = Rates(worker.rates)
-            registration.keep_announced(engine, stylist.maker.rates, worker, settings.heartbeat_s)
+            registration.keep_announced(engine, stylist.maker.rates, stylist.activity, worker, settings.heartbeat_s)
             log.info("%s: %s", READY_FOR_JOBS, worker)
         except Exception as error:
             log.exception("warm-up failed, the worker stops")

@@ -48,7 +48,7 @@ class Consumer(consumer.Consumer):
 
     def on_connection_error_before_connected(self, exc: Exception) -> None:
         """While it connects."""
-        self.controller.health.beat()
+        self.controller.vitals.connects()
         if isinstance(exc, ResponseError):
             self._wait(exc)
         else:
@@ -56,7 +56,7 @@ class Consumer(consumer.Consumer):
 
     def on_connection_error_after_connected(self, exc: Exception) -> None:
         """While it takes messages."""
-        self.controller.health.beat()
+        self.controller.vitals.connects()
         super().on_connection_error_after_connected(exc)
         if isinstance(exc, ResponseError):
             self._wait(exc)

@@ -26,6 +26,7 @@ import logging
 import time
 import uuid
 from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -66,8 +67,10 @@ class Refuse(Protocol):
         """Refuse one message."""
 
 
-def inspect_messages(app: Celery, refuse: Refuse) -> None:
+def inspect_messages(app: Celery, refuse: Refuse, heard: Callable[[], None] = lambda: None) -> None:
     """Keep messages that Celery cannot bear from the worker of `app`: each goes to `refuse`, and off the broker.
+
+    `heard` is called whenever the broker has answered, also that there is none.
 
     To be called before the worker starts. A second call for the same app changes nothing.
     """
@@ -76,7 +79,7 @@ def inspect_messages(app: Celery, refuse: Refuse) -> None:
         return
 
     class Step(_Step):
-        inspector = _Inspector(app, refuse)
+        inspector = _Inspector(app, refuse, heard)
 
     steps.add(Step)
 
@@ -119,9 +122,10 @@ def _unwrap(item: bytes) -> tuple[bytes, int]:
 class _Inspector:
     """Stands between one worker and its broker, across reconnections."""
 
-    def __init__(self, app: Celery, refuse: Refuse) -> None:
+    def __init__(self, app: Celery, refuse: Refuse, heard: Callable[[], None]) -> None:
         self._app = app
         self._refuse = refuse
+        self._heard = heard
         self._bad: deque[_BadMessage] = deque()
         self._on_its_way: tuple[bytes, bytes] | None = None
         """The list that a good message came from, and the message, until the broker has noted that it is delivered."""
@@ -140,6 +144,7 @@ class _Inspector:
 
         def parse_inspected(connection: Any, command_name: str, **options: Any) -> Any:
             reply = parse_response(connection, command_name, **options)
+            self._heard()
             return self._let_pass(channel, reply) if command_name == "BRPOP" else reply
 
         client.parse_response = parse_inspected

@@ -37,13 +37,14 @@ from stylequeue.settings import Settings
 from stylequeue.store import Store
 from stylequeue.telling import Teller
 
-from .health import HealthFile, keep_fresh
 from .inspection import inspect_messages
+from .listening import Listening
 from .message import Fault
 from .receivers import connect
 from .registration import Registration, Told, tell_child
 from .request import JobRequest
 from .stopping import Stopping
+from .vitals import Vitals
 
 log = logging.getLogger(__name__)
 
@@ -58,7 +59,8 @@ class Parent:
         self._app = app
         self._settings = settings
         self.stopping = Stopping(settings.grace_s, self._put_all_back)
-        self.health = HealthFile(settings.health_file)
+        self.vitals = Vitals(settings)
+        self._listening = Listening(self.vitals)
         self._name = ""
         self._is_safe = False
 
@@ -80,14 +82,14 @@ class Parent:
         self._name = sender.hostname
         try:
             self.stopping.prepare()
-            self.health.prepare()
+            self.vitals.begin()
         except StyleQueueError as error:
             log.critical("this worker does not start: %s", error)
             raise SystemExit(error.exit_code) from None
         queues = tuple(queue for queue in QUEUES if queue in self._app.amqp.queues.consume_from)
         tell_child(Told(name=self._name, queues=queues, started_at=datetime.now(UTC)))
-        inspect_messages(self._app, self._refuse)
-        keep_fresh(self._app, self.health)
+        inspect_messages(self._app, self._refuse, self._listening.heard)
+        self._listening.attach(self._app)
         self._refuse_what_would_lose_work()
 
     def _refuse_what_would_lose_work(self) -> None:
@@ -132,9 +134,12 @@ class Parent:
         if not self._is_safe:
             threading.Thread(target=self._check_later, name="safety", daemon=True).start()
         keeper = Keeper(self._settings, self._app)
-        threading.Thread(target=keeper.run, args=(self.stopping.began,), name="keeper", daemon=True).start()
-        registration = Registration(Ledger(self._settings).registry, self._name, self._settings.heartbeat_s)
-        threading.Thread(target=registration.run, args=(self.stopping.began,), name="registry", daemon=True).start()
+        registration = Registration(
+            Ledger(self._settings).registry, self._name, self._settings.heartbeat_s, self.vitals
+        )
+        beside = {"keeper": keeper.run, "registry": registration.run, "store": self.vitals.watch_store}
+        for name, run in beside.items():
+            threading.Thread(target=run, args=(self.stopping.began,), name=name, daemon=True).start()
 
     def _check_later(self) -> None:
         """Again and again until it could be done: what comes late may be as unsafe as what is there at the start."""

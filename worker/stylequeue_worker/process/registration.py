@@ -7,6 +7,7 @@ import os
 import platform
 import sys
 import threading
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from datetime import datetime
@@ -21,9 +22,12 @@ from stylequeue.contract.errors import CannotServe, Code, StyleQueueError
 from stylequeue.contract.recipe import networks_of_queue
 from stylequeue.ledger.registry import LiveWorker, Registry, named, not_served
 
+from ..memory import resident_bytes
 from ..work.lease import STOP_FILE_VARIABLE, Every
+from .vitals import Vitals
 
 if TYPE_CHECKING:
+    from ..work.activity import Activity
     from ..work.painting import PaintingEngine
     from ..work.rates import Rates
 
@@ -56,6 +60,7 @@ def describe(engine: PaintingEngine, memory_bytes: int | None) -> LiveWorker:
     What a child before this one had measured is among it.
     """
     before = _announced()
+    worker = before.worker if before else None
     told = Told.model_validate_json(os.environ[PARENT_VARIABLE])
     return LiveWorker(
         name=told.name,
@@ -69,7 +74,9 @@ def describe(engine: PaintingEngine, memory_bytes: int | None) -> LiveWorker:
         precision=engine.precision,
         queues=told.queues,
         networks=engine.networks(),
-        rates=before.rates if before else {},
+        rates=worker.rates if worker else {},
+        jobs_done=worker.jobs_done if worker else 0,
+        stage_s=worker.stage_s if worker else {},
         memory_bytes=memory_bytes,
     )
 
@@ -91,35 +98,61 @@ def require_networks(queues: Sequence[str], networks: Mapping[str, str] | Iterab
     )
 
 
-def announce(worker: LiveWorker) -> None:
+class Announced(BaseModel):
+    """What the child says of itself to its parent."""
+
+    worker: LiveWorker
+    """For the record."""
+    moved_s: float | None
+    """When its work on a job last went on, by the monotonic clock; None: it has none."""
+
+
+def announce(worker: LiveWorker, moved_s: float | None = None) -> None:
     """In the child: have the parent put `worker` on record, in place of what it was told before."""
     path = _path()
     aside = path.with_name(f".{_FILE}-{os.getpid()}")
-    aside.write_text(worker.model_dump_json())
+    aside.write_text(Announced(worker=worker, moved_s=moved_s).model_dump_json())
     aside.replace(path)
 
 
-def keep_announced(engine: PaintingEngine, rates: Rates, worker: LiveWorker, interval_s: float) -> None:
-    """In the child, for the rest of its life: announce `worker` anew where its networks or rates change."""
+def keep_announced(
+    engine: PaintingEngine, rates: Rates, activity: Activity, worker: LiveWorker, interval_s: float
+) -> None:
+    """In the child, for the rest of its life: announce `worker` anew where anything of it changes."""
     newest = worker
 
     def look() -> None:
         nonlocal newest
-        now = newest.model_copy(update={"networks": engine.networks(), "rates": rates.all()})
+        done, stage_s = worker.jobs_done + activity.jobs_done, Counter(worker.stage_s) + activity.stage_s
+        now = newest.model_copy(
+            update={
+                "networks": engine.networks(),
+                "rates": rates.all(),
+                "job": activity.job,
+                "stage": activity.stage,
+                "step": activity.step,
+                "steps": activity.steps,
+                "steps_per_s": activity.steps_per_s,
+                "jobs_done": done,
+                "stage_s": dict(stage_s),
+                "resident_bytes": resident_bytes(),
+            }
+        )
         if now.networks != newest.networks:
             log.info("networks at hand now: %s", named(now.networks))
         if now != newest:
             newest = now
-            announce(newest)
+            announce(newest, activity.moved_s)
 
-    Every(interval_s, look, name="networks").__enter__()
+    Every(interval_s, look, name="announcing").__enter__()
 
 
 class Registration:
     """Keeps what the child announced on record, from the parent."""
 
-    def __init__(self, registry: Registry, name: str, heartbeat_s: float) -> None:
+    def __init__(self, registry: Registry, name: str, heartbeat_s: float, vitals: Vitals) -> None:
         self._registry = registry
+        self._vitals = vitals
         self._name = name
         self._heartbeat_s = heartbeat_s
         self._is_trouble = False
@@ -131,8 +164,10 @@ class Registration:
             # What it said last stands where its file is gone.
             newest = _announced() or newest
             if newest:
-                self._register(newest)
+                self._vitals.child_said(moved_s=newest.moved_s)
+                self._register(newest.worker)
             pause_s = self._heartbeat_s if newest else _LOOK_S
+        self._vitals.stops()
         with suppress(StyleQueueError):
             self._registry.unregister(self._name)
 
@@ -145,12 +180,13 @@ class Registration:
                 log.warning("not on record as a live worker: %s", error)
             self._is_trouble = True
             return
+        self._vitals.registered()
         self._is_trouble = False
 
 
-def _announced() -> LiveWorker | None:
+def _announced() -> Announced | None:
     try:
-        return LiveWorker.model_validate_json(_path().read_text())
+        return Announced.model_validate_json(_path().read_text())
     except FileNotFoundError:
         return None
 

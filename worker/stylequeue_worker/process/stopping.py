@@ -32,7 +32,7 @@ from stylequeue.contract.errors import ExitCode, InvalidSettings
 from stylequeue.settings import Settings
 
 from ..work.lease import STOP_FILE_VARIABLE
-from .health import HealthFile
+from .vitals import Vitals
 
 STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT)
 _NOT_FOR_CHILDREN = (*STOP_SIGNALS, signal.SIGUSR1, signal.SIGUSR2)
@@ -128,7 +128,7 @@ class Worker(celerys.Worker):
     """Celery's worker, but for how it stops."""
 
     stopping: Stopping
-    health: HealthFile
+    vitals: Vitals
     settings: Settings
     hostname: str
     exitcode: int | None
@@ -160,7 +160,7 @@ class Worker(celerys.Worker):
             code = self.stopping.failure() or self.exitcode
         finally:
             self.stopping.clear_up()
-            self.health.clear_up()
+            self.vitals.file.clear_up()
         if code:
             raise SystemExit(code)
 

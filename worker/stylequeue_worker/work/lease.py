@@ -26,6 +26,7 @@ from stylequeue.logs import about, current_job_id
 from stylequeue.settings import Settings
 
 from ..engine import Step
+from .activity import Activity
 
 log = logging.getLogger(__name__)
 
@@ -50,8 +51,9 @@ class Holder:
     trouble with Redis is logged and tried again, the painting goes on. What the ledger answers is seen by `check`.
     """
 
-    def __init__(self, ledger: Ledger, settings: Settings, record: Record) -> None:
+    def __init__(self, ledger: Ledger, settings: Settings, record: Record, activity: Activity | None = None) -> None:
         self.record = record
+        self._activity = activity or Activity()
         self.preview: str | None = None
         """Where the newest preview lies, for the next progress event."""
         self.left_work = False
@@ -71,12 +73,14 @@ class Holder:
         self._thread = threading.Thread(target=self._keep_alive, name="heartbeat", daemon=True)
 
     def __enter__(self) -> Self:
+        self._activity.begin(self.record.id)
         self._thread.start()
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         self._done.set()
         self._thread.join()
+        self._activity.end()
 
     @property
     def keep(self) -> bool:
@@ -113,6 +117,7 @@ class Holder:
 
     def stage(self, stage: str) -> None:
         """A stage begins: told at once."""
+        self._activity.enter(stage)
         self.flush()
         self._newest = {"stage": stage}
         self.flush()
@@ -121,6 +126,7 @@ class Holder:
     def step(self, step: Step) -> None:
         """A step is done: told when it is time. Raises as `check` does."""
         now = time.monotonic()
+        self._activity.make_step(step.step, step.steps)
         if self._began is None:
             self._began = now, step.done
         began_at, done_before = self._began

@@ -37,6 +37,7 @@ from stylequeue.store import Store, heeding
 from stylequeue.telling import Teller, result_of
 
 from ..pictures.decoder import Decoder
+from .activity import Activity
 from .lease import Holder, stop_requested
 from .maker import Maker, Waiting
 from .painting import PaintingEngine
@@ -88,6 +89,8 @@ class Stylist:
         self.messages = messages
         self.teller = teller
         self.maker = Maker(settings, ledger, store, engine, decoder)
+        self.activity = Activity()
+        """For whoever watches this worker."""
         self._lacked: set[Needs] = set()
 
     def stylize(self, args: Sequence[object], kwargs: Mapping[str, object], delivery: Delivery) -> dict[str, Any]:
@@ -240,7 +243,7 @@ class Stylist:
     def _attempt(self, job: Job, record: Record) -> dict[str, Any]:
         log.info("run %d, attempt %d: %s", record.run, record.attempt, job.recipe.method)
         data: TerminalData
-        with Holder(self.ledger, self.settings, record) as holder:
+        with Holder(self.ledger, self.settings, record, self.activity) as holder:
             try:
                 data = self.maker.make(job, holder)
             except LeaseLost as error:
@@ -318,6 +321,7 @@ class Stylist:
             log.info("succeeded: %s", data.output.key)
         else:
             log.warning("ended: [%s] %s", data.code, data.message)
+        self.activity.note_end(data.report.timings_s if isinstance(data, SucceededData) else {})
         just_stored = time.monotonic() - stored_at < _PAUSE_S
         self._tell(record, event, left_work=holder.left_work or record.attempt > 1, just_stored=just_stored)
         # Those that waited for this picture, if any.
