@@ -48,13 +48,21 @@ class AsyncStyleQueue(Asking):
     Any number of tasks may share one, of one event loop: another loop's raise InvalidRequest until it is closed. It is
     not for several threads, nor to be carried across a fork: make one in each process. A task that is cancelled while
     it submits may have submitted; submitting the same job again does no harm.
+
+    What `status` and `estimate` say of workers, and of how long the jobs ahead take, may be `standing_age_s` seconds
+    old: for one that is asked all the time.
     """
 
     def __init__(
-        self, settings: Settings | None = None, *, tenant: str | None = None, scope: Scope | None = None
+        self,
+        settings: Settings | None = None,
+        *,
+        tenant: str | None = None,
+        scope: Scope | None = None,
+        standing_age_s: float = 0,
     ) -> None:
         self.settings = settings or Settings.load()
-        self._connections = AsyncAccess(self.settings)
+        self._connections = AsyncAccess(self.settings, standing_age_s=standing_age_s)
         self._owns_connections = True
         super().__init__(self._connections, None if tenant is None else check_tenant(tenant), scope)
 
@@ -87,8 +95,9 @@ class AsyncStyleQueue(Asking):
 class AsyncAccess(Access):
     """Of one event loop: Redis is awaited, and what blocks is done in threads."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, *, standing_age_s: float = 0) -> None:
         super().__init__(settings)
+        self._standing_age_s = standing_age_s
         self._loop: asyncio.AbstractEventLoop | None = None
         self._places = asyncio.Semaphore(_CONNECTIONS)
         self._answered_at = -math.inf
@@ -99,7 +108,7 @@ class AsyncAccess(Access):
         """The record of every job, as clients ask it."""
         from .ledger import AsyncLedger
 
-        return AsyncLedger(self.settings, self._ask, self._ticks)
+        return AsyncLedger(self.settings, self._ask, self._ticks, standing_age_s=self._standing_age_s)
 
     @cached_property
     def _ticks(self) -> Ticks:

@@ -29,7 +29,7 @@ from stylequeue import __version__
 from stylequeue.contract.cost import output_sides
 from stylequeue.contract.job import Job
 from stylequeue.contract.recipe import resolve
-from stylequeue.ledger.outlook import seconds
+from stylequeue.ledger.line import seconds
 from stylequeue.ledger.registry import LiveWorker
 from stylequeue.settings import Settings
 from stylequeue_worker.engine import Engine

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 
+from stylequeue.aclient import AsyncStyleQueue
 from stylequeue.client import StyleQueue
 from stylequeue.contract import cost
 from stylequeue.contract.errors import InvalidRequest
@@ -15,7 +17,7 @@ from stylequeue.contract.events import ProgressData
 from stylequeue.contract.recipe import FastRecipe, OptimizeRecipe, resolve
 from stylequeue.contract.status import Standing
 from stylequeue.ledger import Ledger
-from stylequeue.ledger.outlook import Ahead, seconds
+from stylequeue.ledger.line import Line, Painting, seconds
 from stylequeue.settings import Settings
 from tests.ledger.test_registry import live_worker
 from tests.support.clients import Client
@@ -77,6 +79,26 @@ def test_what_runs_is_not_ahead_but_takes_its_time(queue: StyleQueue, ledger: Le
     assert standing(queue, waiting.id) == Standing(ahead=0, workers=1, eta_s=round(7.5 + paints_s(), 1))
 
 
+def test_who_is_asked_all_the_time_reads_once_for_all(settings: Settings, queue: StyleQueue, ledger: Ledger) -> None:
+    """Workers and other jobs as they were, yet each job's own place as it is."""
+    job_ids = [queue.submit(make_job(recipe=RECIPE))]
+    ledger.registry.register(live_worker(rates={KIND: RATE}))
+
+    async def standings() -> list[Standing | None]:
+        async with AsyncStyleQueue(settings, standing_age_s=3600) as asked:
+            first = await asked.status(job_ids[0])
+            ledger.registry.register(live_worker("two@here", rates={KIND: RATE}))
+            job_ids.append(await asked.submit(make_job(recipe=RECIPE)))
+            return [first.standing, (await asked.status(job_ids[1])).standing]
+
+    each_s = paints_s()
+    assert asyncio.run(standings()) == [
+        Standing(ahead=0, workers=1, eta_s=round(each_s, 1)),
+        Standing(ahead=1, workers=1, eta_s=round(2 * each_s, 1)),
+    ]
+    assert standing(queue, job_ids[1]) == Standing(ahead=1, workers=2, eta_s=round(each_s, 1))
+
+
 def test_an_ended_job_stands_nowhere(queue: StyleQueue) -> None:
     job_id = queue.submit(make_job(recipe=RECIPE))
     queue.cancel(job_id)
@@ -133,14 +155,24 @@ def test_other_presets_count_where_its_own_was_never_painted() -> None:
 
 def test_many_ahead_are_counted_not_dealt_out() -> None:
     worker = live_worker(rates={KIND: RATE})
-    some = [Ahead(waiting, [job_like()] * 4, []).begins_s([worker]) for waiting in (1000, 100_000)]
-    assert some == [pytest.approx(1000 * paints_s()), pytest.approx(100_000 * paints_s())]
+    for waiting in (1000, 100_000):
+        line = Line(waiting, [(place, painting()) for place in range(4)], [])
+        assert line.begins_s(waiting, [worker]) == pytest.approx(waiting * paints_s())
 
 
-def job_like() -> Any:
-    from stylequeue.ledger.outlook import _Open
+def test_those_ahead_take_as_long_as_the_last_that_was_looked_at_before_them() -> None:
+    worker = live_worker(rates={KIND: RATE})
+    line = Line(10, [(0, painting()), (6, painting(size=128))], [])
+    small_s = paints_s(size=128)
+    assert line.begins_s(0, [worker]) == 0
+    assert line.begins_s(5, [worker]) == pytest.approx(5 * paints_s())
+    assert line.begins_s(10, [worker]) == pytest.approx(6 * paints_s() + 4 * small_s)
+    # Such as came since.
+    assert line.begins_s(12, [worker]) == pytest.approx(6 * paints_s() + 6 * small_s)
 
-    return _Open.of(make_job(recipe=RECIPE).canonical_json(), None, None)
+
+def painting(**recipe: Any) -> Any:
+    return Painting.of(make_job(recipe={**RECIPE, **recipe}).canonical_json())
 
 
 def test_time_that_is_up_is_none_left(ledger: Ledger, queue: StyleQueue) -> None:

@@ -16,6 +16,8 @@ from .feed import Feed
 from .keys import Key, KeyRing
 from .streams import Streams
 
+_STANDING_AGE_S = 1.0
+"""Of what is said of workers and of how long the jobs ahead take: it is read for all requests together."""
 _LOOK_S = 3
 """For Redis and the store to answer whoever asks whether the gateway is ready."""
 
@@ -45,7 +47,7 @@ class Gateway:
                 "STYLEQUEUE_KEYS_FILE is not set, and without keys nobody may ask",
                 "name a file, and make a key: `stylequeue keys new --role admin`",
             )
-        queue, stopping = AsyncStyleQueue(settings), asyncio.Event()
+        queue, stopping = AsyncStyleQueue(settings, standing_age_s=_STANDING_AGE_S), asyncio.Event()
         hooks = Hooks(settings)
         return cls(settings, queue, KeyRing(settings.keys_file), hooks, stopping, Feed(queue), Streams(stopping))
 

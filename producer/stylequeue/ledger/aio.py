@@ -20,10 +20,11 @@ from ..contract.recipe import FastRecipe, OptimizeRecipe
 from ..contract.scope import Scope
 from ..contract.status import DeadLetter, Estimate, EventGroup, JobState, JobStatus, Page
 from ..settings import Settings
-from . import deliveries, groups, listing, names, notifications, outlook, streams
+from . import deliveries, groups, listing, names, notifications, streams
 from .answers import AcceptAnswer, EndAnswer, ThrottleAnswer
 from .listing import JobsWanted
 from .moves import Move, Moves, script
+from .outlook import Outlook
 from .record import Record, dead_letter_from_redis
 from .registry import LiveWorker, waiting_for
 from .ticks import Ticks
@@ -46,12 +47,13 @@ class AsyncLedger:
     Whoever waits for events does so in Redis, by a connection each; or for `ticks`, and looks again at the end.
     """
 
-    def __init__(self, settings: Settings, ask: Ask, ticks: Ticks | None = None) -> None:
+    def __init__(self, settings: Settings, ask: Ask, ticks: Ticks | None = None, *, standing_age_s: float = 0) -> None:
         self.settings = settings
         self._ticks = ticks
         self._moves = Moves(settings)
         self._ask_client = ask
         self._registered: dict[str, Script] = {}
+        self._outlook = Outlook(self, age_s=standing_age_s)
 
     async def perform(self, moves: Sequence[Move[_T]]) -> list[_T]:
         """What these moves answer, in one round trip."""
@@ -180,13 +182,13 @@ class AsyncLedger:
         if record.ended or not record.needs:
             [status] = await self._seen([record])
             return status
-        workers = await self.workers()
-        standing = outlook.standing(record, await outlook.ahead_of(self._ask, record.queue, record.id), workers)
-        return record.status.model_copy(update={"waits_for": waiting_for(record, workers), "standing": standing})
+        standing = await self._outlook.standing(record)
+        waits_for = waiting_for(record, await self._outlook.workers())
+        return record.status.model_copy(update={"waits_for": waits_for, "standing": standing})
 
     async def _seen(self, records: Sequence[Record]) -> list[JobStatus]:
         is_asked = any(record.state == "queued" and record.needs for record in records)
-        workers = await self.workers() if is_asked else ()
+        workers = await self._outlook.workers() if is_asked else ()
         waits = [waiting_for(record, workers) for record in records]
         return [
             record.status.model_copy(update={"waits_for": wait}) for record, wait in zip(records, waits, strict=True)
@@ -196,10 +198,7 @@ class AsyncLedger:
         self, recipe: OptimizeRecipe | FastRecipe, *, queue: str, content: Sides | None, styles: int
     ) -> Estimate:
         """What a job would take if it were submitted now; `content`: the sides of its content, where they are known."""
-        ahead = await outlook.ahead_of(self._ask, queue)
-        return outlook.estimate(
-            recipe, content=content, styles=styles, queue=queue, ahead=ahead, workers=await self.workers()
-        )
+        return await self._outlook.estimate(recipe, content=content, styles=styles, queue=queue)
 
     async def workers(self) -> list[LiveWorker]:
         """The live workers, by name. One that was killed is among them for three heartbeats more."""

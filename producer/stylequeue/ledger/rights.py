@@ -37,6 +37,8 @@ CALLS: Final = (
     "ZADD key 1 a",
     "ZREM key a",
     "ZSCORE key a",
+    "ZMSCORE key a",
+    "ZRANK key a",
     "ZCARD key",
     "ZRANGE key 0 0",
     "ZRANGEBYSCORE key 0 0",
