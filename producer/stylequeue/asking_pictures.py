@@ -32,7 +32,11 @@ class AskingPictures:
         self.tenant = tenant
         self.scope = scope
 
-    async def upload(self, path: str | Path) -> ImageRef:
+    async def upload(self, path: str | Path, *, to: ImageRef | None = None) -> ImageRef:
+        if to is not None:
+            if self.scope:
+                self.scope.check_writing(to.bucket, to.key, tenant=self.tenant, overwrite=True)
+            return await self._access.call(self._access.store.put_file, Path(path), to)
         upload = partial(self._access.store.upload_file, folder=self._folder if self.scope else "")
         return await self._access.call_store(upload, Path(path))
 

@@ -127,13 +127,14 @@ class StyleQueue(UploadCalls):
         """Hand jobs in as `submit_many` does, and return what became of each, in order: errors are not raised."""
         return run(self._asking.submit_each(jobs, notify=notify))
 
-    def upload(self, path: str | Path) -> ImageRef:
+    def upload(self, path: str | Path, *, to: ImageRef | None = None) -> ImageRef:
         """Put a local picture into the upload bucket, where a job may name it. The same picture is stored once.
 
-        Raises FileUnusable where it cannot be read or its suffix can be in no key; Permanent with
-        `image_too_many_bytes` where workers would refuse it.
+        With `to` it goes there instead, in the place of whatever lies there: where a rule of the operator's file is for
+        it, say. Raises FileUnusable where it cannot be read or its suffix can be in no key; Permanent with
+        `image_too_many_bytes` where workers would refuse it, with `bucket_not_allowed` outside the scope.
         """
-        return run(self._asking.upload(path))
+        return run(self._asking.upload(path, to=to))
 
     def upload_stream(self, pieces: Iterable[bytes] | AsyncIterable[bytes], *, suffix: str = "") -> ImageRef:
         """Put a picture into the upload bucket that comes piece by piece, each time under another key.

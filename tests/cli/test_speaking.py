@@ -202,7 +202,7 @@ def test_version() -> None:
 @pytest.mark.parametrize(
     "command",
     ["", "submit", "list", "status", "watch", "wait", "download", "cancel", "retry", "delete", "keeper", "doctor",
-     "schema", "dead", "dead list", "dead show", "dead replay", "dead drop"],
+     "schema", "upload", "dead", "dead list", "dead show", "dead replay", "dead drop"],
 )  # fmt: skip
 def test_help_has_a_short_name(command: str) -> None:
     long, short = (CliRunner().invoke(app, [*command.split(), flag]) for flag in ("--help", "-h"))

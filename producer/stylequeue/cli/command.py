@@ -10,6 +10,7 @@ from .. import __version__
 from . import console, dead, events, gateway, hooks, jobs, serve
 from .estimate import estimate
 from .submit import submit
+from .upload import upload
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -40,6 +41,7 @@ def _whole(
 
 app.command()(submit)
 app.command()(estimate)
+app.command()(upload)
 app.command("list")(jobs.list_jobs)
 app.command()(jobs.status)
 app.command()(jobs.watch)

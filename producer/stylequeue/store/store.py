@@ -8,7 +8,6 @@ are limited by its S3 keys alone. No message holds a key or an address with one.
 from __future__ import annotations
 
 import logging
-import mimetypes
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -20,7 +19,7 @@ from typing import TYPE_CHECKING
 from ..contract.errors import Code, FileUnusable, Permanent, StyleQueueError
 from ..contract.objects import ImageRef, check_key, work_keys
 from ..settings import Settings
-from .exchange import Exchange
+from .exchange import Exchange, type_of
 from .incoming import Incoming
 from .marks import Mark, Origin, Secrets, sha256_of
 from .objects import ObjectInfo, Written, in_place_of, replaced, too_large, unpacked
@@ -145,18 +144,13 @@ class Store(Outputs):
         file cannot be read or its suffix can be in no key, Permanent with `image_too_many_bytes` where workers would
         refuse it.
         """
-        bucket = self._settings.upload_bucket
-        with _used(path):
-            size_bytes = path.stat().st_size
-            if size_bytes > self._settings.max_image_bytes:
-                raise too_large(str(path), size_bytes, self._settings.max_image_bytes)
-            body = path.read_bytes()
+        bucket, body = self._settings.upload_bucket, self._picture(path)
         sha256 = sha256_of(body)
         try:
             key = check_key(folder + sha256 + path.suffix.lower())
         except ValueError as error:
             raise FileUnusable(f"{str(path)!r}: no object can have its suffix: {error}", "rename the file") from None
-        content_type = mimetypes.guess_type(key)[0] or "application/octet-stream"
+        content_type = type_of(key)
         there: ObjectInfo | None = None
         for _ in self._s3.tries(at_least=LOOKS):
             try:
@@ -169,6 +163,19 @@ class Store(Outputs):
                 if there and _is_new(there) and self._objects.holds(there, sha256, len(body)):
                     return ImageRef(bucket=bucket, key=key, etag=there.etag)
         raise self._restless(bucket, key, there)
+
+    def put_file(self, path: Path, place: ImageRef) -> ImageRef:
+        """Put a local picture there, in the place of whatever lies there. Raises as `upload_file` does."""
+        body = self._picture(path)
+        put = self._objects.put(place.bucket, place.key, body, content_type=type_of(place.key))
+        return ImageRef(bucket=put.bucket, key=put.key, version_id=put.version_id, etag=put.etag)
+
+    def _picture(self, path: Path) -> bytes:
+        with _used(path):
+            size_bytes = path.stat().st_size
+            if size_bytes > self._settings.max_image_bytes:
+                raise too_large(str(path), size_bytes, self._settings.max_image_bytes)
+            return path.read_bytes()
 
     def download(
         self, bucket: str, key: str, path: Path, *, version_id: str | None = None, etag: str | None = None
