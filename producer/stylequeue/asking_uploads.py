@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
+from functools import partial
 
 from .asking_pictures import AskingPictures
 from .contract.events import MAX_EVENT_BYTES, UploadRefused, UploadRefusedData, event_id, source_of
 from .contract.objects import ImageRef, UploadedObject
-from .contract.uploads import SourceCounts
+from .contract.status import DeadLetter
+from .contract.uploads import SourceCounts, UploadListing
 
 
 class AskingUploads(AskingPictures):
@@ -16,6 +18,30 @@ class AskingUploads(AskingPictures):
 
     async def find_upload(self, image: ImageRef) -> UploadedObject:
         return await self._access.call(self._access.store.incoming.find, image)
+
+    async def list_uploads(
+        self, bucket: str, prefix: str = "", *, after: str | None = None, by_version: bool = False
+    ) -> UploadListing:
+        look = partial(self._access.store.incoming.list, after=after, by_version=by_version)
+        return await self._access.call_store(look, bucket, prefix)
+
+    async def keeps_versions(self, bucket: str) -> bool:
+        return await self._access.call_store(self._access.store.incoming.keeps_versions, bucket)
+
+    async def upload_position(self, name: str) -> str | None:
+        from .ledger import uploads
+
+        return await uploads.position(self._access.asked, name)
+
+    async def keep_upload_position(self, name: str, told: str | None) -> None:
+        from .ledger import uploads
+
+        await uploads.keep_position(self._access.asked, name, told)
+
+    async def notifications_wanted_again(self, limit: int = 100) -> list[DeadLetter]:
+        from .ledger import notifications
+
+        return await notifications.wanted_again(self._access.asked, limit)
 
     async def tell_refused(self, job_id: str, data: UploadRefusedData, *, notify: Sequence[str] = ()) -> bool:
         from .ledger import uploads

@@ -8,7 +8,8 @@ from .asking import Asking
 from .awaiting import run
 from .contract.events import UploadRefusedData
 from .contract.objects import ImageRef, UploadedObject
-from .contract.uploads import SourceCounts
+from .contract.status import DeadLetter
+from .contract.uploads import SourceCounts, UploadListing
 
 
 class UploadCalls:
@@ -22,6 +23,31 @@ class UploadCalls:
         Raises as `download` does: Permanent with `object_not_found`, say.
         """
         return run(self._asking.find_upload(image))
+
+    def list_uploads(
+        self, bucket: str, prefix: str = "", *, after: str | None = None, by_version: bool = False
+    ) -> UploadListing:
+        """Up to 1000 objects whose keys begin with `prefix`, in the order of the keys, behind the key `after`.
+
+        `by_version`: with the ids of their newest versions, where the bucket keeps them. Raises as `download` does.
+        """
+        return run(self._asking.list_uploads(bucket, prefix, after=after, by_version=by_version))
+
+    def keeps_versions(self, bucket: str) -> bool:
+        """Whether a bucket keeps versions of its objects. Raises as `download` does."""
+        return run(self._asking.keeps_versions(bucket))
+
+    def upload_position(self, name: str) -> str | None:
+        """How far something that looks through a bucket has got, as it said last, in the last 90 days."""
+        return run(self._asking.upload_position(name))
+
+    def keep_upload_position(self, name: str, told: str | None) -> None:
+        """Say how far it has got; None: it is done."""
+        run(self._asking.keep_upload_position(name, told))
+
+    def notifications_wanted_again(self, limit: int = 100) -> list[DeadLetter]:
+        """Dead letters, notifications, that somebody had replayed: to be taken in, and then dropped, by who listens."""
+        return run(self._asking.notifications_wanted_again(limit))
 
     def tell_refused(self, job_id: str, data: UploadRefusedData, *, notify: Sequence[str] = ()) -> bool:
         """Tell of an upload that becomes no job: an event `refused`, once for each `job_id` that the job would have.

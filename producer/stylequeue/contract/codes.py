@@ -107,6 +107,8 @@ class Code(StrEnum):
     """Redis does not answer."""
     BROKER_REFUSED = "broker_refused"
     """Redis answers, and does not do as asked: a wrong password, no memory left, a replica, ..."""
+    SOURCE_UNAVAILABLE = "source_unavailable"
+    """What notices of uploads are fetched from does not answer, or does not let us in."""
     STORE_UNAVAILABLE = "store_unavailable"
     STORE_REFUSED = "store_refused"
     """The store understood the request and will not serve it, for a reason that has no code of its own here."""
@@ -200,6 +202,7 @@ STATUS: Mapping[Code, int] = {
     Code.INVALID_NOTICE: 422,
     Code.BROKER_UNAVAILABLE: 503,
     Code.BROKER_REFUSED: 503,
+    Code.SOURCE_UNAVAILABLE: 503,
     Code.STORE_UNAVAILABLE: 503,
     Code.STORE_REFUSED: 502,
     Code.FILE_UNUSABLE: 500,

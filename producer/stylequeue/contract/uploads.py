@@ -1,10 +1,10 @@
-"""What is counted of notices of uploads."""
+"""What is counted of notices of uploads, and what a look at a bucket finds."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
-from pydantic import Field
+from pydantic import AwareDatetime, Field
 
 from .base import Told
 
@@ -29,3 +29,22 @@ class SourceCounts(Told):
         "unreadable. What a sweep recorded had been missed by all others.",
     )
     lags: Lags = Lags()
+
+
+class ListedUpload(Told):
+    """An object as a list of its bucket has it: without its metadata."""
+
+    bucket: str
+    key: str
+    version_id: str | None = Field(default=None, description="Where the bucket keeps versions: of the newest.")
+    etag: str
+    size_bytes: int
+    written_at: AwareDatetime = Field(description="By the store's clock.")
+
+
+class UploadListing(Told):
+    """Some of what lies in a bucket, in the order of the keys."""
+
+    uploads: list[ListedUpload]
+    after: str | None = Field(description="The key behind which others follow; null: there are none.")
+    listed_at: AwareDatetime = Field(description="By the store's clock.")

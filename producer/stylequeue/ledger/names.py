@@ -58,6 +58,8 @@ lacking_key = KeyOfEach("stylequeue:lacking:")
 from the one and has one of the others, since when (sorted set)."""
 refused_key = KeyOfEach("stylequeue:refused:")
 """Of the id that an upload's job would have: that it was told of that there is none."""
+position_key = KeyOfEach("stylequeue:position:")
+"""Of what looks through a bucket: how far it has got."""
 endpoint_key = KeyOfEach("stylequeue:endpoint:")
 """Of an endpoint: since when it is known, and how it fares (hash)."""
 delivery_key = KeyOfEach("stylequeue:delivery:")

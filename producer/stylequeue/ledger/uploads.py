@@ -14,6 +14,7 @@ from . import names
 if TYPE_CHECKING:
     from .aio import AsyncLedger
 
+_POSITION_S = 90 * 24 * 3600
 _LAG = "lag_ms"
 _WITHIN = "within_s:"
 
@@ -78,3 +79,18 @@ def _lags(found: Mapping[str, int]) -> Lags:
         if isinstance(bound, int):
             up_to[bound] = total
     return Lags(up_to_s=up_to, count=total, sum_s=found.get(_LAG, 0) / 1000)
+
+
+async def position(ledger: AsyncLedger, name: str) -> str | None:
+    """How far something has got, as was said last; None: nobody has in the last 90 days."""
+    found: str | None = await ledger._ask(lambda redis: redis.get(names.position_key(name)))
+    return found
+
+
+async def keep_position(ledger: AsyncLedger, name: str, told: str | None) -> None:
+    """Say how far something has got; None: it is done."""
+    key = names.position_key(name)
+    if told is None:
+        await ledger._ask(lambda redis: redis.delete(key))
+    else:
+        await ledger._ask(lambda redis: redis.set(key, told, ex=_POSITION_S))

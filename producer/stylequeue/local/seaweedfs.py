@@ -17,6 +17,8 @@ from .server import GRPC_OFFSET, HOST, Server, new_secret
 
 _SOCKETS = Path("/tmp")  # noqa: S108 - its own fixed choice, see below
 _SERVICES = ("master", "volume", "filer", "s3", "admin")
+_NOTICES = "notices"
+"""Beside the ports of SeaweedFS's own: where it tells of uploads."""
 _CERTIFICATE = "inner.pem"
 _GRPC = (*_SERVICES, "worker", "client")
 """Parts that listen for the others, and parts that only call them."""
@@ -54,12 +56,24 @@ def find_weed() -> Path:
 
 
 class SeaweedFS(Server):
-    """An S3 endpoint with keys of its own and the given buckets."""
+    """An S3 endpoint with keys of its own and the given buckets.
+
+    Of what is put into `announced` folders (`bucket/folder/`) it tells whoever listens at `notices_url`, once: what
+    nobody takes then it does not tell again.
+    """
 
     name: ClassVar[str] = "seaweedfs"
 
-    def __init__(self, parent: Path | None, buckets: Iterable[str], *, hold: Sequence[int] = ()) -> None:
+    def __init__(
+        self,
+        parent: Path | None,
+        buckets: Iterable[str],
+        *,
+        announced: Sequence[str] = (),
+        hold: Sequence[int] = (),
+    ) -> None:
         self.buckets = sorted(set(buckets))
+        self.announced = announced
         super().__init__(parent, hold=hold)
 
     @property
@@ -67,9 +81,15 @@ class SeaweedFS(Server):
         """Where S3 answers."""
         return f"http://{HOST}:{self.port}"
 
+    @property
+    def notices_url(self) -> str:
+        """Where it tells of uploads, with `notices_token`."""
+        return f"http://{HOST}:{self.notices_port}/v1/notices/{self.name}"
+
     def _prepare(self) -> tuple[list[str | Path], list[Path]]:
-        names = ["access_key", "secret_key", "mark_secret"]
-        ports, secrets = self._ports_and_secrets(_SERVICES, names, offsets=(0, GRPC_OFFSET))
+        names = ["access_key", "secret_key", "mark_secret", "notices_token"]
+        ports, secrets = self._ports_and_secrets((*_SERVICES, _NOTICES), names, offsets=(0, GRPC_OFFSET))
+        self.notices_port, self.notices_token = ports.pop(_NOTICES), secrets["notices_token"]
         self.port = ports["s3"]
         self._inner_ports = [port + GRPC_OFFSET for port in ports.values()]
         self.access_key, self.secret_key = secrets["access_key"], secrets["secret_key"]
@@ -81,6 +101,7 @@ class SeaweedFS(Server):
         }
         keys = write_private(self.directory / "s3.json", json.dumps({"identities": [identity]}))
         self._close_inner_ports()
+        self._have_uploads_announced()
         (self.directory / "mini.options").unlink(missing_ok=True)  # the ports of an earlier start
         command: list[str | Path] = [
             find_weed(),
@@ -111,6 +132,20 @@ class SeaweedFS(Server):
         sections |= {name: {"key": new_secret()} for name in _JWT}
         # Read from the working directory.
         write_private(self.directory / "security.toml", _toml(sections))
+
+    def _have_uploads_announced(self) -> None:
+        # Read from the working directory.
+        path = self.directory / "notification.toml"
+        path.unlink(missing_ok=True)
+        if self.announced:
+            told = {
+                "enabled": True,
+                "endpoint": self.notices_url,
+                "bearer_token": self.notices_token,
+                "event_types": ["create", "update"],
+                "path_prefixes": [f"/buckets/{folder}" for folder in self.announced],
+            }
+            write_private(path, _toml({"notification.webhook": told}))
 
     def _answers(self) -> bool:
         import boto3
@@ -160,8 +195,9 @@ class SeaweedFS(Server):
         return True
 
 
-def _toml(sections: Mapping[str, Mapping[str, str]]) -> str:
+def _toml(sections: Mapping[str, Mapping[str, object]]) -> str:
+    # What stands in them is written in JSON as in TOML.
     return "".join(
-        f"[{section}]\n" + "".join(f'{name} = "{value}"\n' for name, value in values.items())
+        f"[{section}]\n" + "".join(f"{name} = {json.dumps(value)}\n" for name, value in values.items())
         for section, values in sections.items()
     )

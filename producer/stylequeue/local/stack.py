@@ -56,12 +56,16 @@ class Stack:
 
     Several may run at once. Data, ports and passwords lie in `directory` and are kept, or in temporary directories that
     are gone at the end, as every process is: also when this process is killed. `settings` are kept but for where the
-    servers are. Raises Unavailable where a server is not installed or does not start, or another stack runs in the same
-    directory, or that cannot be written or other users may enter it.
+    servers are. Of what is put into `announced` folders (`bucket/folder/`) the store tells. Raises Unavailable where a
+    server is not installed or does not start, or another stack runs in the same directory, or that cannot be written or
+    other users may enter it.
     """
 
-    def __init__(self, directory: Path | None = None, settings: Settings | None = None) -> None:
+    def __init__(
+        self, directory: Path | None = None, settings: Settings | None = None, *, announced: Sequence[str] = ()
+    ) -> None:
         self._directory = directory
+        self._announced = announced
         self._base = settings or Settings.load()
         self._stopping = ExitStack()
         self._hold: list[int] = []
@@ -74,7 +78,7 @@ class Stack:
                 started.callback(os.close, self._hold[0])
             self.valkey = Valkey(self._directory, hold=self._hold)
             started.callback(lambda: self.valkey.stop())
-            self.seaweedfs = SeaweedFS(self._directory, self._base.buckets, hold=self._hold)
+            self.seaweedfs = SeaweedFS(self._directory, self._base.buckets, announced=self._announced, hold=self._hold)
             started.callback(lambda: self.seaweedfs.stop())
             self.valkey.wait_ready()
             self.seaweedfs.wait_ready()

@@ -48,7 +48,7 @@ class Store(Outputs):
     def __init__(self, settings: Settings, secrets: Secrets | None = None) -> None:
         super().__init__(settings, secrets or settings.mark_secrets_in_clear)
         self.exchange = Exchange(settings, self._s3, self._objects)
-        self.incoming = Incoming(self._objects)
+        self.incoming = Incoming(self._s3, self._objects)
         self.upload_rules = UploadRules(settings, self._s3)
 
     # What workers do with pictures

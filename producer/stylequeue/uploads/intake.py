@@ -8,6 +8,7 @@ from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
+from itertools import islice
 from typing import Literal
 
 from ..aclient import AsyncStyleQueue
@@ -124,15 +125,24 @@ class Intake:
 
         Raises as `take` does.
         """
+        [outcomes] = await self.read_each([data], source=source)
+        return outcomes
+
+    async def read_each(self, texts: Sequence[bytes | str], *, source: str) -> list[list[Outcome]]:
+        """The same of several, taken in together: the outcomes of each."""
+        notices = [await self._notices(data, source) for data in texts]
+        outcomes = iter(await self.take([notice for some in notices for notice in some]))
+        return [list(islice(outcomes, len(some))) for some in notices]
+
+    async def _notices(self, data: bytes | str, source: str) -> list[Notice]:
         try:
-            notices = shapes.read(data, source=source)
+            return shapes.read(data, source=source)
         except InvalidNotice as error:
             text = data if isinstance(data, str) else data.decode(errors="backslashreplace")
             await self.queue.bury_notification(text, source=source, code=error.code, reason=error.message)
             log.warning("source=%s sent what is no notification, it is a dead letter: %s", source, error.message)
             await self._count(Counter({(source, "unreadable"): 1}), {})
             return []
-        return await self.take(notices)
 
     async def take(self, notices: Sequence[Notice]) -> list[Outcome]:
         """Record the jobs of these uploads; the outcomes are in the notices' order.

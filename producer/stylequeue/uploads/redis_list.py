@@ -1,0 +1,65 @@
+"""Notices from a list in Redis that a store appends to: MinIO's and RustFS's target `redis`, in the format `access`.
+
+Entries are read where they lie and removed once their jobs are on record, so whoever breaks off in between loses none.
+Two listeners may look at the same ones: what both take in is one job.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+from pydantic import SecretStr
+
+from ..connection import connect_async, redis_asked
+from ..settings import Settings
+from .intake import Intake
+from .patience import Patience
+
+_AT_ONCE = 100
+_LOOK_S = 1.0
+"""Between two looks at an empty list."""
+
+
+class RedisListSource:
+    """Fetches from a list, in our own Redis or at `url`, and has it taken in."""
+
+    def __init__(self, name: str, key: str, url: SecretStr | None, settings: Settings) -> None:
+        self.name = name
+        self._key = key
+        self._settings = settings if url is None else settings.model_copy(update={"redis_url": url})
+
+    async def run(self, intake: Intake, stopping: asyncio.Event) -> None:
+        """Until `stopping`. Raises Unavailable where the list cannot be reached."""
+        patience = Patience(stopping)
+        redis = connect_async(self._settings)
+        try:
+            while not stopping.is_set():
+                with redis_asked(self._settings):
+                    entries = await self._look(redis)
+                if not entries:
+                    await patience.pause(_LOOK_S)
+                    continue
+                found = await patience.until(lambda: intake.read_each(entries, source=self.name), source=self.name)  # noqa: B023
+                if found is None:
+                    return
+                settled = [all(outcome.is_settled for outcome in outcomes) for outcomes in found]
+                with redis_asked(self._settings):
+                    await self._remove(redis, [one for one, is_done in zip(entries, settled, strict=True) if is_done])
+                if not all(settled):
+                    await patience.pause()
+        finally:
+            await redis.aclose()
+
+    async def _look(self, redis: Any) -> list[bytes]:
+        """The oldest entries, undecoded: anybody may have put anything there."""
+        from redis.client import NEVER_DECODE
+
+        entries: Any = await redis.execute_command("LRANGE", self._key, 0, _AT_ONCE - 1, **{NEVER_DECODE: True})
+        return list(entries)
+
+    async def _remove(self, redis: Any, entries: list[bytes]) -> None:
+        pipeline: Any = redis.pipeline(transaction=False)
+        for entry in entries:
+            pipeline.lrem(self._key, 1, entry)
+        await pipeline.execute()

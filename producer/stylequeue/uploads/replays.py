@@ -1,0 +1,35 @@
+"""Notifications among the dead letters that somebody had replayed: taken in once more, as they came."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+
+from .intake import Intake
+from .patience import Patience
+
+log = logging.getLogger(__name__)
+
+_LOOK_S = 2.0
+_AT_ONCE = 100
+
+
+class Replays:
+    """Takes them in, whatever source they came from."""
+
+    name = "replays"
+
+    async def run(self, intake: Intake, stopping: asyncio.Event) -> None:
+        """Until `stopping`. Raises Unavailable where Redis does not answer."""
+        patience = Patience(stopping)
+        while not stopping.is_set():
+            waits = False
+            for letter in await intake.queue.notifications_wanted_again(_AT_ONCE):
+                outcomes = await intake.read(letter.message, source=letter.queue)
+                waits = waits or not all(outcome.is_settled for outcome in outcomes)
+                # One that is no good still was buried anew, and nobody wants it again.
+                wanted = {wanted.id for wanted in await intake.queue.notifications_wanted_again(_AT_ONCE)}
+                if letter.id in wanted and all(outcome.is_settled for outcome in outcomes):
+                    await intake.queue.drop(letter.id)
+                    log.info("source=%s dead letter %s is taken in", letter.queue, letter.id)
+            await (patience.pause() if waits else patience.pause(_LOOK_S))
