@@ -20,6 +20,8 @@ from .telling import picture_of, report_of
 if TYPE_CHECKING:
     from .ledger import Record
 
+SHELF = "shelf/"
+"""The folder of styles to choose from, in the buckets that jobs read."""
 MAX_LINK_S = 7 * 24 * 3600
 """As S3 has it."""
 
@@ -71,6 +73,14 @@ class AskingPictures:
             valid_s=_checked(settings.link_ttl_s if valid_s is None else valid_s),
         )
         return await self._access.call_store(form, key)
+
+    async def shelf(self) -> list[StoredObject]:
+        settings = self._access.settings
+        found: list[StoredObject] = []
+        for bucket in settings.read_buckets:
+            if bucket != settings.upload_bucket:
+                found += await self._access.call(self._access.store.exchange.pictures, bucket, SHELF)
+        return [one for one in found if not self.scope or self.scope.holds(one.bucket, one.key, tenant=self.tenant)]
 
     async def discard(self, image: ImageRef) -> None:
         await self._access.call_store(self._access.store.exchange.delete, image)

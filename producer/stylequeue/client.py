@@ -158,6 +158,10 @@ class StyleQueue(UploadCalls):
         form = self._asking.upload_form(filename, content_type=content_type, size_bytes=size_bytes, valid_s=valid_s)
         return run(form)
 
+    def shelf(self) -> list[StoredObject]:
+        """The styles to choose from: pictures under `shelf/` in `read_buckets` other than that of uploads."""
+        return run(self._asking.shelf())
+
     def discard(self, image: ImageRef) -> None:
         """Delete a picture that was uploaded, and that no job names. Another one that lies there by now stays."""
         return run(self._asking.discard(image))

@@ -150,16 +150,17 @@ def upload_lifecycle(store: Store, settings: Settings, *, fix: bool) -> Finding:
 
 
 def upload_cors(store: Store, settings: Settings, *, fix: bool) -> Finding:
-    """Whether pages of `browser_origins` may send pictures to the store."""
+    """Whether pages of `browser_origins` may send pictures to the store, and fetch them there."""
     if not settings.browser_origins:
         return Finding("upload cors", "ok", "no page is to send pictures by itself (STYLEQUEUE_BROWSER_ORIGINS)")
     rules = store.upload_rules
-    if not (there := rules.has_cors()) and fix:
+    if (lacking := rules.lacking_cors()) and fix:
         rules.set_cors()
-        there = rules.has_cors()
-    found = f"bucket {settings.upload_bucket} {'takes' if there else 'does not take'} pictures from "
-    found += ", ".join(settings.browser_origins)
-    return Finding("upload cors", "ok", found) if there else Finding("upload cors", "warning", found, _FIX)
+        lacking = rules.lacking_cors()
+    pages = ", ".join(settings.browser_origins)
+    if lacking:
+        return Finding("upload cors", "warning", f"{', '.join(lacking)}: not open to pages of {pages}", _FIX)
+    return Finding("upload cors", "ok", f"all buckets are open to pages of {pages}")
 
 
 def work_bucket(store: Store) -> Finding:

@@ -357,9 +357,13 @@ def test_the_upload_bucket_gets_the_rules_that_it_lacks(staffed: Settings) -> No
         assert "upload lifecycle" in warned(settings, job_deadline_s=20 * 24 * 3600)
         assert preflight(settings, page) == 200
         assert preflight(settings, "https://foreign.example") == 403
+        store._client.delete_bucket_cors(Bucket="results")
+        [finding] = [one for one in doctor.examine(lambda: settings) if one.what == "upload cors"]
+        assert (finding.ok, finding.found.split(":")[0]) == (False, "results"), finding
     finally:
         store.upload_rules.set_lifecycle()
-        store._client.delete_bucket_cors(Bucket="uploads")
+        for bucket in settings.buckets:
+            store._client.delete_bucket_cors(Bucket=bucket)
         store.close()
 
 

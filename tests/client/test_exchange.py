@@ -12,12 +12,15 @@ from urllib.parse import urlsplit
 
 import pytest
 
+from stylequeue.asking_pictures import SHELF
 from stylequeue.client import StyleQueue
 from stylequeue.contract.errors import InvalidRequest, JobNotFound, JobOpen, Permanent, StyleQueueError
 from stylequeue.contract.job import Job
 from stylequeue.contract.objects import StoredObject, UploadForm, preview_key
 from stylequeue.contract.scope import Scope
+from stylequeue.local.shelf import STYLES
 from stylequeue.settings import Settings
+from stylequeue.store import Store
 from stylequeue.store.exchange import PART_BYTES
 from tests.support import pictures
 from tests.support.by_hand import paint
@@ -215,3 +218,39 @@ def test_a_scope_holds_for_what_is_fetched_too(queue: StyleQueue, tmp_path: Any)
     with pytest.raises(InvalidRequest):
         acme.link(mine, valid_s=0)
     assert isinstance(acme.job({"content": mine, "styles": [{"image": mine}]}), Job)
+
+
+def test_the_shelf_has_the_styles_that_one_may_use(client: Client, settings: Settings) -> None:
+    settings = settings.model_copy(update={"read_buckets": ("uploads", "styles", "nowhere")})
+    with client(settings) as queue:
+        store = queue._store
+        for key in ("shelf/of the sea.png", "shelf/acme/own.jpg", "shelf/notes.txt", "beside.jpg"):
+            store._client.put_object(Bucket="styles", Key=key, Body=pictures.png())
+        store._client.put_object(Bucket="uploads", Key="shelf/another's.png", Body=pictures.png())
+        try:
+            found = {there.key: there for there in queue.shelf() if there.key not in SAMPLES}
+            assert {*found} == {"shelf/of the sea.png", "shelf/acme/own.jpg"}
+            there = found["shelf/of the sea.png"]
+            assert (there.bucket, there.content_type, there.size_bytes) == ("styles", "image/png", len(pictures.png()))
+            assert there.etag == store._client.head_object(Bucket="styles", Key=there.key)["ETag"]
+            scope = Scope(read=("uploads/acme/*", "styles/shelf/acme/*"), write=("results/acme/*",))
+            assert [there.key for there in queue.for_tenant("acme", scope=scope).shelf()] == ["shelf/acme/own.jpg"]
+        finally:
+            for bucket, key in [*(("styles", key) for key in found), ("uploads", "shelf/another's.png")]:
+                store._client.delete_object(Bucket=bucket, Key=key)
+
+
+SAMPLES = {SHELF + name for name in STYLES}
+"""May be there: the buckets are everybody's."""
+
+
+def test_what_lies_on_the_shelf_stays(settings: Settings) -> None:
+    store = Store(settings)
+    assert store.exchange.put_new("styles", "shelf/mine.jpg", pictures.jpeg())
+    try:
+        assert not store.exchange.put_new("styles", "shelf/mine.jpg", b"another")
+        there = store._client.get_object(Bucket="styles", Key="shelf/mine.jpg")
+        assert (there["Body"].read(), there["ContentType"]) == (pictures.jpeg(), "image/jpeg")
+    finally:
+        store._client.delete_object(Bucket="styles", Key="shelf/mine.jpg")
+        store.close()

@@ -10,7 +10,7 @@ from fastapi import FastAPI
 from starlette.types import ASGIApp
 
 from ..settings import Settings
-from . import batch, estimates, events, hooks, jobs, paint, pictures, probes, problems
+from . import batch, estimates, events, hooks, jobs, page, paint, pictures, probes, problems, shelf
 from .edge import Edge
 from .openapi import completed
 from .state import Gateway
@@ -24,10 +24,12 @@ _ROUTERS = (
     batch.router,
     estimates.router,
     pictures.router,
+    shelf.router,
     paint.router,
     events.router,
     hooks.router,
     probes.router,
+    page.router,
 )
 
 

@@ -10,7 +10,7 @@ from pathlib import PurePosixPath
 from typing import Annotated, Any, Literal, cast
 
 from fastapi import APIRouter, Query, Request, Response
-from fastapi.responses import RedirectResponse, StreamingResponse
+from fastapi.responses import JSONResponse, RedirectResponse, StreamingResponse
 from pydantic import AwareDatetime, BaseModel, Field
 from starlette.types import Receive, Scope, Send
 
@@ -65,7 +65,7 @@ _As = Annotated[Literal["json"] | None, Query(alias="as", description="json: whe
 @router.get("/jobs/{job_id}/result", operation_id="get_result", status_code=303, responses=_SHOWN, response_model=None)
 async def get_result(
     request: Request, gateway: GatewayState, caller: Reader, job_id: JobId, as_: _As = None
-) -> Response | Link:
+) -> Response:
     """The picture of a job. 410 `object_changed` where another lies in its place by now."""
     return await _show(request, gateway, caller.queue, job_id, "result", as_)
 
@@ -75,7 +75,7 @@ async def get_result(
 )
 async def get_preview(
     request: Request, gateway: GatewayState, caller: Reader, job_id: JobId, as_: _As = None
-) -> Response | Link:
+) -> Response:
     """A small picture of the work so far, while a job is painted."""
     return await _show(request, gateway, caller.queue, job_id, "preview", as_)
 
@@ -83,7 +83,7 @@ async def get_preview(
 @router.get("/jobs/{job_id}/report", operation_id="get_report", status_code=303, responses=_SHOWN, response_model=None)
 async def get_report(
     request: Request, gateway: GatewayState, caller: Reader, job_id: JobId, as_: _As = None
-) -> Response | Link:
+) -> Response:
     """The contact sheet of a job that asked for one: its pictures, the scales, the losses."""
     return await _show(request, gateway, caller.queue, job_id, "report", as_)
 
@@ -95,17 +95,21 @@ async def _show(
     job_id: str,
     kind: PictureKind,
     as_: Literal["json"] | None,
-) -> Response | Link:
+) -> Response:
     there = await queue.look(job_id, kind)
     if gateway.settings.gateway_stream:
         if as_ is not None:
-            return Link(url=request.url.path, expires_at=None)
+            return _told(Link(url=request.url.path, expires_at=None))
         asked = request.headers
         return streamed(queue, there, job_id, range_=asked.get("range"), if_range=asked.get("if-range"))
     valid_s = gateway.settings.link_ttl_s
     expires_at = datetime.now(UTC) + timedelta(seconds=valid_s)
     url = await queue.link(there, valid_s=valid_s, filename=_filename(there, job_id))
-    return RedirectResponse(url, 303) if as_ is None else Link(url=url, expires_at=expires_at)
+    return RedirectResponse(url, 303) if as_ is None else _told(Link(url=url, expires_at=expires_at))
+
+
+def _told(link: Link) -> JSONResponse:
+    return JSONResponse(link.model_dump(mode="json"))
 
 
 def streamed(

@@ -9,7 +9,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Annotated
 
@@ -20,13 +20,13 @@ from ..cli.deployment import data_home
 from ..contract.errors import ExitCode, FileUnusable, InvalidRequest
 from ..contract.recipe import MAX_SIZE_PX, MAX_STEPS, MIN_SIDE_PX
 from ..settings import Settings
-from ..store import Store
 from ..variables import variable_of
 from .announce import announced
 from .demo import PAINTED, make_models, run_demo
 from .gateway import open_door
 from .private import private_directory
 from .process import Process
+from .shelf import prepare
 from .stack import Stack
 
 app = typer.Typer(
@@ -97,8 +97,7 @@ def _run(stack: Stack, directory: Path | None, stop: _Stop) -> None:
             console.tell("# `stylequeue` finds this by itself. Other programs need:")
         for name, value in sorted(variables.items()):
             print(f"export {name}='{value}'", flush=True)
-        with closing(Store(stack.settings)) as store:
-            store.upload_rules.set_lifecycle()
+        prepare(stack.settings, door.origins)
         console.tell("# making the networks, unless they are there ...")
         make_models()
         stack.process("keeper", [sys.executable, "-m", "stylequeue.cli", "keeper"])
@@ -106,7 +105,9 @@ def _run(stack: Stack, directory: Path | None, stop: _Stop) -> None:
         worker = stack.worker()
         stop.was_ready = True
         console.tell(
-            "# the worker is ready, waiting for jobs. In another terminal:\n"
+            "# the worker is ready, waiting for jobs. In a browser, the page to paint at, with its key behind the #:\n"
+            f"{door.page}\n"
+            "# in another terminal:\n"
             f"#   {_command()} submit --content photo.jpg --style painting.jpg -o out.jpg\n"
             "# or, from any language, by HTTP, with this key (`stylequeue keys` makes others):\n"
             f"{door.line}\n"

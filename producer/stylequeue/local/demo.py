@@ -68,6 +68,10 @@ def run_demo(directory: Path, *, size_px: int | None = None, steps: int | None =
         console.tell(f"  {took_s:6.1f} s  {part}")
     for name in ("content.jpg", "style.jpg", "fast.jpg", "result.jpg", "report.png", "events.jsonl"):
         print(directory / name)
+    console.tell(
+        "\n`stylequeue up` starts all of it to stay: a page to paint at in a browser, an address for programs (HTTP), "
+        "and this command."
+    )
 
 
 def make_models() -> None:

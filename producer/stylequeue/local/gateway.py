@@ -38,6 +38,16 @@ class Door:
         return f"http://{HOST}:{self.port}"
 
     @property
+    def page(self) -> str:
+        """What one opens in a browser. No server hears of what stands behind the `#`."""
+        return f"{self.url}/#key={self.key}"
+
+    @property
+    def origins(self) -> tuple[str, ...]:
+        """Of the page, however this machine is named."""
+        return self.url, f"http://localhost:{self.port}"
+
+    @property
     def line(self) -> str:
         """What one pastes into a shell to have a picture painted."""
         bearer, address = f"Authorization: Bearer {self.key}", f"{self.url}/v1/paint?wait=60"

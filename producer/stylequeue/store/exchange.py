@@ -12,9 +12,9 @@ from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 from ..contract.errors import Code, Permanent, StyleQueueError
-from ..contract.objects import ImageRef, StoredObject, UploadForm, disposition
+from ..contract.objects import CONTENT_TYPES, ImageRef, StoredObject, UploadForm, disposition
 from ..settings import Settings
-from .objects import Objects, replaced, too_large
+from .objects import Objects, in_place_of, replaced, too_large
 from .refusals import Changed, errors_as_ours, object_name
 from .s3 import S3, etag_of, make_client
 
@@ -88,6 +88,34 @@ class Exchange:
         return StoredObject(
             bucket=bucket, key=key, etag=info.etag, size_bytes=info.size_bytes, content_type=info.content_type
         )
+
+    def pictures(self, bucket: str, folder: str) -> list[StoredObject]:
+        """Those that lie in a folder ("shelf/"), by their suffixes, in the order of their keys; a thousand at most."""
+        try:
+            answer = self._s3.call("list_objects_v2", own=False, Bucket=bucket, Prefix=folder)
+        except StyleQueueError as error:
+            if error.code == Code.OBJECT_NOT_FOUND:  # no such bucket
+                return []
+            raise
+        return [
+            StoredObject(
+                bucket=bucket,
+                key=there["Key"],
+                etag=etag_of(there) or "",
+                size_bytes=there["Size"],
+                content_type=type_of(there["Key"]),
+            )
+            for there in answer.get("Contents", ())
+            if there["Size"] and type_of(there["Key"]) in CONTENT_TYPES.values()
+        ]
+
+    def put_new(self, bucket: str, key: str, body: bytes) -> bool:
+        """Put a picture there unless something lies there; whether it was put."""
+        try:
+            self._objects.put(bucket, key, body, content_type=type_of(key), condition=in_place_of(None))
+        except Changed:
+            return False
+        return True
 
     def read(self, there: StoredObject, *, first: int, last: int) -> Generator[bytes, None, None]:
         """Its bytes from the `first` to the `last`, piece by piece. Raises Changed where they are others by now."""

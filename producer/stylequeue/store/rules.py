@@ -1,4 +1,4 @@
-"""Rules of the upload bucket that the store itself keeps: which browsers send pictures there, what goes when."""
+"""Rules of buckets that the store itself keeps: which browsers send and fetch pictures, which uploads go when."""
 
 from __future__ import annotations
 
@@ -48,40 +48,44 @@ class UploadRules:
             "AbortIncompleteMultipartUpload": {"DaysAfterInitiation": 1},
         }
 
-    def has_cors(self) -> bool:
-        """Whether the bucket lets pages of `browser_origins` send pictures there."""
+    def lacking_cors(self) -> list[str]:
+        """The buckets that do not let pages of `browser_origins` send and fetch pictures."""
+        return [bucket for bucket in self._settings.buckets if not self._has_cors(bucket)]
+
+    def _has_cors(self, bucket: str) -> bool:
         wanted = self.cors
         return any(
             {*wanted["AllowedOrigins"]} <= {*rule.get("AllowedOrigins", ())}
             and {*wanted["AllowedMethods"]} <= {*rule.get("AllowedMethods", ())}
-            for rule in self._rules("cors")
+            for rule in self._rules(bucket, "cors")
         )
 
     def has_lifecycle(self) -> bool:
         """Whether what is uploaded goes by itself, and no sooner than a job may want it."""
         return any(
             rule.get("Status") == "Enabled" and rule.get("Expiration", {}).get("Days", 0) >= self.keeps_days
-            for rule in self._rules("lifecycle_configuration")
+            for rule in self._rules(self._settings.upload_bucket, "lifecycle_configuration")
         )
 
     def set_cors(self) -> None:
-        """Add the rule to those that there are, in place of an older one of ours."""
-        self._set("cors", "CORSConfiguration", {"CORSRules": [*self._others("cors"), self.cors]})
+        """Add the rule to those that each bucket has, in place of an older one of ours: a page fetches from all."""
+        for bucket in self._settings.buckets:
+            self._set(bucket, "cors", "CORSConfiguration", {"CORSRules": [*self._others(bucket, "cors"), self.cors]})
 
     def set_lifecycle(self) -> None:
-        """Likewise."""
-        rules = [*self._others("lifecycle_configuration"), self.lifecycle]
-        self._set("lifecycle_configuration", "LifecycleConfiguration", {"Rules": rules})
+        """Likewise, in the upload bucket."""
+        bucket, what = self._settings.upload_bucket, "lifecycle_configuration"
+        self._set(bucket, what, "LifecycleConfiguration", {"Rules": [*self._others(bucket, what), self.lifecycle]})
 
-    def _set(self, what: str, name: str, rules: Mapping[str, Any]) -> None:
-        self._s3.call(f"put_bucket_{what}", own=True, Bucket=self._settings.upload_bucket, **{name: rules})
+    def _set(self, bucket: str, what: str, name: str, rules: Mapping[str, Any]) -> None:
+        self._s3.call(f"put_bucket_{what}", own=True, Bucket=bucket, **{name: rules})
 
-    def _others(self, what: str) -> list[Mapping[str, Any]]:
-        return [rule for rule in self._rules(what) if rule.get("ID") != _ID]
+    def _others(self, bucket: str, what: str) -> list[Mapping[str, Any]]:
+        return [rule for rule in self._rules(bucket, what) if rule.get("ID") != _ID]
 
-    def _rules(self, what: str) -> list[Mapping[str, Any]]:
+    def _rules(self, bucket: str, what: str) -> list[Mapping[str, Any]]:
         try:
-            found = self._s3.call(f"get_bucket_{what}", own=True, Bucket=self._settings.upload_bucket)
+            found = self._s3.call(f"get_bucket_{what}", own=True, Bucket=bucket)
         except StyleQueueError as error:
             if error.code in _NONE_THERE:
                 return []

@@ -1,0 +1,128 @@
+// Asks the gateway, with the key in a header, and the store.
+import { dropKey } from "./key.js";
+import { changed, state } from "./state.js";
+
+const TIMEOUT_MS = 30_000;
+const SERVICE_AWAY = new Set(["broker_unavailable", "broker_refused", "store_unavailable", "stopping"]);
+
+/** What a request came to that was not done. `code` is the service's own, or `network`. */
+export class Problem extends Error {
+  constructor(code, detail, hint = "", status = 0, retryAfterS = 0) {
+    super(detail);
+    Object.assign(this, { code, hint, status, retryAfterS });
+  }
+
+  /** Whether the same may well go through in a while. */
+  get passes() {
+    return this.code === "network" || this.code === "rate_limited" || this.status >= 502 || SERVICE_AWAY.has(this.code);
+  }
+}
+
+/** The answer to a request, once it is one of success. Raises Problem. */
+export async function ask(method, path, { body, headers = {}, signal, timeoutMs = TIMEOUT_MS } = {}) {
+  const signals = [...(signal ? [signal] : []), ...(timeoutMs ? [AbortSignal.timeout(timeoutMs)] : [])];
+  let response;
+  try {
+    response = await fetch(path, {
+      method,
+      headers: {
+        Authorization: `Bearer ${state.key}`,
+        ...(body === undefined ? {} : { "Content-Type": "application/json" }),
+        ...headers,
+      },
+      body: body === undefined ? undefined : JSON.stringify(body),
+      signal: signals.length ? AbortSignal.any(signals) : undefined,
+      cache: "no-store",
+    });
+  } catch (error) {
+    if (signal?.aborted) throw error;
+    setAway("network", true);
+    throw new Problem("network", "there is no connection to the painting service");
+  }
+  setAway("network", false);
+  if (response.ok) {
+    setAway("service", false);
+    return response;
+  }
+  throw await problemOf(response);
+}
+
+/** The same, read as JSON. */
+export async function askJson(method, path, options) {
+  const response = await ask(method, path, options);
+  return response.json();
+}
+
+async function problemOf(response) {
+  const told = await response.json().catch(() => ({}));
+  const retryAfterS = Number(response.headers.get("Retry-After")) || 0;
+  const problem = new Problem(told.code ?? "unknown", told.detail ?? response.statusText, told.hint, response.status, retryAfterS);
+  if (response.status === 401) dropKey("The key is not, or no longer, in force. Nothing of your work is lost: give another key, and go on.");
+  else setAway("service", problem.passes && problem.code !== "rate_limited");
+  return problem;
+}
+
+export function setAway(what, isAway) {
+  if (state.away.has(what) === isAway) return;
+  if (isAway) state.away.add(what);
+  else state.away.delete(what);
+  changed();
+}
+
+/** Send a picture to where an upload form leads; `onShare` hears how much of it has left, 0 to 1. Raises Problem. */
+export function sendPicture(form, blob, onShare, signal) {
+  return new Promise((resolve, reject) => {
+    const request = new XMLHttpRequest();
+    request.open(form.method, form.url);
+    request.upload.onprogress = (event) => event.lengthComputable && onShare(event.loaded / event.total);
+    request.onload = () => {
+      if (request.status < 300) return resolve();
+      reject(new Problem("store_refused", `the store would not take the picture (${request.status})`, "try again", request.status));
+    };
+    request.onerror = () => {
+      setAway("network", !navigator.onLine);
+      reject(new Problem("network", "the picture could not be sent to the store"));
+    };
+    request.onabort = () => reject(new DOMException("given up", "AbortError"));
+    signal?.addEventListener("abort", () => request.abort());
+    if (form.method === "PUT") {
+      for (const [name, value] of Object.entries(form.headers)) {
+        if (name.toLowerCase() !== "content-length") request.setRequestHeader(name, value);
+      }
+      return request.send(blob);
+    }
+    const fields = new FormData();
+    for (const [name, value] of Object.entries(form.fields)) fields.append(name, value);
+    fields.append("file", blob);
+    request.send(fields);
+  });
+}
+
+/** The bytes of a job's picture: `link` is one of those in its view. Raises Problem. */
+export async function fetchPicture(link, { etag, signal } = {}) {
+  const { url } = await askJson("GET", `${link}?as=json`, { signal });
+  return fetchStored(url, { etag, signal });
+}
+
+/** What lies at a signed address, or null where it is still that of `etag`. Raises Problem. */
+export async function fetchStored(url, { etag, signal } = {}) {
+  // Where pictures pass through the gateway, the address is its own.
+  if (url.startsWith("/")) {
+    const response = await ask("GET", url, { signal });
+    return { blob: await response.blob(), etag: response.headers.get("ETag") };
+  }
+  let response;
+  try {
+    response = await fetch(url, { signal, cache: "no-store" });
+  } catch (error) {
+    if (signal?.aborted) throw error;
+    throw new Problem("network", "the picture could not be fetched");
+  }
+  if (!response.ok) throw new Problem("object_not_found", "the picture could not be fetched", "", response.status);
+  const found = response.headers.get("ETag");
+  if (etag && etag === found) {
+    await response.body?.cancel();
+    return null;
+  }
+  return { blob: await response.blob(), etag: found };
+}

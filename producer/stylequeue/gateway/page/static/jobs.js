@@ -1,0 +1,132 @@
+// The gallery's jobs: what the service says of them, and what happens to them, from one stream.
+import { ask, askJson, Problem } from "./api.js";
+import { announce } from "./announce.js";
+import { changed, state } from "./state.js";
+import { follow } from "./stream.js";
+import { stateInWords, title } from "./words.js";
+
+const PAGE = 24;
+const RANK = { queued: 0, running: 1 };
+const listeners = new Set();
+let following;
+
+export const isOpen = (job) => job.state in RANK;
+
+/** Hear of each event, after what is known of its job was changed. */
+export const onEvent = (listener) => listeners.add(listener);
+
+/** Follow what happens, from now on. Each time that the stream begins anew, all is looked at once. */
+export function followJobs() {
+  following?.abort();
+  following = new AbortController();
+  follow("/v1/events", {
+    signal: following.signal,
+    onOpen: () => {
+      refreshSoon();
+      for (const listener of listeners) listener(null);
+    },
+    onEvent: happened,
+  });
+}
+
+export function unfollowJobs() {
+  following?.abort();
+}
+
+let refreshing;
+/** Look at the newest jobs, once for all that happens in a moment. */
+export function refreshSoon() {
+  clearTimeout(refreshing);
+  refreshing = setTimeout(() => list().catch(quietly), 200);
+}
+
+function quietly(error) {
+  if (!(error instanceof Problem)) throw error; // the banner tells of those
+}
+
+async function list() {
+  const { jobs, cursor } = await askJson("GET", `/v1/jobs?limit=${PAGE}`);
+  for (const job of jobs) put(job);
+  if (!state.isListed) state.cursor = cursor;
+  state.isListed = true;
+  changed();
+}
+
+export async function listMore() {
+  const { jobs, cursor } = await askJson("GET", `/v1/jobs?limit=${PAGE}&cursor=${encodeURIComponent(state.cursor)}`);
+  for (const job of jobs) put(job);
+  state.cursor = cursor;
+  changed();
+}
+
+/** Take a view of a job, unless what is known is newer. */
+export function put(job) {
+  const before = state.jobs.get(job.id);
+  if (before && isBehind(job, before)) return;
+  // Lists do not say how a job stands in its queue.
+  if (before && isOpen(job) && job.queue.ahead === null) job.queue = { ...before.queue, ...nonNull(job.queue) };
+  state.jobs.set(job.id, job);
+  if (!isOpen(job)) state.progress.delete(job.id);
+  else if (job.progress) note(job.id, { ...job.progress, run: job.run, attempt: job.attempt });
+  state.order = [...state.jobs.values()].sort((a, b) => (a.created_at < b.created_at ? 1 : -1)).map(({ id }) => id);
+  if (before && isOpen(before) && !isOpen(job)) announce(`${title(job)}: ${stateInWords(job).toLowerCase()}.`);
+  changed();
+}
+
+const nonNull = (fields) => Object.fromEntries(Object.entries(fields).filter(([, value]) => value !== null));
+
+function isBehind(job, before) {
+  const [own, other] = [job, before].map(({ run, attempt, state }) => [run, RANK[state] ?? 2, attempt]);
+  const at = own.findIndex((value, n) => value !== other[n]);
+  // A job that waits for its next attempt was painted before: by the number of attempts alone it is no step back.
+  if (at === 1 && own[2] >= other[2] && other[1] < 2) return false;
+  return at >= 0 && own[at] < other[at];
+}
+
+function note(id, progress) {
+  const before = state.progress.get(id);
+  const isOld = before && (progress.run < before.run || (progress.run === before.run && progress.attempt < before.attempt));
+  const isBack = before && progress.run === before.run && progress.attempt === before.attempt && progress.step < before.step;
+  if (!isOld && !isBack) state.progress.set(id, { ...before, ...progress });
+}
+
+function happened({ type, data }) {
+  if (type === "lost") put(data);
+  else {
+    const job = state.jobs.get(data.subject);
+    if (type === "progress") {
+      if (job && isOpen(job)) {
+        note(job.id, data.data);
+        job.state = "running";
+        changed();
+      }
+    } else {
+      if (type === "started" && job && isOpen(job)) put({ ...job, state: "running", run: data.data.run, attempt: data.data.attempt });
+      refreshSoon();
+    }
+  }
+  for (const listener of listeners) listener({ type, event: data });
+}
+
+/** A job, looked at now: `{ job, sequence }`, of its newest event. Raises Problem. */
+export async function lookAt(id, options) {
+  const response = await ask("GET", `/v1/jobs/${encodeURIComponent(id)}`, options);
+  const job = await response.json();
+  put(job);
+  return { job, sequence: Number(response.headers.get("ETag").split("-")[1].replace('"', "")) };
+}
+
+/** Follow a link that changes a job: cancel, stop, retry. Raises Problem. */
+export async function act(link) {
+  const job = await askJson("POST", link);
+  state.jobs.delete(job.id); // whatever it is by now
+  put(job);
+}
+
+/** Take a job and its picture away for good. Raises Problem. */
+export async function remove(job) {
+  await ask("DELETE", job.links.self);
+  state.jobs.delete(job.id);
+  state.order = state.order.filter((id) => id !== job.id);
+  changed();
+}

@@ -1,0 +1,111 @@
+// Where it begins: the key, the draft, the address, and what is drawn of them.
+import { addPhotos, loadDraft } from "./draft.js";
+import { refreshEstimate } from "./estimate.js";
+import { followJobs, lookAt, refreshSoon, unfollowJobs } from "./jobs.js";
+import { takeKey } from "./key.js";
+import { close, open } from "./opened.js";
+import { loadShelf } from "./shelf.js";
+import { changed, onChange, state } from "./state.js";
+import { setAway } from "./api.js";
+import { render } from "./vendor/lit-html.js";
+import { wantAgain } from "./views/gallery.js";
+import { page } from "./views/page.js";
+import { kindly, title } from "./words.js";
+
+const RETRY_MS = 4000;
+
+function draw() {
+  render(page(), document.getElementById("page"));
+  document.title = titleOf();
+}
+
+function titleOf() {
+  const job = state.open && state.jobs.get(state.open.id);
+  if (!job) return "stylequeue";
+  const progress = state.progress.get(job.id);
+  const share = job.state === "running" && progress?.steps ? `${Math.round((100 * progress.step) / progress.steps)} % · ` : "";
+  return `${share}${title(job)} · stylequeue`;
+}
+
+/** The view that the address names. */
+function route() {
+  if (new URLSearchParams(location.hash.slice(1)).has("key")) {
+    takeKey();
+    begin();
+  }
+  const parts = new URLSearchParams(location.hash.slice(1));
+  const before = state.route;
+  if (parts.has("job")) state.route = { view: "job", id: parts.get("job") };
+  else if (parts.has("set")) state.route = { view: "set", id: parts.get("set") };
+  else if (parts.has("compare")) state.route = { view: "compare", ids: parts.get("compare").split(",").slice(0, 2) };
+  else state.route = { view: "studio" };
+  state.choosing = null;
+  show();
+  if (before.view !== state.route.view || before.id !== state.route.id) {
+    scrollTo({ top: 0 });
+    // Who does not see the page is told where it is now.
+    queueMicrotask(() => document.querySelector("main h1")?.focus({ preventScroll: true }));
+  }
+}
+
+function show() {
+  const { view, id, ids } = state.route;
+  if (view !== "job" || state.open?.id !== id) close();
+  changed();
+  if (!state.key) return;
+  if (view === "job" && !state.open) open(id);
+  if (view === "compare") for (const one of ids) lookAt(one).catch((error) => tell(error));
+}
+
+function tell(error) {
+  state.trouble = kindly(error).what;
+  changed();
+}
+
+let begunWith = null;
+/** All that takes a key. */
+function begin() {
+  if (!state.key || !state.draft || begunWith === state.key) return;
+  begunWith = state.key;
+  followJobs();
+  loadShelf();
+  refreshEstimate();
+  show();
+}
+
+// What is asked for again once it may answer.
+setInterval(() => {
+  if (state.key && state.away.size && navigator.onLine) {
+    refreshSoon();
+    if (!state.shelf.isLoaded) loadShelf();
+  }
+}, RETRY_MS);
+
+addEventListener("hashchange", route);
+addEventListener("offline", () => setAway("network", true));
+addEventListener("online", () => {
+  setAway("network", false);
+  refreshSoon();
+});
+addEventListener("paste", (event) => {
+  const files = [...(event.clipboardData?.files ?? [])];
+  if (!files.length || !state.key || state.route.view !== "studio") return;
+  event.preventDefault();
+  addPhotos(files);
+});
+// What misses its place must not take the page away.
+for (const name of ["dragover", "drop"]) addEventListener(name, (event) => event.preventDefault());
+
+onChange(() => {
+  if (state.key) begin();
+  else {
+    begunWith = null;
+    unfollowJobs();
+  }
+  if (state.draft) draw();
+  wantAgain();
+});
+await loadDraft();
+takeKey();
+route();
+begin();

@@ -1,0 +1,133 @@
+// From the draft to jobs on record: pictures to the store, jobs to the gateway; each may be repeated, and is.
+import { askJson, Problem, sendPicture } from "./api.js";
+import { chosenStyles, saveDraft } from "./draft.js";
+import { put } from "./jobs.js";
+import { keep, newId } from "./keep.js";
+import { recipeOf, strengthsOf } from "./recipe.js";
+import { changed, state } from "./state.js";
+import { pause } from "./stream.js";
+import { bare, kindly } from "./words.js";
+
+const SENT_HOLDS_MS = 20 * 3600 * 1000; // what no job names is deleted after a day
+const TRIES = 40;
+
+let sending = null;
+
+export function giveUp() {
+  sending?.abort();
+}
+
+/** Hand the draft in; the address leads to what comes of it. */
+export async function paint() {
+  if (sending) return;
+  sending = new AbortController();
+  const { signal } = sending;
+  const { draft } = state;
+  try {
+    const chosen = chosenStyles();
+    const all = [...draft.photos, ...draft.ownStyles.filter(({ id }) => draft.chosen.includes(id))];
+    for (const [n, record] of all.entries()) {
+      await send(record, all.length > 1 ? `Sending picture ${n + 1} of ${all.length}` : "Sending the photograph", signal);
+    }
+    await saveDraft();
+    show("Handing it in", 1);
+    const jobs = jobsOf(draft, chosen);
+    const views = await handIn(jobs, signal);
+    for (const [n, job] of jobs.entries()) await remember(job, draft, chosen, views[n]);
+    draft.from = null;
+    await saveDraft();
+    location.hash = jobs.length === 1 ? `job=${jobs[0].id}` : `set=${jobs[0].labels.set}`;
+  } catch (error) {
+    if (!signal.aborted) {
+      if (!(error instanceof Problem)) throw error;
+      const { what, hint } = kindly(error);
+      state.trouble = `${what} ${hint}`;
+    }
+  } finally {
+    sending = null;
+    state.sending = null;
+    changed();
+  }
+}
+
+function show(text, share) {
+  state.sending = { text, share };
+  changed();
+}
+
+/** Try until it goes through, where it may. */
+async function patiently(what, signal) {
+  for (let tries = 1; ; tries++) {
+    try {
+      return await what();
+    } catch (error) {
+      if (signal.aborted || !(error instanceof Problem) || !error.passes || tries === TRIES) throw error;
+      show("Waiting for the connection", 0);
+      await pause(Math.min(1000 * tries, 5000), signal);
+      signal.throwIfAborted();
+    }
+  }
+}
+
+async function send(record, text, signal) {
+  if (record.image && Date.now() - record.sentAt < SENT_HOLDS_MS) return;
+  const { blob } = record;
+  const suffix = { "image/jpeg": ".jpg", "image/png": ".png", "image/webp": ".webp" }[blob.type];
+  await patiently(async () => {
+    show(text, 0);
+    const body = { filename: `picture${suffix}`, content_type: blob.type, size: blob.size };
+    const form = await askJson("POST", "/v1/uploads", { body, signal });
+    await sendPicture(form, blob, (share) => show(text, share), signal);
+    Object.assign(record, { image: form.image, sentAt: Date.now() });
+  }, signal);
+}
+
+function jobsOf(draft, chosen) {
+  const strengths = strengthsOf(draft);
+  const isSet = draft.photos.length * strengths.length > 1;
+  const set = newId();
+  const shares = chosen.length === 2 ? [1 - draft.share, draft.share] : [1];
+  const styles = chosen.map(({ image, id }, n) => ({
+    image: image ?? draft.ownStyles.find((style) => style.id === id).image,
+    weight: Math.max(0.02, shares[n]),
+  }));
+  return draft.photos.flatMap((photo) =>
+    strengths.map((strength) => ({
+      id: newId(),
+      content: photo.image,
+      styles,
+      recipe: recipeOf(draft, strength),
+      labels: {
+        photo: label(bare(photo.name)),
+        style: label(chosen.map(({ name }) => name).join(" and ")),
+        ...(isSet ? { set } : {}),
+        ...(strengths.length > 1 ? { strength: String(strength) } : {}),
+        ...(draft.from && !isSet ? { from: draft.from } : {}),
+      },
+    })),
+  );
+}
+
+/** As labels may be: short, and without what cannot be seen. */
+const label = (text) => text.replace(/[\p{C}\p{Zl}\p{Zp}]/gu, "").slice(0, 120) || "picture";
+
+async function handIn(jobs, signal) {
+  if (jobs.length === 1) {
+    const [{ id, ...body }] = jobs;
+    return [await patiently(() => askJson("PUT", `/v1/jobs/${id}`, { body, signal }), signal)];
+  }
+  const { jobs: verdicts } = await patiently(() => askJson("POST", "/v1/jobs:batch", { body: { jobs }, signal }), signal);
+  const refused = verdicts.find(({ problem }) => problem)?.problem;
+  if (refused) throw new Problem(refused.code, refused.detail, refused.hint, refused.status);
+  return verdicts.map(({ job }) => job);
+}
+
+async function remember(job, draft, chosen, view) {
+  const photo = draft.photos.find(({ image }) => image.key === job.content.key);
+  const { blob, ...rest } = photo;
+  if (blob) await keep("pictures", photo.id, blob);
+  const settings = { ...draft, photos: undefined, ownStyles: undefined, from: undefined, strength: job.recipe.strength ?? draft.strength };
+  const own = draft.ownStyles.filter(({ id }) => draft.chosen.includes(id));
+  await keep("made", job.id, { photo: rest, ownStyles: own, settings: JSON.parse(JSON.stringify(settings)) });
+  put(view);
+}

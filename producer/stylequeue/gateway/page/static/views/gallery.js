@@ -1,0 +1,107 @@
+// What was painted and what is under way, with their states.
+import { html, nothing } from "../vendor/lit-html.js";
+import { fetchPicture } from "../api.js";
+import { urlOf } from "../intake.js";
+import { isOpen, listMore } from "../jobs.js";
+import { kept } from "../keep.js";
+import { changed, state } from "../state.js";
+import { thumbOf } from "../thumbs.js";
+import { stateInWords, title } from "../words.js";
+
+const thumbs = new Map(); // blobs by job
+const asked = new Set();
+const near = new IntersectionObserver((entries) => {
+  for (const { isIntersecting, target } of entries) if (isIntersecting) want(target.dataset.job);
+}, { rootMargin: "400px" });
+
+export function gallery() {
+  const jobs = state.order.map((id) => state.jobs.get(id)).filter(Boolean);
+  if (!jobs.length) return nothing;
+  queueMicrotask(watch);
+  return html`
+    <section class="gallery" id="gallery" tabindex="-1" aria-labelledby="gallery-title">
+      <div class="head">
+        <h2 id="gallery-title">Gallery</h2>
+        ${jobs.filter(({ state }) => state === "succeeded").length > 1 ? chooser() : nothing}
+      </div>
+      <ul>${jobs.map(card)}</ul>
+      ${state.cursor ? html`<p><button @click=${() => listMore().catch(() => {})}>Show earlier ones</button></p>` : nothing}
+    </section>
+  `;
+}
+
+function chooser() {
+  if (!state.choosing) return html`<button class="quiet" @click=${() => choose([])}>Compare two</button>`;
+  return html`<p role="status" class="faint">${["Choose the first of two.", "And the second."][state.choosing.length] ?? ""}
+    <button class="quiet" @click=${() => choose(null)}>Never mind</button></p>`;
+}
+
+function choose(ids) {
+  state.choosing = ids;
+  if (ids?.length === 2) location.hash = `compare=${ids.join(",")}`;
+  changed();
+}
+
+function card(job) {
+  const progress = state.progress.get(job.id);
+  const share = progress?.steps ? Math.round((100 * progress.step) / progress.steps) : null;
+  const thumb = thumbs.get(job.id);
+  const isHere = state.route.view === "job" && state.route.id === job.id;
+  const inside = html`
+    ${thumb ? html`<img class=${job.state === "succeeded" ? "" : "dim"} src=${urlOf(thumb)} alt="" />` : html`<span class="blank"></span>`}
+    <span class="caption">
+      <span class="called">${title(job)}</span>
+      <span class="faint">${job.state === "running" && share !== null ? `Painting, ${share} %` : stateInWords(job)}${job.labels.strength ? ` · ${Math.round(100 * job.labels.strength)} %` : ""}</span>
+    </span>
+    ${isOpen(job) ? html`<span class="bar" .style=${`--share: ${share ?? 0}%`}></span>` : nothing}
+  `;
+  if (state.choosing) {
+    return html`<li data-job=${job.id}>
+      <button class="card" ?disabled=${job.state !== "succeeded"} aria-pressed=${state.choosing.includes(job.id)}
+        @click=${() => choose([...state.choosing.filter((id) => id !== job.id), job.id])}>${inside}</button>
+    </li>`;
+  }
+  return html`<li data-job=${job.id}><a class="card" href="#job=${job.id}" aria-current=${isHere ? "page" : nothing}>${inside}</a></li>`;
+}
+
+function watch() {
+  for (const item of document.querySelectorAll(".gallery li[data-job]")) near.observe(item);
+}
+
+/** A small picture of a job, once it is near enough to be seen. */
+export async function want(id) {
+  const job = state.jobs.get(id);
+  if (!job) return;
+  const mark = `${id} ${job.state === "succeeded"}`;
+  if (asked.has(mark)) return;
+  asked.add(mark);
+  const thumb = job.state === "succeeded" ? await painted(job) : await photograph(id);
+  if (!thumb) return;
+  thumbs.set(id, thumb);
+  changed();
+}
+
+export const smallOf = (id) => thumbs.get(id);
+
+async function painted(job) {
+  return thumbOf(`job:${job.output.sha256}`, async () => (await fetchPicture(job.links.result)).blob);
+}
+
+async function photograph(id) {
+  const made = await kept("made", id);
+  if (!made) return null;
+  return thumbOf(`photo:${made.photo.id}`, async () => kept("pictures", made.photo.id));
+}
+
+/** Ask again for those whose state is another by now. */
+export function wantAgain() {
+  for (const item of document.querySelectorAll(".gallery li[data-job]")) {
+    const job = state.jobs.get(item.dataset.job);
+    if (job?.state === "succeeded" && !asked.has(`${job.id} true`) && isNear(item)) want(job.id);
+  }
+}
+
+function isNear(item) {
+  const { top, bottom } = item.getBoundingClientRect();
+  return bottom > -400 && top < innerHeight + 400;
+}

@@ -1,0 +1,135 @@
+"""One browser, one gateway and one worker for all tests of a file; a window of its own for each test."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import pytest
+from playwright.sync_api import Browser, BrowserContext, Page, Request, sync_playwright
+
+from stylequeue.client import StyleQueue
+from stylequeue.local import Stack
+from stylequeue.local.server import HOST
+from stylequeue.local.shelf import prepare
+from stylequeue.settings import Settings
+from tests.support.certificates import needed
+from tests.support.deployment import Deployment
+from tests.support.gate import ServedGate
+
+WAIT_MS = 30_000
+SAMPLES = Path(__file__).parents[2] / "producer/stylequeue/local/samples"
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    """Debian's Chromium, or what there is of its kind."""
+    others = filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome")))
+    program = next(others, None) or needed("chromium")
+    with sync_playwright() as playwright:
+        # Tests are run as root, too, for whom Chromium has no sandbox.
+        browser = playwright.chromium.launch(executable_path=program, args=["--no-sandbox"])
+        yield browser
+        browser.close()
+
+
+@pytest.fixture(scope="module")
+def gate(stack: Stack, module_settings: Settings, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServedGate]:
+    """A gateway as `stylequeue up` has it, and a worker that hands photographs back, 10 ms a step."""
+    settings = module_settings.model_copy(update={"progress_interval_s": 0.1, "preview_interval_s": 0.3})
+    keys_file = tmp_path_factory.mktemp("gate") / "keys.json"
+    with (
+        Deployment(stack, settings, progress_interval_s=0.1, preview_interval_s=0.3) as deployment,
+        ServedGate(settings, keys_file) as gate,
+    ):
+        prepare(settings, [f"http://{HOST}:{gate.port}"])
+        deployment.worker()
+        yield gate
+
+
+@dataclass
+class Visitor:
+    """A window, and all that went wrong in it, or left it for where nothing should."""
+
+    page: Page
+    gate: ServedGate
+    faults: list[str] = field(default_factory=list)
+    requests: list[Request] = field(default_factory=list)
+
+    @property
+    def url(self) -> str:
+        return f"http://{HOST}:{self.gate.port}"
+
+    def open(self, key: str = "", *, route: str = "") -> Visitor:
+        """Go to the page as the printed address has it."""
+        self.page.goto(f"{self.url}/#key={key or self.gate.admin}{route}")
+        self.page.get_by_role("button", name="waves").wait_for()
+        return self
+
+    def add(self, *pictures: Path | dict[str, Any]) -> None:
+        """Choose photographs."""
+        self.page.locator(".easel input[type=file]:not([capture])").set_input_files([*pictures])  # type: ignore[arg-type]
+
+    def prepare(self, style: str = "waves", method: str = "") -> None:
+        """A photograph and a style."""
+        self.add(SAMPLES / "chelsea.jpg")
+        self.page.get_by_role("img", name="Photograph: chelsea").wait_for()
+        self.page.get_by_role("button", name=style).click()
+        if method:
+            if not self.page.get_by_label(method).is_visible():
+                self.page.get_by_text("More", exact=True).click()
+            self.page.get_by_label(method).check()
+
+    def paint(self) -> str:
+        """Press the button; the job's id."""
+        self.page.get_by_role("button", name="Paint", exact=True).click()
+        self.page.wait_for_url("**/#job=*")
+        return self.page.url.split("#job=")[1]
+
+    def strangers(self) -> set[str]:
+        """Hosts that were asked beside the gateway and the store."""
+        own = {urlsplit(self.url).netloc, urlsplit(self.gate.settings.s3_endpoint_url or "").netloc}
+        asked = {urlsplit(request.url) for request in self.requests}
+        return {where.netloc for where in asked if where.scheme in ("http", "https")} - own
+
+
+@pytest.fixture
+def context(browser: Browser) -> Iterator[BrowserContext]:
+    """Somebody's browser: what it keeps is this test's."""
+    context = browser.new_context(viewport={"width": 1280, "height": 900})
+    context.set_default_timeout(WAIT_MS)
+    yield context
+    context.close()
+
+
+@pytest.fixture
+def visitor(context: BrowserContext, gate: ServedGate) -> Iterator[Visitor]:
+    """A window in it. At the end: no error was told, nothing was refused by the page's policy, nobody else asked."""
+    visitor = Visitor(context.new_page(), gate)
+    watch(visitor)
+    yield visitor
+    check(visitor)
+
+
+def watch(visitor: Visitor) -> None:
+    page = visitor.page
+    page.on("pageerror", lambda error: visitor.faults.append(str(error)))
+    page.on("console", lambda message: visitor.faults.append(message.text) if message.type == "error" else None)
+    # A built-in takes no marks of Playwright's.
+    page.on("request", lambda request: visitor.requests.append(request))
+
+
+def check(visitor: Visitor) -> None:
+    assert not visitor.faults
+    assert not visitor.strangers()
+
+
+@pytest.fixture
+def client(gate: ServedGate) -> Iterator[StyleQueue]:
+    """Sees what the gateway sees."""
+    with StyleQueue(gate.settings) as client:
+        yield client
