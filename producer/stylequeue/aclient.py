@@ -25,7 +25,7 @@ from .settings import Settings
 if TYPE_CHECKING:
     from redis.asyncio import Redis as AsyncRedis
 
-    from .ledger import AsyncLedger, Ticks
+    from .ledger import AsyncLedger
 
 _T = TypeVar("_T")
 
@@ -106,15 +106,10 @@ class AsyncAccess(Access):
     @cached_property
     def asked(self) -> AsyncLedger:
         """The record of every job, as clients ask it."""
-        from .ledger import AsyncLedger
+        from .ledger import AsyncLedger, Ticks
 
-        return AsyncLedger(self.settings, self._ask, self._ticks, standing_age_s=self._standing_age_s)
-
-    @cached_property
-    def _ticks(self) -> Ticks:
-        from .ledger import Ticks
-
-        return Ticks(self.settings, lambda: self._redis)
+        ticks = Ticks(self.settings, lambda: self._redis)
+        return AsyncLedger(self.settings, self._ask, ticks, standing_age_s=self._standing_age_s)
 
     async def _ask(self, question: Callable[[AsyncRedis], Any]) -> Any:
         self._check_loop()
@@ -179,8 +174,8 @@ class AsyncAccess(Access):
 
     async def aclose(self) -> None:
         """Give all connections back; whatever is used next connects anew, in another loop if need be."""
-        if ticks := self.__dict__.get("_ticks"):
-            await ticks.close()
+        if asked := self.__dict__.get("asked"):
+            await asked.close()
         if redis := self.__dict__.pop("_redis", None):
             await redis.aclose()
         for name in ("_threads", "_store_threads"):

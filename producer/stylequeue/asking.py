@@ -43,10 +43,12 @@ if TYPE_CHECKING:
 
 _SENT_AT_ONCE = 1000
 """Jobs recorded and sent in one go: workers begin with the first while the last are still to come."""
-_RECORD_EVERY = 5
+_RECORD_EVERY = 2
 """Looks at a job's events in which there was nothing, from one look at its record to the next."""
 _LOOK_S = 2.0
 """From one look at a stream of events to the next, at most; who waits longer looks again."""
+_LOOK_AGAIN_S = 10.0
+"""The same for a job's own, where the last look found none; where others look for it, they do so more often."""
 
 
 class Asking(AskingUploads):
@@ -207,8 +209,9 @@ class Asking(AskingUploads):
         run, sequence = (await self._record(job_id)).run, after
         looks = 0
         while True:
-            left_s = _LOOK_S if ends_at is None else ends_at - time.monotonic()
-            wait_s = max(0.001, min(_LOOK_S, left_s))
+            look_s = _LOOK_AGAIN_S if looks else _LOOK_S
+            left_s = look_s if ends_at is None else ends_at - time.monotonic()
+            wait_s = max(0.001, min(look_s, left_s))
             events = await self._access.asked.job_events(job_id, after=sequence, wait_s=wait_s)
             looks = 0 if events else looks + 1
             for event in events:

@@ -29,6 +29,7 @@ from stylequeue.client import StyleQueue
 from stylequeue.contract.events import ProgressData
 from stylequeue.local import Stack
 from stylequeue.local.server import HOST
+from tests.ledger.test_registry import live_worker
 from tests.support.gateway_process import Served, serve
 from tests.support.jobs import job_fields, make_job
 from tests.support.usage import Usage
@@ -39,6 +40,7 @@ SECONDS = float(os.environ.get("SECONDS", "60"))
 OF_MANY = max(1, STREAMS // 25)
 STALLED = 20
 PROGRESS = 100
+WORKERS = 8
 CONNECTIONS = 32
 AIM_END_S = 5.0
 
@@ -154,6 +156,8 @@ async def measure(load: Load, table: Table) -> float:
     queue, pid = load.queue, load.served.process.pid
     jobs = [make_job() for _ in range(STREAMS - OF_MANY)]
     queue.submit_many(jobs)
+    for number in range(WORKERS):
+        queue._ledger.registry.register(live_worker(f"{number}@driver", rates={"tf-tutorial/adam/vgg16": 1.0}))
     fences = {job.id: queue._ledger.claim(job, task_id=job.id, worker="driver").record.fence for job in jobs}
     gateway = Usage(pid)
     before_mb, processor_s = gateway.peak_mb, time.process_time()

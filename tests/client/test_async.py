@@ -21,7 +21,7 @@ from stylequeue.client import StyleQueue
 from stylequeue.contract.errors import InvalidRequest, JobCancelled, Unavailable
 from stylequeue.contract.events import Cancelled
 from stylequeue.contract.objects import ImageRef, StoredObject
-from stylequeue.ledger import names
+from stylequeue.ledger import names, watching
 from stylequeue.local.server import HOST
 from stylequeue.settings import Settings
 from tests.client.conftest import OFTEN
@@ -223,9 +223,14 @@ def test_a_message_that_cannot_be_sent_is_told_of(behind: StyleQueue, proxy: Pro
     asyncio.run(submit())
 
 
+def _look_every(seconds: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(asking, "_LOOK_S", 3600)
+    monkeypatch.setattr(watching, "SWEEP_S", seconds)
+
+
 def test_events_are_heard_at_once_by_one_subscription(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     """However many wait, and whatever they wait for."""
-    monkeypatch.setattr(asking, "_LOOK_S", 3600)
+    _look_every(3600, monkeypatch)
 
     async def hear() -> None:
         async with AsyncStyleQueue(settings) as queue:
@@ -259,7 +264,7 @@ def test_events_are_heard_at_once_by_one_subscription(settings: Settings, monkey
 def test_what_is_not_heard_is_found_by_looking(
     behind: StyleQueue, proxy: Proxy, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(asking, "_LOOK_S", 0.2)
+    _look_every(0.2, monkeypatch)
 
     async def wait() -> None:
         async with AsyncStyleQueue(behind.settings) as queue:
@@ -280,7 +285,7 @@ def test_a_broken_subscription_is_made_again(
     behind: StyleQueue, proxy: Proxy, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """And what was not heard meanwhile is looked for."""
-    monkeypatch.setattr(asking, "_LOOK_S", 3600)
+    _look_every(3600, monkeypatch)
 
     async def wait() -> None:
         async with AsyncStyleQueue(behind.settings) as queue:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from contextlib import AbstractContextManager, suppress
+from contextlib import suppress
 from datetime import datetime
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -28,6 +28,7 @@ from .outlook import Outlook
 from .record import Record, dead_letter_from_redis
 from .registry import LiveWorker, waiting_for
 from .ticks import Ticks
+from .watching import Watching
 
 if TYPE_CHECKING:
     from redis.commands.core import Script
@@ -44,12 +45,13 @@ class AsyncLedger:
     """The ledger of one deployment, by whatever client `ask` brings. Any method raises Unavailable where Redis does
     not answer in time.
 
-    Whoever waits for events does so in Redis, by a connection each; or for `ticks`, and looks again at the end.
+    Whoever waits for events does so in Redis, by a connection each; or, all together, for `ticks`.
     """
 
     def __init__(self, settings: Settings, ask: Ask, ticks: Ticks | None = None, *, standing_age_s: float = 0) -> None:
         self.settings = settings
         self._ticks = ticks
+        self._watching = Watching(self._ask, ticks) if ticks else None
         self._moves = Moves(settings)
         self._ask_client = ask
         self._registered: dict[str, Script] = {}
@@ -81,6 +83,12 @@ class AsyncLedger:
     async def _ask(self, question: Any) -> Any:
         with redis_asked(self.settings):
             return await self._ask_client(question)
+
+    async def close(self) -> None:
+        """Wait for nothing any more."""
+        if self._watching is not None and self._ticks is not None:
+            await self._watching.close()
+            await self._ticks.close()
 
     async def ping(self) -> None:
         """Return if Redis answers."""
@@ -262,8 +270,9 @@ class AsyncLedger:
 
     async def job_events(self, job_id: str, *, after: int = 0, wait_s: float = 0) -> list[AnyEvent]:
         """Events of a job with a sequence over `after`; waits up to `wait_s` for the first."""
-        read = partial(streams.read, self._ask, names.events_key(job_id), f"{after}-1")
-        found = await self._read(read, wait_s, self._ticks.of_job(job_id) if self._ticks else None)
+        if self._watching is not None:
+            return await self._watching.events(job_id, after=after, wait_s=wait_s)
+        found = await self._read(partial(streams.read, self._ask, names.events_key(job_id), f"{after}-1"), wait_s)
         return [event for _, event in found]
 
     async def deployment_events(self, *, after: str, wait_s: float = 0) -> list[tuple[str, AnyEvent]]:
@@ -272,7 +281,7 @@ class AsyncLedger:
         Raises EventsLost where events behind `after` have been trimmed away already, InvalidRequest for no position.
         """
         read = partial(streams.read_whole, self._ask, names.EVENTS_KEY, after)
-        return await self._read(read, wait_s, self._ticks.of_lives() if self._ticks else None)
+        return await self._read(read, wait_s)
 
     async def deployment_told(self, *, after: str, wait_s: float) -> None:
         """Return when there is an event behind position `after`, or after `wait_s`; for some reasons sooner."""
@@ -280,7 +289,7 @@ class AsyncLedger:
         async def read(block_ms: int | None) -> Any:
             return await self._ask(lambda redis: redis.xread({names.EVENTS_KEY: after}, count=1, block=block_ms))
 
-        await self._read(read, wait_s, self._ticks.of_lives() if self._ticks else None)
+        await self._read(read, wait_s)
 
     def consumer(self, group: str, name: str, *, after: str, claim_after_s: float) -> groups.Consumer:
         """One of a group's, which begins behind `after` where it is new. Raises InvalidRequest for no position."""
@@ -310,16 +319,11 @@ class AsyncLedger:
         """The position of the deployment's newest event: what is read behind it is still to come."""
         return await streams.newest_position(self._ask, names.EVENTS_KEY)
 
-    async def _read(
-        self,
-        read: Callable[[int | None], Awaitable[_T]],
-        wait_s: float,
-        ticks: AbstractContextManager[asyncio.Event] | None,
-    ) -> _T:
-        if ticks is None:
+    async def _read(self, read: Callable[[int | None], Awaitable[_T]], wait_s: float) -> _T:
+        if self._ticks is None:
             return await read(int(min(wait_s, self.settings.redis_timeout_s * _BLOCK_SHARE) * 1000) or None)
         # Heard from here on: what happens between reading and waiting is not missed.
-        with ticks as tick:
+        with self._ticks.of_lives() as tick:
             found = await read(None)
             if found or not wait_s:
                 return found

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
-from functools import partial
-from typing import Any
 
 from ..connection import Ask
 from ..contract.errors import EventsLost, InvalidRequest
 from ..contract.events import AnyEvent, read_event
 
 _PAGE = 100
-"""Events read at once."""
+"""Events of a stream read at once."""
+_Entry = tuple[str, dict[str, str]]
+"""As it lies in a stream: its position and its fields."""
 
 
 async def read(ask: Ask, stream: str, after: str, block_ms: int | None) -> list[tuple[str, AnyEvent]]:
@@ -21,19 +22,34 @@ async def read(ask: Ask, stream: str, after: str, block_ms: int | None) -> list[
     What is no event is passed over: whoever can write here may have put it there.
     """
     while True:
-        answer = await ask(partial(_xread, stream=stream, after=after, block_ms=block_ms))
-        entries = answer[stream][0] if isinstance(answer, dict) and answer else (answer[0][1] if answer else [])
-        found = []
-        for position, fields in entries:
-            with suppress(InvalidRequest):
-                found.append((position, read_event(fields.get("event", ""))))
+        entries = (await _xread(ask, {stream: after}, block_ms)).get(stream, [])
+        found = _events(entries)
         if found or not entries:
             return found
         after = entries[-1][0]
 
 
-def _xread(redis: Any, *, stream: str, after: str, block_ms: int | None) -> Any:
-    return redis.xread({stream: after}, count=_PAGE, block=block_ms)
+async def read_each(ask: Ask, after: Mapping[str, str]) -> dict[str, list[tuple[str, AnyEvent]]]:
+    """The same of several streams at once, each behind its own position; without those that have nothing there."""
+    found = {stream: (entries, _events(entries)) for stream, entries in (await _xread(ask, after)).items()}
+    return {
+        stream: events or await read(ask, stream, entries[-1][0], None) for stream, (entries, events) in found.items()
+    }
+
+
+async def _xread(ask: Ask, after: Mapping[str, str], block_ms: int | None = None) -> dict[str, list[_Entry]]:
+    answer = await ask(lambda redis: redis.xread(dict(after), count=_PAGE, block=block_ms))
+    if isinstance(answer, dict):
+        return {stream: entries[0] for stream, entries in answer.items()}
+    return dict(answer or ())
+
+
+def _events(entries: Iterable[_Entry]) -> list[tuple[str, AnyEvent]]:
+    found = []
+    for position, fields in entries:
+        with suppress(InvalidRequest):
+            found.append((position, read_event(fields.get("event", ""))))
+    return found
 
 
 async def read_whole(ask: Ask, stream: str, after: str, block_ms: int | None) -> list[tuple[str, AnyEvent]]:

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
@@ -37,27 +36,21 @@ class Ticks:
         self._redis = redis
         database = str(settings.redis.database)
         self._lifecycle, self._progress = names.lifecycle_channel(database), names.progress_channel(database)
-        self._of_job: defaultdict[str, set[asyncio.Event]] = defaultdict(set)
+        self._of_jobs: list[Callable[[str | None], None]] = []
         self._of_lives: set[asyncio.Event] = set()
         self._listening: asyncio.Task[None] | None = None
 
-    @contextmanager
-    def of_job(self, job_id: str) -> Iterator[asyncio.Event]:
-        """Set whenever the job may have a new event."""
-        self._listen()
-        tick = asyncio.Event()
-        self._of_job[job_id].add(tick)
-        try:
-            yield tick
-        finally:
-            self._of_job[job_id].discard(tick)
-            if not self._of_job[job_id]:
-                del self._of_job[job_id]
+    def tell_of_jobs(self, heard: Callable[[str | None], None]) -> None:
+        """Have `heard` called with each job that may have a new event; with None where any job may.
+
+        It is, once somebody listens.
+        """
+        self._of_jobs.append(heard)
 
     @contextmanager
     def of_lives(self) -> Iterator[asyncio.Event]:
         """Set whenever there may be a new event on the deployment's stream."""
-        self._listen()
+        self.listen()
         tick = asyncio.Event()
         self._of_lives.add(tick)
         try:
@@ -73,7 +66,8 @@ class Ticks:
                 await self._listening
             self._listening = None
 
-    def _listen(self) -> None:
+    def listen(self) -> None:
+        """Hear from now on, for as long as it is not closed."""
         if self._listening is None or self._listening.done():
             self._listening = asyncio.get_running_loop().create_task(self._go_on_listening())
 
@@ -99,14 +93,13 @@ class Ticks:
     def _pass_on(self, message: dict[str, Any]) -> None:
         if message["type"] == "subscribe":
             # Some may have been missed until now.
-            for ticks in (self._of_lives, *self._of_job.values()):
-                _set(ticks)
+            self._tell(None, is_life=True)
         elif message["type"] == "message":
-            _set(self._of_job.get(message["data"], ()))
-            if message["channel"] == self._lifecycle:
-                _set(self._of_lives)
+            self._tell(message["data"], is_life=message["channel"] == self._lifecycle)
 
-
-def _set(ticks: Iterable[asyncio.Event]) -> None:
-    for tick in ticks:
-        tick.set()
+    def _tell(self, job_id: str | None, *, is_life: bool) -> None:
+        for heard in self._of_jobs:
+            heard(job_id)
+        if is_life:
+            for tick in self._of_lives:
+                tick.set()
