@@ -238,7 +238,7 @@ class Settings(BaseSettings):
 
     operator_file: Path | None = Field(
         default=None,
-        description="TOML: templates, endpoints, tenants' limits; read anew when it changes. Left out: none.",
+        description="TOML: templates, endpoints, tenants' limits, sources and rules of uploads; read anew if changed.",
     )
     keys_file: Path | None = Field(
         default=None, description="Who may ask the gateway: `stylequeue keys` writes it. Its owner's alone (mode 600)."
@@ -248,6 +248,10 @@ class Settings(BaseSettings):
     )
     gateway_body_timeout_s: Seconds = Field(
         default=20, description="In which a request's body comes; more time has one that comes at 16 KiB a second."
+    )
+    gateway_notices: bool = Field(
+        default=False,
+        description="On: the gateway takes notices of uploads, too, as `stylequeue listen` does by itself.",
     )
     gateway_notice_s: float = Field(
         default=1,

@@ -7,8 +7,9 @@ from typing import Annotated
 import typer
 
 from .. import __version__
-from . import console, dead, events, gateway, hooks, jobs, serve
+from . import console, dead, events, gateway, hooks, jobs, rules, serve
 from .estimate import estimate
+from .listen import listen
 from .submit import submit
 from .upload import upload
 
@@ -55,6 +56,8 @@ app.add_typer(dead.app, name="dead")
 app.add_typer(hooks.app, name="hooks")
 app.command()(gateway.gateway)
 app.add_typer(gateway.keys, name="keys")
+app.command()(listen)
+app.add_typer(rules.app, name="rules")
 app.command()(serve.doctor)
 app.command()(serve.schema)
 app.command()(serve.keeper)

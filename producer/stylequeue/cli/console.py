@@ -12,7 +12,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from ..contract.errors import ExitCode, StyleQueueError
-from ..contract.events import AnyEvent, Cancelled, Expired, Failed, Progress, Succeeded
+from ..contract.events import AnyEvent, Cancelled, Expired, Failed, Progress, Succeeded, UploadRefused
 from ..contract.text import printable
 
 if TYPE_CHECKING:
@@ -120,6 +120,8 @@ def describe(event: AnyEvent) -> str:
             )
         case Failed(data=data) | Cancelled(data=data) | Expired(data=data):
             return f"{name:9} [{data.code}] {data.message}" + (f" ({data.hint})" if data.hint else "")
+        case UploadRefused(data=data):
+            return f"{name:9} [{data.code}] s3://{data.bucket}/{data.key}: {data.message} ({data.hint})"
         case _:
             return name
 

@@ -10,10 +10,12 @@ from fastapi import FastAPI
 from starlette.types import ASGIApp
 
 from ..settings import Settings
+from ..uploads import webhook
+from ..uploads.intake import Intake
 from . import batch, estimates, events, hooks, jobs, page, paint, pictures, probes, problems, shelf
 from .edge import Edge
 from .openapi import completed
-from .state import Gateway
+from .state import Gateway, Serving
 
 VERSION = "1"
 """Of what is served: another one for what breaks a caller."""
@@ -36,13 +38,16 @@ _ROUTERS = (
 def create_app(settings: Settings) -> FastAPI:
     """The gateway of a deployment; `app.state.gateway` is what its requests share. Raises InvalidSettings."""
     app = application()
-    app.state.gateway = Gateway.of(settings)
+    app.state.gateway = gateway = Gateway.of(settings)
+    if settings.gateway_notices:
+        app.include_router(webhook.router)
+        app.state.intake = Intake(gateway.queue)
     return app
 
 
 def application() -> FastAPI:
     """The same without a deployment: it can say what it would serve."""
-    app = _Application(
+    app = Application(
         title="stylequeue",
         version=VERSION,
         summary="Neural style transfer by message queue: submit a job, get a painted picture and an event.",
@@ -65,12 +70,12 @@ async def _life(app: FastAPI) -> AsyncIterator[None]:
     await app.state.gateway.close()
 
 
-class _Application(FastAPI):
+class Application(FastAPI):
     """FastAPI's, with what stands around all that it does."""
 
     def build_middleware_stack(self) -> ASGIApp:
         """All of it."""
-        gateway: Gateway = self.state.gateway
+        gateway: Serving = self.state.gateway
         return Edge(super().build_middleware_stack(), body_timeout_s=gateway.settings.gateway_body_timeout_s)
 
     def openapi(self) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from ..logs import configure
 from ..settings import Settings
 from .app import create_app
-from .state import Gateway
+from .state import Serving
 
 log = logging.getLogger(__name__)
 
@@ -79,9 +79,9 @@ class GuardedProtocol(HttpToolsProtocol):
 class Server(uvicorn.Server):
     """Uvicorn's; told to stop, it says for a while that it is not ready, before it takes no more requests."""
 
-    def __init__(self, config: uvicorn.Config, gateway: Gateway) -> None:
+    def __init__(self, config: uvicorn.Config, serving: Serving) -> None:
         super().__init__(config)
-        self._gateway = gateway
+        self._serving = serving
         self._loop: asyncio.AbstractEventLoop | None = None
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
@@ -91,12 +91,12 @@ class Server(uvicorn.Server):
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:  # noqa: ARG002 - uvicorn calls it
         """The first signal: whoever waits answers now. A second: at once."""
-        if self._loop is None or self._gateway.stopping.is_set():
+        if self._loop is None or self._serving.stopping.is_set():
             self.should_exit = True
             self.force_exit = sig == signal.SIGINT
             return
-        self._loop.call_soon_threadsafe(self._gateway.stopping.set)
-        self._loop.call_soon_threadsafe(self._loop.call_later, self._gateway.settings.gateway_notice_s, self._exit)
+        self._loop.call_soon_threadsafe(self._serving.stopping.set)
+        self._loop.call_soon_threadsafe(self._loop.call_later, self._serving.settings.gateway_notice_s, self._exit)
 
     def _exit(self) -> None:
         self.should_exit = True

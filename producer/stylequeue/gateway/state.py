@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass, field
-from typing import Annotated
+from typing import Annotated, Protocol
 
 from fastapi import Depends, Request
 
@@ -20,6 +20,18 @@ _STANDING_AGE_S = 1.0
 """Of what is said of workers and of how long the jobs ahead take: it is read for all requests together."""
 _LOOK_S = 3
 """For Redis and the store to answer whoever asks whether the gateway is ready."""
+
+
+class Serving(Protocol):
+    """What every process that serves requests has."""
+
+    @property
+    def settings(self) -> Settings:
+        """How far it may go."""
+
+    @property
+    def stopping(self) -> asyncio.Event:
+        """Set when it is told to stop."""
 
 
 @dataclass(frozen=True)

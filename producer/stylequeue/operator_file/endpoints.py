@@ -21,7 +21,7 @@ MIN_SECRET_BYTES, MAX_SECRET_BYTES = 24, 64
 MAX_SECRETS = 4
 """Live at once: each is one more signature."""
 
-EventKind = Literal["accepted", "started", "succeeded", "failed", "cancelled", "expired"]
+EventKind = Literal["accepted", "started", "succeeded", "failed", "cancelled", "expired", "refused"]
 _ENDS: tuple[EventKind, ...] = ("succeeded", "failed", "cancelled", "expired")
 _PLACE = re.compile(r"([A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9.])?|\[[0-9A-Fa-f:.]+\])(:(?P<port>[0-9]{1,5}))?")
 """A host and perhaps a port."""

@@ -58,7 +58,7 @@ def _created(detail: Any, source: str, time: Any) -> Notice:
         key=base.key(base.part(described, "key"), encoded=False),
         event=base.text(base.part(detail, "reason")) or _CREATED,
         version=base.version(base.part(described, "version-id")),
-        etag=base.etag(base.part(described, "etag")),
+        etag=base.etag(base.part(described, "etag") or base.part(described, "eTag")),  # the latter by moto
         size_bytes=base.size_bytes(base.part(described, "size")),
         sequencer=base.text(base.part(described, "sequencer")),
         event_time=base.moment(time),
