@@ -42,15 +42,14 @@ _DENIED = ("AccessDenied", "InvalidClientTokenId", "UnrecognizedClient", "Signat
 class Queue:
     """One queue of SQS's. Safe to share between threads. Keys come by boto3's own chain: role, profile, environment.
 
-    Every method raises Unavailable (`source_unavailable`) where SQS does not do as asked, and what `check` raises, soon
-    after it does.
+    Every method raises Unavailable (`source_unavailable`) where SQS does not do as asked.
     """
 
-    def __init__(self, url: str, region: str | None, check: Callable[[], None]) -> None:
+    def __init__(self, url: str, region: str | None) -> None:
         import botocore.session
         from botocore.config import Config
 
-        self._url, self._check = url, check
+        self._url = url
         place = urlsplit(url)
         aws = _AWS.fullmatch(place.hostname or "")
         config = Config(
@@ -69,15 +68,16 @@ class Queue:
         make_watchable(self._client)
         self._watchman = Watchman()
 
-    def receive(self) -> list[Mapping[str, Any]]:
-        """Up to ten messages, waited for for 20 s."""
-        answer = self._call(
-            "receive_message",
-            MaxNumberOfMessages=BATCH,
-            WaitTimeSeconds=POLL_S,
-            VisibilityTimeout=VISIBILITY_S,
-            MessageSystemAttributeNames=["ApproximateReceiveCount"],
-        )
+    def receive(self, check: Callable[[], None]) -> list[Mapping[str, Any]]:
+        """Up to ten messages, waited for for 20 s. Raises what `check` does, soon after that does."""
+        with heeding(check):
+            answer = self._call(
+                "receive_message",
+                MaxNumberOfMessages=BATCH,
+                WaitTimeSeconds=POLL_S,
+                VisibilityTimeout=VISIBILITY_S,
+                MessageSystemAttributeNames=["ApproximateReceiveCount"],
+            )
         return list(answer.get("Messages", ()))
 
     def hide(self, seconds_by_handle: Mapping[str, int]) -> None:
@@ -101,7 +101,7 @@ class Queue:
         self._client.close()
 
     def _call(self, operation: str, **request: Any) -> Mapping[str, Any]:
-        with self._asked(), heeding(self._check), self._watchman.watching(self._url, POLL_S + 2 * _ANSWER_S):
+        with self._asked(), self._watchman.watching(self._url, POLL_S + 2 * _ANSWER_S):
             answer: Mapping[str, Any] = getattr(self._client, operation)(QueueUrl=self._url, **request)
             return answer
 
@@ -147,41 +147,37 @@ class SqsSource:
             if stopping.is_set():
                 raise Preempted
 
-        with ThreadPoolExecutor(2 * _LANES, thread_name_prefix="stylequeue-sqs") as threads:
-            lanes = [_Lane(self.name, self._url, self._region, check, threads) for _ in range(_LANES)]
-            async with asyncio.TaskGroup() as group:
-                for lane in lanes:
-                    group.create_task(lane.run(intake, Patience(stopping)))
+        queue = Queue(self._url, self._region)
+        try:
+            with ThreadPoolExecutor(2 * _LANES, thread_name_prefix="stylequeue-sqs") as threads:
+                async with asyncio.TaskGroup() as group:
+                    for _ in range(_LANES):
+                        group.create_task(_Lane(self.name, queue, check, threads).run(intake, Patience(stopping)))
+        finally:
+            queue.close()
 
 
 class _Lane:
     """One request after another."""
 
-    def __init__(
-        self, name: str, url: str, region: str | None, check: Callable[[], None], threads: ThreadPoolExecutor
-    ) -> None:
+    def __init__(self, name: str, queue: Queue, check: Callable[[], None], threads: ThreadPoolExecutor) -> None:
         self._name = name
+        self._queue = queue
+        self._check = check
         self._threads = threads
-        self._receiving = Queue(url, region, check)
-        # What is said of messages is said also when the listener is to stop.
-        self._telling = Queue(url, region, lambda: None)
 
     async def run(self, intake: Intake, patience: Patience) -> None:
-        try:
-            while not patience.stopping.is_set():
-                try:
-                    if messages := await self._ask(self._receiving.receive):
-                        await self._take(messages, intake, patience)
-                    else:
-                        patience.end()
-                except Preempted:
-                    return
-                except StyleQueueError as error:
-                    log.warning("source=%s %s", self._name, error)
-                    await patience.pause()
-        finally:
-            self._receiving.close()
-            self._telling.close()
+        while not patience.stopping.is_set():
+            try:
+                if messages := await self._ask(self._queue.receive, self._check):
+                    await self._take(messages, intake, patience)
+                else:
+                    patience.end()
+            except Preempted:
+                return
+            except StyleQueueError as error:
+                log.warning("source=%s %s", self._name, error)
+                await patience.pause()
 
     async def _take(self, messages: Sequence[Mapping[str, Any]], intake: Intake, patience: Patience) -> None:
         handles = [message["ReceiptHandle"] for message in messages]
@@ -189,7 +185,7 @@ class _Lane:
         async with self._hidden(handles):
             found = await patience.until(lambda: intake.read_each(bodies, source=self._name), source=self._name)
         if found is None:
-            await self._ask(self._telling.hide, dict.fromkeys(handles, 0))
+            await self._ask(self._queue.hide, dict.fromkeys(handles, 0))
             return
         settled = [all(outcome.is_settled for outcome in outcomes) for outcomes in found]
         later = {
@@ -197,9 +193,9 @@ class _Lane:
             for handle, message, is_settled in zip(handles, messages, settled, strict=True)
             if not is_settled
         }
-        await self._ask(self._telling.delete, [handle for handle in handles if handle not in later])
+        await self._ask(self._queue.delete, [handle for handle in handles if handle not in later])
         if later:
-            await self._ask(self._telling.hide, later)
+            await self._ask(self._queue.hide, later)
             await patience.pause()
 
     @asynccontextmanager
@@ -210,7 +206,7 @@ class _Lane:
             while True:
                 await asyncio.sleep(VISIBILITY_S / 3)
                 with suppress(Unavailable):  # there is time for another try
-                    await self._ask(self._telling.hide, dict.fromkeys(handles, VISIBILITY_S))
+                    await self._ask(self._queue.hide, dict.fromkeys(handles, VISIBILITY_S))
 
         extending = asyncio.create_task(extend())
         try:

@@ -1,0 +1,203 @@
+"""A queue of SQS's: what it is told of becomes jobs, and is deleted when these are on record."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from pydantic import SecretStr
+
+from stylequeue.client import StyleQueue
+from stylequeue.contract.errors import Unavailable
+from stylequeue.local import environment
+from stylequeue.settings import Settings
+from stylequeue.uploads import patience, sqs
+from tests.support.cloud import REGION, Cloud, cloud
+from tests.support.listening import ODD_KEYS, jobs, keys, listening, operated, until
+from tests.support.proxy import Proxy
+
+pytestmark = pytest.mark.filterwarnings("ignore:datetime.datetime.utc:DeprecationWarning")
+
+
+@pytest.fixture(scope="module")
+def aws() -> Iterator[Cloud]:
+    with cloud() as made:
+        made.buckets()
+        yield made
+
+
+@pytest.fixture(autouse=True)
+def _keys_by_the_chain(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.setenv(name, "nobody's")
+    monkeypatch.delenv("AWS_PROFILE", raising=False)
+
+
+@pytest.fixture
+def url(aws: Cloud) -> str:
+    return aws.queue()
+
+
+@pytest.fixture
+def listener(aws: Cloud, url: str, settings: Settings, tmp_path: Path) -> Settings:
+    """Settings of one that fetches from the queue."""
+    return operated(aws.settings(settings), tmp_path, f'[source.photos]\nsqs = "{url}"\nregion = "{REGION}"\n')
+
+
+def told_of(key: str, etag: str = "e1") -> str:
+    described = {"key": key, "size": 9, "eTag": etag}
+    record = {"eventName": "ObjectCreated:Put", "s3": {"bucket": {"name": "uploads"}, "object": described}}
+    return json.dumps({"Records": [record]})
+
+
+@pytest.mark.parametrize("by", ["sqs", "sns", "eventbridge"])
+def test_what_is_uploaded_becomes_jobs(aws: Cloud, url: str, listener: Settings, by: str) -> None:
+    aws.announce(url, by=by)
+    for key in ODD_KEYS:
+        aws.put(key, key.encode())
+    aws.put("in/../elsewhere.jpg" if by == "eventbridge" else "elsewhere.jpg")
+    with StyleQueue(listener) as queue:
+        with listening(listener):
+            until(lambda: len(keys(queue)) >= len(ODD_KEYS) and not aws.left(url), "all jobs, and an empty queue")
+        assert keys(queue) == sorted(ODD_KEYS)
+        assert queue.dead_letters() == []
+        counts = queue.upload_counts()["photos"]
+        assert counts.outcomes["recorded"] == len(ODD_KEYS)
+        assert counts.lags.count == len(ODD_KEYS)
+
+
+def test_what_is_no_notification_is_a_dead_letter_that_can_be_taken_in_again(
+    aws: Cloud, url: str, listener: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("stylequeue.uploads.replays._LOOK_S", 0.1)
+    aws.send(url, ["{torn", told_of("in/a.jpg"), '{"Event": "s3:TestEvent"}', "{torn"])
+    with StyleQueue(listener) as queue, listening(listener):
+        until(lambda: keys(queue) == ["in/a.jpg"] and not aws.left(url), "the job, and an empty queue")
+        [letter] = queue.dead_letters()
+        assert (letter.kind, letter.queue, letter.code, letter.message) == (
+            "notification",
+            "photos",
+            "invalid_notice",
+            "{torn",
+        )
+        buried_at = letter.buried_at
+        queue.replay(letter.id)
+        until(lambda: queue.dead_letter(letter.id).buried_at > buried_at, "it is no good still")
+        # What a version to come can read, say.
+        queue._ledger.redis.hset(f"stylequeue:dead:{letter.id}", "message", told_of("in/b.jpg"))
+        queue.replay(letter.id)
+        until(lambda: keys(queue) == ["in/a.jpg", "in/b.jpg"] and not queue.dead_letters(), "it is a job now")
+
+
+def test_a_message_whose_queue_is_full_comes_again(
+    aws: Cloud, url: str, listener: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sqs, "_LATER_S", 1)
+    listener = listener.model_copy(update={"max_open_jobs": 1})
+    aws.send(url, [told_of("in/a.jpg"), told_of("in/b.jpg")])
+    with StyleQueue(listener) as queue, listening(listener):
+        until(lambda: "later" in outcomes(queue), "one has to wait")
+        [first] = jobs(queue)
+        assert aws.left(url) >= 1
+        queue.cancel(first.id)
+        until(lambda: not aws.left(url), "both are done with")
+        assert keys(queue) == ["in/a.jpg", "in/b.jpg"]
+
+
+def outcomes(queue: StyleQueue) -> dict[str, int]:
+    counts = queue.upload_counts()
+    return counts["photos"].outcomes if counts else {}
+
+
+def test_nobody_else_gets_a_message_while_redis_is_away(
+    aws: Cloud, url: str, listener: Settings, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sqs, "VISIBILITY_S", 2)
+    monkeypatch.setattr(patience, "_LONGEST_S", 0.5)
+    redis = settings.redis
+    ((host, port),) = redis.hosts
+    with Proxy(host, port) as proxy:
+        there = settings.redis_url.get_secret_value().replace(f":{port}/", f":{proxy.port}/")
+        away = listener.model_copy(update={"redis_url": SecretStr(there), "redis_timeout_s": 0.5})
+        proxy.refuse()
+        aws.send(url, [told_of("in/a.jpg")])
+        with listening(away):
+            began = time.monotonic()
+            until(lambda: visible(aws, url) == 0, "it is received")
+            while time.monotonic() - began < 5:
+                assert visible(aws, url) == 0, "it is hidden for longer than 2 s"
+                time.sleep(0.2)
+            proxy.heal()
+            until(lambda: not aws.left(url), "it is done with")
+    with StyleQueue(listener) as queue:
+        assert keys(queue) == ["in/a.jpg"]
+
+
+def visible(aws: Cloud, url: str) -> int:
+    name = "ApproximateNumberOfMessages"
+    found = aws.client("sqs").get_queue_attributes(QueueUrl=url, AttributeNames=[name])
+    return int(found["Attributes"][name])
+
+
+def test_one_that_is_told_to_stop_does_not_wait_for_its_poll(listener: Settings) -> None:
+    began = time.monotonic()
+    with listening(listener):
+        time.sleep(1)
+    assert time.monotonic() - began < sqs.POLL_S / 2
+
+
+def test_what_was_received_is_anybodys_when_it_is_told_to_stop(
+    aws: Cloud, url: str, listener: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    away = listener.model_copy(update={"redis_url": SecretStr("redis://127.0.0.1:1/0"), "redis_timeout_s": 0.2})
+    aws.send(url, [told_of("in/a.jpg")])
+    with listening(away):
+        until(lambda: visible(aws, url) == 0, "it is received")
+    assert visible(aws, url) == 1
+
+
+@pytest.mark.parametrize(
+    ("there", "said"),
+    [("http://127.0.0.1:1/1234/q", "does not answer"), ("{url}-missing", "is not there")],
+)
+def test_what_is_wrong_with_a_queue_is_said(url: str, there: str, said: str) -> None:
+    queue = sqs.Queue(there.format(url=url), REGION)
+    with pytest.raises(Unavailable, match=said) as caught:
+        queue.receive(lambda: None)
+    assert caught.value.code == "source_unavailable"
+    queue.close()
+
+
+KILLED = """
+import os, signal
+from stylequeue.uploads import sqs
+sqs.VISIBILITY_S = 5
+sqs.Queue.delete = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
+from stylequeue.settings import Settings
+from tests.support.listening import listening
+with listening(Settings.load()):
+    signal.pause()
+"""
+
+
+@pytest.mark.slow
+def test_one_that_is_killed_between_record_and_delete(aws: Cloud, url: str, listener: Settings) -> None:
+    aws.send(url, [told_of(f"in/{number}.jpg") for number in range(10)])
+    env = {**os.environ, **environment(listener)}
+    killed = subprocess.run([sys.executable, "-c", KILLED], env=env, check=False, capture_output=True, timeout=120)
+    assert killed.returncode == -signal.SIGKILL, killed.stderr
+    with StyleQueue(listener) as queue:
+        on_record = keys(queue)
+        assert on_record
+        assert aws.left(url) == 10
+        with listening(listener):
+            until(lambda: not aws.left(url), "all are done with")
+        assert keys(queue) == sorted(f"in/{number}.jpg" for number in range(10))
+        assert queue.upload_counts()["photos"].outcomes["known"] == len(on_record)
