@@ -81,6 +81,12 @@ def photo() -> Picture:
 
 
 @pytest.fixture(scope="session")
+def portrait(photo: Picture) -> np.ndarray:
+    """The astronaut's head and shoulders, float32 [1, 64, 64, 3]."""
+    return np.ascontiguousarray(photo("astronaut", 133)[:, :64, 27:91])
+
+
+@pytest.fixture(scope="session")
 def stripes() -> Picture:
     """A style of its own: wavy stripes in two colours."""
 

@@ -172,12 +172,6 @@ def paint(request: pytest.FixtureRequest, engine: Engine) -> Paint:
     return Paint(engine, resolve(request.param))
 
 
-@pytest.fixture(scope="module")
-def portrait(load: Load) -> np.ndarray:
-    """The astronaut's head and shoulders, float32 [1, 64, 64, 3]."""
-    return np.ascontiguousarray(load("astronaut", 133)[:, :64, 27:91])
-
-
 class TestPainted:
     """What comes of it."""
 

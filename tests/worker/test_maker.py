@@ -220,3 +220,38 @@ class TestOutputFirst:
         assert isinstance(error, Permanent)
         assert error.message.startswith("style 1")
         assert "GET /uploads/content.jpg" not in workshop.seen
+
+
+@pytest.mark.parametrize("preset", ["painterly", "brushwork"])
+@pytest.mark.parametrize(("scale", "longest_px"), [(0.5, 32), (1, 64), (2, 128)])
+def test_styles_are_painted_with_at_their_scale(
+    workshop: Workshop, monkeypatch: pytest.MonkeyPatch, preset: str, scale: float, longest_px: int
+) -> None:
+    engine = workshop.maker.engine
+    seen: list[int] = []
+
+    def paint(content: np.ndarray, styles: list[tuple[np.ndarray, float]], *given: Any, **more: Any) -> Any:
+        seen.extend(max(picture.shape) for picture in (content, *(style for style, _ in styles)))
+        return type(engine).paint(engine, content, styles, *given, **more)
+
+    monkeypatch.setattr(engine, "paint", paint)
+    workshop.make(recipe={"preset": preset, "style_scale": scale})
+    assert seen == [64, longest_px]
+
+
+@pytest.mark.parametrize(
+    ("recipe", "how"), [({}, "optimize brushwork"), ({"preset": "gatys-2016"}, "optimize gatys-2016")]
+)
+def test_a_contact_sheet_says_how_it_was_painted(
+    workshop: Workshop, monkeypatch: pytest.MonkeyPatch, recipe: dict[str, Any], how: str
+) -> None:
+    captions: list[str] = []
+
+    def sheet(*, caption: str, **_: Any) -> bytes:
+        captions.append(caption)
+        return b"sheet"
+
+    monkeypatch.setattr("stylequeue_worker.work.maker.contact_sheet", sheet)
+    workshop.make(recipe=recipe, output={"report": True})
+    [caption] = captions
+    assert caption.startswith(f"{how} · 64 px · stand-in · ")

@@ -22,7 +22,7 @@ from .course import Course
 from .device import on_gpu, rounds_float32
 from .memory import Fitting, plan, smallest_bytes
 from .networks import Vgg
-from .objective import TERMS, Objective
+from .objective import Objective
 from .options import Options
 from .pictures import floats, resize, scaled
 from .position import Position
@@ -248,7 +248,7 @@ class _Painting:
                 cut=cut or at.cut,
                 begun=begun if self.preset.matching else None,
             )
-            losses = {term: float(iterate.evaluation.terms[term]) for term in TERMS}
+            losses = {term: float(loss) for term, loss in iterate.evaluation.terms.items()}
             step = at.step(self.recipe.steps, losses, self._done(number, taken), summarise)
             yield at, replace(step, plan=replace(self.plan, tile_px=self.fitting.tile_px))
             if at.taken == stage.steps:

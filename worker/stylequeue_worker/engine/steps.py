@@ -69,7 +69,8 @@ class Step:
     size_px: int
     """Longest side of the picture at this scale."""
     losses: Mapping[str, float]
-    """Without weights, by term (content, style, variation), of the picture this step evaluated; empty for `fast`."""
+    """Without weights, by term (content, style, variation, and matching where it was looked at), of the picture this
+    step evaluated; empty for `fast`."""
     done: float
     """Share of the arithmetic done, in [0, 1]: a step at a large scale counts for more."""
     picture: np.ndarray

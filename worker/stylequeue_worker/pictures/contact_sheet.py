@@ -39,8 +39,8 @@ _FAR = 10
 
 _DPI = 100
 _PAPER, _INK, _FAINT = "#faf8f4", "#2b2a28", "#8a857c"
-_COLOURS = {"style": "#b5482a", "content": "#2f5d8a", "variation": "#5b8c5a", "total": "#2b2a28"}
-_OTHER_COLOURS = ("#8c6bb1", "#c79a3a", "#4f9d9d")
+_COLOURS = {"style": "#b5482a", "content": "#2f5d8a", "variation": "#5b8c5a", "matching": "#8c6bb1"}
+_OTHER_COLOURS = ("#c79a3a", "#4f9d9d", "#2b2a28")
 
 
 @dataclass(frozen=True)

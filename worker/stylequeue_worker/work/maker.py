@@ -17,7 +17,7 @@ from stylequeue.contract.errors import Code, Permanent, Unavailable
 from stylequeue.contract.events import PaintingReport, StoredFile, StoredPicture, SucceededData
 from stylequeue.contract.job import Job
 from stylequeue.contract.objects import CONTENT_TYPES
-from stylequeue.contract.recipe import resolve
+from stylequeue.contract.recipe import ResolvedOptimizeRecipe, resolve
 from stylequeue.ledger import Ledger, Record
 from stylequeue.settings import Settings
 from stylequeue.store import (
@@ -286,13 +286,15 @@ def _done(order: Order, made: Made, *, reused: bool, timings_s: Mapping[str, flo
 
 
 def _contact_sheet(order: Order, inputs: Inputs, painting: Painting, took_s: float) -> bytes:
+    recipe = order.recipe
+    how = f"{recipe.method} {recipe.preset}" if isinstance(recipe, ResolvedOptimizeRecipe) else recipe.method
     return contact_sheet(
         content=Image.fromarray(inputs.content),
         styles=[Image.fromarray(style) for style in inputs.styles],
         result=painting.picture,
         scales=painting.scales,
         history=painting.history,
-        caption=f"{order.job.recipe.method} · {order.recipe.size} px · {order.network.name} · {took_s:.1f} s",
+        caption=f"{how} · {recipe.size} px · {order.network.name} · {took_s:.1f} s",
     )
 
 
