@@ -51,6 +51,12 @@ def new(
     ] = None,
     read: Annotated[list[str] | None, _FolderOption] = None,
     write: Annotated[list[str] | None, _FolderOption] = None,
+    template: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME", help="By which alone its jobs are painted; repeat it for more. [default: any way]"
+        ),
+    ] = None,
     expires: Annotated[str | None, typer.Option(metavar="TIME", help="Ends after: 90s, 30m, 12h.")] = None,
     note: Annotated[str, typer.Option(help="What it is for, for people.")] = "",
     as_json: JsonOption = False,
@@ -75,6 +81,7 @@ def new(
             role=role,
             tenant=tenant,
             scope=scope,
+            templates=template or None,
             expires_at=datetime.now(UTC).replace(microsecond=0) + timedelta(seconds=_span_s(expires))
             if expires
             else None,
@@ -138,4 +145,5 @@ def _in_words(key: Key) -> str:
     ends = f", until {key.expires_at:%Y-%m-%d %H:%M:%S} UTC" if key.expires_at else ""
     is_over = "" if key.is_live(datetime.now(UTC)) else " (over)"
     reach = f"; reads {', '.join(key.scope.read)}; writes {', '.join(key.scope.write)}" if key.scope else ""
-    return f"{key.role} {whose}{ends}{is_over}{reach}"
+    bound = f"; by template {', '.join(key.templates)} alone" if key.templates else ""
+    return f"{key.role} {whose}{ends}{is_over}{reach}{bound}"

@@ -76,7 +76,7 @@ async def submit_jobs(
         has_id = idempotency_key is None or one.fields.get("id") is not None
         job_id = None if has_id else job_id_of(caller.tenant, f"{idempotency_key}/{place}")
         try:
-            one.job, one.notify = await job_of(caller.queue, one.fields, job_id=job_id)
+            one.job, one.notify = await job_of(caller.queue, one.fields, job_id=job_id, key=caller.key)
         except StyleQueueError as error:
             one.error = error
     await _hand_in(caller, ones)

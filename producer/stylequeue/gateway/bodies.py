@@ -17,10 +17,15 @@ from ..contract.job import MAX_LABELS, MAX_STYLES, Job, Output, Style
 from ..contract.objects import Bucket, ImageRef
 from ..contract.recipe import OptimizeRecipe, Recipe
 from ..operator_file import MAX_NOTIFY
+from .keys import Key
 from .problems import Refused, faults_of
 
 MAX_BATCH = 1000
 """Jobs in one request."""
+
+
+_BESIDE_TEMPLATE = frozenset({"id", "template", "content", "labels", "deadline", "notify"})
+"""What of a job its sender may say whose key is bound to templates."""
 
 
 class OutputRequest(Output):
@@ -87,11 +92,15 @@ def job_id_of(tenant: str | None, idempotency_key: str) -> str:
     return str(uuid.uuid5(of_tenant, idempotency_key))
 
 
-async def job_of(queue: AsyncStyleQueue, body: Mapping[str, Any], *, job_id: str | None) -> tuple[Job, tuple[str, ...]]:
+async def job_of(
+    queue: AsyncStyleQueue, body: Mapping[str, Any], *, job_id: str | None, key: Key
+) -> tuple[Job, tuple[str, ...]]:
     """The job that a request's body comes to, under `job_id` if that is given, and the endpoints it names.
 
-    Raises InvalidJob, with each fault; InvalidRequest; Permanent with `bucket_not_allowed`.
+    `key` is the caller's. Raises InvalidJob, with each fault; InvalidRequest; Permanent with `bucket_not_allowed`;
+    Refused with `forbidden` where the key does not go so far.
     """
+    _check_templates(key, body)
     if job_id is not None:
         if body.get("id") not in (None, job_id):
             raise InvalidRequest("the body names an id, and the request another", "leave one of them out")
@@ -104,6 +113,19 @@ async def job_of(queue: AsyncStyleQueue, body: Mapping[str, Any], *, job_id: str
         return await queue.job(fields, template=template), tuple(notify)
     except InvalidJob as error:
         raise _invalid(body, error) from None
+
+
+def _check_templates(key: Key, body: Mapping[str, Any]) -> None:
+    """Return unless the key is bound to templates, and the body says by itself how to paint. Raises Refused."""
+    if key.templates is None:
+        return
+    there = ", ".join(key.templates)
+    if body.get("template") not in key.templates:
+        raise Refused(Code.FORBIDDEN, "the key is bound to templates, and the job is by none of them", f"name: {there}")
+    own = sorted(name for name, value in body.items() if value is not None and name not in _BESIDE_TEMPLATE)
+    if own:
+        what = f"the key is bound to templates, and the job says more than its template: {own[0]}"
+        raise Refused(Code.FORBIDDEN, what, f"beside the template it may say {', '.join(sorted(_BESIDE_TEMPLATE))}")
 
 
 def _are_names(value: object) -> bool:

@@ -189,7 +189,7 @@ async def delete_job(caller: Submitter, job_id: JobId) -> None:
 
 
 async def _handed_in(caller: Caller, fields: dict[str, Any], job_id: str | None) -> tuple[JobStatus, bool]:
-    job, notify = await job_of(caller.queue, fields, job_id=job_id)
+    job, notify = await job_of(caller.queue, fields, job_id=job_id, key=caller.key)
     (submission,) = await caller.queue.submit_each([job], notify=notify)
     if submission.error:
         raise submission.error

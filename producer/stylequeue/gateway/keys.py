@@ -15,7 +15,7 @@ import secrets
 import stat
 import tempfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from hmac import compare_digest
@@ -28,6 +28,7 @@ from ..contract.base import check_tenant
 from ..contract.errors import FileUnusable, InvalidRequest, InvalidSettings
 from ..contract.scope import Scope
 from ..contract.text import check_text
+from ..operator_file.base import Name
 from ..settings import Settings
 from ..variables import why
 
@@ -45,6 +46,7 @@ INCLUDES: dict[Role, frozenset[Role]] = {
 }
 """What each role may do beside what is its own."""
 MAX_NOTE_CHARS = 200
+MAX_TEMPLATES = 32
 _KEY = re.compile(r"sq_([0-9a-f]{12})_[0-9a-f]{64}_[0-9a-f]{8}", re.ASCII)
 _UNKNOWN = hashlib.sha256(b"nobody's").hexdigest()
 
@@ -63,6 +65,12 @@ class Key(BaseModel):
     scope: Scope | None = Field(
         default=None, description="What its jobs may read and write; null: whatever workers may."
     )
+    templates: tuple[Name, ...] | None = Field(
+        default=None,
+        min_length=1,
+        max_length=MAX_TEMPLATES,
+        description="By which alone its jobs are painted; null: however they say.",
+    )
     created_at: AwareDatetime
     expires_at: AwareDatetime | None = None
     note: Annotated[str, AfterValidator(check_text)] = Field(default="", max_length=MAX_NOTE_CHARS)
@@ -73,6 +81,8 @@ class Key(BaseModel):
             raise ValueError("a monitor's key has no tenant: it sees no job")
         if (self.tenant is None) != (self.scope is None):
             raise ValueError("a tenant's key, and no other, says what its jobs may read and write")
+        if self.templates is not None and self.role != "submit":
+            raise ValueError("a key that is bound to templates hands jobs in: its role is submit")
         return self
 
     def is_live(self, now: datetime) -> bool:
@@ -103,6 +113,7 @@ def make(
     role: Role,
     tenant: str | None = None,
     scope: Scope | None = None,
+    templates: Sequence[str] | None = None,
     expires_at: datetime | None = None,
     note: str = "",
 ) -> tuple[str, Key]:
@@ -117,6 +128,7 @@ def make(
             tenant=tenant,
             role=role,
             scope=scope,
+            templates=None if templates is None else tuple(templates),
             created_at=datetime.now(UTC).replace(microsecond=0),
             expires_at=expires_at,
             note=note,
@@ -225,7 +237,7 @@ def _edited(path: Path) -> Iterator[list[Key]]:
             fcntl.flock(lock, fcntl.LOCK_EX)
             keys = list(listed(path))
             yield keys
-            text = _File(keys=tuple(keys)).model_dump_json(indent=2, exclude_defaults=False) + "\n"
+            text = _File(keys=tuple(keys)).model_dump_json(indent=2, exclude_none=True) + "\n"
             # A temporary file is its owner's alone.
             with tempfile.NamedTemporaryFile("w", dir=path.parent, prefix=path.name, delete=False) as file:
                 file.write(text)

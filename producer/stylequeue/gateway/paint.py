@@ -22,6 +22,7 @@ from ..contract.status import JobStatus
 from .access import Submitter
 from .bodies import IDEMPOTENCY_KEY, job_id_of, job_of
 from .forms import MAX_PARTS, MAX_TEXT_BYTES, Form, Part
+from .keys import Key
 from .pictures import streamed
 from .problems import Refused, document
 from .state import GatewayState
@@ -118,7 +119,7 @@ async def paint(
     """
     _check_length(request, gateway.settings.max_image_bytes)
     job_id = None if idempotency_key is None else job_id_of(caller.tenant, idempotency_key)
-    form = _Filled(caller.queue)
+    form = _Filled(caller.queue, caller.key)
     try:
         async for part in Form(request.headers.get("content-type", ""), _body(request)).parts():
             await form.take(part)
@@ -167,8 +168,9 @@ async def _body(request: Request) -> AsyncGenerator[bytes, None]:
 class _Filled:
     """A form as far as it was read: its pictures lie in the store."""
 
-    def __init__(self, queue: AsyncStyleQueue) -> None:
+    def __init__(self, queue: AsyncStyleQueue, key: Key) -> None:
         self._queue = queue
+        self._key = key
         self._pictures: dict[str, list[ImageRef | None]] = {}
         """By their names. None: a style that has no mask, where others have."""
         self._texts: list[tuple[str, str]] = []
@@ -237,7 +239,7 @@ class _Filled:
         return True
 
     async def _job(self, job_id: str | None) -> Job:
-        job, _ = await job_of(self._queue, self._fields(), job_id=job_id)
+        job, _ = await job_of(self._queue, self._fields(), job_id=job_id, key=self._key)
         return job
 
     def _fields(self) -> dict[str, Any]:
