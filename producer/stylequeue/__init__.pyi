@@ -30,6 +30,7 @@ from .contract.errors import StyleQueueError as StyleQueueError
 from .contract.errors import TooManyOpenJobs as TooManyOpenJobs
 from .contract.errors import Unavailable as Unavailable
 from .contract.errors import WaitTimeout as WaitTimeout
+from .contract.errors import WorkerNotFound as WorkerNotFound
 from .contract.events import Accepted as Accepted
 from .contract.events import AnyEvent as AnyEvent
 from .contract.events import Cancelled as Cancelled
@@ -60,7 +61,9 @@ from .contract.status import JobResult as JobResult
 from .contract.status import JobState as JobState
 from .contract.status import JobStatus as JobStatus
 from .contract.status import Page as Page
+from .contract.status import QueueLoad as QueueLoad
 from .contract.status import Standing as Standing
 from .contract.status import Submission as Submission
 from .contract.status import Turn as Turn
+from .contract.worker import LiveWorker as LiveWorker
 from .settings import Settings as Settings

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from .access import Access
 from .asking import Asking
+from .asking_fleet import AskingFleet
 from .asking_pictures import AskingPictures
 from .asking_uploads import AskingUploads
 from .awaiting import cancellation_heard
@@ -186,6 +187,6 @@ class AsyncAccess(Access):
 
 
 # Said once.
-for _name, _method in {**vars(AskingPictures), **vars(AskingUploads), **vars(Asking)}.items():
+for _name, _method in {**vars(AskingPictures), **vars(AskingUploads), **vars(AskingFleet), **vars(Asking)}.items():
     if not _name.startswith("_"):
         _method.__doc__ = getattr(StyleQueue, _name).__doc__

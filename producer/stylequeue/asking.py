@@ -11,6 +11,7 @@ from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from .asking_fleet import AskingFleet
 from .asking_uploads import AskingUploads
 from .contract.base import MAX_TENANT_CHARS, QUEUES, QueueName, check_name
 from .contract.cost import job_megapixel_steps
@@ -51,7 +52,7 @@ _LOOK_AGAIN_S = 10.0
 """The same for a job's own, where the last look found none; where others look for it, they do so more often."""
 
 
-class Asking(AskingUploads):
+class Asking(AskingUploads, AskingFleet):
     """A deployment as a tenant sees it, or as nobody in particular does. StyleQueue says what each method does."""
 
     async def job(self, fields: Mapping[str, Any], *, template: str | None = None) -> Job:
@@ -374,9 +375,6 @@ class Asking(AskingUploads):
             "store": await reason(self._access.call_store(self._access.check_bucket, bucket)),
         }
         return {where: why for where, why in found.items() if why}
-
-    async def workers(self) -> list[str]:
-        return [worker.name for worker in await self._access.asked.workers()]
 
 
 def _too_late(job: Job) -> StyleQueueError | None:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Self
 from .access import Access
 from .asking import Asking
 from .awaiting import iterate, run
+from .client_fleet import FleetCalls
 from .client_uploads import UploadCalls
 from .contract.base import QueueName, check_tenant
 from .contract.events import AnyEvent, StoredPicture
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
     from .telling import Teller
 
 
-class StyleQueue(UploadCalls):
+class StyleQueue(UploadCalls, FleetCalls):
     """A deployment of stylequeue, seen from a backend. Safe to share between threads; connects when first used.
 
         with StyleQueue() as queue:
@@ -377,10 +378,6 @@ class StyleQueue(UploadCalls):
         Asks both, and raises nothing.
         """
         return run(self._asking.readiness())
-
-    def workers(self) -> list[str]:
-        """Names of the live workers: those that were heard of in the last three heartbeats."""
-        return run(self._asking.workers())
 
     def close(self) -> None:
         """Give all connections back."""

@@ -7,6 +7,7 @@ from collections.abc import Callable
 import pytest
 
 from stylequeue.client import StyleQueue
+from stylequeue.client_fleet import FleetCalls
 from stylequeue.contract.errors import Code, Unavailable
 from stylequeue.contract.recipe import FastRecipe
 from tests.client.conftest import OFTEN, REFUSAL
@@ -39,12 +40,22 @@ CALLS: dict[str, Callable[[StyleQueue], object]] = {
     "drop": lambda queue: queue.drop("j"),
     "events": lambda queue: next(queue.events()),
     "workers": lambda queue: queue.workers(),
+    "fleet": lambda queue: queue.fleet(),
+    "drain": lambda queue: queue.drain("one@here"),
+    "undrain": lambda queue: queue.undrain("one@here"),
+    "pause": lambda queue: queue.pause("bulk"),
+    "resume": lambda queue: queue.resume("bulk"),
+    "load": lambda queue: queue.load("bulk"),
     "estimate": lambda queue: queue.estimate(FastRecipe()),
 }
 
 
 def test_every_method_is_among_the_calls() -> None:
-    methods = {name for name, value in vars(StyleQueue).items() if callable(value) and not name.startswith("_")}
+    methods = {
+        name
+        for name, value in {**vars(FleetCalls), **vars(StyleQueue)}.items()
+        if callable(value) and not name.startswith("_")
+    }
     asks_nothing = {"close", "for_tenant", "take_turn", "job"}
     asks_nothing |= {"upload", "upload_stream", "upload_form", "discard", "read"}
     raises_nothing = {"readiness"}

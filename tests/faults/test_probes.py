@@ -45,6 +45,7 @@ def until(condition: Callable[[], object], what: str, timeout_s: float = WAIT_S)
     wait_for(condition, timeout_s, what)
 
 
+@pytest.mark.slow
 def test_from_its_start_through_an_outage_of_redis_to_its_end(
     deployment: Deployment, redis_proxy: Proxy, path: Path
 ) -> None:
@@ -66,6 +67,9 @@ def test_from_its_start_through_an_outage_of_redis_to_its_end(
         assert not is_(path, "ready")
     redis_proxy.heal()
     until(partial(is_, path, "ready"), "it to be ready again", STILL_S)
+    deployment.queue.drain(deployment.queue.workers()[0])
+    until(lambda: says(path, "ready") == "no: it is drained", "it to hear of that")
+    assert is_(path, "live")
 
 
 @pytest.mark.slow

@@ -173,7 +173,7 @@ class LedgerMachine(RuleBasedStateMachine):
     @rule(able=st.booleans())
     def a_worker_is_heard_of(self, able: bool) -> None:
         waiting = [known for known in self.model.jobs.values() if known.lacks]
-        woken = self.ledger.registry.register(live_worker(networks={NEEDS[0]: "a"} if able else {}))
+        woken = self.ledger.registry.register(live_worker(networks={NEEDS[0]: "a"} if able else {})).woken
         assert woken == (len(waiting) if able else 0)
         for known in waiting if able else ():
             known.lacks, known.due = False, True

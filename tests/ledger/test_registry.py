@@ -123,7 +123,7 @@ def test_a_worker_that_can_paint_it_wakes_it(ledger: Ledger, has: dict[str, Any]
     job = make_job(recipe=VGG19_ONLY)
     ledger.accept([job])
     lack(ledger, job, ("vgg19",))
-    assert ledger.registry.register(live_worker(**has)) == int(wakes)
+    assert ledger.registry.register(live_worker(**has)).woken == int(wakes)
     assert due(ledger) == [job.id] * wakes
     assert ledger.registry.lacking() == ({} if wakes else {("paint", ("vgg19",)): 1})
     taken = ledger.claim(job, task_id=job.id, worker="one@here")
@@ -136,7 +136,7 @@ def test_any_of_the_networks_wakes_it(ledger: Ledger) -> None:
         job = make_job(recipe={"method": "optimize"})
         ledger.accept([job])
         lack(ledger, job, ("vgg19", "vgg16"))
-        assert ledger.registry.register(live_worker(networks={network: "a"})) == 1
+        assert ledger.registry.register(live_worker(networks={network: "a"})).woken == 1
         assert due(ledger) == [job.id]
 
 
@@ -146,7 +146,7 @@ def test_many_are_woken_some_at_a_time(ledger: Ledger) -> None:
     for job in jobs:
         lack(ledger, job, ("vgg19",))
     able = live_worker(networks={"vgg19": "b"})
-    assert [ledger.registry.register(able) for _ in range(4)] == [10, 10, 5, 0]
+    assert [ledger.registry.register(able).woken for _ in range(4)] == [10, 10, 5, 0]
     assert sorted(due(ledger)) == sorted(job.id for job in jobs)
 
 
@@ -191,7 +191,7 @@ def test_what_is_kept_of_it_waits_for_a_worker_too(ledger: Ledger) -> None:
     assert ledger.cancel(job.id, keep=True).verdict == "asked"
     assert due(ledger) == [job.id]
     assert lack(ledger, job, ("vgg19",)) == "lacking"
-    assert ledger.registry.register(live_worker(networks={"vgg19": "b"})) == 1
+    assert ledger.registry.register(live_worker(networks={"vgg19": "b"})).woken == 1
     assert ledger.claim(job, task_id=job.id, worker="one@here").verdict == "yours"
 
 

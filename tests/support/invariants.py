@@ -22,6 +22,7 @@ from typing import Any
 from stylequeue.client import StyleQueue
 from stylequeue.contract.base import QUEUES
 from stylequeue.contract.errors import StyleQueueError
+from stylequeue.ledger.histograms import BOUNDS
 from stylequeue.ledger.names import (
     COUNTERS_KEY,
     CREATED_KEY,
@@ -30,10 +31,12 @@ from stylequeue.ledger.names import (
     DEADLINES_KEY,
     DUE_KEY,
     EVENTS_KEY,
+    HISTOGRAMS_KEY,
     LABELLED_KEY,
     LEASES_KEY,
     MARKS_KEY,
     NOTIFIED_AGAIN_KEY,
+    PAUSED_KEY,
     TENANTS_KEY,
     UNTOLD_KEY,
     UPLOADS_KEY,
@@ -52,7 +55,8 @@ from tests.support.processes import wait_for
 
 ENDS = frozenset({"succeeded", "failed", "cancelled", "expired"})
 STATES = ENDS | {"queued", "running"}
-COUNTERS = STATES | {"dead_letters_bytes", "dead_letters_dropped"}
+COUNTERS = STATES | {"dead_letters_bytes", "dead_letters_dropped", "stale_writes", "reuses", "resumes"}
+LABELLED_COUNTERS = frozenset({"jobs_accepted", "jobs_ended", "attempts", "dead_letters", "deliveries"})
 _NODE = 100
 """Entries of a stream that Redis trims at once, so many may be over the cap."""
 _RESTORE_S = 30
@@ -138,14 +142,27 @@ def _over_cap(redis: Any, key: str, settings: Settings) -> Iterator[str]:
 
 
 def _no_counter(redis: Any, key: str, _: Settings) -> Iterator[str]:
-    if strangers := set(redis.hkeys(key)) - COUNTERS:
+    labelled = {name for name in redis.hkeys(key) if name.partition("|")[0] in LABELLED_COUNTERS}
+    if strangers := set(redis.hkeys(key)) - COUNTERS - labelled:
         yield f"counts {sorted(strangers)}"
+
+
+def _no_histogram(redis: Any, key: str, _: Settings) -> Iterator[str]:
+    if strangers := {name for name in redis.hkeys(key) if name.partition("|")[0] not in BOUNDS}:
+        yield f"measures {sorted(strangers)}"
+
+
+def _no_queue(redis: Any, key: str, _: Settings) -> Iterator[str]:
+    if strangers := set(redis.hkeys(key)) - set(QUEUES):
+        yield f"names {sorted(strangers)}"
 
 
 LASTING = (
     Lasting(MARKS_KEY, "one secret", lambda *_: ()),
     Lasting(EVENTS_KEY, "a stream with a cap", _over_cap),
-    Lasting(COUNTERS_KEY, "one number for each state, two for dead letters", _no_counter),
+    Lasting(COUNTERS_KEY, "one number for each state, some for what else is counted", _no_counter),
+    Lasting(HISTOGRAMS_KEY, "one number for each of some buckets", _no_histogram),
+    Lasting(PAUSED_KEY, "an entry for each queue at most", _no_queue),
     Lasting(UPLOADS_KEY, "some numbers for each source of the operator's", lambda *_: ()),
     Lasting(CREATED_KEY, "an index of records", _no_record),
     Lasting(tenant_key("*"), "an index of records", _no_record),

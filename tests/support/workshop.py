@@ -114,6 +114,7 @@ def undisturbed(record: Any) -> Any:
         record=record,
         keep=False,
         stage=nothing,
+        goes_on=nothing,
         step=nothing,
         check=nothing,
         still_wanted=nothing,

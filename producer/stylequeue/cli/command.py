@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from .. import __version__
-from . import console, dead, events, gateway, hooks, jobs, rules, serve
+from . import console, dead, events, fleet, gateway, hooks, jobs, rules, serve
 from .estimate import estimate
 from .listen import listen
 from .submit import submit
@@ -54,6 +54,8 @@ app.command()(jobs.retry)
 app.command()(jobs.delete)
 app.add_typer(dead.app, name="dead")
 app.add_typer(hooks.app, name="hooks")
+app.add_typer(fleet.workers, name="workers")
+app.add_typer(fleet.queues, name="queues")
 app.command()(gateway.gateway)
 app.add_typer(gateway.keys, name="keys")
 app.command()(listen)

@@ -95,6 +95,8 @@ class Code(StrEnum):
     EVENTS_LOST = "events_lost"
     ENDPOINT_NOT_FOUND = "endpoint_not_found"
     """The operator's file has no such endpoint."""
+    WORKER_NOT_FOUND = "worker_not_found"
+    """No worker of this name is on record: it ended, or never was."""
     DELIVERY_NOT_FOUND = "delivery_not_found"
     """No such event is on its way to an endpoint, nor was in the last days."""
     EVENT_NOT_HANDLED = "event_not_handled"
@@ -196,6 +198,7 @@ STATUS: Mapping[Code, int] = {
     Code.LEASE_LOST: 409,
     Code.EVENTS_LOST: 410,
     Code.ENDPOINT_NOT_FOUND: 404,
+    Code.WORKER_NOT_FOUND: 404,
     Code.DELIVERY_NOT_FOUND: 404,
     Code.EVENT_NOT_HANDLED: 502,
     Code.DELIVERY_GIVEN_UP: 502,

@@ -17,6 +17,7 @@
     ├── LeaseLost            another attempt owns the job now: this one stops and writes nothing
     ├── JobNotFound          the ledger knows no such job (any more)
     ├── EndpointNotFound     the operator's file has no such endpoint
+    ├── WorkerNotFound       no worker of this name is on record
     ├── DeliveryNotFound     no such event is, or was, on its way to an endpoint
     ├── InvalidNotice        what came is no notification of an upload: a dead letter
     ├── JobConflict          the id belongs to a job with other content, or to another tenant's
@@ -212,6 +213,17 @@ class EndpointNotFound(StyleQueueError):
     def __init__(self, name: str) -> None:
         super().__init__(
             Code.ENDPOINT_NOT_FOUND, f"no endpoint {name!r} in the operator's file", "see `stylequeue hooks list`"
+        )
+
+
+class WorkerNotFound(StyleQueueError):
+    """No worker of this name is on record."""
+
+    exit_code = ExitCode.BAD_INPUT
+
+    def __init__(self, name: str) -> None:
+        super().__init__(
+            Code.WORKER_NOT_FOUND, f"no live worker is called {name!r}", "`stylequeue workers list` has their names"
         )
 
 

@@ -43,6 +43,32 @@ class Estimate(Told):
     workers: int = Field(ge=0, description="Live workers that can paint it and take from its queue.")
 
 
+class QueueLoad(Told):
+    """How much of a queue's work there is."""
+
+    queue: str
+    waiting: int = Field(ge=0, description="Jobs that a worker could take now.")
+    due: int = Field(ge=0, description="Jobs that are to begin later: they were put off, or their next attempt is.")
+    parked: int = Field(
+        ge=0, description="Jobs that wait for another job's picture, or for a worker that has their network."
+    )
+    running: int = Field(ge=0, description="Jobs that workers have.")
+    load: int = Field(
+        ge=0, description="What workers are wanted for: waiting and running; of a paused queue, running alone."
+    )
+    oldest_s: float | None = Field(
+        default=None, ge=0, description="Seconds since the oldest that waits was accepted; null: none waits."
+    )
+    workers: int = Field(ge=0, description="Live workers that take from it.")
+    rate_per_min: float = Field(ge=0, description="Jobs that ended in the last five minutes, by the minute.")
+    eta_s: float | None = Field(
+        default=None,
+        ge=0,
+        description="Seconds until a worker comes to a job that is handed in now, about; null: no live worker can say.",
+    )
+    paused: bool = Field(default=False, description="No worker takes from it until it is resumed.")
+
+
 class JobStatus(Told):
     """What is known of a job."""
 

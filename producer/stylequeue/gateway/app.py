@@ -12,7 +12,7 @@ from starlette.types import ASGIApp
 from ..settings import Settings
 from ..uploads import webhook
 from ..uploads.intake import Intake
-from . import batch, estimates, events, hooks, jobs, page, paint, pictures, probes, problems, shelf
+from . import batch, estimates, events, fleet, hooks, jobs, page, paint, pictures, probes, problems, shelf
 from .edge import Edge
 from .openapi import completed
 from .state import Gateway, Serving
@@ -30,6 +30,7 @@ _ROUTERS = (
     paint.router,
     events.router,
     hooks.router,
+    fleet.router,
     probes.router,
     page.router,
 )

@@ -211,13 +211,18 @@ class AsyncLedger:
     async def workers(self) -> list[LiveWorker]:
         """The live workers, by name. One that was killed is among them for three heartbeats more."""
         found = await self._ask(lambda redis: redis.zrange(names.WORKERS_KEY, 0, -1))
-        keys = [names.worker_key(name) for name in found]
-        words = await self._ask(lambda redis: redis.mget(keys)) if keys else []
+        keys = [key(name) for key in (names.worker_key, names.drain_key) for name in found]
+        said = await self._ask(lambda redis: redis.mget(keys)) if keys else []
         workers = []
-        for word in words:
+        for word, draining in zip(said[: len(found)], said[len(found) :], strict=True):
             with suppress(ValidationError):  # of one that is gone, or of a newer one that says it in another way
-                workers.append(LiveWorker.model_validate_json(word or ""))
+                worker = LiveWorker.model_validate_json(word or "")
+                workers.append(worker.model_copy(update={"draining": draining}) if draining else worker)
         return sorted(workers, key=lambda worker: worker.name)
+
+    async def begins_s(self, queue: str) -> float | None:
+        """Seconds until a worker comes to what would be submitted now; None: no live worker can say."""
+        return await self._outlook.begins_s(queue)
 
     async def jobs(
         self,

@@ -53,10 +53,11 @@ class ThrottleAnswer:
 class ClaimAnswer:
     """`yours`: paint it. `held`: another attempt has it. `early`: not yet. `ended`. `conflict`: another job's id.
 
-    `gone`: the job was deleted, or forgotten long after its end. `lacking`: it waits for a worker with its network now.
+    `gone`: the job was deleted, or forgotten long after its end. `closed`: its queue is paused, or the worker drained.
+    `lacking`: it waits for a worker with its network now.
     """
 
-    verdict: Literal["yours", "held", "early", "lacking", "ended", "conflict", "gone"]
+    verdict: Literal["yours", "held", "early", "closed", "lacking", "ended", "conflict", "gone"]
     found: Record | None
     is_heard: bool
     """Whether who waits for the message's Celery task may hear of this: it is no other job's."""
@@ -118,7 +119,7 @@ class DueMessage:
     task_id: str
 
 
-HeartbeatAnswer = Literal["go_on", "cancel", "keep", "overdue", "lost"]
+HeartbeatAnswer = Literal["go_on", "cancel", "keep", "overdue", "leave", "lost"]
 PutBackAnswer = Literal["queued", "cancelled", "failed", "lost"]
 ReplayAnswer = Literal["queued", "open", "succeeded", "unknown", "too_many"]
 DeleteAnswer = Literal["deleted", "open", "unknown"]

@@ -2,7 +2,7 @@
 -- A job that came by plain Celery has no record yet and gets it here.
 -- `recorded`: it had a record when its message was sent. `token`: tells one claim from another.
 -- `lacks`: networks one of which the job needs, where this worker has none of them ("": it can paint the job).
--- Returns {verdict, record fields ..., heard, new}: yours | held | early | lacking | ended | conflict | gone.
+-- Returns {verdict, record fields ..., heard, new}: yours | held | early | closed | lacking | ended | conflict | gone.
 -- `heard`: whether whoever waits for the message's Celery task may be told of it. `new`: the record is made here.
 local id, job = arg.id, arg.job
 local key = record_key(id)
@@ -29,7 +29,7 @@ local lease_until_ms, deadline_ms, not_before_ms = tonumber(record[4] or 0), ton
 
 local function answer(verdict)
   -- A sender that sent the job once more, under another task id, waits for its end as well.
-  local waits = verdict == 'held' or verdict == 'early' or verdict == 'lacking' or verdict == 'yours'
+  local waits = verdict == 'held' or verdict == 'early' or verdict == 'closed' or verdict == 'lacking' or verdict == 'yours'
   if waits and is_heard and task_id ~= id then
     redis.call('SET', job_of_task_key(task_id), id, 'PX', limits.max_deadline_ms)
   end
@@ -70,6 +70,15 @@ if state == 'running' then
 end
 -- A fresh message is due at that moment.
 if state == 'queued' and not_before_ms > now_ms then return answer('early') end
+-- Nobody takes from a queue that is paused, nor does a worker that is drained. A fresh message goes to the list, where it
+-- waits until the one is resumed, or for another worker.
+local is_paused = redis.call('HEXISTS', PAUSED_KEY, redis.call('HGET', key, 'queue')) == 1
+if is_paused or redis.call('EXISTS', drain_key(arg.worker)) == 1 then
+  -- Of one that is running without a holder, keepers send it.
+  if state == 'running' then return answer('held') end
+  redis.call('ZADD', DUE_KEY, now_ms + (is_paused and arg.closed_ms or 0), id)
+  return answer('closed')
+end
 if exhausted(id) then
   give_up(id, arg.exhausted)
   return answer('ended')
@@ -83,6 +92,11 @@ redis.call('HINCRBY', key, 'fence', 1)
 redis.call('HINCRBY', key, 'attempt', 1)
 redis.call('ZREM', DUE_KEY, id)
 stop_waiting(id)
+local queue, attempt, began_ms = unpack(redis.call('HMGET', key, 'queue', 'attempt', 'updated_ms'))
+count('attempts', queue)
+if attempt == '1' then
+  observe('wait_s', queue, (now_ms - math.max(tonumber(began_ms), not_before_ms)) / 1000, arg.wait_bounds_s)
+end
 if state == 'running' then release_fingerprint(id) else enter(id, 'running') end
 redis.call('HSET', key, 'token', arg.token, 'worker', arg.worker, 'lease_until_ms', now_ms + arg.lease_ms)
 redis.call('HDEL', key, 'progress', 'progress_number', 'fingerprint', 'not_before_ms')

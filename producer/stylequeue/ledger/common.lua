@@ -33,6 +33,24 @@ local function labels_of(id)
   return labels and cjson.encode(labels) or '{}'
 end
 
+-- Counts what happened, by its name and labels.
+local function count(...) redis.call('HINCRBY', COUNTERS_KEY, table.concat({...}, '|'), 1) end
+
+-- Puts a measured value into a histogram; `bounds` are its buckets' upper ends.
+local function observe(name, label, value, bounds)
+  local bucket = 0
+  while bucket < #bounds and value > bounds[bucket + 1] do bucket = bucket + 1 end
+  local field = name .. '|' .. label .. '|'
+  redis.call('HINCRBY', HISTOGRAMS_KEY, field .. bucket, 1)
+  redis.call('HINCRBYFLOAT', HISTOGRAMS_KEY, field .. 'sum', value)
+end
+
+-- A write by whoever does not hold the job any more: it is refused.
+local function stale()
+  count('stale_writes')
+  return 'lost'
+end
+
 -- Completes an event draft, appends it to the job's stream and, unless it is progress, to the deployment's.
 -- Text is spliced, not decoded and encoded again: numbers and empty lists stay as they were written.
 local function tell(id, draft_json)
@@ -174,6 +192,7 @@ local function bury(id, letter)
   redis.call('PEXPIRE', dead_key(id), limits.record_ttl_ms)
   local size_bytes = #letter.message + #letter.reason
   redis.call('HSET', DEAD_SIZES_KEY, id, size_bytes)
+  count('dead_letters', letter.kind)
   local all_bytes = redis.call('HINCRBY', COUNTERS_KEY, 'dead_letters_bytes', size_bytes)
   while redis.call('ZCARD', DEAD_KEY) > limits.max_dead_letters or all_bytes > limits.max_dead_letters_bytes do
     local oldest = redis.call('ZRANGE', DEAD_KEY, 0, 0)[1]
@@ -217,6 +236,11 @@ end
 local function finish(id, state, draft)
   local event = tell(id, draft)
   redis.call('HSET', record_key(id), 'outcome', event)
+  local queue = redis.call('HGET', record_key(id), 'queue')
+  local minute = ended_key(queue .. ':' .. math.floor(now_ms / 60000))
+  count('jobs_ended', queue, state, state ~= 'succeeded' and decoded(cjson.decode(draft).data).code or '')
+  redis.call('INCR', minute)
+  redis.call('PEXPIRE', minute, limits.rate_kept_ms)
   enter(id, state)
   redis.call('ZADD', UNTOLD_KEY, now_ms, id)
   return event
@@ -372,4 +396,5 @@ local function accept(id, job, accepted)
     redis.call('ZADD', DUE_KEY, job.not_before_ms, id)
   end
   tell(id, accepted)
+  count('jobs_accepted', job.queue)
 end

@@ -33,6 +33,7 @@ from .answers import (
     ReserveAnswer,
     Timing,
 )
+from .histograms import Observation
 from .moves import Move, Moves, TerminalData, letter_id
 from .record import Record
 from .registry import Registry
@@ -182,12 +183,27 @@ class Ledger:
         )
         return self._run([move])[0]
 
-    def finish(self, job_id: str, *, fence: int, data: TerminalData, painted: str = "") -> str:
+    def note(self, what: str) -> None:
+        """Count something that happened, for whoever watches the deployment."""
+        with self._reachable():
+            self.redis.hincrby(names.COUNTERS_KEY, what, 1)
+
+    def finish(
+        self,
+        job_id: str,
+        *,
+        fence: int,
+        data: TerminalData,
+        painted: str = "",
+        observed: Sequence[Observation] = (),
+    ) -> str:
         """End the job by what `data` is, and return the terminal event as stored. LeaseLost for a stale fence.
 
         `painted` is what other jobs of the same fingerprint may reuse, as JSON with the `job_id`; "": nothing.
+        `observed` is what was measured on the way.
         """
-        answer = self._run([self._moves.finish(job_id, fence=fence, data=data, painted=painted)])[0]
+        move = self._moves.finish(job_id, fence=fence, data=data, painted=painted, observed=observed)
+        answer = self._run([move])[0]
         if answer.verdict == "lost":
             raise _stale(job_id, fence)
         return answer.event

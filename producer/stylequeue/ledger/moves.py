@@ -40,7 +40,7 @@ from ..contract.events import (
     TerminalEvent,
 )
 from ..contract.job import Job
-from ..contract.recipe import ALL_NEEDS, Needs
+from ..contract.recipe import Needs
 from ..contract.scope import Scope
 from ..contract.status import JobState, LetterKind
 from ..setting_values import MAX_DEADLINE_S
@@ -63,17 +63,18 @@ from .answers import (
     Timing,
 )
 from .draft import Draft
+from .histograms import BOUNDS, Observation
 from .record import Record
-from .registry import LiveWorker, any_of, lacking
+from .registry import any_of
+
+RATE_MINUTES = 5
+"""Over which it is counted how many jobs of a queue end."""
 
 _T = TypeVar("_T")
 _Data = TypeVar("_Data", bound=EventData)
 
-HEARTBEATS = 3
-"""Without a word of a worker, after which it is taken for gone."""
-_WAKE = 10
-"""Jobs of each kind that a worker wakes with a heartbeat: another one, which cannot paint them, may be quicker to take
-them, and they go to sleep again."""
+_CLOSED_MS = 1000
+"""Until a fresh message is sent of a job whose queue is paused: workers that listen to it still will know by then."""
 
 MAX_NOTE_CHARS = 2000
 """Of a message, hint or reason on record. What Redis refused for its size would be kept, and told again and again."""
@@ -115,7 +116,6 @@ class Moves:
     def __init__(self, settings: Settings) -> None:
         self._deployment = settings.deployment
         self._lease_ms = int(settings.lease_s * 1000)
-        self._worker_lives_ms = int(HEARTBEATS * settings.heartbeat_s * 1000)
         self._limits = json.dumps(
             {
                 "namespace": NAMESPACE.hex,
@@ -125,6 +125,7 @@ class Moves:
                 "job_events": settings.job_events,
                 "deployment_events": settings.deployment_events,
                 "record_ttl_ms": settings.record_ttl_s * 1000,
+                "rate_kept_ms": (RATE_MINUTES + 2) * 60_000,
                 "job_deadline_ms": settings.job_deadline_s * 1000,
                 "max_deadline_ms": MAX_DEADLINE_S * 1000,
                 "max_attempts": settings.max_attempts,
@@ -197,6 +198,8 @@ class Moves:
             lease_ms=self._lease_ms,
             recorded=recorded,
             lacks=any_of(lacks),
+            closed_ms=_CLOSED_MS,
+            wait_bounds_s=BOUNDS["wait_s"],
             accepted=self._accepted(job.id, job.queue_name),
             started=self._draft(Started, job.id, StartedData(worker=worker)),
             expired=self._draft(Expired, job.id, ExpiredData.late()),
@@ -245,7 +248,9 @@ class Moves:
             cancelled=self._draft(Cancelled, job_id, CancelledData.by_request()),
         )
 
-    def finish(self, job_id: str, *, fence: int, data: TerminalData, painted: str) -> Move[EndAnswer]:
+    def finish(
+        self, job_id: str, *, fence: int, data: TerminalData, painted: str, observed: Sequence[Observation] = ()
+    ) -> Move[EndAnswer]:
         """End the job, with its picture or without; `painted`: what others may reuse, as JSON, or ""."""
         kind, state = _ENDS[type(data)]
         return self._move(
@@ -255,6 +260,8 @@ class Moves:
             state=state,
             terminal=self._draft(kind, job_id, _within_bounds(data)),
             painted=painted,
+            reused=isinstance(data, SucceededData) and data.reused,
+            observed=[seen.as_dict() for seen in observed],
             parse=_end,
         )
 
@@ -317,17 +324,6 @@ class Moves:
     def overdue(self, count: int) -> Move[Overdue]:
         """Ids of jobs with which something should have happened by now."""
         return self._move("overdue", count=count, told_within_ms=self._lease_ms, parse=lambda a: Overdue(*a))
-
-    def register(self, worker: LiveWorker) -> Move[int]:
-        """Have a worker on record until it was not heard of for three heartbeats, and wake jobs that wait for one."""
-        return self._move(
-            "register",
-            worker_name=worker.name,
-            worker=worker.model_dump_json(),
-            lives_ms=self._worker_lives_ms,
-            lacking=[lacking(queue, needs) for queue in worker.queues for needs in ALL_NEEDS if worker.has(needs)],
-            wake=_WAKE,
-        )
 
     def _accepted(self, job_id: str, queue: str) -> str:
         return self._draft(Accepted, job_id, AcceptedData(queue=queue))

@@ -53,6 +53,10 @@ painted_key = KeyOfEach("stylequeue:painted:")
 """Of a fingerprint: what was painted, for others to reuse (JSON)."""
 worker_key = KeyOfEach("stylequeue:worker:")
 """Of a live worker: what it says of itself, for three heartbeats (JSON)."""
+drain_key = KeyOfEach("stylequeue:drain:")
+"""Of a worker that is to take no more jobs: what becomes of the one it has, `finish` or `checkpoint`."""
+ended_key = KeyOfEach("stylequeue:ended:")
+"""Of a queue and a minute since 1970 ("paint:29000000"): how many of its jobs ended then."""
 lacking_key = KeyOfEach("stylequeue:lacking:")
 """Of a queue and of networks any of which would do ("paint:vgg19,vgg16"): the jobs that wait for a worker that takes
 from the one and has one of the others, since when (sorted set)."""
@@ -85,7 +89,12 @@ TENANTS_KEY = "stylequeue:tenants"
 LABELLED_KEY = "stylequeue:labelled"
 """In which labels' indexes each job is, likewise (hash)."""
 COUNTERS_KEY = "stylequeue:counters"
-"""How often a job entered each state; the dead letters' bytes, and how many of them had to go (hash)."""
+"""How often a job entered each state; the dead letters' bytes, and how many of them had to go; and, by names with their
+labels ("jobs_ended|paint|failed|image_corrupt"), how often else something happened (hash)."""
+HISTOGRAMS_KEY = "stylequeue:histograms"
+"""By name, label and bucket ("stage_s|paint|3"), how often something was so much; by "...|sum", all of it (hash)."""
+PAUSED_KEY = "stylequeue:paused"
+"""Queues that no worker takes jobs from, since when (hash)."""
 DEAD_KEY = "stylequeue:dead"
 """Dead letters, since when (sorted set)."""
 DEAD_SIZES_KEY = "stylequeue:dead_sizes"

@@ -87,6 +87,12 @@ class Outlook:
             workers=len(takers),
         )
 
+    async def begins_s(self, queue: str) -> float | None:
+        """Seconds until a worker comes to what would be submitted now; None: no live worker can say."""
+        takers = [worker for worker in await self.workers() if queue in worker.queues and worker.draining is None]
+        line = await self._lines[queue]()
+        return _rounded(line.begins_s(line.waiting, takers))
+
     async def _read_running(self) -> list[Running]:
         ids = await self._ask(lambda redis: redis.zrange(names.state_key("running"), 0, _MOST_RUNNING - 1))
         return [Running.of(one, *fields) for one, fields in zip(ids, await self._fields(ids), strict=True)]
@@ -172,7 +178,9 @@ def _plan(recipe: ResolvedRecipe, content: Sides | None, styles: int, worker: Li
 
 
 def _takers(queue: str, needs: Sequence[str], workers: Sequence[LiveWorker]) -> list[LiveWorker]:
-    return [worker for worker in workers if queue in worker.queues and worker.has(tuple(needs))]
+    return [
+        worker for worker in workers if queue in worker.queues and worker.has(tuple(needs)) and worker.draining is None
+    ]
 
 
 def _rounded(seconds_: float | None) -> float | None:

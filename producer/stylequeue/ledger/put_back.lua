@@ -3,7 +3,7 @@
 local id = arg.id
 local key = record_key(id)
 local record = redis.call('HMGET', key, 'state', 'fence', 'lease_until_ms', 'wanted')
-if record[1] ~= 'running' or record[2] ~= arg.fence then return 'lost' end
+if record[1] ~= 'running' or record[2] ~= arg.fence then return arg.if_lease_ran_out and 'lost' or stale() end
 if arg.if_lease_ran_out and tonumber(record[3]) > now_ms then return 'lost' end
 redis.call('HSET', key, 'last_error', arg.error)
 -- Its holder never heard of it, or was gone before it could act.

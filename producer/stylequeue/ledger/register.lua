@@ -1,5 +1,6 @@
 -- A worker lives: it is on record for `lives_ms`. Some of the jobs that wait for what it has get a fresh message now.
--- `lacking`: those combinations of its queues and of networks that it can paint for. Returns how many jobs it woke.
+-- `lacking`: those combinations of its queues and of networks that it can paint for.
+-- Returns {how many jobs it woke, whether it is drained and how or '', queues that are paused ...}.
 redis.call('SET', worker_key(arg.worker_name), arg.worker, 'PX', arg.lives_ms)
 redis.call('ZREMRANGEBYSCORE', WORKERS_KEY, '-inf', now_ms)
 redis.call('ZADD', WORKERS_KEY, now_ms + arg.lives_ms, arg.worker_name)
@@ -15,4 +16,6 @@ for _, which in ipairs(arg.lacking) do
     end
   end
 end
-return woken
+-- It stays drained, under its name, for as long after it was last heard of.
+redis.call('PEXPIRE', drain_key(arg.worker_name), arg.drain_ms)
+return {woken, redis.call('GET', drain_key(arg.worker_name)) or '', unpack(redis.call('HKEYS', PAUSED_KEY))}

@@ -2,72 +2,44 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
-
-from pydantic import BaseModel, ConfigDict, Field
 
 from ..awaiting import run
 from ..contract.base import QUEUES, QueueName
 from ..contract.recipe import ALL_NEEDS, Needs, networks_of_queue
+from ..contract.worker import PROCESSOR as PROCESSOR
+from ..contract.worker import Draining
+from ..contract.worker import LiveWorker as LiveWorker
+from ..contract.worker import named as named
 from . import names
 
 if TYPE_CHECKING:
     from .ledger import Ledger
+    from .moves import Move
     from .record import Record
 
-PROCESSOR = "CPU"
-"""How the name of a device begins that is no GPU."""
-_DIGEST_CHARS = 12
-"""Of a network's digest, where a person reads it."""
+HEARTBEATS = 3
+"""Without a word of a worker, after which it is taken for gone."""
+DRAINED_S = 7 * 24 * 3600
+"""A worker stays drained, under its name, since it was last heard of."""
+_WAKE = 10
+"""Jobs of each kind that a worker wakes with a heartbeat: another one, which cannot paint them, may be quicker to take
+them, and they go to sleep again."""
 
 
-class LiveWorker(BaseModel):
-    """What a worker says of itself. Fields that a newer one adds are ignored."""
+@dataclass(frozen=True)
+class Heard:
+    """What a worker hears when it says that it lives."""
 
-    model_config = ConfigDict(frozen=True, extra="ignore")
-
-    name: str = Field(description="As Celery calls it: name@host; unique.")
-    host: str
-    started_at: datetime
-    version: str = Field(description="Of stylequeue.")
-    python: str = ""
-    celery: str = ""
-    tensorflow: str = Field("", description="Empty where the worker paints without it.")
-    device: str = Field(description="What it paints on.")
-    precision: str = Field(description="The fastest that its device does well.")
-    queues: tuple[str, ...] = Field(description="That it takes jobs from.")
-    networks: Mapping[str, str] = Field(description="SHA-256 (hex) of the weights, by the network's name.")
-    rates: Mapping[str, float] = Field(
-        default_factory=dict, description="Seconds that a megapixel-step takes, as measured, by `cost.kind`."
-    )
-    memory_bytes: int | None = Field(None, description="What a painting may take; null: as much as there is.")
-    resident_bytes: int | None = Field(None, description="What its painting process holds now.")
-    job: str | None = Field(None, description="The job that it has; null: none.")
-    stage: str | None = Field(None, description="Of that job: what is being done.")
-    step: int = Field(0, description="Of its painting: the newest.")
-    steps: int = Field(0, description="Of its painting: how many there will be; 0: none yet.")
-    steps_per_s: float | None = Field(None, description="Of its newest steps.")
-    jobs_done: int = Field(0, description="That have ended here since it began, in whatever way.")
-    stage_s: Mapping[str, float] = Field(
-        default_factory=dict, description="Seconds that the pictures made here have taken, by stage."
-    )
-
-    @property
-    def on_processor(self) -> bool:
-        """Whether it paints without a GPU."""
-        return self.device.startswith(PROCESSOR)
-
-    def has(self, needs: Needs) -> bool:
-        """Whether it has a network that a job which `needs` one of these can be painted with."""
-        return any(network in self.networks for network in needs)
-
-    def __str__(self) -> str:
-        return (
-            f"stylequeue {self.version} on {self.device}, {self.precision}; "
-            f"networks {named(self.networks)}; queues {', '.join(self.queues)}"
-        )
+    woken: int
+    """Jobs that waited for what it has."""
+    draining: Draining | None
+    """Whether it is to take no more jobs, and what becomes of the one it has."""
+    paused: frozenset[str]
+    """Queues that no worker takes from."""
 
 
 class Registry:
@@ -76,12 +48,23 @@ class Registry:
     def __init__(self, ledger: Ledger) -> None:
         self._ledger = ledger
 
-    def register(self, worker: LiveWorker) -> int:
-        """Have a worker on record for three heartbeats; returns how many jobs this woke that wait for what it has.
+    def register(self, worker: LiveWorker) -> Heard:
+        """Have a worker on record for three heartbeats, and wake some of the jobs that wait for what it has.
 
         Their messages are due now.
         """
-        return self._ledger._run([self._ledger._moves.register(worker)])[0]
+        moves, settings = self._ledger._moves, self._ledger.settings
+        move: Move[Heard] = moves._move(
+            "register",
+            worker_name=worker.name,
+            worker=worker.model_dump_json(exclude={"draining"}),
+            lives_ms=int(HEARTBEATS * settings.heartbeat_s * 1000),
+            drain_ms=DRAINED_S * 1000,
+            lacking=[lacking(queue, needs) for queue in worker.queues for needs in ALL_NEEDS if worker.has(needs)],
+            wake=_WAKE,
+            parse=lambda a: Heard(a[0], a[1] or None, frozenset(a[2:])),
+        )
+        return self._ledger._run([move])[0]
 
     def unregister(self, name: str) -> None:
         """Forget a worker that takes no more jobs."""
@@ -113,11 +96,6 @@ def lacking(queue: str, needs: Needs) -> str:
 def any_of(needs: Needs) -> str:
     """As the scripts know them."""
     return ",".join(needs)
-
-
-def named(networks: Mapping[str, str]) -> str:
-    """Networks with the beginnings of their digests, for a person."""
-    return ", ".join(f"{name} {digest[:_DIGEST_CHARS]}" for name, digest in networks.items()) or "none"
 
 
 def not_served(queues: Iterable[str], networks: Iterable[str]) -> list[QueueName]:

@@ -5,7 +5,7 @@
 local id, fingerprint = arg.id, arg.fingerprint
 local key = record_key(id)
 local record = redis.call('HMGET', key, 'state', 'fence', 'woken_for')
-if record[1] ~= 'running' or record[2] ~= arg.fence then return {'lost', ''} end
+if record[1] ~= 'running' or record[2] ~= arg.fence then return {stale(), ''} end
 if arg.forget then redis.call('DEL', painted_key(fingerprint)) end
 
 local painted = redis.call('GET', painted_key(fingerprint))

@@ -16,12 +16,14 @@ local attempts = delivery[2] == '' and arg.attempt or (delivery[2] .. ',' .. arg
 redis.call('HSET', key, 'attempts', #attempts > arg.max_attempts_bytes and arg.attempt or attempts)
 if arg.delivered then
   redis.call('HSET', key, 'state', 'delivered')
+  count('deliveries', endpoint, 'delivered')
   redis.call('HSET', fares, 'succeeded_ms', now_ms)
   redis.call('HDEL', fares, 'failing_since_ms', 'hold_until_ms')
   return {'delivered', ''}
 end
 
 redis.call('HINCRBY', key, 'tries', 1)
+count('deliveries', endpoint, arg.delay_ms >= 0 and 'failed' or 'given_up')
 redis.call('HSETNX', fares, 'failing_since_ms', now_ms)
 redis.call('HSET', fares, 'failed_ms', now_ms, 'said', arg.said)
 if arg.hold_ms > 0 then

@@ -135,7 +135,11 @@ class Parent:
             threading.Thread(target=self._check_later, name="safety", daemon=True).start()
         keeper = Keeper(self._settings, self._app)
         registration = Registration(
-            Ledger(self._settings).registry, self._name, self._settings.heartbeat_s, self.vitals
+            Ledger(self._settings).registry,
+            self._name,
+            self._settings.heartbeat_s,
+            vitals=self.vitals,
+            listening=self._listening,
         )
         beside = {"keeper": keeper.run, "registry": registration.run, "store": self.vitals.watch_store}
         for name, run in beside.items():

@@ -24,6 +24,7 @@ from stylequeue.ledger.registry import LiveWorker, Registry, named, not_served
 
 from ..memory import resident_bytes
 from ..work.lease import STOP_FILE_VARIABLE, Every
+from .listening import Listening
 from .vitals import Vitals
 
 if TYPE_CHECKING:
@@ -150,8 +151,11 @@ def keep_announced(
 class Registration:
     """Keeps what the child announced on record, from the parent."""
 
-    def __init__(self, registry: Registry, name: str, heartbeat_s: float, vitals: Vitals) -> None:
+    def __init__(
+        self, registry: Registry, name: str, heartbeat_s: float, *, vitals: Vitals, listening: Listening
+    ) -> None:
         self._registry = registry
+        self._listening = listening
         self._vitals = vitals
         self._name = name
         self._heartbeat_s = heartbeat_s
@@ -173,14 +177,17 @@ class Registration:
 
     def _register(self, worker: LiveWorker) -> None:
         try:
-            if woken := self._registry.register(worker):
-                log.info("%d jobs waited for what this worker has", woken)
+            heard = self._registry.register(worker)
         except StyleQueueError as error:
             if not self._is_trouble:
                 log.warning("not on record as a live worker: %s", error)
             self._is_trouble = True
             return
+        if heard.woken:
+            log.info("%d jobs waited for what this worker has", heard.woken)
         self._vitals.registered()
+        self._vitals.drained(is_drained=heard.draining is not None)
+        self._listening.close(worker.queues if heard.draining else heard.paused)
         self._is_trouble = False
 
 

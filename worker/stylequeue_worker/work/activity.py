@@ -25,11 +25,13 @@ class Activity:
         self.stage_s: Counter[str] = Counter()
         """Seconds that pictures made here have taken, by stage."""
         self._latest: deque[tuple[float, int]] = deque(maxlen=_WINDOW)
+        self._first: tuple[float, int] | None = None
 
     def begin(self, job_id: str) -> None:
         """A job is claimed."""
         self.job, self.stage, self.step, self.steps = job_id, None, 0, 0
         self._latest.clear()
+        self._first = None
         self.moved_s = time.monotonic()
 
     def enter(self, stage: str) -> None:
@@ -42,6 +44,7 @@ class Activity:
         self.step, self.steps = step, steps
         self.moved_s = time.monotonic()
         self._latest.append((self.moved_s, step))
+        self._first = self._first or self._latest[0]
 
     def end(self) -> None:
         """The job is held no longer."""
@@ -57,7 +60,14 @@ class Activity:
     def steps_per_s(self) -> float | None:
         """Of the newest steps; None: too few."""
         latest = list(self._latest)
-        if len(latest) < 2:
-            return None
-        (began_s, first), (ended_s, last) = latest[0], latest[-1]
-        return (last - first) / (ended_s - began_s) if ended_s > began_s else None
+        return _rate(latest[0], latest[-1]) if latest else None
+
+    @property
+    def mean_steps_per_s(self) -> float | None:
+        """Of all steps of the painting that were made here, but the first, for which a network may be compiled."""
+        return _rate(self._first, self._latest[-1]) if self._first and self._latest else None
+
+
+def _rate(first: tuple[float, int], last: tuple[float, int]) -> float | None:
+    took_s, steps = last[0] - first[0], last[1] - first[1]
+    return steps / took_s if took_s > 0 and steps > 0 else None

@@ -105,7 +105,7 @@ class Holder:
         Raises as `still_wanted` does, Preempted, or Permanent with `time_limit`, the sender's own.
         """
         self.still_wanted()
-        if stop_requested():
+        if stop_requested() or self._verdict == "leave":
             raise Preempted
         limit_s = self.record.time_limit_s
         if limit_s is not None and time.monotonic() - self._held_since > limit_s:
@@ -114,6 +114,13 @@ class Holder:
                 f"the attempt took longer than its sender allows: {limit_s:g} s",
                 "send it with a longer time_limit, or ask for fewer steps or a smaller size",
             )
+
+    def goes_on(self) -> None:
+        """The painting goes on from another attempt's checkpoint: counted, unless Redis is away."""
+        try:
+            self._ledger.note("resumes")
+        except StyleQueueError as error:
+            log.warning("that it goes on is not counted: %s", error)
 
     def stage(self, stage: str) -> None:
         """A stage begins: told at once."""

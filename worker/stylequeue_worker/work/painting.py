@@ -98,6 +98,7 @@ def paint(
     state = workbench.resume(height, width) if holder.record.attempt > 1 else None
     if state is not None:
         log.info("going on from the checkpoint of an attempt before")
+        holder.goes_on()
     holder.check()
     if holder.keep and state is None:
         # Nothing was painted, or nothing of it is left.

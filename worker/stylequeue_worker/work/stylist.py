@@ -31,6 +31,7 @@ from stylequeue.contract.events import CancelledData, ExpiredData, FailedData, S
 from stylequeue.contract.job import Job, parse_job
 from stylequeue.contract.recipe import Needs, networks_of
 from stylequeue.ledger import ANY_TIME, ClaimAnswer, Ledger, Record, TerminalData, Timing
+from stylequeue.ledger.histograms import Observation
 from stylequeue.logs import about
 from stylequeue.settings import Settings
 from stylequeue.store import Store, heeding
@@ -133,6 +134,12 @@ class Stylist:
                 raise NotOurs
             case "early":
                 log.info("the job's next attempt is not due yet, message dropped")
+                raise NotOurs
+            case "closed":
+                log.info("this worker is drained, or the queue paused: message dropped")
+                self._send_due()
+                # Until it listens to the list no more, its own messages may come back to it.
+                time.sleep(_PAUSE_S)
                 raise NotOurs
             case "lacking":
                 log.debug("waits for a worker with its network, message dropped")
@@ -332,12 +339,21 @@ class Stylist:
         """End the job, however long Redis takes to hear of it: a picture that lies in the store is worth the wait."""
         while True:
             try:
-                return self.ledger.finish(record.id, fence=record.fence, data=data, painted=painted)
+                return self.ledger.finish(
+                    record.id, fence=record.fence, data=data, painted=painted, observed=self._observed(data)
+                )
             except Unavailable as error:
                 if stop_requested():
                     raise
                 log.warning("the job is not ended yet: %s", error)
             time.sleep(_PAUSE_S)
+
+    def _observed(self, data: TerminalData) -> list[Observation]:
+        if not isinstance(data, SucceededData):
+            return []
+        report, rate = data.report, self.activity.mean_steps_per_s
+        seen = [Observation("stage_s", stage, took_s) for stage, took_s in report.timings_s.items()]
+        return seen if rate is None else [*seen, Observation("steps_per_s", report.network, rate)]
 
     def _send_due(self) -> None:
         try:
