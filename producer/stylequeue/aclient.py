@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from .access import Access
 from .asking import Asking
+from .asking_events import AskingEvents
 from .asking_fleet import AskingFleet
 from .asking_pictures import AskingPictures
 from .asking_uploads import AskingUploads
@@ -187,6 +188,7 @@ class AsyncAccess(Access):
 
 
 # Said once.
-for _name, _method in {**vars(AskingPictures), **vars(AskingUploads), **vars(AskingFleet), **vars(Asking)}.items():
+_PARTS = (AskingPictures, AskingUploads, AskingEvents, AskingFleet, Asking)
+for _name, _method in {name: method for part in _PARTS for name, method in vars(part).items()}.items():
     if not _name.startswith("_"):
         _method.__doc__ = getattr(StyleQueue, _name).__doc__

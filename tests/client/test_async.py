@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 from redis import Redis
 
-from stylequeue import asking
+from stylequeue import asking_events
 from stylequeue.aclient import _THREADS, AsyncStyleQueue
 from stylequeue.client import StyleQueue
 from stylequeue.contract.errors import InvalidRequest, JobCancelled, Unavailable
@@ -224,7 +224,7 @@ def test_a_message_that_cannot_be_sent_is_told_of(behind: StyleQueue, proxy: Pro
 
 
 def _look_every(seconds: float, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(asking, "_LOOK_S", 3600)
+    monkeypatch.setattr(asking_events, "_LOOK_S", 3600)
     monkeypatch.setattr(watching, "SWEEP_S", seconds)
 
 

@@ -13,7 +13,9 @@ from stylequeue.contract.errors import InvalidRequest
 from stylequeue.contract.events import ProgressData
 from stylequeue.contract.status import JobStatus, Page
 from stylequeue.ledger import names
+from stylequeue.settings import Settings
 from tests.support.by_hand import paint
+from tests.support.clients import Client
 from tests.support.jobs import make_job
 
 # Celery's own way to store results.
@@ -33,6 +35,38 @@ def test_status_says_what_others_may_know(queue: StyleQueue) -> None:
     assert status.progress.data.step == 3
     assert not set(status.model_dump()) & {"fence", "token", "task_id", "lease_until", "fingerprint"}
     assert JobStatus.model_validate_json(status.model_dump_json()) == status
+
+
+@pytest.mark.parametrize("indexed", [(), ("user",)])
+def test_at_a_glance_one_sees_how_far_jobs_are(
+    client: Client, settings: Settings, queue: StyleQueue, indexed: tuple[str, ...]
+) -> None:
+    jobs = [make_job(labels={"user": str(number)}) for number in range(3)]
+    with client(settings.model_copy(update={"indexed_labels": indexed})) as asking:
+        asking.submit_many(jobs[:2])
+        asking.for_tenant("acme").submit(jobs[2])
+        for job in jobs[1:]:
+            fence = queue._ledger.claim(job, task_id=job.id, worker="w").record.fence
+            for number in (1, 2):
+                data = ProgressData(number=number, stage="painting")
+                queue._ledger.heartbeat(job.id, fence=fence, data=data)
+        waits, painted, acmes = asking.glances([job.id for job in jobs])
+        assert (waits.id, waits.state, waits.sequence, waits.progress) == (jobs[0].id, "queued", 1, None)
+        assert (painted.state, painted.sequence, painted.labels, painted.tenant) == ("running", 4, {"user": "1"}, None)
+        assert painted.progress
+        assert painted.progress.data.number == 2
+        assert (acmes.tenant, painted.ended) == ("acme", False)
+        assert asking.glances([jobs[1].id, "nobodys"]) == [painted]
+        assert asking.glances([job.id for job in jobs], label={"user": "1"}) == [painted]
+        # All that are painted.
+        assert {one.id for one in asking.glances()} == {painted.id, acmes.id}
+        assert asking.glances(label={"user": "1"}) == [painted]
+        theirs = asking.for_tenant("acme")
+        assert theirs.glances() == theirs.glances([job.id for job in jobs]) == [acmes]
+        assert theirs.glances(label={"user": "1"}) == []
+        # A record of before labels were a field of it.
+        queue._ledger.redis.hdel(names.record_key(painted.id), "labels")
+        assert asking.glances([painted.id]) == [painted]
 
 
 def test_what_wait_returns_has_the_jobs_id(queue: StyleQueue) -> None:

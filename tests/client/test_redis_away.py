@@ -7,6 +7,7 @@ from collections.abc import Callable
 import pytest
 
 from stylequeue.client import StyleQueue
+from stylequeue.client_events import EventCalls
 from stylequeue.client_fleet import FleetCalls
 from stylequeue.contract.errors import Code, Unavailable
 from stylequeue.contract.recipe import FastRecipe
@@ -22,6 +23,7 @@ CALLS: dict[str, Callable[[StyleQueue], object]] = {
     "submit": lambda queue: queue.submit(make_job()),
     "submit_each": lambda queue: queue.submit_each([make_job()]),
     "statuses": lambda queue: queue.statuses(["j"]),
+    "glances": lambda queue: queue.glances(["j"]),
     "jobs": lambda queue: queue.jobs(),
     "look": lambda queue: queue.look("j"),
     "groups": lambda queue: queue.groups(),
@@ -53,11 +55,11 @@ CALLS: dict[str, Callable[[StyleQueue], object]] = {
 def test_every_method_is_among_the_calls() -> None:
     methods = {
         name
-        for name, value in {**vars(FleetCalls), **vars(StyleQueue)}.items()
+        for name, value in {**vars(EventCalls), **vars(FleetCalls), **vars(StyleQueue)}.items()
         if callable(value) and not name.startswith("_")
     }
     asks_nothing = {"close", "for_tenant", "take_turn", "job"}
-    asks_nothing |= {"upload", "upload_stream", "upload_form", "discard", "read"}
+    asks_nothing |= {"upload", "upload_stream", "upload_form", "discard", "read", "shelf"}
     raises_nothing = {"readiness"}
     assert methods - {"submit_many", *asks_nothing, *raises_nothing} == set(CALLS), "of Redis"
 

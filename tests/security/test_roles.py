@@ -14,7 +14,7 @@ from pydantic import SecretStr
 from redis import Redis
 from redis.exceptions import NoPermissionError
 
-from stylequeue import asking, doctor
+from stylequeue import asking_events, doctor
 from stylequeue.aclient import AsyncStyleQueue
 from stylequeue.broker.lists import CELERYS_DEFAULT_QUEUE
 from stylequeue.client import StyleQueue
@@ -203,7 +203,7 @@ def test_no_role_does_anothers(port: int, role: str, command: tuple[Any, ...]) -
 
 def test_who_has_no_channels_moves_jobs_and_hears_of_them_later(port: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """As a user does that was made before there were any."""
-    monkeypatch.setattr(asking, "_LOOK_S", 0.2)
+    monkeypatch.setattr(asking_events, "_LOOK_S", 0.2)
     with Redis(host=HOST, port=port) as redis:
         ask: Any = redis.execute_command
         ask("ACL", "SETUSER", "old", *USERS["producer"].replace(" &stylequeue:*", "").split())

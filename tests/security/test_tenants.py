@@ -12,6 +12,7 @@ import pytest
 
 from stylequeue.broker.messages import Message
 from stylequeue.client import StyleQueue
+from stylequeue.client_events import EventCalls
 from stylequeue.contract.errors import InvalidRequest, JobConflict, JobFailed, JobNotFound, StyleQueueError
 from stylequeue.contract.events import FailedData
 from stylequeue.contract.job import Job
@@ -84,10 +85,14 @@ def asked(queue: StyleQueue, job_id: str, tmp_path: Path) -> dict[str, Callable[
 
 
 def test_all_that_names_a_job_is_tried() -> None:
-    named = {name for name, method in vars(StyleQueue).items() if callable(method) and not name.startswith("_")}
+    named = {
+        name
+        for name, method in {**vars(EventCalls), **vars(StyleQueue)}.items()
+        if callable(method) and not name.startswith("_")
+    }
     of_no_job = {"submit", "submit_many", "upload", "jobs", "dead_letters", "events", "newest_position", "close"}
     of_no_job |= {"for_tenant", "job", "workers", "groups", "readiness", "submit_each", "statuses", "take_turn"}
-    of_no_job |= {"upload_stream", "upload_form", "discard", "read", "estimate"}
+    of_no_job |= {"upload_stream", "upload_form", "discard", "read", "estimate", "glances", "shelf"}
     assert named - of_no_job <= asked(None, "", Path()).keys()  # type: ignore[arg-type]  # none is called
 
 

@@ -102,6 +102,22 @@ class JobStatus(Told):
         return self.state in TERMINAL_STATES
 
 
+class Glance(Told):
+    """How far a job is."""
+
+    id: str
+    state: JobState | str = Field(description="A newer service may know more states than these.")
+    sequence: int = Field(description="Of its newest event; grows with every one.")
+    labels: dict[str, str] = Field(description="The job's own.")
+    tenant: str | None = Field(description="Whose job it is; null: nobody's in particular.")
+    progress: Progress | None = Field(description="The newest of the attempt, while a worker has it.")
+
+    @property
+    def ended(self) -> bool:
+        """Whether the job's life is over, unless somebody runs it again."""
+        return self.state in TERMINAL_STATES
+
+
 class Page(list[_T]):
     """Some of what there is, the newest first, and where those that follow begin."""
 

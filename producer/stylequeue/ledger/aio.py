@@ -18,14 +18,14 @@ from ..contract.events import AnyEvent
 from ..contract.job import Job
 from ..contract.recipe import FastRecipe, OptimizeRecipe
 from ..contract.scope import Scope
-from ..contract.status import DeadLetter, Estimate, EventGroup, JobState, JobStatus, Page
+from ..contract.status import DeadLetter, Estimate, EventGroup, Glance, JobState, JobStatus, Page
 from ..settings import Settings
 from . import deliveries, groups, listing, names, notifications, streams
 from .answers import AcceptAnswer, EndAnswer, ThrottleAnswer
 from .listing import JobsWanted
 from .moves import Move, Moves, script
 from .outlook import Outlook
-from .record import Record, dead_letter_from_redis
+from .record import GLANCE_FIELDS, Record, dead_letter_from_redis, glance_from_redis
 from .registry import LiveWorker, waiting_for
 from .ticks import Ticks
 from .watching import Watching
@@ -39,6 +39,8 @@ _BLOCK_SHARE = 0.5
 """Of the socket timeout, for one blocking read: the answer must come before the socket gives up."""
 PAGE = 100
 """Entries read at once."""
+_GLANCES = 500
+"""Jobs likewise, where little of each is read."""
 
 
 class AsyncLedger:
@@ -180,10 +182,14 @@ class AsyncLedger:
 
     async def record(self, job_id: str) -> Record:
         """What is known of a job. Raises JobNotFound."""
-        fields = await self._ask(lambda redis: redis.hgetall(names.record_key(job_id)))
+        fields = await self._fields(job_id)
         if not fields:
             raise JobNotFound(job_id)
         return Record.from_redis(fields)
+
+    async def _fields(self, job_id: str) -> dict[str, str]:
+        fields: dict[str, str] = await self._ask(lambda redis: redis.hgetall(names.record_key(job_id)))
+        return fields
 
     async def status(self, record: Record) -> JobStatus:
         """What others may know of a job; where it has not ended, also what it waits for and where it stands."""
@@ -254,6 +260,40 @@ class AsyncLedger:
         hashes = await self._ask(read) if job_ids else []
         seen = iter(await self._seen([Record.from_redis(fields) for fields in hashes if fields]))
         return [next(seen) if fields else None for fields in hashes]
+
+    async def running(self, *, tenant: str | None = None, label: Mapping[str, str] | None = None) -> list[str]:
+        """Jobs that are painted now, all or a `tenant`'s; without some that have not all of these labels."""
+        indexed = [
+            names.label_key(names.label_index(tenant, name, value))
+            for name, value in (label or {}).items()
+            if name in self.settings.indexed_labels
+        ]
+        among = [names.state_key("running"), *([names.tenant_open_key(tenant)] if tenant else []), *indexed]
+        return await self._ask(lambda redis: redis.zinter(among))  # type: ignore[no-any-return]
+
+    async def glances(self, job_ids: Sequence[str]) -> list[Glance]:
+        """How far jobs are, without those that are not on record."""
+        found: list[Glance] = []
+        for start in range(0, len(job_ids), _GLANCES):
+            found += await self._glances(job_ids[start : start + _GLANCES])
+        return found
+
+    async def _glances(self, job_ids: Sequence[str]) -> list[Glance]:
+        def read(redis: Any) -> Any:
+            pipeline = redis.pipeline(transaction=False)
+            for job_id in job_ids:
+                pipeline.hmget(names.record_key(job_id), GLANCE_FIELDS)
+            return pipeline.execute()
+
+        there = []
+        for job_id, values in zip(job_ids, await self._ask(read), strict=True):
+            fields = {name: value for name, value in zip(GLANCE_FIELDS, values, strict=True) if value is not None}
+            if fields and "labels" not in fields:
+                # A record of before they were a field of it.
+                fields = await self._fields(job_id)
+            if fields:
+                there.append(glance_from_redis(fields))
+        return there
 
     async def throttle(self, tenant: str, *, rate_per_s: float, burst: int, count: int) -> ThrottleAnswer:
         """Let a tenant ask `count` times, if it may now."""

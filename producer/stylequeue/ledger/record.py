@@ -15,7 +15,7 @@ from ..contract.errors import InvalidJob
 from ..contract.events import Progress, read_event
 from ..contract.recipe import Needs, Recipe, networks_of
 from ..contract.scope import Scope
-from ..contract.status import TERMINAL_STATES, DeadLetter, JobState, JobStatus
+from ..contract.status import TERMINAL_STATES, DeadLetter, Glance, JobState, JobStatus
 
 
 class Record(BaseModel):
@@ -95,16 +95,31 @@ class Record(BaseModel):
     @property
     def status(self) -> JobStatus:
         """What others may know: neither fence nor task id."""
-        progress = read_event(self.progress) if self.progress else None
         return JobStatus.model_validate(
             {
                 **dict(self),
                 "job": self.fields,
                 "waits_for": None,
-                "progress": progress if isinstance(progress, Progress) else None,
+                "progress": _progress(self.progress),
                 "outcome": read_event(self.outcome) if self.outcome else None,
             }
         )
+
+
+GLANCE_FIELDS = ("id", "state", "sequence", "labels", "tenant", "progress")
+"""Of a job's hash, what `glance_from_redis` is made of."""
+
+
+def glance_from_redis(fields: Mapping[str, str]) -> Glance:
+    """How far a job is, from its Redis hash, or what of it `GLANCE_FIELDS` names."""
+    return Glance(
+        id=fields["id"],
+        state=fields["state"],
+        sequence=int(fields["sequence"]),
+        labels=_labels(fields),
+        tenant=fields.get("tenant"),
+        progress=_progress(fields.get("progress", "")),
+    )
 
 
 def dead_letter_from_redis(fields: Mapping[str, str]) -> DeadLetter:
@@ -137,6 +152,11 @@ def _needs(recipe: str) -> Needs:
         return networks_of(_RECIPE.validate_json(recipe))
     except (ValidationError, InvalidJob):
         return ()
+
+
+def _progress(text: str) -> Progress | None:
+    event = read_event(text) if text else None
+    return event if isinstance(event, Progress) else None
 
 
 def _labels(fields: Mapping[str, str]) -> dict[str, str]:
