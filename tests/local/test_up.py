@@ -9,10 +9,13 @@ import signal
 import subprocess
 import sys
 import time
+import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from itertools import pairwise
 from pathlib import Path
 
+import boto3
 import pytest
 from PIL import Image
 
@@ -176,6 +179,66 @@ def test_up(start_up: Callable[..., Up], tmp_path: Path) -> None:
     assert up.process.wait(WAIT_S) == 0
     assert "stopping" in up.err
     assert "using" not in up.command("status", "nobody").stderr, "it is found no longer"
+
+
+def link_behind(up: Up, name: str) -> str:
+    """The link that was said for a picture whose key has that in it; "" until it was."""
+    lines = up.err.splitlines()
+    return next((link for said, link in pairwise(lines) if f"s3://results/in/{name}-" in said), "")
+
+
+@pytest.mark.slow
+def test_whatever_is_put_into_a_folder_is_painted(start_up: Callable[..., Up], tmp_path: Path) -> None:
+    photo, wave = tmp_path / "photo é+.jpg", tmp_path / "wave.jpg"
+    photo.write_bytes(pictures.jpeg())
+    wave.write_bytes(pictures.jpeg())
+    up = start_up("--temporary", "--watch", "uploads/in/", "--style", str(wave))
+    up.until("each picture, with a link")
+    assert up.command("upload", str(photo), "s3://uploads/in/").returncode == 0
+    wait_for(lambda: link_behind(up, "photo é+"), WAIT_S, f"its link in {up.err}")
+    with urllib.request.urlopen(link_behind(up, "photo é+"), timeout=WAIT_S) as answer, Image.open(answer) as picture:
+        picture.load()
+        assert picture.format == "JPEG"
+    # By any S3 client; and what can be no picture is said, too.
+    s3 = boto3.client(
+        "s3",
+        endpoint_url=up.exports["STYLEQUEUE_S3_ENDPOINT_URL"],
+        region_name="us-east-1",
+        aws_access_key_id=up.exports["STYLEQUEUE_S3_ACCESS_KEY"],
+        aws_secret_access_key=up.exports["STYLEQUEUE_S3_SECRET_KEY"],
+    )
+    s3.put_object(Bucket="uploads", Key="in/deep/other.jpg", Body=photo.read_bytes())
+    s3.put_object(Bucket="uploads", Key="in/empty.jpg", Body=b"")
+    up.until("s3://uploads/in/empty.jpg is not painted: it has no bytes")
+    wait_for(lambda: link_behind(up, "deep/other"), WAIT_S, f"its link in {up.err}")
+    tried = up.command("rules", "test", "s3://uploads/in/other.jpg")
+    assert (tried.returncode, "watch: job " in tried.stdout) == (0, True), tried.stderr
+    counts = up.command("doctor")
+    assert counts.returncode == 0, counts.stdout
+    up.process.send_signal(signal.SIGINT)
+    assert up.process.wait(WAIT_S) == 0
+    assert "Traceback" not in up.err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--watch", "uploads/in/"], "give --style FILE"),
+        (["--style", "wave.jpg"], "give --watch BUCKET/FOLDER/"),
+        (["--watch", "uploads/in/", "--style", "missing.jpg"], "missing.jpg: no such file"),
+        (["--watch", "uploads", "--style", "wave.jpg"], "write bucket/folder/"),
+        (["--watch", "s3://results/in/", "--style", "wave.jpg"], "nothing is painted from there"),
+        (["--watch", "uploads/a//b/", "--style", "wave.jpg"], "some stores take it for another key"),
+    ],
+)
+def test_what_cannot_be_watched(
+    start_up: Callable[..., Up], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, arguments: list[str], said: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "wave.jpg").write_bytes(b"")
+    refused = start_up("--temporary", *arguments)
+    assert refused.process.wait(WAIT_S) == ExitCode.BAD_INPUT
+    assert said in refused.err
 
 
 def test_a_second_up_in_the_same_place(start_up: Callable[..., Up]) -> None:

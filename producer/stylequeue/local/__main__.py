@@ -8,7 +8,7 @@ import signal
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Annotated
@@ -17,6 +17,7 @@ import typer
 
 from ..cli import console
 from ..cli.deployment import data_home
+from ..client import StyleQueue
 from ..contract.errors import ExitCode, FileUnusable, InvalidRequest
 from ..contract.recipe import MAX_SIZE_PX, MAX_STEPS, MIN_SIDE_PX
 from ..settings import Settings
@@ -28,6 +29,7 @@ from .private import private_directory
 from .process import Process
 from .shelf import prepare
 from .stack import Stack
+from .watching import Pictures, Watched
 
 app = typer.Typer(
     add_completion=False,
@@ -44,6 +46,13 @@ def up(
         typer.Option(metavar="DIR", help="Keep jobs and pictures there. [default: ~/.local/share/stylequeue/up]"),
     ] = None,
     temporary: Annotated[bool, typer.Option("--temporary", help="Keep nothing: all is gone at the end.")] = False,
+    watch: Annotated[
+        str | None,
+        typer.Option(metavar="BUCKET/FOLDER/", help="Paint whatever is put there, by any S3 client; needs --style."),
+    ] = None,
+    style: Annotated[
+        list[Path] | None, typer.Option(metavar="FILE", help="In which style; repeat it for several.")
+    ] = None,
 ) -> None:
     """Start Valkey, SeaweedFS, a gateway, a keeper and a worker on this machine; stop everything on Ctrl-C.
 
@@ -52,13 +61,20 @@ def up(
     with console.errors_told(as_json=False):
         if data and temporary:
             raise InvalidRequest("--data and --temporary exclude each other", "give one of them")
+        if style and not watch:
+            raise InvalidRequest("--style is for what is put where --watch says", "give --watch BUCKET/FOLDER/")
         directory = None if temporary else data or data_home() / "up"
-        stack = Stack(directory, Settings.load())
-        stop = _Stop(stack)
-        try:
-            _run(stack, directory, stop)
-        except KeyboardInterrupt:
-            sys.exit(ExitCode.DONE if stop.was_ready else ExitCode.INTERRUPTED)
+        settings = Settings.load()
+        with _own_directory(directory) as own:
+            watched = Watched.of(watch, style or [], own / "uploads", settings) if watch else None
+            if watched:
+                settings = settings.model_copy(update={"operator_file": watched.operator_file})
+            stack = Stack(directory, settings, announced=[watched.place] if watched else [])
+            stop = _Stop(stack)
+            try:
+                _run(stack, directory, own, stop, watched)
+            except KeyboardInterrupt:
+                sys.exit(ExitCode.DONE if stop.was_ready else ExitCode.INTERRUPTED)
 
 
 class _Stop:
@@ -80,11 +96,13 @@ class _Stop:
         raise KeyboardInterrupt
 
 
-def _run(stack: Stack, directory: Path | None, stop: _Stop) -> None:
+def _run(stack: Stack, directory: Path | None, own: Path, stop: _Stop, watched: Watched | None) -> None:
     console.tell("# starting Valkey, SeaweedFS and a gateway ...")
     with ExitStack() as running:
         running.enter_context(stack)
-        door, gateway = open_door(stack, running.enter_context(_directory_of_gateway(directory)))
+        if watched:
+            watched.prepare(stack)
+        door, gateway = open_door(stack, private_directory(own / "gateway"))
         variables = {**stack.env, variable_of("keys_file"): str(door.keys_file)}
         why_not = running.enter_context(announced(variables))
         for server in (stack.valkey, stack.seaweedfs):
@@ -102,7 +120,9 @@ def _run(stack: Stack, directory: Path | None, stop: _Stop) -> None:
         make_models()
         stack.process("keeper", [sys.executable, "-m", "stylequeue.cli", "keeper"])
         console.tell("# a worker is loading its models ...")
-        worker = stack.worker()
+        processes = [stack.worker(), gateway]
+        if watched:
+            processes.append(watched.listen(stack))
         stop.was_ready = True
         console.tell(
             "# the worker is ready, waiting for jobs. In a browser, the page to paint at, with its key behind the #:\n"
@@ -113,7 +133,15 @@ def _run(stack: Stack, directory: Path | None, stop: _Stop) -> None:
             f"{door.line}\n"
             "# Ctrl-C stops everything."
         )
-        _watch_over(worker, gateway)
+        pictures: Pictures | None = None
+        if watched:
+            pictures = Pictures(running.enter_context(StyleQueue(stack.settings)))
+            console.tell(
+                f"# whatever is put into s3://{watched.place} is painted, by any S3 client, or by this:\n"
+                f"#   {_command()} upload photo.jpg s3://{watched.place}\n"
+                "# each picture, with a link to it:"
+            )
+        _watch_over(processes, pictures)
 
 
 def _command() -> str:
@@ -122,18 +150,20 @@ def _command() -> str:
 
 
 @contextmanager
-def _directory_of_gateway(directory: Path | None) -> Iterator[Path]:
-    """Where its keys are kept, or a directory that is gone at the end."""
+def _own_directory(directory: Path | None) -> Iterator[Path]:
+    """Where is kept what is of no server, or a directory that is gone at the end."""
     if directory:
-        yield private_directory(directory / "gateway")
+        yield directory
         return
-    with tempfile.TemporaryDirectory(prefix="stylequeue-gateway-") as temporary:
+    with tempfile.TemporaryDirectory(prefix="stylequeue-up-") as temporary:
         yield Path(temporary)
 
 
-def _watch_over(*processes: Process) -> None:
+def _watch_over(processes: Sequence[Process], pictures: Pictures | None) -> None:
     while all(process.running for process in processes):
         time.sleep(1)
+        if pictures:
+            pictures.tell()
     ended = next(process for process in processes if not process.running)
     console.tell(f"# the {ended.name} ended by itself; the end of its log:\n{ended.log_tail()}")
     sys.exit(ExitCode.JOB_FAILED)

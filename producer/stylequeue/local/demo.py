@@ -70,7 +70,9 @@ def run_demo(directory: Path, *, size_px: int | None = None, steps: int | None =
         print(directory / name)
     console.tell(
         "\n`stylequeue up` starts all of it to stay: a page to paint at in a browser, an address for programs (HTTP), "
-        "and this command."
+        "and this command. Whatever is dropped into a folder is painted by these two lines, each in its own terminal:\n"
+        f"  stylequeue up --watch uploads/in/ --style {directory / 'style.jpg'}\n"
+        "  stylequeue upload photo.jpg s3://uploads/in/"
     )
 
 
