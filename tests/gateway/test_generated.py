@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import schemathesis
-from hypothesis import HealthCheck, Phase, given
+from hypothesis import HealthCheck, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis.errors import Unsatisfiable
 from hypothesis.stateful import run_state_machine_as_test
@@ -42,6 +42,8 @@ _STREAMS = ("follow_job", "follow_jobs")
 """What ends when its jobs do is asked about ended ones."""
 _WALKS, _STEPS = 30, 12
 """From answer to answer: how many, and how far."""
+_BEFORE = ("job-0", "job-1", "job-2")
+"""Jobs that are there when a walk begins."""
 _OF_SEVERAL = [openapi.use_after_free, openapi.ensure_resource_availability]
 """What one answer alone cannot break."""
 
@@ -139,8 +141,9 @@ def _name(case: Any, job_id: str, is_whole: bool) -> None:
         case.headers = {}
 
 
-def walk(gate: ServedGate, walks: int, *, phases: Collection[Phase] = tuple(Phase)) -> Counter[tuple[str, int]]:
-    """Ask about jobs what other answers said that could be asked: what was told how often. Raises what is wrong."""
+def walk(gate: ServedGate) -> tuple[Counter[tuple[str, int]], list[str]]:
+    """Ask about jobs what other answers said that could be asked: what was told how often, and what contradicts it."""
+    faults: list[str] = []
     told: Counter[tuple[str, int]] = Counter()
 
     class Walk(document_of(gate).include(tag="jobs").as_state_machine()):  # type: ignore[misc]
@@ -148,22 +151,35 @@ def walk(gate: ServedGate, walks: int, *, phases: Collection[Phase] = tuple(Phas
             # Hypothesis wants each walk to be what it was, if it takes it again.
             with StyleQueue(gate.settings) as queue:
                 queue._ledger.redis.flushdb()
-                for number in range(3):
-                    queue.cancel(queue.submit(make_job(id=f"job-{number}")))
+                for job_id in _BEFORE:
+                    queue.cancel(queue.submit(make_job(id=job_id)))
+            self.there = set(_BEFORE)
 
         def get_call_kwargs(self, _case: Any) -> dict[str, Any]:
             return key_of(gate)
 
         def validate_response(self, response: Any, case: Any, **_: Any) -> None:
             told[operation_of(case), response.status_code] += 1
+            self.compare(response, case)
             checks = [*_CHECKS, *_OF_SEVERAL]
             case.validate_response(response, checks=checks, transport_kwargs=key_of(gate), recorder=self.recorder)
+
+        def compare(self, response: Any, case: Any) -> None:
+            """With what answers before have said: of routes that take a key, the library's own check sees nothing."""
+            job_id = (case.path_parameters or {}).get("job_id")
+            match response.status_code:
+                case 404 if job_id in self.there:
+                    faults.append(f"{job_id} is not there, by {operation_of(case)}")
+                case 204:
+                    self.there.discard(job_id)
+                case 200 | 201 | 202:
+                    body = response.json()
+                    self.there |= {view["id"] for view in body.get("jobs", [body])}
 
     run_state_machine_as_test(
         Walk,
         settings=hypothesis_settings(
-            max_examples=walks,
-            phases=phases,
+            max_examples=_WALKS,
             stateful_step_count=_STEPS,
             deadline=None,
             derandomize=True,
@@ -171,14 +187,15 @@ def walk(gate: ServedGate, walks: int, *, phases: Collection[Phase] = tuple(Phas
             database=None,
         ),
     )
-    return told
+    return told, faults
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(900)
 def test_what_follows_from_answers_keeps_to_the_document(gate: ServedGate) -> None:
     """What was made is there, and what was deleted is not."""
-    told = walk(gate, _WALKS)
+    told, faults = walk(gate)
+    assert not faults
     for answer in (("get_job", 200), ("cancel_job", 200), ("delete_job", 204)):
         assert told[answer], sorted(told.items())
 
@@ -193,13 +210,15 @@ async def _stays(_queue: AsyncStyleQueue, _job_id: str) -> None:
 
 @pytest.mark.slow
 @pytest.mark.timeout(900)
-@pytest.mark.parametrize(
-    ("broken", "instead", "said"),
-    [("cancel", _not_there, "not available"), ("delete", _stays, "after")],
-    ids=["what was made is not there", "what was deleted is"],
-)
-def test_a_walk_sees(gate: ServedGate, monkeypatch: pytest.MonkeyPatch, broken: str, instead: Any, said: str) -> None:
-    monkeypatch.setattr(AsyncStyleQueue, broken, instead)
-    with pytest.raises(FailureGroup) as failures:
-        walk(gate, _WALKS, phases=[Phase.generate])
-    assert said in str(failures.value.exceptions).lower()
+def test_a_walk_sees_that_what_was_made_is_not_there(gate: ServedGate, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(AsyncStyleQueue, "cancel", _not_there)
+    _, faults = walk(gate)
+    assert any("is not there, by cancel_job" in fault for fault in faults)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_a_walk_sees_that_what_was_deleted_is_there(gate: ServedGate, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(AsyncStyleQueue, "delete", _stays)
+    with pytest.raises(FailureGroup, match="Deleted resource still available"):
+        walk(gate)

@@ -66,6 +66,23 @@ def test_those_ahead_are_shared_out_among_the_workers(queue: StyleQueue, ledger:
     assert standing(queue, jobs[4]) == stands
 
 
+def test_of_many_each_stands_where_it_stands_alone(queue: StyleQueue, ledger: Ledger) -> None:
+    jobs = [queue.submit(make_job(recipe=RECIPE, queue=("paint", "bulk")[number % 2])) for number in range(6)]
+    other = queue.submit(make_job(recipe={**RECIPE, "network": "vgg19"}))
+    running = make_job(recipe=RECIPE)
+    queue.submit(running)
+    claim = ledger.claim(running, task_id=running.id, worker="one@here")
+    progress = ProgressData(number=1, stage="painting", step=1, steps=140, size_px=256, left_s=7.5)
+    ledger.heartbeat(running.id, fence=claim.record.fence, data=progress)
+    queue.cancel(jobs[1])
+    ledger.registry.register(live_worker(rates={KIND: RATE}, queues=("paint", "bulk")))
+    alone = {job_id: queue.status(job_id).standing for job_id in (*jobs, other, running.id)}
+    assert {status.id: status.standing for status in queue.jobs()} == alone
+    assert [stands and stands.ahead for stands in alone.values()] == [0, None, 1, 0, 2, 1, 3, 0]
+    assert [stands and stands.workers for stands in alone.values()] == [1, None, 1, 1, 1, 1, 0, 1]
+    assert [bool(stands and stands.eta_s) for stands in alone.values()] == [True, False, *[True] * 4, False, True]
+
+
 def test_what_runs_is_not_ahead_but_takes_its_time(queue: StyleQueue, ledger: Ledger) -> None:
     running, waiting = make_job(recipe=RECIPE), make_job(recipe=RECIPE)
     for job in (running, waiting):

@@ -35,6 +35,14 @@ def test_part_of_a_painting_is_a_measure_too_unless_it_is_small() -> None:
     assert rates.all() == {KIND: pytest.approx(3.0)}
 
 
+def test_the_first_fast_painting_is_no_measure() -> None:
+    rates, recipe = Rates({"fast": 0.2}), resolve(FastRecipe())
+    rates.note(recipe, "fast", (1000, 1000), 1.0, 50.0)
+    assert rates.all() == {"fast": 0.2}
+    rates.note(recipe, "fast", (1000, 1000), 1.0, 1.0)
+    assert rates.all() == {"fast": pytest.approx(1.0, rel=0.02)}
+
+
 def test_what_a_process_before_measured_counts_until_this_one_has() -> None:
     rates = Rates({KIND: 7.0, "fast": 0.2})
     assert rates.all() == {KIND: 7.0, "fast": 0.2}

@@ -89,7 +89,7 @@ class JobStatus(Told):
         default=None, description="What a queued job lacks before it can be painted, in words; null: its turn."
     )
     standing: Standing | None = Field(
-        default=None, description="Where it stands; null: it has ended, or it is one of a list."
+        default=None, description="Where it stands; null: it has ended, or a newer producer wrote it."
     )
     worker: str | None = Field(default=None, description="The one that has it, or had it last.")
     progress: Progress | None = Field(default=None, description="The newest of the attempt, while a worker has it.")

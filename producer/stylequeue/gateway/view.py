@@ -18,12 +18,10 @@ _MAX_POLL_S = 60
 
 
 class QueueView(BaseModel):
-    """Which queue the job is in and, where one open job is asked for, how it stands there."""
+    """Which queue the job is in and, while it is open, how it stands there."""
 
     name: str
-    ahead: int | None = Field(
-        default=None, description="Jobs that wait and came before it; null in lists and batches, and once it has ended."
-    )
+    ahead: int | None = Field(default=None, description="Jobs that wait and came before it; null: it has ended.")
     workers: int | None = Field(
         default=None, description="Live workers that can paint it and take from its queue; null likewise."
     )

@@ -193,19 +193,20 @@ class AsyncLedger:
 
     async def status(self, record: Record) -> JobStatus:
         """What others may know of a job; where it has not ended, also what it waits for and where it stands."""
-        if record.ended or not record.needs:
-            [status] = await self._seen([record])
-            return status
-        standing = await self._outlook.standing(record)
-        waits_for = waiting_for(record, await self._outlook.workers())
-        return record.status.model_copy(update={"waits_for": waits_for, "standing": standing})
+        [status] = await self._seen([record])
+        return status
 
     async def _seen(self, records: Sequence[Record]) -> list[JobStatus]:
-        is_asked = any(record.state == "queued" and record.needs for record in records)
-        workers = await self._outlook.workers() if is_asked else ()
-        waits = [waiting_for(record, workers) for record in records]
+        """What others may know of jobs, by as many questions for many as for one."""
+        stand = [record for record in records if not record.ended and record.needs]
+        workers = await self._outlook.workers() if stand else ()
+        standings = await self._outlook.standings(stand) if stand else ()
+        by_id = {record.id: standing for record, standing in zip(stand, standings, strict=True)}
         return [
-            record.status.model_copy(update={"waits_for": wait}) for record, wait in zip(records, waits, strict=True)
+            record.status.model_copy(
+                update={"waits_for": waiting_for(record, workers), "standing": by_id.get(record.id)}
+            )
+            for record in records
         ]
 
     async def estimate(

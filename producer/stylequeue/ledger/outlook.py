@@ -44,25 +44,25 @@ class Outlook:
         self._running = _Kept(self._read_running, age_s)
         self._lines: dict[str, _Kept[Line]] = {queue: _Kept(partial(self._read_line, queue), age_s) for queue in QUEUES}
 
-    async def standing(self, record: Record) -> Standing:
-        """Where an open job stands."""
-        takers = _takers(record.queue, record.needs, await self.workers())
-        painting = Painting.of(record.job)
-        takes_s = painting.takes_s(takers) if painting else None
-        if record.state == "running":
-            spent_s = (datetime.now(UTC) - record.updated_at).total_seconds()
-            said_s = left_s_of(record.progress)
-            left_s = said_s if said_s is not None else takes_s and max(0.0, takes_s - spent_s)
-            return Standing(ahead=0, workers=len(takers), eta_s=_rounded(left_s))
-        place = self._ledger._moves._move(
-            "place", id=record.id, queue=record.queue, most_running=_MOST_RUNNING, parse=int
-        )
-        [waiting] = await self._ledger.perform([place])
-        begins_s = (await self._lines[record.queue]()).begins_s(waiting, takers) if takers else None
-        if begins_s is not None and record.not_before is not None:
-            begins_s = max(begins_s, (record.not_before - datetime.now(UTC)).total_seconds())
-        eta_s = None if begins_s is None or takes_s is None else begins_s + takes_s
-        return Standing(ahead=waiting, workers=len(takers), eta_s=_rounded(eta_s))
+    async def standings(self, records: Sequence[Record]) -> list[Standing]:
+        """Where open jobs stand; it takes as many questions for many as for one."""
+        workers = await self.workers()
+        by_queue: dict[str, list[str]] = {}
+        for record in records:
+            if record.state != "running":
+                by_queue.setdefault(record.queue, []).append(record.id)
+        places = [
+            self._ledger._moves._move("places", queue=queue, ids=ids, most_running=_MOST_RUNNING, parse=list[int])
+            for queue, ids in by_queue.items()
+        ]
+        found = await self._ledger.perform(places) if places else []
+        waiting = {
+            job_id: count
+            for ids, counts in zip(by_queue.values(), found, strict=True)
+            for job_id, count in zip(ids, counts, strict=True)
+        }
+        lines = {queue: await self._lines[queue]() for queue in by_queue} if workers else {}
+        return [_standing(record, waiting.get(record.id), lines.get(record.queue), workers) for record in records]
 
     async def estimate(
         self, recipe: OptimizeRecipe | FastRecipe, *, content: Sides | None, styles: int, queue: str
@@ -154,6 +154,23 @@ class _Kept(Generic[_T]):
             self._until = time.monotonic() + self._seconds
             self._kept = await self._read()
         return self._kept
+
+
+def _standing(record: Record, waiting: int | None, line: Line | None, workers: Sequence[LiveWorker]) -> Standing:
+    """Of a job that so many wait before; None: it is painted now."""
+    takers = _takers(record.queue, record.needs, workers)
+    painting = Painting.of(record.job)
+    takes_s = painting.takes_s(takers) if painting else None
+    if waiting is None:
+        spent_s = (datetime.now(UTC) - record.updated_at).total_seconds()
+        said_s = left_s_of(record.progress)
+        left_s = said_s if said_s is not None else takes_s and max(0.0, takes_s - spent_s)
+        return Standing(ahead=0, workers=len(takers), eta_s=_rounded(left_s))
+    begins_s = line.begins_s(waiting, takers) if line else None
+    if begins_s is not None and record.not_before is not None:
+        begins_s = max(begins_s, (record.not_before - datetime.now(UTC)).total_seconds())
+    eta_s = None if begins_s is None or takes_s is None else begins_s + takes_s
+    return Standing(ahead=waiting, workers=len(takers), eta_s=_rounded(eta_s))
 
 
 def _ranks(length: int, running: int) -> list[int]:
