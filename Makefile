@@ -57,6 +57,7 @@ test-all: check networks  ## run everything there is: checks, all tests, a short
 	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile
 	$(BIN)/python -m tests.benchmarks.bench_queue
 	$(BIN)/python -m tests.benchmarks.bench_recovery
+	$(BIN)/python -m tests.benchmarks.bench_uploads
 	$(BIN)/python -m tests.benchmarks.bench_step 128
 	$(BIN)/python -m tests.benchmarks.bench_overhead
 	$(BIN)/python -m tests.benchmarks.bench_engine
@@ -85,6 +86,10 @@ bench-queue: $(INSTALLED)  ## what the service adds to a bare Celery task (JOBS=
 .PHONY: bench-gateway
 bench-gateway: $(INSTALLED)  ## the gateway with many streams while jobs come in (STREAMS=500 SUBMITS=200 SECONDS=60)
 	$(BIN)/python -m tests.benchmarks.bench_gateway
+
+.PHONY: bench-uploads
+bench-uploads: $(INSTALLED)  ## how fast uploads become jobs, each once, with a listener killed (UPLOADS=10000 QUICK=1)
+	$(BIN)/python -m tests.benchmarks.bench_uploads
 
 .PHONY: bench-engine
 bench-engine: networks  ## the engine's speed and memory; bench-output/engine.json (QUICK=1)

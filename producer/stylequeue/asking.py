@@ -67,7 +67,9 @@ class Asking(AskingEvents, AskingUploads, AskingFleet):
             raise JobsRefused(refused)
         return [submission.id for submission in submissions]
 
-    async def submit_each(self, jobs: Iterable[Job], *, notify: Sequence[str] = ()) -> list[Submission]:
+    async def submit_each(
+        self, jobs: Iterable[Job], *, notify: Sequence[str] = (), again: bool = True
+    ) -> list[Submission]:
         jobs = list(jobs)
         named = self._access.operator_file.now.named(notify, tenant=self.tenant) if notify else ()
         for job in jobs:
@@ -75,11 +77,10 @@ class Asking(AskingEvents, AskingUploads, AskingFleet):
                 raise InvalidJob(f"{type(job).__name__} is no Job", "make one: Job(content=..., ...), or Job(**fields)")
         submissions: list[Submission] = []
         for start in range(0, len(jobs), _SENT_AT_ONCE):
-            submissions += await self._submit(jobs[start : start + _SENT_AT_ONCE], named)
+            submissions += await self._submit(jobs[start : start + _SENT_AT_ONCE], named, again)
         return submissions
 
-    async def _submit(self, jobs: Sequence[Job], named: Sequence[str]) -> list[Submission]:
-        """Hand in what fits."""
+    async def _submit(self, jobs: Sequence[Job], named: Sequence[str], again: bool) -> list[Submission]:
         limits = self._limits
         errors = [_too_late(job) or self._out_of_scope(job) or _too_costly(job, limits) for job in jobs]
         fit = [job for job, error in zip(jobs, errors, strict=True) if not error]
@@ -93,7 +94,7 @@ class Asking(AskingEvents, AskingUploads, AskingFleet):
                 submissions.append(Submission(job.id, is_new=False, error=error))
                 continue
             answer = next(answers)
-            if answer.state == "queued" and answer.verdict in ("new", "known"):
+            if answer.state == "queued" and (answer.verdict == "new" or (again and answer.verdict == "known")):
                 # One that waits already is sent again: its first message may never have left. Workers drop doubles.
                 unsent.append(job)
             if answer.gave_way:

@@ -125,9 +125,12 @@ class StyleQueue(EventCalls, UploadCalls, FleetCalls):
         """
         return run(self._asking.submit_many(jobs, notify=notify))
 
-    def submit_each(self, jobs: Iterable[Job], *, notify: Sequence[str] = ()) -> list[Submission]:
-        """Hand jobs in as `submit_many` does, and return what became of each, in order: errors are not raised."""
-        return run(self._asking.submit_each(jobs, notify=notify))
+    def submit_each(self, jobs: Iterable[Job], *, notify: Sequence[str] = (), again: bool = True) -> list[Submission]:
+        """Hand jobs in as `submit_many` does, and return what became of each, in order: errors are not raised.
+
+        Without `again`, one that is on record already is not sent again, which is for who submits the same many times.
+        """
+        return run(self._asking.submit_each(jobs, notify=notify, again=again))
 
     def upload(self, path: str | Path, *, to: ImageRef | None = None) -> ImageRef:
         """Put a local picture into the upload bucket, where a job may name it. The same picture is stored once.

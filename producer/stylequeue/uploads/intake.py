@@ -227,7 +227,7 @@ class Intake:
                 except InvalidRequest as error:  # the file is just being changed
                     one.add("later", error)
         for (tenant, notify), jobs in wanted.items():
-            submissions = await self._as(tenant).submit_each([job for _, _, job in jobs], notify=notify)
+            submissions = await self._as(tenant).submit_each([job for _, _, job in jobs], notify=notify, again=False)
             for (one, rule, job), submission in zip(jobs, submissions, strict=True):
                 refused = submission.error
                 if refused is None or isinstance(refused, JobConflict):
