@@ -143,17 +143,18 @@ class Asking(AskingEvents, AskingUploads, AskingFleet):
         *,
         content_px: tuple[int, int] | None = None,
         styles: int = 1,
+        masks: int = 0,
         queue: QueueName | None = None,
     ) -> Estimate:
         recipe = recipe or OptimizeRecipe()
+        asked = partial(self._access.asked.estimate, recipe, styles=styles, masks=masks)
         if content_px is not None and min(content_px) < 1:
             raise InvalidRequest(f"content_px {content_px} is no width and height", "give both in pixels, or none")
-        if not 1 <= styles <= MAX_STYLES:
-            raise InvalidRequest(f"{styles} styles", f"a job has 1 to {MAX_STYLES}")
+        if not (1 <= styles <= MAX_STYLES and 0 <= masks <= styles + 1):
+            raise InvalidRequest(f"{styles} styles, {masks} masks", f"1 to {MAX_STYLES}; one for each, one to keep")
         if queue not in (None, *QUEUES):
             raise InvalidRequest(f"there is no queue {queue!r}", f"one of {', '.join(QUEUES)}")
-        sides = None if content_px is None else (content_px[1], content_px[0])
-        return await self._access.asked.estimate(recipe, queue=queue or queue_of(recipe), content=sides, styles=styles)
+        return await asked(queue=queue or queue_of(recipe), content=content_px and (content_px[1], content_px[0]))
 
     async def jobs(
         self,

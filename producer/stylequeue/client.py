@@ -185,15 +185,16 @@ class StyleQueue(EventCalls, UploadCalls, FleetCalls):
         *,
         content_px: tuple[int, int] | None = None,
         styles: int = 1,
+        masks: int = 0,
         queue: QueueName | None = None,
     ) -> Estimate:
         """What a job with this recipe would take if it were submitted now.
 
         `content_px`: width and height of its content picture, where they are known; else it is taken for a square.
-        `styles`: how many there are. `queue`: left out, as a job's. Workers say how fast they are once they have
-        painted; until then, seconds are None. Raises InvalidRequest.
+        `styles`, `masks`: how many there are, the mask of what is kept counted. `queue`: left out, as a job's. Workers
+        say how fast they are once they have painted; until then, seconds are None. Raises InvalidRequest.
         """
-        return run(self._asking.estimate(recipe, content_px=content_px, styles=styles, queue=queue))
+        return run(self._asking.estimate(recipe, content_px=content_px, styles=styles, masks=masks, queue=queue))
 
     def jobs(
         self,

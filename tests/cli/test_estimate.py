@@ -24,9 +24,9 @@ def test_it_says_what_the_client_estimates(stack: Stack, settings: Settings, red
     with StyleQueue(settings) as queue:
         queue._ledger.registry.register(live_worker(rates=RATES, memory_bytes=600 * 10**6))
         recipe = OptimizeRecipe(preset="painterly", network="vgg16", size=2048)
-        expected = queue.estimate(recipe, content_px=(1600, 800), styles=2)
+        expected = queue.estimate(recipe, content_px=(1600, 800), styles=2, masks=1)
         other = queue.estimate(recipe, content_px=(800, 1600))
-    asked += ["--styles", "2"]
+    asked += ["--styles", "2", "--masks", "1"]
     assert Estimate(**json.loads(command(*asked, "--json").stdout)) == expected != other
     assert expected.paint_s
     said = command(*asked).stdout

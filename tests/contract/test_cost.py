@@ -90,3 +90,14 @@ def test_in_float32_too() -> None:
         budget_bytes=None,
     )
     assert wide.peak_bytes == pytest.approx(3535e6, rel=0.15)
+
+
+def test_masks_are_counted_and_that_of_faces() -> None:
+    def peak(*, keep_faces: bool, masks: int) -> int:
+        recipe = resolve(OptimizeRecipe(preset="painterly", size=1024, keep_faces=keep_faces))
+        how: Any = {"on_gpu": False, "halved": False, "budget_bytes": None}
+        return cost.plan_of(recipe, (1024, 1024), 2, "vgg16", masks=masks, **how).peak_bytes
+
+    one = peak(keep_faces=False, masks=1) - peak(keep_faces=False, masks=0)
+    assert one == pytest.approx(3 * 4 * 1056**2, abs=1)
+    assert peak(keep_faces=True, masks=2) - peak(keep_faces=False, masks=0) == pytest.approx(3 * one, abs=3)

@@ -352,7 +352,9 @@ def test_an_estimate(gate: Gate) -> None:
     assert answer.status_code == 200, answer.text
     # Nobody has painted yet.
     assert (answer.json()["paint_s"], answer.json()["workers"]) == (None, 0)
-    assert answer.json()["peak_bytes"] > 0
+    masked = gate.post("/v1/estimate", json={**body, "masks": 3})
+    assert masked.json()["peak_bytes"] > answer.json()["peak_bytes"] > 0
+    check_problem(gate.post("/v1/estimate", json={**body, "masks": 4}), "invalid_request")
     assert gate.post("/v1/estimate", json={"recipe": {"method": "fast"}}).status_code == 200
     for wrong in ({"styles": 0}, {"content": {"width_px": 0, "height_px": 1}}, {"recipe": {"method": "wish"}}):
         check_problem(gate.post("/v1/estimate", json=wrong), "invalid_job")

@@ -141,12 +141,16 @@ def test_an_estimate_before_anything_is_submitted(queue: StyleQueue, ledger: Led
     assert wide.paint_s < 0.7 * paints_s()
     large = queue.estimate(OptimizeRecipe(**{**RECIPE, "size": 2048}), styles=2)
     assert large.tiles > 1
+    masked = [queue.estimate(recipe, styles=8, masks=masks).peak_bytes for masks in (0, 9)]
+    assert masked[1] - masked[0] == pytest.approx(9 * 3 * 4 * (256 + 2 * 16) ** 2, rel=1e-3)
     assert queue.estimate(recipe, queue="bulk").workers == 0, "nobody takes from it"
     assert queue.estimate(FastRecipe()).paint_s is None
     assert queue.estimate().workers == 1, "the usual recipe"
 
 
-@pytest.mark.parametrize("given", [{"content_px": (0, 5)}, {"styles": 0}, {"styles": 9}, {"queue": "slow"}])
+@pytest.mark.parametrize(
+    "given", [{"content_px": (0, 5)}, {"styles": 0}, {"styles": 9}, {"masks": 3}, {"masks": -1}, {"queue": "slow"}]
+)
 def test_what_cannot_be_estimated_is_refused(queue: StyleQueue, given: dict[str, Any]) -> None:
     with pytest.raises(InvalidRequest):
         queue.estimate(OptimizeRecipe(), **given)

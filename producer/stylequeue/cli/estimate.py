@@ -28,6 +28,7 @@ def estimate(
         typer.Option("--content-px", metavar="WIDTHxHEIGHT", help="Of the content picture. [default: a square]"),
     ] = None,
     styles: Annotated[int, typer.Option(min=1, max=MAX_STYLES, help="How many there are.")] = 1,
+    masks: Annotated[int, typer.Option(min=0, max=MAX_STYLES + 1, help="Of styles, and of what is kept.")] = 0,
     queue: Annotated[QueueName | None, typer.Option(help="[default: fast for --method fast, else paint]")] = None,
     as_json: JsonOption = False,
     **options: Any,
@@ -36,7 +37,7 @@ def estimate(
     with deployment.client(as_json=as_json) as client:
         fields = {"method": OptimizeRecipe().method, **RECIPE.fields(options, partial(files.source, client=None))}
         asked = parse(_Asked, {"recipe": fields}, in_words=in_words, hint="see `stylequeue estimate --help`")
-        found = client.estimate(asked.recipe, content_px=_sides(content_px), styles=styles, queue=queue)
+        found = client.estimate(asked.recipe, content_px=_sides(content_px), styles=styles, masks=masks, queue=queue)
         if as_json:
             console.show_json(found.model_dump(mode="json"))
             return

@@ -309,11 +309,12 @@ def plan_of(
     styles: int,
     network: str,
     *,
+    masks: int = 0,
     on_gpu: bool,
     halved: bool,
     budget_bytes: int | None,
 ) -> Plan:
-    """The plan of a recipe on one of the networks, with so many square styles.
+    """The plan of a recipe on one of the networks, with so many square styles and masks, and one of faces if it has it.
 
     `halved`: whether the worker is fastest in 16 bits, which a GPU then keeps where a preset allows it.
     """
@@ -338,6 +339,7 @@ def plan_of(
         recipe.optimizer,
         margin_px=MARGIN_PX.get(recipe.preset, 0),
         budget_bytes=budget_bytes,
+        masks=masks + bool(recipe.keep_faces),
         search=search,
     )
 

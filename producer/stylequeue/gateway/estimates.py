@@ -31,6 +31,7 @@ class EstimateRequest(Contract):
     recipe: Recipe = Field(default_factory=OptimizeRecipe)
     content: Sides | None = Field(default=None, description="Left out: a square.")
     styles: int = Field(default=1, ge=1, le=MAX_STYLES)
+    masks: int = Field(default=0, ge=0, le=MAX_STYLES + 1, description="Of styles, and the one of what is kept.")
     queue: QueueName | None = Field(default=None, description="Left out: as a job's.")
 
 
@@ -38,4 +39,6 @@ class EstimateRequest(Contract):
 async def estimate_job(caller: Reader, wanted: EstimateRequest) -> Estimate:
     """Seconds and memory that a job with this recipe would take if it were handed in now."""
     sides = (wanted.content.width_px, wanted.content.height_px) if wanted.content else None
-    return await caller.queue.estimate(wanted.recipe, content_px=sides, styles=wanted.styles, queue=wanted.queue)
+    return await caller.queue.estimate(
+        wanted.recipe, content_px=sides, styles=wanted.styles, masks=wanted.masks, queue=wanted.queue
+    )

@@ -210,10 +210,10 @@ class AsyncLedger:
         ]
 
     async def estimate(
-        self, recipe: OptimizeRecipe | FastRecipe, *, queue: str, content: Sides | None, styles: int
+        self, recipe: OptimizeRecipe | FastRecipe, *, queue: str, content: Sides | None, styles: int, masks: int
     ) -> Estimate:
         """What a job would take if it were submitted now; `content`: the sides of its content, where they are known."""
-        return await self._outlook.estimate(recipe, content=content, styles=styles, queue=queue)
+        return await self._outlook.estimate(recipe, content=content, styles=styles, masks=masks, queue=queue)
 
     async def workers(self) -> list[LiveWorker]:
         """The live workers, by name. One that was killed is among them for three heartbeats more."""

@@ -65,7 +65,7 @@ class Outlook:
         return [_standing(record, waiting.get(record.id), lines.get(record.queue), workers) for record in records]
 
     async def estimate(
-        self, recipe: OptimizeRecipe | FastRecipe, *, content: Sides | None, styles: int, queue: str
+        self, recipe: OptimizeRecipe | FastRecipe, *, content: Sides | None, styles: int, masks: int, queue: str
     ) -> Estimate:
         """What a job would take. Where workers differ, as the one in the middle has it."""
         resolved = resolve(recipe)
@@ -75,7 +75,7 @@ class Outlook:
             key=itemgetter(0),
         )
         paint_s, middle = known[len(known) // 2] if known else (None, takers[0] if takers else None)
-        plan = _plan(resolved, content, styles, middle)
+        plan = _plan(resolved, content, styles, masks, middle)
         sides = cost.output_sides(resolved, content)
         margin_px = cost.MARGIN_PX.get(getattr(resolved, "preset", "tf-tutorial"), 0)
         line = await self._lines[queue]()
@@ -181,13 +181,16 @@ def _ranks(length: int, running: int) -> list[int]:
     return sorted({first + int((length - first) * (number / _SAMPLE) ** 2) for number in range(_SAMPLE)})
 
 
-def _plan(recipe: ResolvedRecipe, content: Sides | None, styles: int, worker: LiveWorker | None) -> cost.Plan:
+def _plan(
+    recipe: ResolvedRecipe, content: Sides | None, styles: int, masks: int, worker: LiveWorker | None
+) -> cost.Plan:
     needs = networks_of(recipe)
     return cost.plan_of(
         recipe,
         cost.output_sides(recipe, content),
         styles,
         next((name for name in needs if worker and name in worker.networks), needs[-1]),
+        masks=masks,
         on_gpu=worker is not None and not worker.on_processor,
         halved=worker is not None and worker.precision == "bfloat16",
         budget_bytes=worker.memory_bytes if worker else None,
