@@ -9,6 +9,7 @@ import typer
 
 from ..contract.errors import ExitCode
 from . import console, deployment, files
+from .backfill import backfill
 from .options import JsonOption
 
 if TYPE_CHECKING:
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
 app = typer.Typer(
     no_args_is_help=True, rich_markup_mode=None, help="Rules of the operator's file: which uploads become which jobs."
 )
+
+app.command()(backfill)
 
 
 @app.command()

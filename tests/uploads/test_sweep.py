@@ -1,0 +1,201 @@
+"""What nobody told of is found by looking: each once, by the same ids, and nothing that lay there before."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from stylequeue.aclient import AsyncStyleQueue
+from stylequeue.client import StyleQueue
+from stylequeue.contract.errors import InvalidSettings
+from stylequeue.contract.uploads import ListedUpload, UploadListing
+from stylequeue.operator_file import Operator
+from stylequeue.settings import Settings
+from stylequeue.store.incoming import Incoming
+from stylequeue.uploads.intake import Intake
+from stylequeue.uploads.notices import Notice
+from stylequeue.uploads.patience import Patience
+from stylequeue.uploads.sweep import Sweep
+from tests.support.listening import ODD_KEYS, keys, listening, operated, until
+
+NOW = datetime(2026, 11, 26, 12, tzinfo=UTC)
+OVERLAP_S = 3600
+
+
+@pytest.fixture
+def listener(settings: Settings, tmp_path: Path) -> Settings:
+    return operated(settings, tmp_path, "")
+
+
+def swept(settings: Settings, notices: tuple[Notice, ...] = ()) -> int:
+    """Take in what was told, sweep once, and say how many were found."""
+
+    async def run() -> int:
+        async with AsyncStyleQueue(settings) as queue:
+            intake = Intake(queue)
+            await intake.take(notices)
+            sweep = Sweep("sweep", "uploads", "in/", every_s=60, overlap_s=OVERLAP_S)
+            return await sweep.round(intake, Patience(asyncio.Event()))
+
+    return asyncio.run(run())
+
+
+class Bucket:
+    """One whose clock stands where it is put."""
+
+    def __init__(self) -> None:
+        self.now = NOW
+        self._lies: dict[str, ListedUpload] = {}
+        self.lists = 0
+
+    def put(self, *all_of_them: str) -> None:
+        for key in all_of_them:
+            etag = f'"{key.encode().hex()[:32]}-{self.now.timestamp():.0f}"'
+            self._lies[key] = ListedUpload(bucket="uploads", key=key, etag=etag, size_bytes=9, written_at=self.now)
+
+    def told(self, *all_of_them: str) -> tuple[Notice, ...]:
+        there = [self._lies[key] for key in all_of_them]
+        return tuple(Notice("webhook", one.bucket, one.key, etag=one.etag, size_bytes=9) for one in there)
+
+    def listing(self, _: str, prefix: str, *, after: str | None, by_version: bool) -> UploadListing:
+        assert not by_version
+        self.lists += 1
+        behind = sorted(key for key in self._lies if key.startswith(prefix) and key > (after or ""))
+        uploads = [self._lies[key] for key in behind[:2]]
+        return UploadListing(uploads=uploads, after=behind[1] if len(behind) > 2 else None, listed_at=self.now)
+
+
+@pytest.fixture
+def bucket(monkeypatch: pytest.MonkeyPatch) -> Bucket:
+    bucket = Bucket()
+    monkeypatch.setattr(Incoming, "list", lambda _, *args, **how: bucket.listing(*args, **how))
+    return bucket
+
+
+def test_an_hour_of_which_nobody_told(listener: Settings, bucket: Bucket) -> None:
+    bucket.put("in/before.jpg")
+    bucket.now += timedelta(minutes=1)
+    with StyleQueue(listener) as queue:
+        assert swept(listener) == 0, "what lay there before is no upload of ours"
+        for minute in range(60):
+            bucket.now += timedelta(minutes=1)
+            bucket.put(f"in/{minute}.jpg")
+        bucket.put("elsewhere/x.jpg")
+        told = bucket.told("in/7.jpg", "in/59.jpg")
+        assert swept(listener, told) == 58
+        assert keys(queue) == sorted(f"in/{minute}.jpg" for minute in range(60))
+        assert swept(listener) == 0
+        bucket.now += timedelta(days=1)
+        bucket.put("in/7.jpg")
+        assert swept(listener) == 1, "other bytes under the same key"
+        outcomes = queue.upload_counts()["sweep"].outcomes
+        assert outcomes["recorded"] == 59
+
+
+def test_an_upload_that_shows_late_is_found_in_the_overlap(listener: Settings, bucket: Bucket) -> None:
+    """One in parts has the moment at which it was begun."""
+    swept(listener)
+    began = bucket.now = NOW + timedelta(hours=5)
+    swept(listener)
+    bucket.now = began + timedelta(minutes=1)
+    swept(listener)
+    bucket.now = began
+    bucket.put("in/parts.jpg")
+    bucket.now = began - timedelta(seconds=OVERLAP_S + 60)
+    bucket.put("in/too-old.jpg")
+    bucket.now = began + timedelta(minutes=2)
+    with StyleQueue(listener) as queue:
+        assert swept(listener) == 1
+        assert keys(queue) == ["in/parts.jpg"]
+
+
+def test_a_sweep_that_is_broken_off_begins_anew(
+    listener: Settings, bucket: Bucket, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    swept(listener)
+    bucket.now += timedelta(minutes=1)
+    bucket.put(*(f"in/{number}.jpg" for number in range(5)))
+    whole = bucket.listing
+
+    def torn(*args: Any, **how: Any) -> UploadListing:
+        if how["after"]:
+            raise RuntimeError("broken off")
+        return whole(*args, **how)
+
+    with StyleQueue(listener) as queue:
+        with monkeypatch.context() as patched:
+            patched.setattr(bucket, "listing", torn)
+            with pytest.raises(RuntimeError, match="broken off"):
+                swept(listener)
+        bucket.now += timedelta(hours=2 * OVERLAP_S // 3600)
+        assert swept(listener) == 3
+        assert keys(queue) == [f"in/{number}.jpg" for number in range(5)]
+
+
+def test_two_listeners_sweep_as_often_as_one(
+    listener: Settings, tmp_path: Path, bucket: Bucket, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looks, look = [], Sweep._state
+
+    async def seen(self: Sweep, queue: AsyncStyleQueue) -> Any:
+        looks.append(await look(self, queue))
+        return looks[-1]
+
+    monkeypatch.setattr(Sweep, "_state", seen)
+    both = operated(listener, tmp_path, '[source.swept]\nsweep = "s3://uploads/in/"\nevery_s = 600\n')
+    with StyleQueue(listener) as queue, listening(both):
+        until(lambda: queue.upload_position("sweep:uploads/in/"), "the first sweep")
+        before = len(looks)
+        with listening(both):
+            until(lambda: len(looks) > before, "the other one looks whether it is due")
+        assert bucket.lists == 1
+
+
+@pytest.fixture
+def put(listener: Settings) -> Iterator[Callable[..., None]]:
+    with StyleQueue(listener) as queue:
+        s3, there = queue._store._client, []
+
+        def put(*all_of_them: str) -> None:
+            for key in all_of_them:
+                s3.put_object(Bucket="uploads", Key=key, Body=key.encode())
+                there.append(key)
+
+        yield put
+        for key in there:
+            s3.delete_object(Bucket="uploads", Key=key)
+
+
+def test_in_a_real_store(listener: Settings, tmp_path: Path, put: Callable[..., None]) -> None:
+    swept_often = operated(listener, tmp_path, '[source.swept]\nsweep = "s3://uploads/in/"\nevery_s = 1\n')
+    wanted = sorted(key for key in ODD_KEYS if len(key) < 1000)
+    with StyleQueue(listener) as queue, listening(swept_often):
+        until(lambda: queue.upload_position("sweep:uploads/in/"), "the first sweep")
+        put(*wanted)
+        until(lambda: keys(queue) == wanted, f"all of {wanted}")
+
+
+@pytest.mark.parametrize(
+    ("table", "said"),
+    [
+        ("", "a source is a webhook, which has tokens; or one of sqs, redis_list and sweep"),
+        ('sqs = "https://x/1/q"\nsweep = "s3://uploads/"', "a source is a webhook"),
+        ('sweep = "uploads/in/"', "is not s3://bucket/"),
+        ('sweep = "s3://uploads"', "is not s3://bucket/"),
+        ('sqs = "https://x/1/q"\nevery_s = 10', "every_s: only a source with sweep has it"),
+        ('redis_list = "l"\nregion = "eu-west-1"', "region: only a source with sqs has it"),
+        ('redis_list = "l"\nredis_url = "http://x"', "begins with none of redis://"),
+        ('sqs = "sqs.eu-west-1.amazonaws.com"', "sqs"),
+        ('sweep = "s3://uploads/"\noverlap_s = 1', "overlap_s"),
+    ],
+)
+def test_sources_that_cannot_be(table: str, said: str) -> None:
+    with pytest.raises(InvalidSettings) as caught:
+        Operator.parse(f"[source.x]\n{table}\n", name="operator.toml")
+    assert said in caught.value.message
+    assert "line 1" in caught.value.message or "line 2" in caught.value.message or "line 3" in caught.value.message
