@@ -25,9 +25,16 @@ from tests.support.deployment import Deployment
 from tests.support.distribution import pytest_collection_modifyitems, pytest_xdist_make_scheduler
 from tests.support.fake_worker import START_TIMEOUT_S
 from tests.support.invariants import keys_without_end
+from tests.support.leaks import no_secret_is_told, pytest_runtest_logreport
 from tests.support.models import model_dir
 
-__all__ = ["model_dir", "pytest_collection_modifyitems", "pytest_xdist_make_scheduler"]
+__all__ = [
+    "model_dir",
+    "no_secret_is_told",
+    "pytest_collection_modifyitems",
+    "pytest_runtest_logreport",
+    "pytest_xdist_make_scheduler",
+]
 
 for _name in [name for name in os.environ if name.upper().startswith("STYLEQUEUE_")]:
     del os.environ[_name]  # tests see the defaults, whatever the developer has set
