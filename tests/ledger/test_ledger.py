@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import UserDict
+
 import pytest
 
 from stylequeue.contract.errors import EventsLost, JobNotFound, LeaseLost
@@ -20,6 +22,7 @@ from stylequeue.ledger.names import (
     queue_key,
     state_key,
 )
+from stylequeue.ledger.record import FIELDS, Record
 from stylequeue.settings import Settings
 from tests.support.jobs import make_job
 from tests.support.ledger import FAILED, claim, keys, limited, lose_lease, types
@@ -275,3 +278,19 @@ def test_whoever_sent_it_waits_for_its_end(ledger: Ledger) -> None:
     first = ledger.claim(job, task_id="one", worker="tester").record
     assert ledger.claim(job, task_id="two", worker="tester").verdict == "held"
     assert ledger.task_ids(first) == ["one", "two"]
+
+
+def test_all_of_a_hash_that_is_read_is_asked_for() -> None:
+    read: set[str] = set()
+    odd = {"scope": '{"read": [], "write": []}', "notify": "[]", "labels": "{}", "job": "{}"}
+
+    class Hash(UserDict[str, str]):
+        def __getitem__(self, name: str) -> str:
+            read.add(name)
+            return odd.get(name, "1")
+
+        def __contains__(self, name: object) -> bool:
+            return True
+
+    Record.from_redis(Hash())
+    assert read == set(FIELDS)

@@ -25,7 +25,7 @@ from .answers import AcceptAnswer, EndAnswer, ThrottleAnswer
 from .listing import JobsWanted
 from .moves import Move, Moves, script
 from .outlook import Outlook
-from .record import GLANCE_FIELDS, Record, dead_letter_from_redis, glance_from_redis
+from .record import FIELDS, GLANCE_FIELDS, Record, dead_letter_from_redis, glance_from_redis
 from .registry import LiveWorker, waiting_for
 from .ticks import Ticks
 from .watching import Watching
@@ -255,10 +255,14 @@ class AsyncLedger:
         def read(redis: Any) -> Any:
             pipeline = redis.pipeline(transaction=False)
             for job_id in job_ids:
-                pipeline.hgetall(names.record_key(job_id))
+                # By far the most of what takes time is to read the answer: names are left out of it.
+                pipeline.hmget(names.record_key(job_id), FIELDS)
             return pipeline.execute()
 
-        hashes = await self._ask(read) if job_ids else []
+        found = await self._ask(read) if job_ids else []
+        hashes = [
+            {name: value for name, value in zip(FIELDS, values, strict=True) if value is not None} for values in found
+        ]
         seen = iter(await self._seen([Record.from_redis(fields) for fields in hashes if fields]))
         return [next(seen) if fields else None for fields in hashes]
 

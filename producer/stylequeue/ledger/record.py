@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
@@ -77,7 +77,7 @@ class Record(BaseModel):
             }
         )
 
-    @property
+    @cached_property
     def fields(self) -> dict[str, Any] | None:
         """The job as its producer wrote it, a newer one maybe; None where the message was no job."""
         return dict(json.loads(self.job)) if self.job else None
@@ -87,7 +87,7 @@ class Record(BaseModel):
         """Whether the job's life is over."""
         return self.state in TERMINAL_STATES
 
-    @property
+    @cached_property
     def needs(self) -> Needs:
         """The networks any of which can paint the job; none where this version cannot read its recipe."""
         return _needs(json.dumps((self.fields or {}).get("recipe")))
@@ -106,6 +106,12 @@ class Record(BaseModel):
         )
 
 
+FIELDS = (
+    *("id", "state", "run", "attempt", "spared", "sequence", "fence", "queue", "task_id", "job", "labels", "tenant"),
+    *("scope", "notify", "created_ms", "updated_ms", "deadline_ms", "not_before_ms", "time_limit_s", "lease_until_ms"),
+    *("worker", "progress", "last_error", "fingerprint", "waits_for", "outcome"),
+)
+"""Of a job's hash, what `Record.from_redis` reads."""
 GLANCE_FIELDS = ("id", "state", "sequence", "labels", "tenant", "progress")
 """Of a job's hash, what `glance_from_redis` is made of."""
 
