@@ -38,6 +38,26 @@ class AskingUploads(AskingPictures):
 
         await uploads.keep_position(self._access.asked, name, told)
 
+    async def note_upload_probe(self, probe: str, *, source: str, rules: Sequence[str]) -> None:
+        from .ledger import uploads
+
+        await uploads.note_probe(self._access.asked, probe, source=source, rules=rules)
+
+    async def upload_probe(self, probe: str) -> dict[str, list[str]]:
+        from .ledger import uploads
+
+        return await uploads.probe(self._access.asked, probe)
+
+    async def say_listening(self) -> None:
+        from .ledger import uploads
+
+        await uploads.say_listening(self._access.asked)
+
+    async def is_listening(self) -> bool:
+        from .ledger import uploads
+
+        return await uploads.is_listening(self._access.asked)
+
     async def notifications_wanted_again(self, limit: int = 100) -> list[DeadLetter]:
         from .ledger import notifications
 

@@ -45,6 +45,22 @@ class UploadCalls:
         """Say how far it has got; None: it is done."""
         run(self._asking.keep_upload_position(name, told))
 
+    def note_upload_probe(self, probe: str, *, source: str, rules: Sequence[str]) -> None:
+        """Say that a source told of a probe of `doctor uploads`, and which rules have it."""
+        run(self._asking.note_upload_probe(probe, source=source, rules=rules))
+
+    def upload_probe(self, probe: str) -> dict[str, list[str]]:
+        """Which sources told of a probe, each with the rules that have it."""
+        return run(self._asking.upload_probe(probe))
+
+    def say_listening(self) -> None:
+        """Say that somebody listens to uploads; it holds for half a minute."""
+        run(self._asking.say_listening())
+
+    def is_listening(self) -> bool:
+        """Whether somebody listens to uploads."""
+        return run(self._asking.is_listening())
+
     def notifications_wanted_again(self, limit: int = 100) -> list[DeadLetter]:
         """Dead letters, notifications, that somebody had replayed: to be taken in, and then dropped, by who listens."""
         return run(self._asking.notifications_wanted_again(limit))

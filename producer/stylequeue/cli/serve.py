@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from importlib.util import find_spec
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 from ..contract.errors import InvalidSettings
 from . import console, deployment
 from .options import JsonOption
+
+if TYPE_CHECKING:
+    from ..finding import Finding
+    from ..settings import Settings
 
 PASSED_ON = {"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []}
 """Context settings of a command whose arguments another module reads."""
@@ -41,24 +45,40 @@ def schema(what: Annotated[Literal["job", "event", "status"], typer.Argument(hel
 
 
 def doctor(
+    what: Annotated[
+        Literal["uploads"] | None, typer.Argument(help="uploads: the way from an upload to its job, with a probe.")
+    ] = None,
     as_json: JsonOption = False,
     fix: Annotated[
         bool, typer.Option("--fix", help="Give the upload bucket the rules that it lacks: CORS, lifecycle.")
     ] = False,
+    wait: Annotated[float, typer.Option(min=1, max=3600, help="Seconds in which a probe must be told of.")] = 30,
 ) -> None:
     """Check settings, Redis, the store, workers, models and device, and say what to do about each trouble."""
-    from ..doctor import examine
     from ..finding import exit_code
 
+    settings = partial(deployment.settings, as_json=as_json)
     findings = []
     with console.errors_told(as_json=as_json):
-        for finding in examine(partial(deployment.settings, as_json=as_json), fix=fix):
+        for finding in _of_uploads(settings(), wait) if what else _of_all(settings, fix=fix):
             findings.append(finding)
             for line in () if as_json else str(finding).split("\n"):
                 console.show(line)
     if as_json:
         console.show_json([finding.as_dict() for finding in findings])
     sys.exit(exit_code(findings))
+
+
+def _of_all(settings: Callable[[], Settings], *, fix: bool) -> Iterator[Finding]:
+    from ..doctor import examine
+
+    return examine(settings, fix=fix)
+
+
+def _of_uploads(settings: Settings, wait_s: float) -> Iterator[Finding]:
+    from ..uploads.doctor import examine
+
+    return examine(settings, wait_s=wait_s)
 
 
 def probe(context: typer.Context) -> None:

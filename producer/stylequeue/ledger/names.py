@@ -62,6 +62,8 @@ lacking_key = KeyOfEach("stylequeue:lacking:")
 from the one and has one of the others, since when (sorted set)."""
 refused_key = KeyOfEach("stylequeue:refused:")
 """Of the id that an upload's job would have: that it was told of that there is none."""
+upload_probe_key = KeyOfEach("stylequeue:upload_probe:")
+"""Of a probe that was put where uploads go: which sources told of it, and which rules have it (hash)."""
 position_key = KeyOfEach("stylequeue:position:")
 """Of what looks through a bucket: how far it has got."""
 endpoint_key = KeyOfEach("stylequeue:endpoint:")
@@ -99,6 +101,8 @@ DEAD_KEY = "stylequeue:dead"
 """Dead letters, since when (sorted set)."""
 DEAD_SIZES_KEY = "stylequeue:dead_sizes"
 """How many bytes each dead letter takes (hash); their sum is among the counters."""
+LISTENER_KEY = "stylequeue:listener"
+"""That somebody listens to uploads, for half a minute."""
 NOTIFIED_AGAIN_KEY = "stylequeue:notified_again"
 """Dead letters, notifications, that somebody wants taken up again, since when (sorted set)."""
 WORKERS_KEY = "stylequeue:workers"

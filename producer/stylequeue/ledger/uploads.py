@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from .aio import AsyncLedger
 
 _POSITION_S = 90 * 24 * 3600
+_PROBE_S = 3600
+_LISTENER_S = 30
 _LAG = "lag_ms"
 _WITHIN = "within_s:"
 
@@ -94,3 +96,32 @@ async def keep_position(ledger: AsyncLedger, name: str, told: str | None) -> Non
         await ledger._ask(lambda redis: redis.delete(key))
     else:
         await ledger._ask(lambda redis: redis.set(key, told, ex=_POSITION_S))
+
+
+async def note_probe(ledger: AsyncLedger, probe: str, *, source: str, rules: Sequence[str]) -> None:
+    """Say that a source told of a probe, and which rules have it."""
+    key = names.upload_probe_key(probe)
+
+    def note(redis: Any) -> Any:
+        pipeline = redis.pipeline(transaction=True)
+        pipeline.hset(key, source, json.dumps(list(rules)))
+        pipeline.expire(key, _PROBE_S)
+        return pipeline.execute()
+
+    await ledger._ask(note)
+
+
+async def probe(ledger: AsyncLedger, name: str) -> dict[str, list[str]]:
+    """Which sources told of a probe, and which rules have it, by source."""
+    found = await ledger._ask(lambda redis: redis.hgetall(names.upload_probe_key(name)))
+    return {source: json.loads(rules) for source, rules in found.items()}
+
+
+async def say_listening(ledger: AsyncLedger) -> None:
+    """Say that somebody listens to uploads."""
+    await ledger._ask(lambda redis: redis.set(names.LISTENER_KEY, 1, ex=_LISTENER_S))
+
+
+async def is_listening(ledger: AsyncLedger) -> bool:
+    """Whether somebody does, or did half a minute ago."""
+    return bool(await ledger._ask(lambda redis: redis.exists(names.LISTENER_KEY)))

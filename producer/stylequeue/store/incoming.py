@@ -50,6 +50,18 @@ class Incoming:
             raise
         return "Status" in found
 
+    def announced(self, bucket: str) -> Mapping[str, Any]:
+        """Whom the store tells of what happens in a bucket, in its own words."""
+        return self._s3.call("get_bucket_notification_configuration", own=False, Bucket=bucket)
+
+    def put_probe(self, bucket: str, key: str, body: bytes, metadata: Mapping[str, str]) -> None:
+        """Put something there that is gone soon."""
+        self._objects.put(bucket, key, body, content_type="text/plain", metadata=metadata)
+
+    def take_away(self, bucket: str, key: str) -> None:
+        """Away with it; that it stays is no reason to fail."""
+        self._objects.clean_up(bucket, key)
+
     def list(self, bucket: str, prefix: str, *, after: str | None, by_version: bool) -> UploadListing:
         """Up to 1000 objects whose keys begin with `prefix`, behind the key `after`: one request.
 

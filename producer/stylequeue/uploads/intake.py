@@ -29,7 +29,7 @@ from ..contract.job import Job
 from ..contract.objects import ImageRef
 from ..operator_file import OperatorFile
 from . import shapes
-from .notices import Notice
+from .notices import Notice, probe_of
 from .refusals import why_no_picture
 from .rules import Rules, WholeRule
 
@@ -153,6 +153,11 @@ class Intake:
         rules = self.rules
         work = [_Work(notice, rules.candidates(notice)) for notice in notices]
         await asyncio.gather(*[self._look(one) for one in work if one.rules])
+        for one in work:
+            if probe := probe_of(one.notice.key):
+                having = [rule.rule.name for rule in Rules.first(one.rules)]
+                await self.queue.note_upload_probe(probe, source=one.notice.source, rules=having)
+                one.end("ours")
         await self._submit(work)
         outcomes = [one.outcome for one in work]
         await self._tell(work)

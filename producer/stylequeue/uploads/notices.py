@@ -3,10 +3,21 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from urllib.parse import quote_plus
+
+PROBE_PREFIX = ".stylequeue-probe-"
+"""How the names of objects begin that `doctor uploads` puts there: nothing is painted from them."""
+_PROBE = re.compile(rf"(?:.*/)?{re.escape(PROBE_PREFIX)}([0-9a-f]{{32}})[^/]*", re.DOTALL)
+
+
+def probe_of(key: str) -> str | None:
+    """Which probe it is; None: an upload."""
+    found = _PROBE.fullmatch(key)
+    return found[1] if found else None
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,7 @@
-"""Notifications among the dead letters that somebody had replayed: taken in once more, as they came."""
+"""Notifications among the dead letters that somebody had replayed: taken in once more, as they came.
+
+Who looks for them listens, and says so.
+"""
 
 from __future__ import annotations
 
@@ -24,6 +27,7 @@ class Replays:
         patience = Patience(stopping)
         while not stopping.is_set():
             waits = False
+            await intake.queue.say_listening()
             for letter in await intake.queue.notifications_wanted_again(_AT_ONCE):
                 outcomes = await intake.read(letter.message, source=letter.queue)
                 waits = waits or not all(outcome.is_settled for outcome in outcomes)

@@ -96,6 +96,11 @@ class Queue:
             for failed in self._call("delete_message_batch", Entries=entries).get("Failed", ()):
                 log.warning("a message of %s comes again: %s", self._url, failed.get("Message"))
 
+    def attributes(self) -> Mapping[str, str]:
+        """What SQS says of the queue: its ARN, its policy, how many messages there are."""
+        found: Mapping[str, str] = self._call("get_queue_attributes", AttributeNames=["All"])["Attributes"]
+        return found
+
     def close(self) -> None:
         """Give connections back."""
         self._client.close()
