@@ -44,6 +44,7 @@ from .contract.events import Succeeded as Succeeded
 from .contract.events import SucceededData as SucceededData
 from .contract.events import TerminalEvent as TerminalEvent
 from .contract.events import UnknownEvent as UnknownEvent
+from .contract.events import UploadRefused as UploadRefused
 from .contract.events import read_event as read_event
 from .contract.job import Job as Job
 from .contract.job import Output as Output

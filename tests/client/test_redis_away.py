@@ -9,7 +9,9 @@ import pytest
 from stylequeue.client import StyleQueue
 from stylequeue.client_events import EventCalls
 from stylequeue.client_fleet import FleetCalls
+from stylequeue.client_uploads import UploadCalls
 from stylequeue.contract.errors import Code, Unavailable
+from stylequeue.contract.events import UploadRefusedData
 from stylequeue.contract.recipe import FastRecipe
 from tests.client.conftest import OFTEN, REFUSAL
 from tests.support.jobs import make_job
@@ -19,6 +21,9 @@ from tests.support.proxy import Proxy
 pytestmark = pytest.mark.filterwarnings("ignore:Call to deprecated setex:DeprecationWarning")
 
 
+REFUSED = UploadRefusedData(
+    code="image_empty", message="it has no bytes", rule="wave", bucket="uploads", key="in/a.jpg"
+)
 CALLS: dict[str, Callable[[StyleQueue], object]] = {
     "submit": lambda queue: queue.submit(make_job()),
     "submit_each": lambda queue: queue.submit_each([make_job()]),
@@ -49,17 +54,25 @@ CALLS: dict[str, Callable[[StyleQueue], object]] = {
     "resume": lambda queue: queue.resume("bulk"),
     "load": lambda queue: queue.load("bulk"),
     "estimate": lambda queue: queue.estimate(FastRecipe()),
+    "upload_position": lambda queue: queue.upload_position("j"),
+    "keep_upload_position": lambda queue: queue.keep_upload_position("j", "{}"),
+    "notifications_wanted_again": lambda queue: queue.notifications_wanted_again(),
+    "tell_refused": lambda queue: queue.tell_refused("j", REFUSED),
+    "bury_notification": lambda queue: queue.bury_notification("{}", source="here", code="c", reason="none"),
+    "count_uploads": lambda queue: queue.count_uploads({("here", "known"): 1}, {}),
+    "upload_counts": lambda queue: queue.upload_counts(),
 }
 
 
 def test_every_method_is_among_the_calls() -> None:
     methods = {
         name
-        for name, value in {**vars(EventCalls), **vars(FleetCalls), **vars(StyleQueue)}.items()
+        for name, value in {**vars(EventCalls), **vars(FleetCalls), **vars(UploadCalls), **vars(StyleQueue)}.items()
         if callable(value) and not name.startswith("_")
     }
     asks_nothing = {"close", "for_tenant", "take_turn", "job"}
     asks_nothing |= {"upload", "upload_stream", "upload_form", "discard", "read", "shelf"}
+    asks_nothing |= {"find_upload", "list_uploads", "keeps_versions"}
     raises_nothing = {"readiness"}
     assert methods - {"submit_many", *asks_nothing, *raises_nothing} == set(CALLS), "of Redis"
 

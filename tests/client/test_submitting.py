@@ -54,6 +54,15 @@ def test_what_became_of_each_is_told_in_order(client: Client, settings: Settings
         assert [one.error and one.error.code for one in made] == [Code.INVALID_JOB, Code.JOB_CONFLICT, None, None, None]
 
 
+def test_who_hands_in_the_same_often_need_not_have_it_sent_often(client: Client, settings: Settings) -> None:
+    with client(settings) as queue:
+        job = make_job()
+        for again in (False, False, True):
+            [made] = queue.submit_each([job], again=again)
+            assert made.error is None
+        assert tasks(queue) == [job.id, job.id], "the first, and the one that was to be sent again"
+
+
 def test_a_tenants_job_has_a_cost_at_most(client: Client, settings: Settings, tmp_path: Path) -> None:
     """Of 1000 px, 50 steps on the whole come to some 54 megapixel-steps."""
     path = tmp_path / "operator.toml"
