@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from .asking_pictures import AskingPictures
 from .contract.base import QUEUES
 from .contract.errors import InvalidRequest, WorkerNotFound
 from .contract.status import QueueLoad
 from .contract.worker import LiveWorker
+
+if TYPE_CHECKING:
+    from .ledger.census import Census
 
 
 class AskingFleet(AskingPictures):
@@ -51,7 +56,7 @@ class AskingFleet(AskingPictures):
 
         self._for_operators()
         _known(queue)
-        counted = (await census.take(self._access.asked)).queues[queue]
+        counted = (await census.count(self._access.asked)).queues[queue]
         workers = [worker for worker in await self.fleet() if queue in worker.queues and worker.draining is None]
         return QueueLoad(
             queue=queue,
@@ -66,6 +71,12 @@ class AskingFleet(AskingPictures):
             eta_s=await self._access.asked.begins_s(queue),
             paused=counted.paused_s is not None,
         )
+
+    async def census(self) -> Census:
+        from .ledger import census
+
+        self._for_operators()
+        return await census.take(self._access.asked, endpoints=list(self._access.operator_file.now.endpoints))
 
     def _for_operators(self) -> None:
         """Raises InvalidRequest where this client is a tenant's: workers and queues are everybody's."""

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from .asking import Asking
 from .awaiting import run
 from .contract.base import QueueName
 from .contract.status import QueueLoad
 from .contract.worker import LiveWorker
+
+if TYPE_CHECKING:
+    from .ledger.census import Census
 
 
 class FleetCalls:
@@ -47,3 +52,7 @@ class FleetCalls:
     def load(self, queue: QueueName) -> QueueLoad:
         """How much of a queue's work there is now, and for how many workers. Raises InvalidRequest likewise."""
         return run(self._asking.load(queue))
+
+    def census(self) -> Census:
+        """All that can be counted of the deployment, for who watches it: what metrics are made of."""
+        return run(self._asking.census())

@@ -71,6 +71,7 @@ CALLS: dict[str, Callable[[StyleQueue], Any]] = {
     "pause": lambda queue: queue.pause("paint"),
     "resume": lambda queue: queue.resume("paint"),
     "load": lambda queue: queue.load("paint"),
+    "census": lambda queue: queue.census(),
 }
 
 

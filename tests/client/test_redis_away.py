@@ -52,6 +52,7 @@ CALLS: dict[str, Callable[[StyleQueue], object]] = {
     "undrain": lambda queue: queue.undrain("one@here"),
     "pause": lambda queue: queue.pause("bulk"),
     "resume": lambda queue: queue.resume("bulk"),
+    "census": lambda queue: queue.census(),
     "load": lambda queue: queue.load("bulk"),
     "estimate": lambda queue: queue.estimate(FastRecipe()),
     "upload_position": lambda queue: queue.upload_position("j"),

@@ -86,7 +86,12 @@ def named(metadata: Message, extra: str = "") -> set[str]:
 
 
 def test_what_the_producer_imports_the_wheel_asks_for(metadata: Message) -> None:
-    extras = {"gateway": {"gateway"}, "local": {"local"}, "testing.py": {"local", "testing"}}
+    extras = {
+        "gateway": {"gateway", "metrics"},
+        "metrics.py": {"metrics"},
+        "local": {"local"},
+        "testing.py": {"local", "testing"},
+    }
     distributions = packages_distributions()
     undeclared = {}
     for path in sorted(PRODUCER.rglob("*.py")):
@@ -106,6 +111,7 @@ def test_the_extras_are_those_that_the_documents_name(metadata: Message) -> None
         "gpu",
         "models",
         "gateway",
+        "metrics",
         "local",
         "testing",
         "dev",

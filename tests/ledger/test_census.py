@@ -7,15 +7,15 @@ from datetime import UTC, datetime, timedelta
 from stylequeue.awaiting import run
 from stylequeue.contract.job import Job
 from stylequeue.ledger import Ledger, Timing, names
-from stylequeue.ledger.census import Census, take
+from stylequeue.ledger.census import Counts, count
 from stylequeue.ledger.deliveries import Deliveries, ForEndpoint
 from stylequeue.ledger.histograms import BOUNDS, Observation
 from tests.support.jobs import make_job
 from tests.support.ledger import FAILED, claim, lose_lease
 
 
-def census(ledger: Ledger, *endpoints: str) -> Census:
-    return run(take(ledger.asked, endpoints=endpoints))
+def census(ledger: Ledger, *endpoints: str) -> Counts:
+    return run(count(ledger.asked, endpoints=endpoints))
 
 
 def counts(ledger: Ledger, queue: str = "paint") -> dict[str, int]:

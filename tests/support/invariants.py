@@ -56,7 +56,9 @@ from tests.support.processes import wait_for
 ENDS = frozenset({"succeeded", "failed", "cancelled", "expired"})
 STATES = ENDS | {"queued", "running"}
 COUNTERS = STATES | {"dead_letters_bytes", "dead_letters_dropped", "stale_writes", "reuses", "resumes"}
-LABELLED_COUNTERS = frozenset({"jobs_accepted", "jobs_ended", "attempts", "dead_letters", "deliveries"})
+LABELLED_COUNTERS = frozenset(
+    {"jobs_accepted", "jobs_ended", "attempts", "dead_letters", "deliveries", "put_backs", "unfit"}
+)
 _NODE = 100
 """Entries of a stream that Redis trims at once, so many may be over the cap."""
 _RESTORE_S = 30

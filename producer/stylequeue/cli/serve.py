@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from importlib.util import find_spec
@@ -23,7 +24,12 @@ PASSED_ON = {"allow_extra_args": True, "ignore_unknown_options": True, "help_opt
 """Context settings of a command whose arguments another module reads."""
 
 
-def keeper() -> None:
+def keeper(
+    metrics_port: Annotated[
+        int | None, typer.Option(min=1, max=65535, help="Answer Prometheus at this port (needs the extra `metrics`).")
+    ] = None,
+    metrics_host: Annotated[str, typer.Option(help="At this address; 0.0.0.0 for all.")] = "127.0.0.1",
+) -> None:
     """Put lost jobs back, end overdue ones, and deliver events to endpoints, until SIGTERM.
 
     Every worker does so too, but for the deliveries; this one survives them.
@@ -33,7 +39,18 @@ def keeper() -> None:
         from ..keeper import main as keep_house
 
         settings = deployment.settings()
-        keep_house(settings, [Deliverer(settings).run] if settings.deliver else [])
+        beside: list[Callable[[threading.Event], None]] = [Deliverer(settings).run] if settings.deliver else []
+        if metrics_port is not None:
+            beside.append(_metrics(settings, metrics_host, metrics_port))
+        keep_house(settings, beside)
+
+
+def _metrics(settings: Settings, host: str, port: int) -> Callable[[threading.Event], None]:
+    if find_spec("prometheus_client") is None:
+        raise InvalidSettings("prometheus-client is not installed", 'pip install "stylequeue[metrics]"')
+    from ..metrics import serve
+
+    return lambda stop: serve(settings, host=host, port=port, stop=stop)
 
 
 def schema(what: Annotated[Literal["job", "event", "status"], typer.Argument(help="job, event or status")]) -> None:

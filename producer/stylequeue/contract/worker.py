@@ -42,6 +42,8 @@ class LiveWorker(BaseModel):
     draining: Draining | None = Field(
         None, description="It is to take no more jobs, and this becomes of the one it has; null: it takes them."
     )
+    gpu_memory_bytes: int | None = Field(None, description="What of its GPU's memory is taken, by whomever.")
+    gpu_utilisation: float | None = Field(None, description="How much of the time its GPU computes, from 0 to 1.")
     job: str | None = Field(None, description="The job that it has; null: none.")
     stage: str | None = Field(None, description="Of that job: what is being done.")
     step: int = Field(0, description="Of its painting: the newest.")

@@ -12,8 +12,8 @@ from starlette.types import ASGIApp
 from ..settings import Settings
 from ..uploads import webhook
 from ..uploads.intake import Intake
-from . import batch, estimates, events, fleet, hooks, jobs, page, paint, pictures, probes, problems, shelf
-from .edge import Edge
+from . import batch, estimates, events, fleet, hooks, jobs, metrics, page, paint, pictures, probes, problems, shelf
+from .edge import Edge, Traffic
 from .openapi import completed
 from .state import Gateway, Serving
 
@@ -31,6 +31,7 @@ _ROUTERS = (
     events.router,
     hooks.router,
     fleet.router,
+    metrics.router,
     probes.router,
     page.router,
 )
@@ -77,7 +78,12 @@ class Application(FastAPI):
     def build_middleware_stack(self) -> ASGIApp:
         """All of it."""
         gateway: Serving = self.state.gateway
-        return Edge(super().build_middleware_stack(), body_timeout_s=gateway.settings.gateway_body_timeout_s)
+        self.state.traffic = Traffic()
+        return Edge(
+            super().build_middleware_stack(),
+            body_timeout_s=gateway.settings.gateway_body_timeout_s,
+            traffic=self.state.traffic,
+        )
 
     def openapi(self) -> dict[str, Any]:
         """What is served, as OpenAPI 3.1 has it."""

@@ -6,6 +6,7 @@ import asyncio
 import logging
 import re
 import time
+from collections import Counter, defaultdict
 from typing import Any
 
 import uuid_utils
@@ -29,6 +30,7 @@ MIN_BODY_BYTES_PER_S = 16 * 1024
 """At which a body may come as long as it likes, once the time is over that each has."""
 
 
+_METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "PATCH"})
 _INSTEAD = {
     Code.BODY_TOO_LARGE: (
         "the body has more bytes than are read here",
@@ -38,11 +40,26 @@ _INSTEAD = {
 }
 
 
+class Traffic:
+    """What this process has answered, by method, route and status. Of one event loop."""
+
+    def __init__(self) -> None:
+        self.counts: Counter[tuple[str, str, int]] = Counter()
+        self.seconds: defaultdict[tuple[str, str, int], float] = defaultdict(float)
+
+    def note(self, method: str, route: str, status: int, took_s: float) -> None:
+        """One answer. What is no route of ours is one, whatever was asked for; so is a method that nobody knows."""
+        asked = (method if method in _METHODS else "other", route or "other", status)
+        self.counts[asked] += 1
+        self.seconds[asked] += took_s
+
+
 class Edge:
     """The application `app`, seen from outside."""
 
-    def __init__(self, app: ASGIApp, *, body_timeout_s: float) -> None:
+    def __init__(self, app: ASGIApp, *, body_timeout_s: float, traffic: Traffic | None = None) -> None:
         self._app = app
+        self._traffic = traffic or Traffic()
         self._body_timeout_s = body_timeout_s
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -50,13 +67,16 @@ class Edge:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        await _Exchange(self._app, scope, receive, send, self._body_timeout_s).run()
+        await _Exchange(self._app, scope, receive, send, self._body_timeout_s, self._traffic).run()
 
 
 class _Exchange:
-    def __init__(self, app: ASGIApp, scope: Scope, receive: Receive, send: Send, body_timeout_s: float) -> None:
+    def __init__(
+        self, app: ASGIApp, scope: Scope, receive: Receive, send: Send, body_timeout_s: float, traffic: Traffic
+    ) -> None:
         self._app, self._scope, self._receive, self._send = app, scope, receive, send
         self._body_timeout_s = body_timeout_s
+        self._traffic = traffic
         self._began = time.monotonic()
         self._body_bytes, self._has_body = 0, True
         self._status = 0
@@ -116,6 +136,8 @@ class _Exchange:
 
     def _tell(self) -> None:
         took_ms = (time.monotonic() - self._began) * 1000
+        route = getattr(self._scope.get("route"), "path", "")
+        self._traffic.note(self._scope["method"], route, self._status, took_ms / 1000)
         log.info(
             "%s %s %d in %.1f ms request=%s key=%s",
             self._scope["method"],

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import AsyncGenerator
-from contextlib import aclosing
+from contextlib import aclosing, asynccontextmanager
 from typing import TypeVar
 
 from ..contract.errors import StyleQueueError
@@ -22,12 +22,14 @@ class Streams:
         self._stopping = stopping
         self._waiting: set[asyncio.Timeout] = set()
         self._ending: asyncio.Task[None] | None = None
+        self.open = 0
+        """How many there are."""
 
     async def until_stopped(self, events: AsyncGenerator[_T, None]) -> AsyncGenerator[_T, None]:
         """What `events` yields, until the process is told to stop or they cannot be read: clients resume."""
         if self._ending is None:
             self._ending = asyncio.create_task(self._end())
-        async with aclosing(events):
+        async with aclosing(events), self._counted():
             while not self._stopping.is_set():
                 try:
                     async with asyncio.timeout(None) as limit:
@@ -45,6 +47,14 @@ class Streams:
                 finally:
                     self._waiting.discard(limit)
                 yield event
+
+    @asynccontextmanager
+    async def _counted(self) -> AsyncGenerator[None]:
+        self.open += 1
+        try:
+            yield
+        finally:
+            self.open -= 1
 
     async def _end(self) -> None:
         await self._stopping.wait()

@@ -75,4 +75,5 @@ return cjson.encode({
   histograms = redis.call('HGETALL', HISTOGRAMS_KEY),
   dead_letters = redis.call('ZCARD', DEAD_KEY),
   untold = redis.call('ZCARD', UNTOLD_KEY),
+  keeper_ms = tonumber(redis.call('GET', KEEPER_KEY) or nil),
 })

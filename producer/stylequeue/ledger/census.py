@@ -8,10 +8,15 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from ..contract.base import QUEUES
+from ..contract.errors import Code, Unavailable
+from . import uploads
 from .histograms import Histogram, histograms
 from .moves import RATE_MINUTES
 
 if TYPE_CHECKING:
+    from ..contract.status import EventGroup
+    from ..contract.uploads import SourceCounts
+    from ..contract.worker import LiveWorker
     from .aio import AsyncLedger
 
 _LOOK_AT = 1000
@@ -54,8 +59,17 @@ class EndpointCount:
 
 
 @dataclass(frozen=True)
-class Census:
-    """At one moment."""
+class Memory:
+    """Of Redis."""
+
+    used_bytes: int
+    limit_bytes: int
+    """0: there is none."""
+
+
+@dataclass(frozen=True)
+class Counts:
+    """What the ledger holds, at one moment."""
 
     queues: Mapping[str, QueueCount]
     endpoints: Mapping[str, EndpointCount]
@@ -66,27 +80,63 @@ class Census:
     dead_letters_bytes: int
     untold: int
     """Ended jobs of which whoever waits may not know yet."""
+    keeper_s: float | None
+    """Since a keeper made a round; None: none ever did."""
 
     def of(self, name: str) -> dict[tuple[str, ...], int]:
         """The counters of a name, by their labels."""
         return {what[1:]: number for what, number in self.counters.items() if what[0] == name}
 
 
+@dataclass(frozen=True)
+class Census:
+    """All there is, counted one right after the other."""
+
+    counts: Counts
+    workers: Sequence[LiveWorker]
+    groups: Sequence[EventGroup]
+    uploads: Mapping[str, SourceCounts]
+    """By source of notices."""
+    memory: Memory | None
+    """None where Redis does not say."""
+
+
 async def take(ledger: AsyncLedger, *, endpoints: Sequence[str] = ()) -> Census:
     """Count all there is, and what is to be sent to these endpoints."""
-    move = ledger._moves._move(
-        "census", queues=QUEUES, endpoints=list(endpoints), minutes=RATE_MINUTES, look_at=_LOOK_AT, parse=_census
+    return Census(
+        counts=await count(ledger, endpoints=endpoints),
+        workers=await ledger.workers(),
+        groups=await ledger.event_groups(),
+        uploads=await uploads.counts(ledger),
+        memory=await _memory(ledger),
     )
-    [census] = await ledger.perform([move])
-    return census
 
 
-def _census(text: str) -> Census:
+async def count(ledger: AsyncLedger, *, endpoints: Sequence[str] = ()) -> Counts:
+    """Count what the ledger holds, in one go."""
+    move = ledger._moves._move(
+        "census", queues=QUEUES, endpoints=list(endpoints), minutes=RATE_MINUTES, look_at=_LOOK_AT, parse=_counts
+    )
+    [counts] = await ledger.perform([move])
+    return counts
+
+
+async def _memory(ledger: AsyncLedger) -> Memory | None:
+    try:
+        found = await ledger._ask(lambda redis: redis.info("memory"))
+    except Unavailable as error:
+        if error.code != Code.BROKER_REFUSED:
+            raise
+        return None
+    return Memory(int(found["used_memory"]), int(found.get("maxmemory", 0)))
+
+
+def _counts(text: str) -> Counts:
     found = json.loads(text)
     now_ms = found["now_ms"]
     counters = _pairs(found["counters"])
     minutes = found["ended_over_ms"] / 60_000
-    return Census(
+    return Counts(
         queues={
             queue: QueueCount(
                 waiting=count["waiting"],
@@ -108,6 +158,7 @@ def _census(text: str) -> Census:
         dead_letters=found["dead_letters"],
         dead_letters_bytes=int(counters.get("dead_letters_bytes", 0)),
         untold=found["untold"],
+        keeper_s=_age_s(now_ms, found.get("keeper_ms")),
     )
 
 

@@ -33,7 +33,7 @@ _DEALT_OUT = 1000
 
 def seconds(worker: LiveWorker, recipe: ResolvedRecipe, content: Sides | None = None) -> float | None:
     """What a painting would take a worker, by what it measured; None: it has painted nothing of its method."""
-    rate = _rate(worker, recipe)
+    rate = _rate(worker, recipe, networks_of(recipe))
     return None if rate is None else rate * _work(recipe, content)
 
 
@@ -41,8 +41,8 @@ def _work(recipe: ResolvedRecipe, content: Sides | None = None) -> float:
     return cost.megapixel_steps(recipe, cost.output_sides(recipe, content))
 
 
-def _rate(worker: LiveWorker, recipe: ResolvedRecipe) -> float | None:
-    network = next((name for name in networks_of(recipe) if name in worker.networks), "")
+def _rate(worker: LiveWorker, recipe: ResolvedRecipe, needs: Needs) -> float | None:
+    network = next((name for name in needs if name in worker.networks), "")
     exact = worker.rates.get(cost.kind(recipe, network))
     if exact is not None or not isinstance(recipe, ResolvedOptimizeRecipe):
         return exact
@@ -74,7 +74,7 @@ class Painting:
     def takes_s(self, workers: Iterable[LiveWorker]) -> float | None:
         """Seconds, over the workers; None where none of them can say."""
         able = [worker for worker in workers if worker.has(self.needs)]
-        known = [rate * self.work for worker in able if (rate := _rate(worker, self.recipe)) is not None]
+        known = [rate * self.work for worker in able if (rate := _rate(worker, self.recipe, self.needs)) is not None]
         return fmean(known) if known else None
 
 

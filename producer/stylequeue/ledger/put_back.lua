@@ -15,5 +15,6 @@ if arg.charged and exhausted(id) then
   give_up(id, arg.exhausted)
   return 'failed'
 end
+count('put_backs', string.match(arg.error, '^%[([%w_]+)%]') or '')
 put_back(id, arg.error, arg.delay_ms, arg.charged)
 return 'queued'

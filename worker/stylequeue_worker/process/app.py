@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from contextlib import suppress
 from datetime import datetime
 from functools import partial
 from typing import TYPE_CHECKING, Any, cast
@@ -21,7 +22,7 @@ from kombu.utils.json import dumps
 from stylequeue import logs
 from stylequeue.broker.app import READY_FOR_JOBS, make_app
 from stylequeue.broker.messages import RECORDED_HEADER, Messages
-from stylequeue.contract.errors import ExitCode, JobEnded, StyleQueueError
+from stylequeue.contract.errors import CannotServe, ExitCode, JobEnded, StyleQueueError
 from stylequeue.contract.job import TASK_NAME
 from stylequeue.contract.plain_json import read_json
 from stylequeue.ledger import Ledger, Timing, mark_secrets
@@ -108,6 +109,10 @@ def make_worker_app(settings: Settings, *, module: str, load_engine: Callable[[S
             log.info("%s: %s", READY_FOR_JOBS, worker)
         except Exception as error:
             log.exception("warm-up failed, the worker stops")
+            if isinstance(error, CannotServe):
+                # Whoever watches sees no worker that is not there.
+                with suppress(StyleQueueError):
+                    Ledger(settings).note(f"unfit|{error.code}")
             parent.stopping.give_up(error.exit_code if isinstance(error, StyleQueueError) else ExitCode.JOB_FAILED)
 
     connect(worker_process_init, warm_up)
