@@ -295,6 +295,23 @@ def test_each_bad_file_has_its_line_and_reason(text: str, line: int, reason: str
     assert reason in raised.value.message
 
 
+def test_two_rules_that_have_an_upload_do_not_write_one_key() -> None:
+    first = HEAD + STYLES + "continue = true\n"
+    second = HEAD.replace('"a"', '"b"') + STYLES
+    keys = [rule.fields(upload())["output"]["key"] for rule in rules_of(first + second).all]
+    assert keys == ["in/photo-0e7683d7.jpg", "in/photo-0e7683d7-b.jpg"], "of which neither says where"
+    apart = [
+        HEAD + STYLES + second,
+        first + second.replace('"in/"', '"other/"'),
+        first + second + 'output = {format = "png"}\n',
+    ]
+    for text in apart:
+        assert [rule.output_key for rule in rules_of(text).all] == ["{dir}/{stem}-{version}.{format}"] * 2
+    same = 'output = {key = "out/{stem}-{version}.{format}"}\n'
+    with pytest.raises(InvalidSettings, match=r"line 8: rule.1: it writes what rule 'a' writes"):
+        rules_of(first + same + second + same)
+
+
 def test_every_fault_is_told_at_once() -> None:
     bad = '[[rule]]\nname = "a"\nbucket = "private"\ntemplate = "nope"\n'
     with pytest.raises(InvalidSettings) as raised:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import uuid
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -48,6 +48,11 @@ class WholeRule:
             format=rule.output.format or (output and output.format) or "jpeg",
             queue=rule.queue or queue or _QUEUE,
         )
+
+    @property
+    def writes(self) -> tuple[str, str | None, ImageFormat]:
+        """Where its pictures go: alike for two rules only if they write the same."""
+        return self.output_bucket, self.output_key, self.format
 
     @property
     def needs_metadata(self) -> bool:
@@ -112,11 +117,18 @@ class Rules:
             place: Place = ("rule", number)
             found = list(_faults(rule, operator, settings))
             faults += [((*place, *where), why) for where, why in found]
-            if not found:
-                whole.append(WholeRule.of(rule, operator, settings))
-                put = whole[-1].output_bucket
-                if put not in settings.write_buckets:
-                    faults.append(((*place, "output", "bucket"), f"{put!r} is not among STYLEQUEUE_WRITE_BUCKETS"))
+            if found:
+                continue
+            one = WholeRule.of(rule, operator, settings)
+            if one.output_bucket not in settings.write_buckets:
+                what = f"{one.output_bucket!r} is not among STYLEQUEUE_WRITE_BUCKETS"
+                faults.append(((*place, "output", "bucket"), what))
+            if one.output_key == DEFAULT_KEY and _clashing(one, whole):
+                one = replace(one, output_key=f"{{dir}}/{{stem}}-{{version}}-{rule.name}.{{format}}")
+            if other := _clashing(one, whole):
+                what = f"it writes what rule {other.rule.name!r} writes, which continues: give it another key"
+                faults.append((place, what))
+            whole.append(one)
         if not faults:
             faults = list(_loops(whole, operator))
         if faults:
@@ -225,3 +237,15 @@ def _loops(whole: Sequence[WholeRule], operator: Operator) -> Iterator[tuple[Pla
                 f"what it writes ({written}) may be an upload to rule {other.name!r}: give it another bucket, or a "
                 "prefix that no rule is for",
             )
+
+
+def _clashing(rule: WholeRule, before: Sequence[WholeRule]) -> WholeRule | None:
+    """One of the rules before it that continues, and writes what it would write for an upload that both have."""
+    for one in before:
+        prefixes = one.rule.prefix, rule.rule.prefix
+        is_for_both = one.rule.bucket == rule.rule.bucket and (
+            prefixes[0].startswith(prefixes[1]) or prefixes[1].startswith(prefixes[0])
+        )
+        if one.rule.continues and is_for_both and one.output_key and one.writes == rule.writes:
+            return one
+    return None
