@@ -76,6 +76,9 @@ def test_nor_may_one_take_up_anothers() -> None:
     assert not refused(there)
     assert not refused(there + rule("back", "photos/done/"))
     assert refused(there + rule("back", "photos/raw/"))
+    beside = rule("beside", "uploads/in/", 'bucket = "uploads", key = "{dir}-painted/{version}.png"', 'suffix = ".jpg"')
+    assert not refused(beside)
+    assert refused(beside + rule("back", "uploads/in-painted/"))
 
 
 def test_where_a_template_puts_them_counts_as_well() -> None:
@@ -109,7 +112,7 @@ PIECES = [
     "x",
 ]
 KEYS = st.lists(st.sampled_from(["in/", "in", "i", "out/", "x", ".jpg", ".png", ".", "/"]), min_size=1, max_size=6)
-PREFIXES = st.sampled_from(["", "in/", "in", "i", "in/x", "out/", "in/in/", "x"])
+PREFIXES = st.sampled_from(["", "in/", "in", "i", "in/x", "inx", "out/", "in/in/", "x"])
 
 
 def some_rule(prefix: str, suffix: list[str], **more: Any) -> Rule:

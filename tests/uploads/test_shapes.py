@@ -72,6 +72,21 @@ def test_what_a_notice_knows_beside_the_key(
     assert notice.event_time.utcoffset() == UTC.utcoffset(None)
 
 
+@pytest.mark.parametrize("time", ["", "yesterday", "0001-01-01T00:00:00+23:59", 7, None, [], "2026-13-01T00:00:00Z"])
+def test_a_time_that_is_none_is_not_known(time: Any) -> None:
+    minio, listed, event = sample("minio"), sample("redis_list"), sample("eventbridge")
+    minio["Records"][0]["eventTime"] = listed[0]["Event"][0]["eventTime"] = event["time"] = time
+    for document in (minio, listed, event):
+        assert only(json.dumps(document)).event_time is None
+
+
+@pytest.mark.parametrize("mtime", ["x", None, 10**30, -(10**30), [], 1e300])
+def test_nor_is_one_of_seaweedfs(mtime: Any) -> None:
+    document = sample("seaweedfs")
+    document["message"]["new_entry"]["attributes"]["mtime"] = mtime
+    assert only(json.dumps(document)).event_time is None
+
+
 @pytest.mark.parametrize("name", ["minio", "rustfs", "gcs"])
 def test_metadata_that_a_notice_has_is_the_objects_own(name: str) -> None:
     assert only(json.dumps(sample(name))).metadata == {"album": "summer"}
