@@ -38,7 +38,7 @@ class AskingPictures:
         if to is not None:
             if self.scope:
                 self.scope.check_writing(to.bucket, to.key, tenant=self.tenant, overwrite=True)
-            return await self._access.call(self._access.store.put_file, Path(path), to)
+            return await self._access.call_store(self._access.store.put_file, Path(path), to)
         upload = partial(self._access.store.upload_file, folder=self._folder if self.scope else "")
         return await self._access.call_store(upload, Path(path))
 
@@ -79,7 +79,7 @@ class AskingPictures:
         found: list[StoredObject] = []
         for bucket in settings.read_buckets:
             if bucket != settings.upload_bucket:
-                found += await self._access.call(self._access.store.exchange.pictures, bucket, SHELF)
+                found += await self._access.call_store(self._access.store.exchange.pictures, bucket, SHELF)
         return [one for one in found if not self.scope or self.scope.holds(one.bucket, one.key, tenant=self.tenant)]
 
     async def discard(self, image: ImageRef) -> None:

@@ -17,7 +17,7 @@ class AskingUploads(AskingPictures):
     """A deployment as who listens to its store sees it. StyleQueue says what each method does."""
 
     async def find_upload(self, image: ImageRef) -> UploadedObject:
-        return await self._access.call(self._access.store.incoming.find, image)
+        return await self._access.call_store(self._access.store.incoming.find, image)
 
     async def list_uploads(
         self, bucket: str, prefix: str = "", *, after: str | None = None, by_version: bool = False

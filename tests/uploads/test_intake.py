@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import socket
 from collections.abc import Awaitable, Callable, Iterator
 from typing import Any
 
@@ -15,6 +16,7 @@ from stylequeue.contract.errors import InvalidSettings, Permanent, Unavailable
 from stylequeue.contract.events import UploadRefused
 from stylequeue.contract.objects import ImageRef
 from stylequeue.settings import Settings
+from stylequeue.uploads import intake
 from stylequeue.uploads.intake import Intake, Outcome
 from stylequeue.uploads.notices import Notice
 from tests.support import pictures
@@ -31,7 +33,7 @@ def with_intake(settings: Settings, do: Callable[[Intake], Awaitable[Any]]) -> A
 
 
 def taken(settings: Settings, *notices: Notice) -> list[Outcome]:
-    return list(with_intake(settings, lambda intake: intake.take(notices)))
+    return list(with_intake(settings, lambda taking: taking.take(notices)))
 
 
 def upload(key: str = "in/photo.jpg", **more: Any) -> Notice:
@@ -168,6 +170,19 @@ def test_a_store_that_does_not_answer_has_it_wait(operated: Operated) -> None:
     assert (known.verdict, unknown.verdict) == ("recorded", "later")
 
 
+def test_one_that_says_nothing_keeps_nobody_for_long(operated: Operated, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(intake, "LOOK_S", 0.1)
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        url = f"http://127.0.0.1:{silent.getsockname()[1]}"
+        settings = operated(WAVE).model_copy(
+            update={"s3_endpoint_url": url, "s3_attempts": 1, "s3_read_timeout_s": 1, "s3_connect_timeout_s": 1}
+        )
+        known, unknown = taken(settings, upload(), Notice("here", "uploads", "in/x.jpg"))
+    assert (known.verdict, unknown.verdict) == ("recorded", "later")
+    assert unknown.error is not None
+    assert unknown.error.code == "store_unavailable"
+
+
 @pytest.mark.parametrize("on_missing", ["drop", "dead"])
 def test_what_is_gone_is_dropped_or_a_dead_letter(operated: Operated, queue: StyleQueue, on_missing: str) -> None:
     gone = Notice("here", "uploads", "in/gone away.jpg")
@@ -178,7 +193,7 @@ def test_what_is_gone_is_dropped_or_a_dead_letter(operated: Operated, queue: Sty
         [("notification", "here", "object_not_found")] if on_missing == "dead" else []
     )
     for letter in letters:
-        [again] = with_intake(operated(WAVE), lambda intake, text=letter.message: intake.read(text, source="here"))  # type: ignore[misc]
+        [again] = with_intake(operated(WAVE), lambda taking, text=letter.message: taking.read(text, source="here"))  # type: ignore[misc]
         assert again.notice.key == "in/gone away.jpg"
 
 
@@ -248,11 +263,11 @@ def test_what_the_store_says_is_too_large_is_refused_too(operated: Operated, que
 def test_rules_that_change_are_in_force_and_broken_ones_are_not(
     operated: Operated, queue: StyleQueue, caplog: pytest.LogCaptureFixture
 ) -> None:
-    async def change(intake: Intake) -> list[str]:
+    async def change(taking: Intake) -> list[str]:
         verdicts: list[str] = []
         for text in (WAVE, WAVE.replace('"in/"', '"out/"'), "[[rule]]\n", WAVE.replace('"uploads"', '"private"'), WAVE):
             operated(text)
-            outcomes = await intake.take([upload("in/a.jpg", etag=f'"{len(verdicts)}"')])
+            outcomes = await taking.take([upload("in/a.jpg", etag=f'"{len(verdicts)}"')])
             verdicts.append(outcomes[0].verdict)
         return verdicts
 
@@ -271,7 +286,7 @@ def test_rules_that_cannot_be_are_refused_at_the_start(operated: Operated) -> No
 def test_what_is_no_notification_is_a_dead_letter_once(operated: Operated, queue: StyleQueue) -> None:
     settings = operated(WAVE)
     for data in (b"\xff{", "{}", "{}"):
-        assert with_intake(settings, lambda intake, data=data: intake.read(data, source="aws")) == []  # type: ignore[misc]
+        assert with_intake(settings, lambda taking, data=data: taking.read(data, source="aws")) == []  # type: ignore[misc]
     letters = queue.dead_letters()
     assert sorted(letter.message for letter in letters) == ["\\xff{", "{}"]
     assert {(letter.kind, letter.queue, letter.code) for letter in letters} == {
@@ -283,8 +298,8 @@ def test_what_is_no_notification_is_a_dead_letter_once(operated: Operated, queue
 def test_outcomes_and_lags_are_counted_by_source(operated: Operated, queue: StyleQueue) -> None:
     settings = operated(WAVE)
     for _ in range(2):
-        with_intake(settings, lambda intake: intake.read(SHAPES["minio"].of("in/a.jpg"), source="minio"))
-    with_intake(settings, lambda intake: intake.read(SHAPES["s3"].of("out/a.jpg"), source="aws"))
+        with_intake(settings, lambda taking: taking.read(SHAPES["minio"].of("in/a.jpg"), source="minio"))
+    with_intake(settings, lambda taking: taking.read(SHAPES["s3"].of("out/a.jpg"), source="aws"))
     counts = queue.upload_counts()
     assert counts["minio"].outcomes == {"recorded": 1, "known": 1}
     assert counts["aws"].outcomes == {"no_rule": 1}

@@ -42,6 +42,8 @@ gone. `later`: not now, for a queue is full, say; it is to be told of again."""
 _WORST_FIRST: Sequence[Verdict] = ("later", "recorded", "refused", "missing", "conflict", "known", "ours", "no_rule")
 """Where several rules have an upload, what comes first here is what it came to."""
 _LOOKS_AT_ONCE = 32
+LOOK_S = 8
+"""At an object. Stores that bring their notices wait hardly longer for the answer."""
 
 
 @dataclass(frozen=True)
@@ -174,10 +176,14 @@ class Intake:
         except InvalidJob:
             return  # its job says why
         try:
-            async with self._looks:
+            async with self._looks, asyncio.timeout(LOOK_S):
                 found = await self.queue.find_upload(image)
         except StyleQueueError as error:
             await self._not_found(work, error)
+            return
+        except TimeoutError:
+            what = f"the store has not said in {LOOK_S} s what lies there"
+            work.end("later", Unavailable(Code.STORE_UNAVAILABLE, what, "it is looked at when it is told of again"))
             return
         if notice.etag not in (None, found.etag):
             hint = "what lies there now is told of by itself"
