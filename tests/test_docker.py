@@ -60,7 +60,7 @@ class TestImage:
                     assert "--require-hashes -r" in command or "--offline --no-deps" in command, command
 
     def test_no_registry_is_named(self) -> None:
-        for file in DOCKER.iterdir():
+        for file in (path for path in DOCKER.rglob("*") if path.is_file()):
             assert not re.search(r"index-url|--index|pypi", file.read_text()), file
 
     @pytest.mark.parametrize("device", ["worker", "gpu"])

@@ -11,7 +11,7 @@ import threading
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
 
 from prometheus_client.core import (
     CounterMetricFamily,
@@ -23,7 +23,8 @@ from prometheus_client.core import (
 from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 
 from .client import StyleQueue
-from .contract.errors import StyleQueueError
+from .contract.errors import Code, StyleQueueError
+from .contract.status import LetterKind
 from .settings import Settings
 
 if TYPE_CHECKING:
@@ -35,6 +36,8 @@ MAX_SERIES = 200
 """Of what callers name: groups of consumers, sources of notices. Those over it are left out."""
 _PREFIX = "stylequeue_"
 _OVER_ALL = "+Inf"
+_UNFIT = (Code.DEVICE_UNAVAILABLE, Code.INSUFFICIENT_MEMORY, Code.NETWORK_UNAVAILABLE)
+_OF_THE_STORE = (Code.STORE_UNAVAILABLE, Code.STORE_REFUSED, Code.ACCESS_DENIED)
 
 log = logging.getLogger(__name__)
 
@@ -100,7 +103,7 @@ def _jobs(counts: Counts) -> Iterator[Metric]:
     yield counter("attempts", "Attempts that began.", ["queue"], counts.of("attempts"))
     yield counter(
         "attempts_put_back", "Attempts that gave their job back, by why: none for another's picture.", ["code"],
-        counts.of("put_backs"),
+        _always(counts.of("put_backs"), *_OF_THE_STORE),
     )  # fmt: skip
     yield counter("resumes", "Attempts that went on from a checkpoint.", [], _always(counts.of("resumes")))
     yield counter("reuses", "Pictures that had been painted for another job.", [], _always(counts.of("reuses")))
@@ -118,7 +121,8 @@ def _jobs(counts: Counts) -> Iterator[Metric]:
 
 
 def _letters_and_deliveries(counts: Counts) -> Iterator[Metric]:
-    yield counter("dead_letters", "What was buried.", ["kind"], counts.of("dead_letters"))
+    buried = _always(counts.of("dead_letters"), *get_args(LetterKind))
+    yield counter("dead_letters", "What was buried.", ["kind"], buried)
     dropped = {(): counts.counters.get(("dead_letters_dropped",), 0)}
     yield counter("dead_letters_dropped", "Dead letters that had to go, for there were too many.", [], dropped)
     yield gauge("dead_letters_kept", "Dead letters that there are.", [], {(): counts.dead_letters})
@@ -175,7 +179,7 @@ def _workers(census: Census) -> Iterator[Metric]:
     for name, metric, help_text in measured:
         known = {(worker.name,): value for worker in workers if (value := getattr(worker, name)) is not None}
         yield gauge(metric, help_text, ["worker"], known)
-    unfit = census.counts.of("unfit")
+    unfit = _always(census.counts.of("unfit"), *_UNFIT)
     yield counter(
         "workers_unfit", "Workers that ended at their start, for their machine cannot serve.", ["code"], unfit
     )
@@ -190,9 +194,10 @@ def _service(census: Census) -> Iterator[Metric]:
     yield gauge("redis_memory_limit_bytes", "What it may take, where that is limited.", [], limit)
 
 
-def _always(values: Mapping[tuple[str, ...], int]) -> Mapping[tuple[str, ...], int]:
-    """From the first scrape on: what begins with 1 never rose."""
-    return values or {(): 0}
+def _always(values: Mapping[tuple[str, ...], int], *labels: str) -> Mapping[tuple[str, ...], int]:
+    """With these labels from the first scrape on: what begins with 1 never rose."""
+    there: list[tuple[str, ...]] = [(label,) for label in labels]
+    return dict.fromkeys(there or [()], 0) | dict(values)
 
 
 def _histogram(name: str, help_text: str, label: str, found: Sequence[Histogram]) -> Metric:
