@@ -251,6 +251,24 @@ def test_what_can_be_no_picture_is_told_and_not_painted(
     assert len(refusals(queue.for_tenant("acme"))) == 1
 
 
+@pytest.mark.parametrize("album", ["..", "../../etc", "a//b", "/a", "a\\b", "a\nb", "\u202e", "x.versions", "n" * 1024])
+def test_metadata_leads_a_picture_to_no_other_place_than_its_rules(
+    operated: Operated, queue: StyleQueue, album: str
+) -> None:
+    rule = WAVE + 'output = {key = "albums/{meta.album}/{version}.{format}"}\n'
+    [outcome] = taken(operated(rule), upload(metadata={"album": album}))
+    assert outcome.verdict == "refused"
+    assert queue.jobs() == []
+    [event] = refusals(queue)
+    assert event.data.code == "invalid_job"
+
+
+@pytest.mark.parametrize("text", ["a\nb", "\x1b[2J", "\u202e", "x" * 257])
+def test_nor_is_a_label_made_of_what_none_may_hold(operated: Operated, text: str) -> None:
+    [outcome] = taken(operated(WAVE + 'labels = {album = "{meta.album}"}\n'), upload(metadata={"album": text}))
+    assert outcome.verdict == "refused"
+
+
 def test_what_the_store_says_is_too_large_is_refused_too(operated: Operated, queue: StyleQueue, put: Any) -> None:
     settings = operated(WAVE).model_copy(update={"max_image_bytes": 10})
     assert taken(settings, put("in/eleven.jpg", b"eleven bytes"))[0].verdict == "refused"
