@@ -12,9 +12,10 @@ from typing import Any, cast
 import pytest
 
 from stylequeue.client import StyleQueue
-from stylequeue.contract.events import CancelledData, Progress, ProgressData
+from stylequeue.contract.events import MAX_EVENT_BYTES, CancelledData, Progress, ProgressData
 from stylequeue.contract.job import Job
-from stylequeue.gateway import feed
+from stylequeue.gateway import events as events_module
+from stylequeue.gateway import feed, server, streams
 from stylequeue.ledger import names
 from stylequeue.settings import Settings
 from tests.support.gate import ServedGate, uncollected
@@ -278,7 +279,7 @@ def test_who_reads_too_slowly_is_let_go() -> None:
         listener.put_progress(event)
 
     async def heard() -> list[str | None]:
-        return [position async for position, _ in listener.heard()]
+        return [position async for some in listener.heard() for position, _ in some]
 
     # What it had taken in is told, and it goes on from there.
     assert [position for position in asyncio.run(heard()) if position] == [str(n) for n in range(feed.MAX_BEHIND)]
@@ -370,9 +371,7 @@ def test_who_goes_leaves_nothing_behind(gate: ServedGate, queue: StyleQueue) -> 
         with gate.stream(path) as response:
             next(response.iter_lines())
             worker.progress()
-        wait_for(
-            lambda: not gate.state.feed._listeners and not gate.state.streams._waiting, WAIT_S, "the stream to end"
-        )
+        wait_for(lambda: not gate.state.feed._listeners and not gate.state.streams.senders, WAIT_S, "the stream to end")
     wait_for(lambda: not [task for task in gate.waiting() if "feed.py" in task], WAIT_S, "reading to end")
     worker.end()
 
@@ -382,15 +381,14 @@ def test_who_goes_while_something_is_sent_leaves_nothing_behind(gate: ServedGate
     worker = Worker(queue, make_job())
 
     async def held() -> tuple[int, int]:
-        return len(gate.state.feed._listeners), len(gate.state.streams._waiting)
+        return len(gate.state.feed._listeners), len(gate.state.streams.senders)
 
-    def is_full() -> bool:
-        worker.progress()
-        return not any(gate.run(held())[1] for _ in range(20))
+    async def is_sending() -> bool:
+        return any(sender.is_sending for sender in gate.state.streams.senders)
 
     with uncollected():
         with gate.stalled(path.format(job=worker.job_id)):
-            wait_for(is_full, WAIT_S, "nothing more to be taken")
+            wait_for(lambda: gate.run(is_sending()), WAIT_S, "nothing more to be taken")
         assert gate.run(held()) == (0, 0)
     worker.end()
 
@@ -404,3 +402,55 @@ def test_streams_end_when_the_process_is_told_to_stop(settings: Settings, tmp_pa
             gate.stop()
             assert list(told) == []
             assert list(events(many.iter_lines())) == []
+
+
+@pytest.mark.parametrize("path", ["/v1/jobs/{job}/events", "/v1/events"])
+def test_who_takes_nothing_is_kept_little_for_and_holds_up_no_end(
+    settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, path: str
+) -> None:
+    # By no time limit but that of who is told to stop.
+    monkeypatch.setattr(server, "_DRAIN_S", 3600)
+    monkeypatch.setattr(streams, "SEND_S", 3600)
+    with StyleQueue(settings) as queue, ServedGate(settings, tmp_path / "keys.json") as gate:
+        worker = Worker(queue, make_job(labels={str(number): "🎨" * 256 for number in range(14)}))
+        redis: Any = queue._ledger.redis
+        [(_, fields)] = redis.xrange(names.EVENTS_KEY, count=1)
+        stalled = gate.unread(path.format(job=worker.job_id))
+        of_many = "/jobs/" not in path
+        wait_for(lambda: len(gate.state.feed._listeners) == of_many, WAIT_S, "the stream to listen")
+        wait_for(lambda: gate.state.streams.senders, WAIT_S, "the stream to begin")
+        [sender] = gate.state.streams.senders
+
+        def tell() -> None:
+            pipeline = redis.pipeline()
+            for _ in range(5):
+                pipeline.xadd(names.EVENTS_KEY, fields)
+            pipeline.publish(names.lifecycle_channel(str(settings.redis.database)), worker.job_id)
+            pipeline.execute()
+            worker.progress()
+
+        def is_taken() -> bool:
+            return sender.is_sending or not any(one._lives for one in gate.state.feed._listeners)
+
+        def is_held_up() -> bool:
+            limit = sender._limit
+            tell()
+            wait_for(is_taken, WAIT_S, "what was told to be taken")
+            return limit is not None and all(gate.run(_none()) or sender._limit is limit for _ in range(20))
+
+        wait_for(is_held_up, WAIT_S, "nothing more to be taken")
+        for _ in range(20):
+            tell()
+        # One piece, or one event; and of those that wait for it so many, which all streams share.
+        [connection] = gate.connections()
+        assert (
+            0 < connection.transport.get_write_buffer_size() <= max(events_module._PIECE_BYTES, MAX_EVENT_BYTES) + 1000
+        )
+        assert all(len(one._lives) <= feed.MAX_BEHIND for one in gate.state.feed._listeners)
+        gate.stop()
+        gate.served()
+        stalled.close()
+
+
+async def _none() -> None:
+    """A turn of the event loop."""

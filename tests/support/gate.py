@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import socket
 import threading
 from collections.abc import Iterator, Mapping, MutableMapping
 from concurrent.futures import Future
@@ -21,6 +22,7 @@ from stylequeue.gateway.server import server_of
 from stylequeue.gateway.state import Gateway
 from stylequeue.local.server import HOST, free_ports
 from stylequeue.settings import Settings
+from tests.support.gateway_process import unread
 from tests.support.processes import wait_for
 
 WAIT_S = 60
@@ -139,8 +141,20 @@ class ServedGate(Gate):
 
     def __exit__(self, *details: object) -> None:
         self.stop()
-        self._serving.result(WAIT_S)
+        self.served()
         super().__exit__(*details)
+
+    def unread(self, path: str) -> socket.socket:
+        """A connection whose client has asked for a stream and reads none of it."""
+        return unread(self.port, self.admin, path)
+
+    def connections(self) -> list[Any]:
+        """The server's protocol of each connection."""
+        return list(self._server.server_state.connections)
+
+    def served(self) -> None:
+        """Return when nobody is served any more."""
+        self._serving.result(WAIT_S)
 
     def stop(self) -> None:
         """As its process does when it is told to."""

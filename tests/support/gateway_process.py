@@ -38,11 +38,16 @@ class Served:
 
     def stalled(self, path: str) -> socket.socket:
         """A connection whose client has asked for a stream and reads none of it."""
-        connection = socket.socket()
-        connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
-        connection.connect((HOST, self.port))
-        connection.sendall(f"GET {path} HTTP/1.1\r\nHost: h\r\nAuthorization: Bearer {self.key}\r\n\r\n".encode())
-        return connection
+        return unread(self.port, self.key, path)
+
+
+def unread(port: int, key: str, path: str) -> socket.socket:
+    """The same, of any gateway."""
+    connection = socket.socket()
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+    connection.connect((HOST, port))
+    connection.sendall(f"GET {path} HTTP/1.1\r\nHost: h\r\nAuthorization: Bearer {key}\r\n\r\n".encode())
+    return connection
 
 
 def serve(

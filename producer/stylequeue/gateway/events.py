@@ -2,25 +2,26 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import re
-from collections.abc import AsyncGenerator, AsyncIterator
-from contextlib import AsyncExitStack, aclosing
+from collections.abc import AsyncGenerator, Iterator, Sequence
+from contextlib import aclosing
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, FastAPI, Header, Path, Query, Request, Response
-from fastapi.sse import EventSourceResponse, ServerSentEvent
+from fastapi.sse import format_sse_event
 from pydantic import StringConstraints
 
 from ..contract.base import ID_PATTERN, MAX_ID_CHARS
-from ..contract.errors import EventsLost, InvalidRequest
+from ..contract.errors import EventsLost, InvalidRequest, JobNotFound
 from ..contract.events import Accepted, AnyEvent, Started, TerminalEvent
-from ..contract.status import JobState, JobStatus
+from ..contract.status import Glance, JobStatus
 from .access import Caller, Reader
 from .problems import document
 from .state import Gateway, GatewayState
+from .streams import EVENT_STREAM, EventStream
 from .view import view_of
 
 MAX_JOBS = 100
@@ -28,14 +29,21 @@ MAX_JOBS = 100
 _PAGE = 1000
 """Jobs looked at in one go."""
 _LABEL = "label."
-_OPENING = ServerSentEvent(retry=2000)
+_FRAMES = 256
+"""Kept as they are sent: as many events as are on their way to several streams at a time."""
+_PIECE_BYTES = 16 * 1024
+"""Sent at a time, unless one event is longer."""
+_OPENING = format_sse_event(retry=2000)
 """What every stream begins with: whoever is in between has something to pass on. And after how many milliseconds a
 client whose stream has ended asks for what follows.
 """
 
 router = APIRouter(prefix="/v1", tags=["events"], responses=document())
 
-_ENDED: dict[int | str, dict[str, Any]] = {204: {"description": "All has been told: what was asked for has ended."}}
+_ANSWERS: dict[int | str, dict[str, Any]] = {
+    200: {"content": EVENT_STREAM},
+    204: {"description": "All has been told: what was asked for has ended."},
+}
 
 
 class NothingMore(Exception):
@@ -52,29 +60,15 @@ def handle(app: FastAPI) -> None:
 
 
 def _resumed(
-    response: Response,
     after: Annotated[str | None, Query(max_length=40, description="The same, where no header can be sent.")] = None,
     last_event_id: Annotated[
         str | None, Header(max_length=40, description="The id of the newest event that the caller has.")
     ] = None,
 ) -> str | None:
-    # Beside what the framework says there: nobody in between may compress what is to arrive at once.
-    response.headers["Cache-Control"] = "no-transform"
     return last_event_id or after or None
 
 
 _Resumed = Annotated[str | None, Depends(_resumed)]
-
-
-async def _closing() -> AsyncIterator[AsyncExitStack]:
-    async with AsyncExitStack() as closing:
-        yield closing
-
-
-_Closing = Annotated[AsyncExitStack, Depends(_closing)]
-"""What is closed once the stream is over. A stream whose reader leaves while something is being sent is broken off by
-the framework without closing the generator that told it: what that holds would stay until it is collected.
-"""
 
 
 # One job's
@@ -86,34 +80,35 @@ _JobId = Annotated[str, Path(pattern=ID_PATTERN, max_length=MAX_ID_CHARS, descri
 async def _sequence(caller: Reader, job_id: _JobId, resumed: _Resumed) -> int:
     if not re.fullmatch(r"\d{1,15}", resumed or "0", re.ASCII):
         raise InvalidRequest(f"{resumed!r} is no event's id", "give the id of an event of this stream")
-    sequence, status = int(resumed or 0), await caller.queue.status(job_id)
-    if status.ended and sequence >= status.sequence:
+    sequence, [job] = int(resumed or 0), await _glances(caller, [job_id])
+    if job.ended and sequence >= job.sequence:
         raise NothingMore
     return sequence
 
 
-@router.get("/jobs/{job_id}/events", operation_id="follow_job", response_class=EventSourceResponse, responses=_ENDED)
+@router.get(
+    "/jobs/{job_id}/events", operation_id="follow_job", status_code=200, response_class=EventStream, responses=_ANSWERS
+)
 async def follow_job(
-    request: Request,
-    gateway: GatewayState,
-    caller: Reader,
-    job_id: _JobId,
-    after: Annotated[int, Depends(_sequence)],
-    closing: _Closing,
-) -> AsyncIterator[ServerSentEvent]:
+    request: Request, gateway: GatewayState, caller: Reader, job_id: _JobId, after: Annotated[int, Depends(_sequence)]
+) -> EventStream:
     """A job's events, each as it happens, with its sequence as `id`: from the newest run's first, or from behind
     `Last-Event-ID` or `after`. The stream ends behind the event that tells of the job's end.
 
     Where some that should come are kept no longer, `lost` comes first, with what is known of the job.
     """
+    return EventStream(gateway.streams, _of_one(request, caller, job_id, after))
+
+
+async def _of_one(request: Request, caller: Caller, job_id: str, after: int) -> AsyncGenerator[bytes, None]:
     yield _OPENING
-    told = gateway.streams.until_stopped(caller.queue.watch(job_id, after=after))
-    async for event in await closing.enter_async_context(aclosing(told)):
-        sequence = int(event.sequence)
-        if sequence != after + 1 if after else not isinstance(event, Accepted):
-            yield _lost(await caller.queue.status(job_id), request)
-        after = sequence
-        yield _told(event, caller, position=event.sequence)
+    async with aclosing(caller.queue.watch(job_id, after=after)) as events:
+        async for event in events:
+            sequence = int(event.sequence)
+            if sequence != after + 1 if after else not isinstance(event, Accepted):
+                yield _lost(await caller.queue.status(job_id), request)
+            after = sequence
+            yield _told(event, caller, position=event.sequence)
 
 
 # Many jobs'
@@ -155,12 +150,11 @@ async def _many(
             raise InvalidRequest(f"events know no {name!r}", "there are job, label.NAME and after")
     # First of all: what happens from here on is not missed.
     newest = await gateway.queue.newest_position()
-    statuses = await asyncio.gather(*[caller.queue.status(job_id) for job_id in job or ()])
-    named = [status for status in statuses if labels.items() <= status.labels.items()]
+    named = [one for one in await _glances(caller, job or ()) if labels.items() <= one.labels.items()]
     if job and not named:
         raise NothingMore
-    open_ids = frozenset(status.id for status in named if not status.ended)
-    wanted = _Wanted(caller.tenant, frozenset(status.id for status in named), labels, resumed or newest, open_ids)
+    open_ids = frozenset(one.id for one in named if not one.ended)
+    wanted = _Wanted(caller.tenant, frozenset(one.id for one in named), labels, resumed or newest, open_ids)
     if resumed is not None:
         wanted = replace(wanted, open_ids=open_ids | await _ended_since(caller, wanted))
     if job and not wanted.open_ids:
@@ -183,14 +177,10 @@ async def _ended_since(caller: Caller, wanted: _Wanted) -> frozenset[str]:
     return frozenset(ended)
 
 
-@router.get("/events", operation_id="follow_jobs", response_class=EventSourceResponse, responses=_ENDED)
+@router.get("/events", operation_id="follow_jobs", status_code=200, response_class=EventStream, responses=_ANSWERS)
 async def follow_jobs(
-    request: Request,
-    gateway: GatewayState,
-    caller: Reader,
-    wanted: Annotated[_Wanted, Depends(_many)],
-    closing: _Closing,
-) -> AsyncIterator[ServerSentEvent]:
+    request: Request, gateway: GatewayState, caller: Reader, wanted: Annotated[_Wanted, Depends(_many)]
+) -> EventStream:
     """Events of many jobs as they happen: of those named by `job` that have all labels that `label.NAME=VALUE` asks.
 
     Lifecycle events have their position among all jobs' as `id`; progress has none. First comes what has happened
@@ -198,48 +188,78 @@ async def follow_jobs(
     what happened is kept no longer, `lost` comes instead, once for each job, with what is known of it. The stream ends
     once all jobs that were named have ended, and where its reader is too slow: it is resumed then.
     """
+    return EventStream(gateway.streams, _of_many(request, gateway, caller, wanted))
+
+
+async def _of_many(request: Request, gateway: Gateway, caller: Caller, wanted: _Wanted) -> AsyncGenerator[bytes, None]:
     yield _OPENING
     still_open = set(wanted.open_ids)
-    happening = gateway.streams.until_stopped(_happening(gateway, caller, wanted))
-    async for position, one in await closing.enter_async_context(aclosing(happening)):
-        if isinstance(one, JobStatus):
-            yield _lost(one, request, position=position)
-            ended = one.id if one.ended else None
-        else:
-            yield _told(one, caller, position=position)
-            ended = one.subject if isinstance(one, TerminalEvent) else None
-        if ended in still_open:
-            still_open.remove(ended)
-            if not still_open:
+    async with aclosing(_happening(gateway, caller, wanted)) as happening:
+        async for some in happening:
+            frames = []
+            for position, one in some:
+                if isinstance(one, JobStatus):
+                    frames.append(_lost(one, request, position=position))
+                    ended = one.id if one.ended else None
+                else:
+                    frames.append(_told(one, caller, position=position))
+                    ended = one.subject if isinstance(one, TerminalEvent) else None
+                if ended in still_open:
+                    still_open.remove(ended)
+                    if not still_open:
+                        break
+            for piece in _pieces(frames):
+                yield piece
+            if wanted.open_ids and not still_open:
                 return
 
 
-async def _happening(
-    gateway: Gateway, caller: Caller, wanted: _Wanted
-) -> AsyncGenerator[tuple[str | None, AnyEvent | JobStatus], None]:
-    """Events that are wanted, with their positions unless they are progress; a job where its events are lost."""
+_Told = tuple[str | None, AnyEvent | JobStatus]
+
+
+async def _happening(gateway: Gateway, caller: Caller, wanted: _Wanted) -> AsyncGenerator[Sequence[_Told], None]:
+    """Events that are wanted, with their positions unless they are progress; a job where its events are lost.
+
+    As many at a time as there are.
+    """
+    last = wanted.after
+    async with aclosing(_caught_up(caller, wanted, last)) as before:
+        async for last, one in before:
+            if one:
+                yield [(last, one)]
     with gateway.feed.listener(wanted) as listener:
         await gateway.feed.begun()
-        last, has_caught_up = wanted.after, False
-        while not has_caught_up:
-            try:
-                async with aclosing(caller.queue.events(after=last, follow=False)) as events:
-                    async for last, event in events:
-                        if wanted(event):
-                            yield last, event
-                has_caught_up = True
-            except EventsLost:
-                last = await caller.queue.newest_position()
-                async for status in _matching(caller, wanted):
-                    yield last, status
-        async for status in _matching(caller, wanted, state="running"):
-            if status.progress:
-                yield None, status.progress
-            gateway.feed.follow(status.id, listener, after=status.sequence)
+        # What has happened meanwhile.
+        async with aclosing(_caught_up(caller, wanted, last)) as before:
+            async for last, one in before:
+                if one:
+                    yield [(last, one)]
+        jobs = await caller.queue.glances(list(wanted.job_ids) or None, label=wanted.labels)
+        painted = [job for job in jobs if job.state == "running"]
+        if newest := [(None, job.progress) for job in painted if job.progress]:
+            yield newest
+        for job in painted:
+            gateway.feed.follow(job.id, listener, after=job.sequence)
         async with aclosing(listener.heard()) as heard:
-            async for position, event in heard:
-                if position is None or _place(position) > _place(last):
-                    yield position, event
+            async for some in heard:
+                if new := [(at, event) for at, event in some if at is None or _place(at) > _place(last)]:
+                    yield new
+
+
+async def _caught_up(
+    caller: Caller, wanted: _Wanted, after: str
+) -> AsyncGenerator[tuple[str, AnyEvent | JobStatus | None], None]:
+    """What has happened behind a position by now, likewise; None in place of what is not wanted."""
+    while True:
+        try:
+            async with aclosing(caller.queue.events(after=after, follow=False)) as events:
+                async for after, event in events:
+                    yield after, event if wanted(event) else None
+            return
+        except EventsLost:
+            after = await caller.queue.newest_position()
+            async for status in _matching(caller, wanted):
+                yield after, status
 
 
 def _place(position: str) -> tuple[int, int]:
@@ -247,17 +267,13 @@ def _place(position: str) -> tuple[int, int]:
     return int(moment_ms), int(number or 0)
 
 
-async def _matching(
-    caller: Caller, wanted: _Wanted, *, state: JobState | None = None
-) -> AsyncGenerator[JobStatus, None]:
+async def _matching(caller: Caller, wanted: _Wanted) -> AsyncGenerator[JobStatus, None]:
     """The jobs whose events are wanted."""
     for job_id in wanted.job_ids:
-        status = await caller.queue.status(job_id)
-        if state in (None, status.state):
-            yield status
+        yield await caller.queue.status(job_id)
     after = None
     while not wanted.job_ids:
-        page = await caller.queue.jobs(state=state, label=wanted.labels, after=after, limit=_PAGE)
+        page = await caller.queue.jobs(label=wanted.labels, after=after, limit=_PAGE)
         for status in page:
             yield status
         if (after := page.after) is None:
@@ -267,16 +283,48 @@ async def _matching(
 # What both are made of
 
 
-def _told(event: AnyEvent, caller: Caller, *, position: str | None) -> ServerSentEvent:
+async def _glances(caller: Caller, job_ids: Sequence[str]) -> list[Glance]:
+    """How far these jobs are. Raises JobNotFound for one that is not there."""
+    found = await caller.queue.glances(job_ids) if job_ids else []
+    there = {one.id for one in found}
+    for job_id in job_ids:
+        if job_id not in there:
+            raise JobNotFound(job_id)
+    return found
+
+
+def _told(event: AnyEvent, caller: Caller, *, position: str | None) -> bytes:
     """An event as the caller may see it: as it was told, but for a tenant without what is the operator's."""
     text = event.text
     if isinstance(event, Started) and caller.tenant is not None:
-        fields = json.loads(text)
-        fields["data"].pop("worker", None)
-        text = json.dumps(fields, separators=(",", ":"), ensure_ascii=False)
-    return ServerSentEvent(raw_data=text, event=event.kind, id=position)
+        text = _for_tenant(text)
+    return _frame(text, event.kind, position)
 
 
-def _lost(status: JobStatus, request: Request, *, position: str | None = None) -> ServerSentEvent:
+@lru_cache(_FRAMES)
+def _for_tenant(text: str) -> str:
+    fields = json.loads(text)
+    fields["data"].pop("worker", None)
+    return json.dumps(fields, separators=(",", ":"), ensure_ascii=False)
+
+
+@lru_cache(_FRAMES)
+def _frame(text: str, kind: str, position: str | None) -> bytes:
+    """Made once, for however many streams."""
+    return format_sse_event(data_str=text, event=kind, id=position)
+
+
+def _pieces(frames: Sequence[bytes]) -> Iterator[bytes]:
+    """What is sent at a time: several, while they are short."""
+    first, size_bytes = 0, 0
+    for number, frame in enumerate(frames):
+        if first < number and size_bytes + len(frame) > _PIECE_BYTES:
+            yield b"".join(frames[first:number])
+            first, size_bytes = number, 0
+        size_bytes += len(frame)
+    yield b"".join(frames[first:])
+
+
+def _lost(status: JobStatus, request: Request, *, position: str | None = None) -> bytes:
     view = view_of(status, root_path=request.scope.get("root_path", ""))
-    return ServerSentEvent(raw_data=view.model_dump_json(), event="lost", id=position)
+    return format_sse_event(data_str=view.model_dump_json(), event="lost", id=position)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections import deque
 from collections.abc import AsyncGenerator, Callable, Iterator
 from contextlib import aclosing, contextmanager
 from dataclasses import dataclass, field
@@ -28,7 +27,7 @@ class Listener:
     wants: Callable[[AnyEvent], bool]
     is_behind: bool = False
     """It was too slow, or what it was to hear is kept no longer: it hears no more."""
-    _lives: deque[tuple[str, AnyEvent]] = field(default_factory=deque)
+    _lives: list[tuple[str, AnyEvent]] = field(default_factory=list)
     _newest: dict[str, Progress] = field(default_factory=dict)
     """Of each job, by its id; a newer one takes its place."""
     _filled: asyncio.Event = field(default_factory=asyncio.Event)
@@ -53,14 +52,17 @@ class Listener:
         self.is_behind = True
         self._filled.set()
 
-    async def heard(self) -> AsyncGenerator[tuple[str | None, AnyEvent], None]:
-        """What it hears: lifecycle events with their positions, progress without. Ends where it falls behind."""
+    async def heard(self) -> AsyncGenerator[list[tuple[str | None, AnyEvent]], None]:
+        """What it hears, all there is at a time: lifecycle events with their positions, progress without.
+
+        Ends where it falls behind.
+        """
         while True:
             await self._filled.wait()
-            if self._lives:
-                yield self._lives.popleft()
-            elif self._newest:
-                yield None, self._newest.pop(next(iter(self._newest)))
+            if heard := [*self._lives, *((None, event) for event in self._newest.values())]:
+                self._lives.clear()
+                self._newest.clear()
+                yield heard
             elif self.is_behind:
                 return
             else:
@@ -138,6 +140,8 @@ class Feed:
                 async with aclosing(self._queue.events(after=position)) as events:
                     async for position, event in events:
                         self._pass_on(position, event)
+                        # Many may come at once: streams whose readers take them are to have their turn.
+                        await asyncio.sleep(0)
             except EventsLost:
                 log.warning("events came faster than they were read: streams begin anew")
                 position = None

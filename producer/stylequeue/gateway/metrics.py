@@ -35,5 +35,5 @@ def own(traffic: Traffic, streams: Streams) -> list[Metric]:
     return [
         counter("gateway_requests", "Requests that this process answered.", by, traffic.counts),
         counter("gateway_request_seconds", "What they took, waiting for jobs' ends included.", by, traffic.seconds),
-        gauge("gateway_open_streams", "Streams of events that it has open.", [], {(): streams.open}),
+        gauge("gateway_open_streams", "Streams of events that it has open.", [], {(): len(streams.senders)}),
     ]

@@ -16,6 +16,7 @@ from ..logs import configure
 from ..settings import Settings
 from .app import create_app
 from .state import Serving
+from .streams import CONNECTION
 
 log = logging.getLogger(__name__)
 
@@ -29,7 +30,7 @@ _TOO_LONG = b"HTTP/1.1 431 Request Header Fields Too Large\r\ncontent-length: 0\
 
 
 class GuardedProtocol(HttpToolsProtocol):
-    """Uvicorn's, for which a request's head may be of any length and take any time."""
+    """Uvicorn's, for which a request's head may be of any length and take any time; a `streams.Connection`."""
 
     _head_bytes = 0
     _head_timer: asyncio.TimerHandle | None = None
@@ -58,6 +59,7 @@ class GuardedProtocol(HttpToolsProtocol):
     def on_message_begin(self) -> None:
         """As uvicorn's; one request may follow right behind another."""
         super().on_message_begin()
+        self.scope["extensions"] = {CONNECTION: self}  # type: ignore[dict-item]
         if self._head_timer is None:
             self._await_head()
 
@@ -65,6 +67,18 @@ class GuardedProtocol(HttpToolsProtocol):
         """As uvicorn's."""
         self._have_head()
         super().on_headers_complete()
+
+    def keep_nothing(self) -> None:
+        """Have `taken` wait for all that is sent, and not just for most of it."""
+        self.transport.set_write_buffer_limits(high=0)
+
+    async def taken(self) -> None:
+        """Return when the system has taken what was sent, or the connection is lost."""
+        await self.flow.drain()
+
+    def abort(self) -> None:
+        """Close the connection, whatever is still to be sent."""
+        self.transport.abort()
 
     def _await_head(self) -> None:
         self._head_bytes = 0

@@ -15,8 +15,7 @@ from ..aclient import AsyncStyleQueue
 from ..contract.errors import WaitTimeout
 from ..contract.status import JobStatus
 from .state import Gateway, GatewayState
-
-_AGAIN_S = 0.5
+from .tasks import ended, gone
 
 
 @dataclass(frozen=True)
@@ -68,18 +67,14 @@ async def ended_or_not(
     waited_for = {
         asyncio.create_task(_end(queue, status.id, wait.seconds)),
         asyncio.create_task(gateway.stopping.wait()),
-        asyncio.create_task(_gone(request)),
+        asyncio.create_task(gone(request.receive)),
     }
     try:
         done, _ = await asyncio.wait(waited_for, return_when=asyncio.FIRST_COMPLETED)
         for task in done:
             task.result()
     finally:
-        # Again and again: one that comes at the very end of a time limit further down may get lost.
-        while left := {task for task in waited_for if not task.done()}:
-            for task in left:
-                task.cancel()
-            await asyncio.wait(left, timeout=_AGAIN_S)
+        await ended(waited_for)
     return await queue.status(status.id)
 
 
@@ -88,8 +83,3 @@ async def _end(queue: AsyncStyleQueue, job_id: str, wait_s: float) -> None:
         async with aclosing(queue.watch(job_id, timeout_s=wait_s)) as events:
             async for _ in events:
                 pass
-
-
-async def _gone(request: Request) -> None:
-    while (await request.receive())["type"] != "http.disconnect":
-        pass
