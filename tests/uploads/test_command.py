@@ -10,9 +10,11 @@ import pytest
 from stylequeue.client import StyleQueue
 from stylequeue.local import environment
 from stylequeue.settings import Settings
+from stylequeue.uploads.notices import Notice
 from tests.support import pictures
 from tests.support.command import BAD_INPUT, JOB_FAILED, Command
 from tests.uploads.conftest import TEMPLATES, WAVE, Operated
+from tests.uploads.test_intake import taken
 
 TWO = (
     TEMPLATES
@@ -125,10 +127,17 @@ def test_where_no_rule_has_it_that_is_told_by_the_exit_code(rules: Command) -> N
 
 
 def test_the_id_is_the_one_that_the_upload_will_have(operated: Operated, there: str) -> None:
-    from stylequeue.uploads.notices import Notice
-    from tests.uploads.test_intake import taken
-
     settings = operated(WAVE.replace("in/", "trial/"))
     said = Command(environment(settings))("rules", "test", there).stdout.splitlines()[0]
     [outcome] = taken(settings, Notice("here", "uploads", "trial/my photo+1.jpg"))
     assert said == f"wave: job {outcome.jobs[0]}"
+
+
+def test_what_was_refused_is_among_the_events_that_the_command_shows(operated: Operated) -> None:
+    settings = operated(WAVE)
+    taken(settings, Notice("here", "uploads", "in/empty.jpg", etag='"e"', size_bytes=0))
+    command = Command(environment(settings))
+    [line] = command("events", "--type", "refused").stdout.splitlines()
+    assert "refused   [image_empty] s3://uploads/in/empty.jpg: it has no bytes (upload it again)" in line
+    [event] = map(json.loads, command("events", "--json").stdout.splitlines())
+    assert event["type"] == "io.stylequeue.upload.refused.v1"

@@ -22,6 +22,7 @@ class EventKind(StrEnum):
     FAILED = "failed"
     CANCELLED = "cancelled"
     EXPIRED = "expired"
+    REFUSED = "refused"
 
 
 def events(
