@@ -11,6 +11,7 @@ from . import console, dead, events, fleet, gateway, hooks, jobs, rules, serve
 from .estimate import estimate
 from .listen import listen
 from .submit import submit
+from .top import top
 from .upload import upload
 
 app = typer.Typer(
@@ -54,6 +55,7 @@ app.command()(jobs.retry)
 app.command()(jobs.delete)
 app.add_typer(dead.app, name="dead")
 app.add_typer(hooks.app, name="hooks")
+app.command()(top)
 app.add_typer(fleet.workers, name="workers")
 app.add_typer(fleet.queues, name="queues")
 app.command()(gateway.gateway)
