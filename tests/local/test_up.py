@@ -60,7 +60,10 @@ def test_demo(model_dir: Path, tmp_path: Path) -> None:
     ] * 2
     assert re.search(r"\d s +painted job", done.stderr), "it says how long each part took"
     ours = r"# .* \.\.\.|fast: .*|paint: .*| *\d+\.\d s  .*|"
-    assert [line for line in done.stderr.splitlines() if not re.fullmatch(ours, line)] == [], "no line of TensorFlow's"
+    told, _, offered = done.stderr.partition("`stylequeue up` ")
+    assert [line for line in told.splitlines() if not re.fullmatch(ours, line)] == [], "no line of TensorFlow's"
+    assert re.search(r"^  \S*stylequeue up --watch uploads/in/ --style \S+style.jpg$", offered, re.MULTILINE)
+    assert re.search(r"^  \S*stylequeue upload \S+content.jpg s3://uploads/in/$", offered, re.MULTILINE)
 
 
 def test_making_the_networks_prints_nothing(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import signal
 import sys
 import tempfile
@@ -23,7 +22,7 @@ from ..contract.recipe import MAX_SIZE_PX, MAX_STEPS, MIN_SIDE_PX
 from ..settings import Settings
 from ..variables import variable_of
 from .announce import announced
-from .demo import PAINTED, make_models, run_demo
+from .demo import PAINTED, command_line, make_models, run_demo
 from .gateway import open_door
 from .private import private_directory
 from .process import Process
@@ -128,7 +127,7 @@ def _run(stack: Stack, directory: Path | None, own: Path, stop: _Stop, watched: 
             "# the worker is ready, waiting for jobs. In a browser, the page to paint at, with its key behind the #:\n"
             f"{door.page}\n"
             "# in another terminal:\n"
-            f"#   {_command()} submit --content photo.jpg --style painting.jpg -o out.jpg\n"
+            f"#   {command_line()} submit --content photo.jpg --style painting.jpg -o out.jpg\n"
             "# or, from any language, by HTTP, with this key (`stylequeue keys` makes others):\n"
             f"{door.line}\n"
             "# Ctrl-C stops everything."
@@ -138,15 +137,10 @@ def _run(stack: Stack, directory: Path | None, own: Path, stop: _Stop, watched: 
             pictures = Pictures(running.enter_context(StyleQueue(stack.settings)))
             console.tell(
                 f"# whatever is put into s3://{watched.place} is painted, by any S3 client, or by this:\n"
-                f"#   {_command()} upload photo.jpg s3://{watched.place}\n"
+                f"#   {command_line()} upload photo.jpg s3://{watched.place}\n"
                 "# each picture, with a link to it:"
             )
         _watch_over(processes, pictures)
-
-
-def _command() -> str:
-    """How a shell finds `stylequeue`."""
-    return "stylequeue" if shutil.which("stylequeue") else str(Path(sys.executable).with_name("stylequeue"))
 
 
 @contextmanager

@@ -71,9 +71,14 @@ def run_demo(directory: Path, *, size_px: int | None = None, steps: int | None =
     console.tell(
         "\n`stylequeue up` starts all of it to stay: a page to paint at in a browser, an address for programs (HTTP), "
         "and this command. Whatever is dropped into a folder is painted by these two lines, each in its own terminal:\n"
-        f"  stylequeue up --watch uploads/in/ --style {directory / 'style.jpg'}\n"
-        "  stylequeue upload photo.jpg s3://uploads/in/"
+        f"  {command_line()} up --watch uploads/in/ --style {directory / 'style.jpg'}\n"
+        f"  {command_line()} upload {directory / 'content.jpg'} s3://uploads/in/"
     )
+
+
+def command_line() -> str:
+    """How a shell finds `stylequeue`."""
+    return "stylequeue" if shutil.which("stylequeue") else str(Path(sys.executable).with_name("stylequeue"))
 
 
 def make_models() -> None:
