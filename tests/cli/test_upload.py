@@ -6,7 +6,9 @@ import json
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
+from stylequeue.cli import app
 from stylequeue.client import StyleQueue
 from stylequeue.contract.errors import ExitCode, Permanent
 from stylequeue.contract.objects import ImageRef
@@ -60,11 +62,12 @@ def test_one_goes_under_a_key(stylequeue: Command, settings: Settings, photo: Pa
         (["photo.jpg", "s3:///x/"], "is no S3 address"),
     ],
 )
-def test_what_is_refused(
-    stylequeue: Command, photo: Path, monkeypatch: pytest.MonkeyPatch, arguments: list[str], said: str
-) -> None:
+def test_what_is_refused(photo: Path, monkeypatch: pytest.MonkeyPatch, arguments: list[str], said: str) -> None:
+    """Before anything is asked of the store."""
     monkeypatch.chdir(photo.parent)
-    assert said in stylequeue("upload", *arguments, exit_code=ExitCode.BAD_INPUT).stderr
+    done = CliRunner().invoke(app, ["upload", *arguments])
+    assert done.exit_code == ExitCode.BAD_INPUT
+    assert said in done.stderr
 
 
 def test_a_client_puts_nothing_where_its_scope_does_not_reach(client: Client, settings: Settings, photo: Path) -> None:

@@ -19,8 +19,10 @@ import boto3
 import pytest
 from PIL import Image
 
-from stylequeue.contract.errors import ExitCode, Unavailable
+from stylequeue.contract.errors import ExitCode, InvalidRequest, StyleQueueError, Unavailable
 from stylequeue.local.demo import make_models
+from stylequeue.local.watching import Watched
+from stylequeue.settings import Settings
 from tests.support import pictures
 from tests.support.processes import arguments_below, wait_for, wait_gone
 
@@ -224,24 +226,35 @@ def test_whatever_is_put_into_a_folder_is_painted(start_up: Callable[..., Up], t
 
 
 @pytest.mark.parametrize(
-    ("arguments", "said"),
+    ("place", "styles", "said"),
     [
-        (["--watch", "uploads/in/"], "give --style FILE"),
-        (["--style", "wave.jpg"], "give --watch BUCKET/FOLDER/"),
-        (["--watch", "uploads/in/", "--style", "missing.jpg"], "missing.jpg: no such file"),
-        (["--watch", "uploads", "--style", "wave.jpg"], "write bucket/folder/"),
-        (["--watch", "s3://results/in/", "--style", "wave.jpg"], "nothing is painted from there"),
-        (["--watch", "uploads/a//b/", "--style", "wave.jpg"], "some stores take it for another key"),
+        ("uploads/in/", [], "give --style FILE"),
+        ("uploads/in/", ["missing.jpg"], "missing.jpg: no such file"),
+        ("uploads", ["wave.jpg"], "write bucket/folder/"),
+        ("s3://results/in/", ["wave.jpg"], "nothing is painted from there"),
+        ("uploads/a//b/", ["wave.jpg"], "some stores take it for another key"),
     ],
 )
 def test_what_cannot_be_watched(
-    start_up: Callable[..., Up], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, arguments: list[str], said: str
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, place: str, styles: list[str], said: str
 ) -> None:
     monkeypatch.chdir(tmp_path)
+    Path("wave.jpg").write_bytes(b"")
+    with pytest.raises(StyleQueueError) as caught:
+        Watched.of(place, [Path(style) for style in styles], tmp_path / "up", Settings())
+    assert said in f"{caught.value.message} {caught.value.hint}"
+
+
+def test_who_has_rules_of_their_own_is_not_watched_for(tmp_path: Path) -> None:
     (tmp_path / "wave.jpg").write_bytes(b"")
-    refused = start_up("--temporary", *arguments)
+    with pytest.raises(InvalidRequest, match="STYLEQUEUE_OPERATOR_FILE is set"):
+        Watched.of("uploads/in/", [tmp_path / "wave.jpg"], tmp_path, Settings(operator_file=tmp_path / "rules.toml"))
+
+
+def test_a_style_without_a_folder(start_up: Callable[..., Up]) -> None:
+    refused = start_up("--temporary", "--style", "wave.jpg")
     assert refused.process.wait(WAIT_S) == ExitCode.BAD_INPUT
-    assert said in refused.err
+    assert "give --watch BUCKET/FOLDER/" in refused.err
 
 
 def test_a_second_up_in_the_same_place(start_up: Callable[..., Up]) -> None:

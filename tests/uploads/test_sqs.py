@@ -57,7 +57,7 @@ def told_of(key: str, etag: str = "e1") -> str:
     return json.dumps({"Records": [record]})
 
 
-@pytest.mark.parametrize("by", ["sqs", "sns", "eventbridge"])
+@pytest.mark.parametrize("by", ["sqs", *(pytest.param(by, marks=pytest.mark.slow) for by in ("sns", "eventbridge"))])
 def test_what_is_uploaded_becomes_jobs(aws: Cloud, url: str, listener: Settings, by: str) -> None:
     aws.announce(url, by=by)
     for key in ODD_KEYS:
