@@ -1,4 +1,4 @@
-"""One browser, one gateway and one worker for all tests of a file; a window of its own for each test."""
+"""One browser, one gateway and one worker for all these tests, which stay together; a window of its own for each."""
 
 from __future__ import annotations
 
@@ -10,22 +10,24 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
-from playwright.sync_api import Browser, BrowserContext, Page, Request, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, Request, sync_playwright
 
 from stylequeue.client import StyleQueue
 from stylequeue.local import Stack
 from stylequeue.local.server import HOST
 from stylequeue.local.shelf import prepare
 from stylequeue.settings import Settings
+from tests.conftest import empty_database
 from tests.support.certificates import needed
-from tests.support.deployment import Deployment
+from tests.support.deployment import Deployment, through
 from tests.support.gate import ServedGate
+from tests.support.proxy import Proxy
 
 WAIT_MS = 30_000
 SAMPLES = Path(__file__).parents[2] / "producer/stylequeue/local/samples"
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="package")
 def browser() -> Iterator[Browser]:
     """Debian's Chromium, or what there is of its kind."""
     others = filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome")))
@@ -37,16 +39,31 @@ def browser() -> Iterator[Browser]:
         browser.close()
 
 
-@pytest.fixture(scope="module")
-def gate(stack: Stack, module_settings: Settings, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServedGate]:
+@pytest.fixture(scope="package")
+def package_settings(stack: Stack) -> Iterator[Settings]:
+    """A database for all of them."""
+    with empty_database(stack) as settings:
+        yield settings
+
+
+@pytest.fixture(scope="package")
+def redis_between(stack: Stack) -> Iterator[Proxy]:
+    """What stands between the gateway and Redis."""
+    with Proxy(HOST, stack.valkey.port) as proxy:
+        yield proxy
+
+
+@pytest.fixture(scope="package")
+def gate(
+    stack: Stack, package_settings: Settings, redis_between: Proxy, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[ServedGate]:
     """A gateway as `stylequeue up` has it, and a worker that hands photographs back, 10 ms a step."""
-    settings = module_settings.model_copy(update={"progress_interval_s": 0.1, "preview_interval_s": 0.3})
     keys_file = tmp_path_factory.mktemp("gate") / "keys.json"
-    with (
-        Deployment(stack, settings, progress_interval_s=0.1, preview_interval_s=0.3) as deployment,
-        ServedGate(settings, keys_file) as gate,
-    ):
-        prepare(settings, [f"http://{HOST}:{gate.port}"])
+    deployment = Deployment(
+        stack, package_settings, progress_interval_s=0.1, preview_interval_s=0.3, heartbeat_s=0.5, redis_timeout_s=1
+    )
+    with deployment, ServedGate(through(deployment.settings, redis_between, None), keys_file) as gate:
+        prepare(package_settings, [f"http://{HOST}:{gate.port}"])
         deployment.worker()
         yield gate
 
@@ -90,6 +107,10 @@ class Visitor:
         self.page.wait_for_url("**/#job=*")
         return self.page.url.split("#job=")[1]
 
+    def expect(self, text: str) -> None:
+        """Wait until the page says so."""
+        self.page.get_by_text(text).first.wait_for()
+
     def strangers(self) -> set[str]:
         """Hosts that were asked beside the gateway and the store."""
         own = {urlsplit(self.url).netloc, urlsplit(self.gate.settings.s3_endpoint_url or "").netloc}
@@ -118,18 +139,23 @@ def visitor(context: BrowserContext, gate: ServedGate) -> Iterator[Visitor]:
 def watch(visitor: Visitor) -> None:
     page = visitor.page
     page.on("pageerror", lambda error: visitor.faults.append(str(error)))
-    page.on("console", lambda message: visitor.faults.append(message.text) if message.type == "error" else None)
+    page.on("console", lambda message: visitor.faults.append(told(message)) if message.type == "error" else None)
     # A built-in takes no marks of Playwright's.
     page.on("request", lambda request: visitor.requests.append(request))
 
 
+def told(message: ConsoleMessage) -> str:
+    return f"{message.text} {message.location['url']}"
+
+
 def check(visitor: Visitor) -> None:
-    assert not visitor.faults
+    # A preview may be gone, for the picture is there.
+    assert not [fault for fault in visitor.faults if "404" not in fault or "preview" not in fault]
     assert not visitor.strangers()
 
 
 @pytest.fixture
-def client(gate: ServedGate) -> Iterator[StyleQueue]:
+def client(package_settings: Settings) -> Iterator[StyleQueue]:
     """Sees what the gateway sees."""
-    with StyleQueue(gate.settings) as client:
+    with StyleQueue(package_settings) as client:
         yield client

@@ -120,7 +120,7 @@ class Deployment:
         `app` is its module, modules in `python_path` come before all others; `within` is the command that starts it,
         `env` is set besides. `queues` are those that it takes from, by commas; left out: all.
         """
-        settings = _through(_with(self.settings, overrides), redis, store)
+        settings = through(_with(self.settings, overrides), redis, store)
         root = Path(__file__).parents[2]
         path = os.pathsep.join(str(part) for part in (python_path, root) if part)
         variables = {**environment(settings), "PYTHONPATH": path, "TMPDIR": self._temporary_files.name, **(env or {})}
@@ -138,7 +138,7 @@ class Deployment:
 
     def client(self, *, redis: Proxy | None = None, store: Proxy | None = None, **overrides: Any) -> StyleQueue:
         """A client that is closed at the end."""
-        return self._clients.enter_context(StyleQueue(_through(_with(self.settings, overrides), redis, store)))
+        return self._clients.enter_context(StyleQueue(through(_with(self.settings, overrides), redis, store)))
 
     @cached_property
     def queue(self) -> StyleQueue:
@@ -189,7 +189,7 @@ def _with(settings: Settings, overrides: dict[str, Any]) -> Settings:
     return Settings(**{**own, **overrides})
 
 
-def _through(settings: Settings, redis: Proxy | None, store: Proxy | None) -> Settings:
+def through(settings: Settings, redis: Proxy | None, store: Proxy | None) -> Settings:
     places: dict[str, Any] = {}
     if redis:
         url = settings.redis_url.get_secret_value()

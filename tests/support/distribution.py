@@ -18,10 +18,11 @@ LONG = (
     "tests/examples",
     "tests/faults",
     "tests/security",
+    "tests/browser",  # share a browser
     "tests/cli",
 )
 """Directories whose tests take longest, the longest first."""
-TOGETHER = ("tests/engine", "tests/service")
+TOGETHER = ("tests/engine", "tests/service", "tests/browser")
 
 
 class TogetherScheduling(LoadFileScheduling):  # type: ignore[misc]

@@ -59,6 +59,13 @@ export async function listMore() {
   changed();
 }
 
+/** Look at what was handed in about then. */
+export async function listAround(ms) {
+  const [after, before] = [ms - 600_000, ms + 1_800_000].map((at) => encodeURIComponent(new Date(at).toISOString()));
+  const { jobs } = await askJson("GET", `/v1/jobs?limit=100&created_after=${after}&created_before=${before}`);
+  for (const job of jobs) put(job);
+}
+
 /** Take a view of a job, unless what is known is newer. */
 export function put(job) {
   const before = state.jobs.get(job.id);

@@ -47,6 +47,9 @@ export async function keep(store, id, value) {
 
 export const forget = (store, id) => within(store, "readwrite", (there) => there.delete(id));
 
+/** When an id was made, in milliseconds. */
+export const madeAt = (id) => parseInt(id.replaceAll("-", "").slice(0, 12), 16);
+
 /** A new id; later ones sort behind earlier ones (UUIDv7, RFC 9562). */
 export function newId() {
   const bytes = crypto.getRandomValues(new Uint8Array(16));

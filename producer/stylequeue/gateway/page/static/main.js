@@ -1,12 +1,13 @@
 // Where it begins: the key, the draft, the address, and what is drawn of them.
 import { addPhotos, loadDraft } from "./draft.js";
 import { refreshEstimate } from "./estimate.js";
-import { followJobs, lookAt, refreshSoon, unfollowJobs } from "./jobs.js";
+import { followJobs, listAround, lookAt, refreshSoon, unfollowJobs } from "./jobs.js";
+import { madeAt } from "./keep.js";
 import { takeKey } from "./key.js";
 import { close, open } from "./opened.js";
 import { loadShelf } from "./shelf.js";
 import { changed, onChange, state } from "./state.js";
-import { setAway } from "./api.js";
+import { Problem, setAway } from "./api.js";
 import { render } from "./vendor/lit-html.js";
 import { wantAgain } from "./views/gallery.js";
 import { page } from "./views/page.js";
@@ -54,10 +55,12 @@ function show() {
   changed();
   if (!state.key) return;
   if (view === "job" && !state.open) open(id);
-  if (view === "compare") for (const one of ids) lookAt(one).catch((error) => tell(error));
+  if (view === "compare") for (const one of ids) lookAt(one).catch(tell);
+  if (view === "set") listAround(madeAt(id)).catch(tell);
 }
 
 function tell(error) {
+  if (!(error instanceof Problem)) throw error;
   state.trouble = kindly(error).what;
   changed();
 }

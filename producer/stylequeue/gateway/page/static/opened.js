@@ -53,6 +53,8 @@ async function looking(opened) {
     try {
       const { job, sequence } = await lookAt(opened.id, { signal });
       opened.trouble = null;
+      const { from } = job.labels;
+      if (from && !state.jobs.has(from)) lookAt(from, { signal }).catch(() => {}); // it may be gone
       if (job.state !== "queued") await history(opened, sequence);
       if (job.state === "succeeded") return await showResult(opened, job);
       if (!isOpen(job)) return changed();

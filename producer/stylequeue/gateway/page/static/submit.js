@@ -32,8 +32,8 @@ export async function paint() {
     await saveDraft();
     show("Handing it in", 1);
     const jobs = jobsOf(draft, chosen);
-    const views = await handIn(jobs, signal);
-    for (const [n, job] of jobs.entries()) await remember(job, draft, chosen, views[n]);
+    for (const job of jobs) await remember(job, draft);
+    for (const view of await handIn(jobs, signal)) put(view);
     draft.from = null;
     await saveDraft();
     location.hash = jobs.length === 1 ? `job=${jobs[0].id}` : `set=${jobs[0].labels.set}`;
@@ -122,12 +122,12 @@ async function handIn(jobs, signal) {
   return verdicts.map(({ job }) => job);
 }
 
-async function remember(job, draft, chosen, view) {
+/** Keep how it was handed in, for who paints it again: before anybody can look at it. */
+async function remember(job, draft) {
   const photo = draft.photos.find(({ image }) => image.key === job.content.key);
   const { blob, ...rest } = photo;
   if (blob) await keep("pictures", photo.id, blob);
   const settings = { ...draft, photos: undefined, ownStyles: undefined, from: undefined, strength: job.recipe.strength ?? draft.strength };
   const own = draft.ownStyles.filter(({ id }) => draft.chosen.includes(id));
   await keep("made", job.id, { photo: rest, ownStyles: own, settings: JSON.parse(JSON.stringify(settings)) });
-  put(view);
 }

@@ -80,6 +80,7 @@ function waiting({ queue, waits_for: waitsFor, last_error: lastError }) {
 
 function painting(progress) {
   if (!progress) return "A painter has taken it.";
+  if (!progress.steps && progress.stage === "painting") return "The canvas is being prepared.";
   if (progress.stage !== "painting") return `${stageInWords(progress.stage)}.`;
   const left = progress.left_s === null || progress.left_s === undefined ? "" : ` · about ${span(progress.left_s)} left`;
   return `Step ${progress.step} of ${progress.steps}${left} · at ${progress.size_px} pixels`;

@@ -1,0 +1,166 @@
+"""What goes wrong around the page loses nothing, and is told kindly."""
+
+from __future__ import annotations
+
+import io
+import re
+from typing import Any
+
+import pytest
+from PIL import Image, ImageOps
+from playwright.sync_api import BrowserContext, expect
+
+from stylequeue.client import StyleQueue
+from stylequeue.gateway import keys
+from tests.browser.conftest import Visitor
+from tests.browser.test_painting import LASTING
+from tests.support import pictures
+from tests.support.proxy import Proxy
+
+
+def file(name: str, body: bytes, mime_type: str = "image/jpeg") -> dict[str, Any]:
+    return {"name": name, "mimeType": mime_type, "buffer": body}
+
+
+def forgiven(visitor: Visitor, *texts: str) -> None:
+    """Of requests that fail browsers tell in the console, whoever deals with it."""
+    visitor.faults = [fault for fault in visitor.faults if not any(text in fault for text in texts)]
+
+
+def test_a_reload_loses_nothing_in_any_phase(visitor: Visitor) -> None:
+    page = visitor.open().page
+    visitor.prepare(style="facets", method=LASTING)
+    page.wait_for_timeout(400)  # what is typed is kept a moment later
+    page.reload()
+    expect(page.get_by_role("img", name="Photograph: chelsea")).to_be_visible()
+    expect(page.get_by_role("button", name="facets")).to_have_attribute("aria-pressed", "true")
+    page.get_by_text("More", exact=True).click()
+    expect(page.get_by_label(LASTING)).to_be_checked()
+    visitor.paint()
+    visitor.expect("Step ")
+    page.reload()
+    visitor.expect("Step ")
+    expect(page.locator("loss-chart canvas")).to_be_visible()  # also of what was before
+    page.get_by_role("button", name="Stop and keep").click()
+    expect(page.get_by_role("link", name="Download")).to_be_visible()
+    page.reload()
+    expect(page.get_by_role("link", name="Download")).to_be_visible()
+    expect(page.get_by_role("slider", name="How much is shown of Before and of After")).to_be_visible()
+
+
+def test_offline_it_waits_and_goes_on_by_itself(visitor: Visitor, context: BrowserContext) -> None:
+    page = visitor.open().page
+    visitor.prepare(method="Sketch")
+    context.set_offline(True)
+    visitor.expect("You are offline.")
+    page.get_by_role("button", name="Paint", exact=True).click()
+    visitor.expect("Waiting for the connection")
+    context.set_offline(False)
+    page.wait_for_url("**/#job=*")
+    expect(page.get_by_role("link", name="Download")).to_be_visible()
+    expect(page.get_by_text("You are offline.")).to_have_count(0)
+    forgiven(visitor, "ERR_INTERNET_DISCONNECTED", "ERR_NETWORK")
+
+
+def test_redis_away(visitor: Visitor, redis_between: Proxy) -> None:
+    page = visitor.open().page
+    visitor.prepare(method="Sketch")
+    redis_between.refuse()
+    redis_between.reset()
+    try:
+        page.get_by_role("button", name="Paint", exact=True).click()
+        visitor.expect("The painting service is not all there just now.")
+        expect(page.get_by_role("img", name="Photograph: chelsea")).to_be_visible()
+    finally:
+        redis_between.heal()
+    page.wait_for_url("**/#job=*")
+    expect(page.get_by_role("link", name="Download")).to_be_visible()
+    expect(page.get_by_role("alert")).to_have_count(0)
+    forgiven(visitor, "503")
+
+
+def test_a_key_that_is_revoked(visitor: Visitor) -> None:
+    gate = visitor.gate
+    text = gate.key("submit")
+    page = visitor.open(text).page
+    visitor.prepare()
+    keys.revoke(gate.keys_file, text.split("_")[1])
+    page.get_by_role("button", name="Paint", exact=True).click()
+    visitor.expect("The key is not, or no longer, in force.")
+    page.get_by_label("Key").fill(gate.admin)
+    page.get_by_role("button", name="Go on").click()
+    expect(page.get_by_role("img", name="Photograph: chelsea")).to_be_visible()
+    assert page.get_by_role("button", name="waves").get_attribute("aria-pressed") == "true"
+    forgiven(visitor, "401")
+
+
+HEIC = b"\0\0\0\x18ftypheic\0\0\0\0mif1heic" + bytes(200)
+TOLD = {
+    "notes.jpg": (b"Dear diary,\nno picture today.\n", "“notes.jpg” is no picture but text"),
+    "IMG_1.jpg": (HEIC, "“IMG_1.jpg” is a HEIC photograph"),
+    "half.jpg": (pictures.jpeg()[:30], "“half.jpg” is damaged"),
+    "empty.png": (b"", "“empty.png” is empty"),
+    "dot.png": (pictures.saved(Image.new("RGB", (8, 8)), "PNG"), "too small to paint from"),
+}
+
+
+def test_what_is_no_photograph_is_told_from_those_that_are(visitor: Visitor) -> None:
+    page = visitor.open().page
+    for name, (body, says) in TOLD.items():
+        visitor.add(file(name, body))
+        expect(page.get_by_role("alert")).to_contain_text(says)
+        assert page.locator(".easel img").count() == 0
+    visitor.add(file("notes.jpg", TOLD["notes.jpg"][0]), file("good.jpg", pictures.jpeg()))
+    expect(page.get_by_role("img", name="Photograph: good")).to_be_visible()
+    expect(page.get_by_role("alert")).to_contain_text("notes.jpg")
+
+
+def test_a_photograph_of_80_megapixels_is_sent_smaller(visitor: Visitor) -> None:
+    page = visitor.open().page
+    huge = pictures.saved(Image.new("L", (10_000, 8_000), 128), "JPEG", quality=30)
+    visitor.add(file("huge.jpg", huge))
+    expect(page.get_by_role("img", name="Photograph: huge")).to_be_visible()
+    expect(page.locator("figcaption")).to_contain_text(re.compile("4096 . 3277"))
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP"])
+def test_what_is_sent_says_nothing_of_place_and_camera_and_stands_upright(
+    visitor: Visitor, client: StyleQueue, kind: str
+) -> None:
+    page = visitor.open().page
+    body = turned(kind)
+    assert b"GPS" in body or b"Nikon" in body
+    visitor.add(file(f"turned.{kind.lower()}", body, f"image/{kind.lower()}"))
+    photo = page.get_by_role("img", name="Photograph: turned")
+    expect(photo).to_be_visible()
+    shown = (photo.get_attribute("width"), photo.get_attribute("height"))
+    # Of WebP, Chromium does not heed which way is up: what is shown is what is sent.
+    assert shown == (("64", "96") if kind == "WEBP" else ("96", "64"))
+    page.get_by_role("button", name="waves").click()
+    page.get_by_label("Sketch").check()
+    job = client.status(visitor.paint()).job
+    assert job is not None
+    store = client._store
+    sent = store._client.get_object(Bucket="uploads", Key=job["content"]["key"])["Body"].read()
+    assert b"Nikon" not in sent
+    with Image.open(io.BytesIO(sent)) as image:
+        assert not image.getexif().get_ifd(0x8825)
+        if kind == "JPEG":
+            assert image.info["icc_profile"] == PROFILE
+        assert ImageOps.exif_transpose(image).size == tuple(map(int, shown))
+    expect(page.get_by_role("link", name="Download")).to_be_visible()
+    # Before and after lie one over the other.
+    sides = [page.locator(f".pair img >> nth={n}").evaluate("i => i.naturalWidth > i.naturalHeight") for n in (0, 1)]
+    assert sides[0] == sides[1]
+
+
+PROFILE = b"a profile of colours, as it were"
+
+
+def turned(kind: str) -> bytes:
+    exif = Image.Exif()
+    exif[0x0112], exif[0x010F] = 6, "Nikon"
+    exif.get_ifd(0x8825)[1] = "N"
+    # Stored lying on its side: EXIF says how it stands.
+    lying = pictures.quarters().transpose(Image.Transpose.ROTATE_90)
+    return pictures.saved(lying, kind, exif=exif, **({"icc_profile": PROFILE} if kind == "JPEG" else {}))
