@@ -62,6 +62,7 @@ test-all: check networks  ## run everything there is: checks, all tests, a short
 	$(BIN)/python -m tests.benchmarks.bench_overhead
 	$(BIN)/python -m tests.benchmarks.bench_engine
 	$(BIN)/python -m tests.benchmarks.bench_estimate
+	$(BIN)/python -m tests.benchmarks.bench_scrape
 	$(BIN)/python -m tests.benchmarks.bench_quality
 	$(BIN)/python -m tests.benchmarks.fuzz_pictures 60
 	JOBS=100 $(BIN)/python -m tests.benchmarks.soak
@@ -98,6 +99,7 @@ bench-engine: networks  ## the engine's speed and memory; bench-output/engine.js
 .PHONY: bench-estimate
 bench-estimate: networks  ## how far estimates are from what painting takes; bench-output/estimate.json (QUICK=1)
 	$(BIN)/python -m tests.benchmarks.bench_estimate
+	$(BIN)/python -m tests.benchmarks.bench_scrape
 
 .PHONY: bench-quality
 bench-quality: networks  ## the engine's pictures beside others'; bench-output/quality.html (QUICK=1 FULL=1)

@@ -24,6 +24,7 @@ from stylequeue.ledger.registry import LiveWorker, Registry, named, not_served
 
 from ..memory import resident_bytes
 from ..work.lease import STOP_FILE_VARIABLE, Every
+from .gpu import gpu_use
 from .listening import Listening
 from .vitals import Vitals
 
@@ -124,6 +125,7 @@ def keep_announced(
 
     def look() -> None:
         nonlocal newest
+        used = gpu_use(worker.device)
         done, stage_s = worker.jobs_done + activity.jobs_done, Counter(worker.stage_s) + activity.stage_s
         now = newest.model_copy(
             update={
@@ -137,6 +139,8 @@ def keep_announced(
                 "jobs_done": done,
                 "stage_s": dict(stage_s),
                 "resident_bytes": resident_bytes(),
+                "gpu_memory_bytes": used.memory_bytes,
+                "gpu_utilisation": used.utilisation,
             }
         )
         if now.networks != newest.networks:
