@@ -87,7 +87,7 @@ class Load:
             job_id, number = job_ids[number % len(job_ids)], number + 1
             time.sleep(max(0, began + number / PROGRESS - time.perf_counter()))
             self.told[job_id, number] = time.perf_counter()
-            data = ProgressData(number=number, stage="painting", step=number)
+            data = ProgressData(number=number, stage="painting", step=number, left_s=60.0)
             self.queue._ledger.heartbeat(job_id, fence=fences[job_id], data=data)
 
     async def submit(self, due: asyncio.Queue[float], number: int) -> None:

@@ -18,6 +18,7 @@ from stylequeue.contract.recipe import FastRecipe, OptimizeRecipe, resolve
 from stylequeue.contract.status import Standing
 from stylequeue.ledger import Ledger
 from stylequeue.ledger.line import Line, Painting, seconds
+from stylequeue.ledger.outlook import _Kept
 from stylequeue.settings import Settings
 from tests.ledger.test_registry import live_worker
 from tests.support.clients import Client
@@ -114,6 +115,31 @@ def test_who_is_asked_all_the_time_reads_once_for_all(settings: Settings, queue:
         Standing(ahead=1, workers=1, eta_s=round(2 * each_s, 1)),
     ]
     assert standing(queue, job_ids[1]) == Standing(ahead=1, workers=2, eta_s=round(each_s, 1))
+
+
+def test_what_many_ask_for_at_once_is_read_once() -> None:
+    read: list[int] = []
+
+    async def slowly() -> int:
+        await asyncio.sleep(0)
+        read.append(len(read))
+        if len(read) == 1:
+            raise OSError
+        return read[-1]
+
+    async def ask(kept: _Kept[int]) -> list[object]:
+        return list(await asyncio.gather(*[kept() for _ in range(5)], return_exceptions=True))
+
+    async def asked() -> None:
+        kept = _Kept(slowly, 3600)
+        [error, *others] = await ask(kept)
+        # Who is the next reads for those who wait.
+        assert (type(error), others) == (OSError, [1] * 4)
+        kept._until = 0
+        assert await ask(kept) == [2, 1, 1, 1, 1], "one reads it anew, the others have what there is"
+        assert await ask(kept) == [2] * 5
+
+    asyncio.run(asked())
 
 
 def test_an_ended_job_stands_nowhere(queue: StyleQueue) -> None:

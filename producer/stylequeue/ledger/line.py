@@ -98,11 +98,6 @@ class Running:
     left_s: float | None
     """Of its painting, as its worker says."""
 
-    @classmethod
-    def of(cls, job_id: str, job: str | None, worker: str | None, progress: str | None) -> Running:
-        """By fields of its record."""
-        return cls(job_id, Painting.of(job or ""), worker, left_s_of(progress))
-
     def takes_s(self, workers: Iterable[LiveWorker]) -> float:
         """Seconds until it is done, over the workers; 0 where nobody can say."""
         if self.left_s is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from bisect import bisect_left
 from collections.abc import Awaitable, Callable, Sequence
@@ -95,7 +96,15 @@ class Outlook:
 
     async def _read_running(self) -> list[Running]:
         ids = await self._ask(lambda redis: redis.zrange(names.state_key("running"), 0, _MOST_RUNNING - 1))
-        return [Running.of(one, *fields) for one, fields in zip(ids, await self._fields(ids), strict=True)]
+        known = await self._fields(ids, "worker", "progress")
+        left_s = [left_s_of(progress) for _, progress in known]
+        # What there is to do counts only where its worker does not say how long it takes.
+        unsaid = [one for one, said in zip(ids, left_s, strict=True) if said is None]
+        jobs = dict(zip(unsaid, await self._fields(unsaid, "job"), strict=True))
+        return [
+            Running(one, Painting.of(jobs.get(one, [None])[0] or ""), worker, said)
+            for one, (worker, _), said in zip(ids, known, left_s, strict=True)
+        ]
 
     async def _read_line(self, queue: str) -> Line:
         queue_key, running = names.queue_key(queue), await self._running()
@@ -120,40 +129,52 @@ class Outlook:
 
         found = await self._ask(looked_at) if ranks else []
         entries = [(rank, (ms, one)) for rank, some in zip(ranks, found, strict=True) for one, ms in some]
-        waiting = [(rank, entry) for rank, entry in entries if entry not in set(here)]
-        jobs = await self._fields([job_id for _, (_, job_id) in waiting])
+        is_running = set(here)
+        waiting = [(rank, entry) for rank, entry in entries if entry not in is_running]
+        jobs = await self._fields([job_id for _, (_, job_id) in waiting], "job")
         sample = [
             (rank - bisect_left(here, entry), Painting.of(job or ""))
-            for (rank, entry), (job, *_) in zip(waiting, jobs, strict=True)
+            for (rank, entry), (job,) in zip(waiting, jobs, strict=True)
         ]
         return Line(max(0, length - len(here)), sample, running)
 
-    async def _fields(self, job_ids: Sequence[str]) -> list[list[str | None]]:
-        """Job, worker and progress of each."""
+    async def _fields(self, job_ids: Sequence[str], *fields: str) -> list[list[str | None]]:
+        """Some of the record of each."""
 
         def read(redis: Any) -> Any:
             pipeline = redis.pipeline(transaction=False)
             for job_id in job_ids:
-                pipeline.hmget(names.record_key(job_id), "job", "worker", "progress")
+                pipeline.hmget(names.record_key(job_id), *fields)
             return pipeline.execute()
 
         return await self._ask(read) if job_ids else []
 
 
 class _Kept(Generic[_T]):
-    """What `read` returns, for so many seconds. While it is read anew, the others have what was read before."""
+    """What `read` returns, for so many seconds. One reads it anew; the others have what was read before, or wait."""
 
     def __init__(self, read: Callable[[], Awaitable[_T]], seconds_: float) -> None:
         self._read, self._seconds = read, seconds_
-        self._kept: _T | None = None
+        self._kept: tuple[_T] | None = None
         self._until = 0.0
+        self._reading: asyncio.Event | None = None
 
     async def __call__(self) -> _T:
         """It. Raises what `read` does."""
-        if self._kept is None or time.monotonic() >= self._until:
+        if not self._seconds:
+            return await self._read()
+        while self._reading and not self._kept:
+            await self._reading.wait()
+        if self._kept and (self._reading or time.monotonic() < self._until):
+            return self._kept[0]
+        reading = self._reading = asyncio.Event()
+        try:
+            self._kept = (await self._read(),)
             self._until = time.monotonic() + self._seconds
-            self._kept = await self._read()
-        return self._kept
+        finally:
+            self._reading = None
+            reading.set()
+        return self._kept[0]
 
 
 def _standing(record: Record, waiting: int | None, line: Line | None, workers: Sequence[LiveWorker]) -> Standing:
