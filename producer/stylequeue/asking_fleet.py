@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from .asking_pictures import AskingPictures
-from .contract.base import QUEUES
+from .contract.base import QUEUES, QueueName
 from .contract.errors import InvalidRequest, WorkerNotFound
 from .contract.status import QueueLoad
 from .contract.worker import LiveWorker
@@ -39,19 +39,19 @@ class AskingFleet(AskingPictures):
         if not await fleet.undrain(self._access.asked, worker) and worker not in await self.workers():
             raise WorkerNotFound(worker)
 
-    async def pause(self, queue: str) -> None:
+    async def pause(self, queue: QueueName) -> None:
         from .ledger import fleet
 
         self._for_operators()
         await fleet.pause(self._access.asked, _known(queue))
 
-    async def resume(self, queue: str) -> None:
+    async def resume(self, queue: QueueName) -> None:
         from .ledger import fleet
 
         self._for_operators()
         await fleet.resume(self._access.asked, _known(queue))
 
-    async def load(self, queue: str) -> QueueLoad:
+    async def load(self, queue: QueueName) -> QueueLoad:
         from .ledger import census
 
         self._for_operators()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -15,6 +16,7 @@ from stylequeue.client import StyleQueue
 from stylequeue.local import Stack
 from stylequeue.settings import Settings
 from tests.support.command import BAD_INPUT, JOB_FAILED, NOT_REACHABLE, Command
+from tests.support.distribution import ROOT
 from tests.support.jobs import make_job
 
 
@@ -158,9 +160,12 @@ def test_events_of_all_jobs(unattended: Command, settings: Settings) -> None:
     assert "is no position" in unattended("events", "--after", "x", exit_code=BAD_INPUT).stderr
 
 
-@pytest.mark.parametrize("shared", [[], ["--group", "crm"]], ids=["alone", "in a group"])
-def test_events_are_followed(unattended: Command, settings: Settings, shared: list[str]) -> None:
-    command = [sys.executable, "-m", "stylequeue.cli", "events", "--follow", "--after", "0", "--json", *shared]
+[IN_A_GROUP] = re.findall(r"`stylequeue (events [^`]*)`", (ROOT / "docs" / "events.md").read_text())
+
+
+@pytest.mark.parametrize("line", ["events --follow --after 0 --json", IN_A_GROUP], ids=["alone", "in a group"])
+def test_events_are_followed(unattended: Command, settings: Settings, line: str) -> None:
+    command = [sys.executable, "-m", "stylequeue.cli", *line.split()]
     with (
         StyleQueue(settings) as queue,
         subprocess.Popen(command, env={**os.environ, **unattended.env}, stdout=subprocess.PIPE) as following,
