@@ -218,8 +218,10 @@ def test_whatever_is_put_into_a_folder_is_painted(start_up: Callable[..., Up], t
     wait_for(lambda: link_behind(up, "deep/other"), WAIT_S, f"its link in {up.err}")
     tried = up.command("rules", "test", "s3://uploads/in/other.jpg")
     assert (tried.returncode, "watch: job " in tried.stdout) == (0, True), tried.stderr
-    counts = up.command("doctor")
-    assert counts.returncode == 0, counts.stdout
+    for command in (["doctor"], ["doctor", "uploads"]):
+        found = up.command(*command)
+        assert found.returncode == 0, found.stdout
+    assert "told of by seaweedfs" in found.stdout
     up.process.send_signal(signal.SIGINT)
     assert up.process.wait(WAIT_S) == 0
     assert "Traceback" not in up.err

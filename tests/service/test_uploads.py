@@ -17,6 +17,7 @@ from stylequeue.local import Stack
 from stylequeue.local.gateway import answers
 from stylequeue.local.server import HOST
 from stylequeue.settings import Settings
+from stylequeue.uploads.doctor import examine
 from stylequeue.variables import variable_of
 from tests.support import pictures
 from tests.support.cloud import REGION, Cloud, cloud
@@ -79,6 +80,15 @@ def test_seaweedfs_tells_of_it(tmp_path: Path) -> None:
             deployment.until_ready()
             assert painted(deployment.queue, tmp_path).format == "JPEG"
             assert deployment.queue.upload_counts()["seaweedfs"].outcomes["recorded"] == 1
+            # And who asks whether all is well is told so, and which leg is not once the store's token is an old one.
+            until(deployment.queue.is_listening, "it says that it listens")
+            assert [finding for finding in examine(settings, wait_s=START_TIMEOUT_S) if not finding.ok] == []
+            operated(settings, tmp_path, f'[source.seaweedfs]\ntokens = ["{token[::-1]}"]\n', RULES)
+            [bad] = [finding for finding in examine(settings, wait_s=1) if not finding.ok]
+            assert (bad.what, "the store's notifier (address /v1/notices/seaweedfs, token" in bad.hint) == (
+                "rule painted",
+                True,
+            )
 
 
 def announced(aws: Cloud, settings: Settings, directory: Path, rules: str) -> Settings:
