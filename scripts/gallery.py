@@ -40,6 +40,7 @@ class Exhibit:
 
 
 EXHIBITS = {
+    "brushwork": Exhibit({"preset": "brushwork"}),
     "painterly": Exhibit(),
     "strength-0.2": Exhibit({"strength": 0.2}),
     "strength-0.8": Exhibit({"strength": 0.8}),

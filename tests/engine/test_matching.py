@@ -16,7 +16,7 @@ from stylequeue_worker.engine.course import Course
 from stylequeue_worker.engine.descent import Evaluation
 from stylequeue_worker.engine.matching import Candidates, Matching
 from stylequeue_worker.engine.networks import Vgg
-from stylequeue_worker.engine.objective import Objective, Targets
+from stylequeue_worker.engine.objective import TERMS, Objective, Targets
 from stylequeue_worker.engine.options import Options
 from stylequeue_worker.engine.painter import Painter
 from stylequeue_worker.engine.presets import PRESETS, Preset, Weighing, preset_of
@@ -86,9 +86,10 @@ def candidates(objective: Objective, area: int) -> tf.Tensor:
 
 
 def test_it_falls_to_nothing_where_nothing_follows() -> None:
-    weighing = Weighing(weight=2.0, every=2)
-    assert [weighing.at(step, 4, is_last=True) for step in range(4)] == [2.0, 0.0, 1.0, 0.0]
-    assert [weighing.at(step, 4, is_last=False) for step in range(4)] == [2.0, 0.0, 2.0, 0.0]
+    weighing = Weighing(weight=2.0, every=2, often_px=256)
+    assert [weighing.at(step, 4, 256, is_last=True) for step in range(4)] == [2.0, 0.0, 1.0, 0.0]
+    assert [weighing.at(step, 4, 256, is_last=False) for step in range(4)] == [2.0, 0.0, 2.0, 0.0]
+    assert [weighing.at(step, 8, 257, is_last=True) for step in range(8)] == [2.0, 0, 0, 0, 1.0, 0, 0, 0]
 
 
 def recipe(**given: object) -> ResolvedOptimizeRecipe:
@@ -109,7 +110,7 @@ def test_what_is_found_is_nearly_the_most_similar_there_is() -> None:
     candidates, places = columns(900), columns(300)
     by_layer = dict(zip(MATCHED_LAYERS, np.split(candidates, len(MATCHED_LAYERS), axis=1), strict=True))
     found = Candidates.of({layer: tf.constant(part) for layer, part in by_layer.items()}, np.zeros(900, np.float32))
-    assert found.basis.shape == (600, 256)
+    assert found.basis.shape == (60 * len(MATCHED_LAYERS), 256)
     assert found.number == 900
     nearest = found.nearest(tf.cast(places, tf.bfloat16))
 
@@ -143,9 +144,14 @@ class Recorder(Objective):
     def __init__(self, preset: Preset) -> None:
         self.preset = preset
         self.turns: list[tuple[bytes, float]] = []
+        self.evaluated: list[tuple[int, bool]] = []
+        """Pixels, and whether places were matched."""
+        self.searched: list[tuple[Scene, int]] = []
+        """For each view's search its scene, and pixels that it looks at for this view alone."""
 
     def targets(self, scene: Scene, view: View, terms: Collection[str] | None = None) -> dict[str, Target]:  # noqa: ARG002
-        assert "matching" in (terms or ())
+        if "matching" in (terms or ()):
+            self.searched.append((scene, int(tf.size(scene.content)) // 3))
         return {}
 
     def evaluate(
@@ -156,23 +162,49 @@ class Recorder(Objective):
         view: View,
     ) -> Evaluation:
         self.turns.append((view.numpy().tobytes(), float(weights.get("matching", 0))))
-        return Evaluation(tf.constant(1.0), tf.zeros_like(picture), {})
+        self.evaluated.append((int(tf.size(picture)) // 3, "matching" in weights))
+        return Evaluation(tf.constant(1.0), tf.zeros_like(picture), dict.fromkeys(TERMS, tf.constant(1.0)))
 
 
-def test_every_view_has_its_turn_at_matching(photo: Picture) -> None:
-    content = tf.constant(photo("coffee", 64))
+@pytest.mark.parametrize(("width_px", "every"), [(64, 2), (320, 4)])
+def test_every_view_has_its_turn_at_matching(photo: Picture, width_px: int, every: int) -> None:
+    content = tf.constant(photo("coffee", 64, width_px))
     objective = Recorder(PRESETS["brushwork"])
+    steps = 8 * every
     course = Course(
-        objective, recipe(), scene(content, [(content, 1.0)]), content, 16, matches=True, is_last_match=True
+        objective, recipe(), scene(content, [(content, 1.0)]), content, steps, matches=True, is_last_match=True
     )
-    list(itertools.islice(course.descend(None, 0), 16))
+    list(itertools.islice(course.descend(None, 0), steps))
     counted = [view for view, weight in objective.turns if weight]
-    assert len(objective.turns) == 16
-    assert [weight > 0 for _, weight in objective.turns] == [True, False] * 8
+    assert len(objective.turns) == steps
+    assert [weight > 0 for _, weight in objective.turns] == [True, *[False] * (every - 1)] * 8
     assert sorted(counted.count(view) for view in set(counted)) == [2, 2, 2, 2]
     weights = [weight for _, weight in objective.turns if weight]
     assert weights == sorted(weights, reverse=True)
     assert weights[-1] == pytest.approx(weights[0] / 8)
+
+
+MATCHED, SEARCHED = 0.25, 0.6
+"""Measured: what an evaluation takes more where places are matched, and what looking at a picture for a search takes,
+in evaluations of its size."""
+
+
+@pytest.mark.parametrize(("longest_px", "most"), [(256, 0.25), (512, 0.24), (1024, 0.12)])
+def test_matching_adds_little_work(narrow: Vgg, monkeypatch: pytest.MonkeyPatch, longest_px: int, most: float) -> None:
+    """Counted as evaluations, by their pixels, over those of all steps."""
+    recorder = Recorder(PRESETS["brushwork"])
+    monkeypatch.setattr(Painter, "_objective", lambda *_: recorder)
+    content = np.full((1, longest_px // 2, longest_px, 3), 0.5, np.float32)
+    for _ in Painter(narrow, Options()).paint(content, [(content, 1.0)], recipe()):
+        pass
+    assert len(recorder.evaluated) == 140
+    plain = sum(px for px, _ in recorder.evaluated)
+    matched = sum(px for px, is_matched in recorder.evaluated if is_matched)
+    # Each view looks at the content; each stage's first at the style's four turns, besides.
+    scenes = {id(scene): px for scene, px in recorder.searched}
+    assert len(recorder.searched) == 4 * len(scenes)
+    looked_at = sum(px for _, px in recorder.searched) + 4 * sum(scenes.values())
+    assert 0.05 < (MATCHED * matched + SEARCHED * looked_at) / plain < most
 
 
 @pytest.mark.slow

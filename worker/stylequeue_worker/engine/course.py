@@ -47,7 +47,7 @@ class Course:
         if recipe.optimizer == "swift":
             return swift(self._constant(views[0]), self.start, self.steps, taken, moments)
         balance = recipe.content_weight / max(recipe.style_weight, _LEAST_WEIGHT)
-        rule = preset.adam_at(max(self.start.shape[1:3]), balance)
+        rule = preset.adam_at(self._longest_side_px, balance)
         turns = [(objective.targets(self.scene, view, self._terms), view) for view in views]
         # Whoever looks at every step's loss needs every step; tiles are no compiled function; weights may change.
         if (
@@ -72,7 +72,7 @@ class Course:
 
             def evaluate(picture: tf.Tensor) -> Evaluation:
                 number = next(step)
-                # With matching in every other step all views have their turn at it.
+                # With matching in every other step, or every fourth, all views have their turn at it.
                 turn = number + number // len(turns) if self.matches else number
                 targets, view = turns[turn % len(turns)]
                 return objective.evaluate(picture, targets, self._weights(number), view)
@@ -80,6 +80,10 @@ class Course:
             return adam(strict(evaluate), self.start, slower, moments)
 
         return rolled_back(one_by_one, moments)
+
+    @property
+    def _longest_side_px(self) -> int:
+        return int(max(self.start.shape[1:3]))
 
     @property
     def _terms(self) -> list[str]:
@@ -90,7 +94,7 @@ class Course:
         preset, dtype = self.objective.preset, self.start.dtype
         weights = weights_of(self.recipe, dtype)
         if self.matches and preset.matching:
-            matching = preset.matching.at(step, self.steps, is_last=self.is_last_match)
+            matching = preset.matching.at(step, self.steps, self._longest_side_px, is_last=self.is_last_match)
             if matching:
                 weights["matching"] = tf.constant(matching, dtype)
         if not preset.scaled:
@@ -103,7 +107,9 @@ class Course:
         """For rules that want the same loss in every step."""
         weights = weights_of(self.recipe, self.start.dtype)
         if self.matches and (matching := self.objective.preset.matching):
-            weights["matching"] = tf.constant(matching.weight / matching.every, self.start.dtype)
+            weights["matching"] = tf.constant(
+                matching.weight / matching.every_at(self._longest_side_px), self.start.dtype
+            )
         targets = self.objective.targets(self.scene, view, self._terms)
         return lambda picture: self.objective.evaluate(picture, targets, weights, view)
 

@@ -1,7 +1,7 @@
 """Feature matching: every place of the picture takes the features of the most similar place of a style.
 
 After Kolkin and others, "Style transfer by relaxed optimal transport and self-similarity" (2019) and "Neural neighbor
-style transfer" (2022). A place is a block of 4 x 4 px; its column is what all layers of four blocks say of it. Columns
+style transfer" (2022). A place is a block of 4 x 4 px; its column is what all layers of three blocks say of it. Columns
 are never in memory together: how similar two are is a sum over layers.
 """
 

@@ -33,15 +33,23 @@ class Weighing:
 
     weight: float = 1.0
     every: int = 2
-    """It counts in the first of so many steps: it costs as much as the rest, and what it leaves out does not show."""
+    """It counts in the first of so many steps: each takes a quarter as long again, and what it leaves out does not
+    show."""
+    often_px: int = 256
+    """The longest side up to which that holds; beyond, it counts in half as many: masses are laid, and as much of it as
+    before would hold them closer to the content than they are at smaller sizes."""
     most_px: int = MATCHED_MOST_PX
     """The longest side of the stages at which it counts; at the last of them it falls to nothing, in a line."""
     turned: bool = True
     """Whether the styles' quarter turns are looked at, too."""
 
-    def at(self, step: int, steps: int, *, is_last: bool) -> float:
-        """Its weight at a step, from 0, of a stage of so many."""
-        if step % self.every:
+    def every_at(self, longest_side_px: int) -> int:
+        """In the first of how many steps it counts at a stage of this size."""
+        return self.every if longest_side_px <= self.often_px else 2 * self.every
+
+    def at(self, step: int, steps: int, longest_side_px: int, *, is_last: bool) -> float:
+        """Its weight at a step, from 0, of a stage of so many, and of this size."""
+        if step % self.every_at(longest_side_px):
             return 0.0
         return self.weight * (1 - step / steps if is_last else 1)
 
