@@ -168,6 +168,16 @@ def smooth_quadratic(height: int, width: int) -> Callable[[tf.Tensor], tf.Tensor
     return function
 
 
+def test_a_rate_that_falls_does_so_ever_faster() -> None:
+    rule = AdamRule(learning_rate=0.2, beta1=0.9, beta2=0.99, epsilon=1e-8, fall_steps=50)
+    rates = np.array([rule.rate(step) for step in range(1, 60)])
+    assert rates[0] == 0.2
+    assert rates[50:] == pytest.approx(0.01), "a twentieth"
+    falls = -np.diff(rates[:50])
+    assert (falls > 0).all()
+    assert (np.diff(falls) > 0).all()
+
+
 @pytest.mark.parametrize("steps", [60, 240])
 def test_the_measure_by_frequency_shortens_the_way(steps: int) -> None:
     function = smooth_quadratic(33, 40)

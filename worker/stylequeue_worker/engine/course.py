@@ -19,7 +19,7 @@ from .terms import Scene, View
 
 
 def weights_of(recipe: ResolvedOptimizeRecipe, dtype: tf.DType) -> dict[str, tf.Tensor]:
-    """What each term of the loss counts: scalars."""
+    """What each term of the loss counts: scalars of `dtype`."""
     return {term: tf.constant(getattr(recipe, f"{term}_weight"), dtype) for term in TERMS}
 
 
@@ -38,7 +38,7 @@ class Course:
     """Whether no later stage does."""
 
     def descend(self, moments: Moments | None, taken: int) -> Iterator[Iterate]:
-        """On from `taken` steps with Adam's `moments`, or from the start."""
+        """On from `taken` steps with Adam's `moments`, or from the start; pictures as `start`, of its dtype."""
         objective, recipe, preset = self.objective, self.recipe, self.objective.preset
         views = objective.views(self.start)
         if recipe.optimizer == "lbfgs":
@@ -90,7 +90,7 @@ class Course:
         return [*TERMS, "matching"] if self.matches else [*TERMS]
 
     def _weights(self, step: int) -> dict[str, tf.Tensor]:
-        """Of a step of Adam's, from 0."""
+        """Of a step of Adam's, from 0: scalars of the picture's dtype."""
         preset, dtype = self.objective.preset, self.start.dtype
         weights = weights_of(self.recipe, dtype)
         if self.matches and preset.matching:

@@ -7,6 +7,7 @@ alike.
 
 from __future__ import annotations
 
+import math
 import time
 from collections import deque
 from collections.abc import Callable, Collection, Generator, Iterator, Mapping, Sequence
@@ -70,13 +71,14 @@ class AdamRule:
     smoothing: bool = False
     """Whether gradients are blurred a little first. Adam makes all pixels' steps alike, and so of faint noise dots."""
     fall_steps: int = 0
-    """Over how many steps the rate falls, in a line, to a twentieth; 0: it stays."""
+    """Over how many steps the rate falls, ever faster, to a twentieth; 0: it stays."""
 
     def rate(self, step: int) -> float:
         """The learning rate at the `step`th step, from 1."""
         if not self.fall_steps:
             return self.learning_rate
-        return self.learning_rate * max(1 - 0.95 * (step - 1) / self.fall_steps, 0.05)
+        left = max(0.0, 1 - (step - 1) / self.fall_steps)
+        return self.learning_rate * (0.05 + 0.95 * math.pow(left, 0.7))
 
 
 def adam(
@@ -103,8 +105,9 @@ def adam(
 class AdamCalls:
     """Adam as `adam`, several steps in one call of a compiled function, for a device that would wait for Python.
 
-    `evaluate(picture, shared, turn)` with any nested structures of tensors as `shared` and `turn`; `terms` names the
-    loss's. All that a painting brings is an argument, so that one function does for all sizes, rates and targets.
+    Pictures are [1, H, W, 3], of one dtype with all that is taken of them. `evaluate(picture, shared, turn)` with any
+    nested structures of tensors as `shared` and `turn`; `terms` names the loss's. All that a painting brings is an
+    argument, so that one function does for all sizes, rates and targets.
     """
 
     def __init__(self, evaluate: Callable[[tf.Tensor, Any, Any], Evaluation], rule: AdamRule, terms: Collection[str]):
@@ -122,7 +125,7 @@ class AdamCalls:
         steps: int,
         resume: Moments | None = None,
     ) -> Iterator[Iterate]:
-        """`steps` steps from `start`, or on from where it left off, by `turns` in turn, at one rate.
+        """`steps` steps from `start` [1, H, W, 3], or on from where it left off, by `turns` in turn, at one rate.
 
         As many steps a call as take `CALL_S`, `MOST_A_CALL` at most: a caller that is told to stop, or shows pictures,
         waits no longer. An iterate tells of the last evaluation of its call, which ends early where loss or gradient
@@ -146,6 +149,8 @@ class AdamCalls:
     def _call(
         self, moments: Moments, shared: Any, turns: Sequence[Any], rate: tf.Tensor, steps: tf.Tensor
     ) -> tuple[Moments, Evaluation]:
+        """`steps` (int32 scalar) steps at `rate`, a scalar of the pictures' dtype, fewer where one is not finite."""
+
         def step(moments: Moments, count: tf.Tensor, _sound: tf.Tensor, _evaluation: Evaluation) -> tuple[Any, ...]:
             # The targets are chosen, not what is done with them: else all of it would be there once for each turn.
             turn = tf.switch_case(moments.step % len(turns), [partial(_alike, turn) for turn in turns])
@@ -214,7 +219,7 @@ def lbfgs(evaluate: Evaluate, start: tf.Tensor) -> Iterator[Iterate]:
 
     Two-loop recursion over the last pairs of steps s and gradient changes y (Nocedal and Wright, 2006, algorithm 7.4).
     Pixels at a bound that descent would push outwards are held; the others move along the projected direction.
-    start: [1, H, W, 3].
+    start: [1, H, W, 3], float32 or float64, as is all that is taken of it.
     """
     pairs: deque[_Pair] = deque(maxlen=LBFGS_PAIRS)
     picture, here = start, evaluate(start)
@@ -249,7 +254,7 @@ def _search(evaluate: Evaluate, start: Iterate, direction: tf.Tensor) -> Generat
     """Line search within the box, by bisection (Lewis and Overton, 2013); yields every evaluation.
 
     Returns a point that satisfies the weak Wolfe conditions, else the last one with sufficient descent, else None.
-    direction: of the picture's shape.
+    start: with a picture [1, H, W, 3]; direction: alike.
     """
     picture, here = start.picture, start.evaluation
     best, low, high, length = None, 0.0, float("inf"), 1.0
@@ -317,5 +322,5 @@ def _free(picture: tf.Tensor, gradient: tf.Tensor) -> tf.Tensor:
 
 
 def _dot(a: tf.Tensor, b: tf.Tensor) -> float:
-    """Over all elements of two arrays alike."""
+    """Over all elements of two arrays alike, of any shape and float dtype."""
     return float(tf.reduce_sum(a * b))

@@ -202,7 +202,11 @@ class Engine:
         resume: Checkpoint | None,
         start: np.ndarray | None,
     ) -> Iterator[Step]:
-        """As `paint`, of checked pictures, and in the styles' colours."""
+        """As `paint`, of checked pictures, and in the styles' colours.
+
+        content, start: float32 [1, H, W, 3]; styles: float32 or uint8 [1, h, w, 3] with shares that sum to 1; masks,
+        kept: float32 [1, H, W, 1].
+        """
         from .position import check
         from .presets import preset_of
 
@@ -304,7 +308,10 @@ class Engine:
 def _kept(
     content: np.ndarray, recipe: ResolvedOptimizeRecipe | ResolvedFastRecipe, kept: np.ndarray | None
 ) -> tuple[list[Face] | None, np.ndarray | None]:
-    """The content's faces, where the recipe keeps them, and what is to be kept of all; None: nothing."""
+    """The content's faces, where the recipe keeps them, and what is to be kept of all; None: nothing.
+
+    content: float32 [1, H, W, 3]; kept, and what is returned: float32 [1, H, W, 1].
+    """
     import numpy as np
 
     faces = None

@@ -79,7 +79,7 @@ def _cascade() -> Cascade:
 
 
 def _hits(searched: np.ndarray, factor: float) -> list[np.ndarray]:
-    """Of one search of [H, W, 3] in [0, 1]: each left, top, width and height."""
+    """Of one search of float32 [H, W, 3] in [0, 1]: each float64 [4], left, top, width and height."""
     shorter_px = min(searched.shape[:2])
     cascade = _cascade()
     if shorter_px < cascade.window_width:
@@ -97,22 +97,23 @@ def _hits(searched: np.ndarray, factor: float) -> list[np.ndarray]:
 
 
 def _seen_by(searches: Sequence[Sequence[np.ndarray]], hit: np.ndarray) -> Iterator[np.ndarray]:
-    """In each search the hit that is of the same face as `hit`, if there is one: the nearest."""
+    """In each search the hit that is of the same face as `hit`, if there is one: the nearest. Hits: float64 [4]."""
     for hits in searches:
         if alike := [one for one in hits if _of_one_face(one, hit)]:
             yield min(alike, key=lambda one: _distance(one, hit))
 
 
 def _of_one_face(one: np.ndarray, other: np.ndarray) -> bool:
+    """Whether two hits, float64 [4], agree on centre and width."""
     narrower, wider = sorted((one[2], other[2]))
     return bool(_distance(one, other) <= _APART * other[2] and wider <= _WIDER * narrower)
 
 
 def _overlap(one: np.ndarray, other: np.ndarray) -> bool:
-    """Whether the centre of either lies in the other."""
+    """Whether the centre of either of two hits, float64 [4], lies in the other."""
     return bool(_distance(one, other) < max(one[2], other[2]) / 2)
 
 
 def _distance(one: np.ndarray, other: np.ndarray) -> float:
-    """Between two centres."""
+    """Between the centres of two hits, float64 [4]: left, top, width, height."""
     return float(np.hypot(*(one[:2] + one[2:] / 2 - other[:2] - other[2:] / 2)))

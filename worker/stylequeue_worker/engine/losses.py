@@ -95,7 +95,7 @@ def mixture(parts: Sequence[Statistics], shares: Sequence[float]) -> Statistics:
     """The statistics of a picture of which each part makes up a share; shares sum to 1.
 
     Gram matrices, means and raw second moments add up; so a mixture's covariance also has what lies between the means.
-    Each part's shapes are the mixture's.
+    Each part's shapes, mean [channels] and gram or covariance [channels, channels], and dtype are the mixture's.
     """
     whole = {
         name: tf.add_n([share * part[name] for part, share in zip(parts, shares, strict=True)]) for name in parts[0]
@@ -199,7 +199,10 @@ def wasserstein_loss(statistics: Statistics, target: Statistics) -> tf.Tensor:
 
 
 def wasserstein_losses(pairs: Sequence[tuple[Statistics, Statistics]]) -> list[tf.Tensor]:
-    """`wasserstein_loss` of each, with one matrix root for all of a rank: a GPU takes as long for one as for many."""
+    """`wasserstein_loss` of each, with one matrix root for all of a rank: a GPU takes as long for one as for many.
+
+    Scalars of the statistics' dtype.
+    """
     # Each [rank, rank]: the covariance in the style's principal directions.
     withins = [
         tf.matmul(target["basis"], statistics["covariance"] @ target["basis"], transpose_a=True)
@@ -295,6 +298,7 @@ def relative_square(values: tf.Tensor, target: tf.Tensor, weights: tf.Tensor | N
 
 
 def _squares(values: tf.Tensor, target: tf.Tensor, weights: tf.Tensor | None) -> tf.Tensor:
+    """Of the differences of arrays alike, in their shape; weights: [1, h, w, 1] where these are features."""
     squares = tf.square(values - target)
     return squares if weights is None else weights * squares
 

@@ -45,7 +45,7 @@ class Columns:
         return PLACES
 
     def measure(self, layer: str, features: tf.Tensor, here: Here, target: Target) -> Measured:  # noqa: ARG002
-        """[1, h, w, channels] at each place, in bfloat16."""
+        """Of features [1, h', w', channels], at each place: bfloat16 [1, h, w, channels]."""
         return tf.cast(here.own(at_places(features, layer), PLACES), tf.bfloat16)
 
 
@@ -80,14 +80,19 @@ class Matching:
         return PLACES
 
     def measure(self, layer: str, features: tf.Tensor, here: Here, target: Target) -> Measured:
-        """At each place the layer's part of the product with the wanted column, and of the square: [1, h, w, 2]."""
+        """At each place the layer's part of the product with the wanted column, and of the square: [1, h, w, 2].
+
+        features: [1, h', w', channels]; in float32 at least.
+        """
         own = here.own(at_places(features, layer), PLACES)
+        # bfloat16 [n, channels] by int32 [1, h, w]: [1, h, w, channels].
         wanted = tf.gather(target["columns"][layer], here.of_whole(target["found"], PLACES))
         product, square = tf.reduce_sum(own * tf.cast(wanted, own.dtype), axis=-1), tf.reduce_sum(own * own, axis=-1)
         return tf.stack([product, square], axis=-1)
 
     def loss(self, picture: tf.Tensor, measured: Mapping[str, Measured], target: Target) -> tf.Tensor:  # noqa: ARG002
-        """Over all places that a style applies to."""
+        """Over all places that a style applies to. measured: [1, h, w, 2] of each layer."""
+        # Each [1, h, w].
         product, square = tf.unstack(tf.add_n([measured[layer] for layer in MATCHED_LAYERS]), axis=-1)
         far = 1 - product / tf.sqrt(square + _TINY)
         return tf.reduce_sum(target["weights"] * far)
@@ -100,6 +105,7 @@ class Matching:
         """
         if self._latest is None or self._latest[0] is not scene:
             areas = [self._candidates(area, scene, see) for area in scene.areas]
+            # [all areas' candidates, channels].
             whole = {layer: tf.concat([area.columns[layer] for area in areas], axis=0) for layer in MATCHED_LAYERS}
             self._latest = scene, areas, whole
         _, candidates, columns = self._latest
@@ -107,9 +113,11 @@ class Matching:
         if scene.start is not None:
             looked_up = _START_SHARE * scene.start + (1 - _START_SHARE) * scene.content
         seen = see(Columns(), looked_up, view)
+        # bfloat16 [h w, all channels].
         rows = tf.concat([_rows(seen[layer]) for layer in MATCHED_LAYERS], axis=-1)
         height, width = seen[MATCHED_LAYERS[0]].shape[1:3]
         covers = [_cover(mask, view, height, width) for mask in scene.masks]
+        # The area of each place: [h w].
         belongs = np.argmax(covers, axis=0).ravel()
         found = np.zeros(height * width, np.int32)
         offset = 0
@@ -126,7 +134,7 @@ class Matching:
         }
 
     def _candidates(self, area: Area, scene: Scene, see: See) -> Candidates:
-        """What an area's places may want."""
+        """What an area's places may want, of styles [1, H, W, 3]."""
         most = most_candidates(tuple(scene.content.shape[1:3]))
         columns: dict[str, list[tf.Tensor]] = {layer: [] for layer in MATCHED_LAYERS}
         bias = []
@@ -135,7 +143,7 @@ class Matching:
             for turn in range(self._turns):
                 seen = see(Columns(), tf.image.rot90(picture[0], turn)[None])
                 count = int(np.prod(seen[MATCHED_LAYERS[0]].shape[1:3]))
-                # The same for the same picture: a resumed painting wants the same.
+                # The same for the same picture: a resumed painting wants the same. int [at most `kept`].
                 chosen = np.random.default_rng(turn).permutation(count)[:kept]
                 for layer in MATCHED_LAYERS:
                     columns[layer].append(tf.gather(_rows(seen[layer]), chosen))
@@ -159,9 +167,10 @@ class Candidates(NamedTuple):
     @classmethod
     def of(cls, columns: Mapping[str, tf.Tensor], bias: np.ndarray) -> Candidates:
         """Of columns as they are seen, float32 [n, channels] by layer."""
+        # [n, 1].
         size = tf.sqrt(tf.add_n([tf.reduce_sum(part * part, axis=-1, keepdims=True) for part in columns.values()]))
         unit = {layer: tf.cast(part / (size + _TINY), tf.bfloat16) for layer, part in columns.items()}
-        whole = tf.concat([columns[layer] for layer in MATCHED_LAYERS], axis=-1)
+        whole = tf.concat([columns[layer] for layer in MATCHED_LAYERS], axis=-1)  # [n, all channels]
         directions = _directions(whole, tf.reduce_mean(whole, axis=0))
         basis = _basis(directions)
         return cls(unit, directions @ basis, basis, tf.constant(bias))
@@ -181,12 +190,14 @@ class Candidates(NamedTuple):
         return np.concatenate([self._nearest(_directions(chunk, mean) @ self.basis) for chunk in chunks])
 
     def _nearest(self, directions: tf.Tensor) -> np.ndarray:
+        """As `nearest`, of directions float32 [n, rank]."""
+        # [n, candidates].
         alike = tf.matmul(directions, self.directions, transpose_b=True) + self.bias
         return np.asarray(tf.argmax(alike, axis=-1, output_type=tf.int32))
 
 
 def _directions(columns: tf.Tensor, mean: tf.Tensor) -> tf.Tensor:
-    """Float32 [n, channels] from their mean, each in length 1."""
+    """Of columns float32 [n, channels], from their mean [channels], each in length 1: alike."""
     centred = columns - mean
     return centred / (tf.norm(centred, axis=-1, keepdims=True) + _TINY)
 
@@ -201,6 +212,7 @@ def _basis(directions: tf.Tensor) -> tf.Tensor:
     count, channels = directions.shape
     sampled = tf.gather(directions, random.permutation(count)[:_SAMPLED])
     sketch = tf.constant(random.normal(size=(channels, min(SEARCH_RANK, channels))), tf.float32)
+    # [sampled, channels] by [channels, rank], and back: [channels, rank].
     basis, _ = tf.linalg.qr(tf.matmul(sampled, sampled @ sketch, transpose_a=True))
     return basis
 
@@ -211,7 +223,7 @@ def _rows(cells: tf.Tensor) -> tf.Tensor:
 
 
 def _cover(mask: tf.Tensor | None, view: View, height: int, width: int) -> np.ndarray:
-    """How much of each place a mask [1, H, W, 1] covers: float [height, width]."""
+    """How much of each place a mask [1, H, W, 1] covers: float32 [height, width]."""
     if mask is None:
         return np.ones((height, width), np.float32)
     stride = PLACES.stride_px

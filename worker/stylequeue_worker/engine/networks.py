@@ -132,6 +132,7 @@ class Vgg:
         return found
 
     def _pool(self, x: tf.Tensor) -> tf.Tensor:
+        """[1, h, w, channels] at half its sides, odd ones rounded down."""
         pool = {"max": tf.nn.max_pool2d, "average": tf.nn.avg_pool2d}[self._pooling]
         return pool(x, ksize=2, strides=2, padding="VALID")
 
@@ -167,5 +168,5 @@ class Vgg:
 
 
 def preprocess(picture: tf.Tensor) -> tf.Tensor:
-    """RGB in [0, 1] to what the networks were trained on: BGR in [0, 255] less ImageNet's mean."""
+    """RGB [..., 3] in [0, 1] to what the networks were trained on: BGR in [0, 255] less ImageNet's mean, alike."""
     return picture[..., ::-1] * 255 - tf.constant(_IMAGENET_MEAN_BGR, picture.dtype)

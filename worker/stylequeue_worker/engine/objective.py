@@ -26,7 +26,8 @@ Targets = Mapping[str, Target]
 class Objective:
     """A preset's loss on a network. Compiled once for pictures of all sizes; targets are arguments.
 
-    Shapes: a picture is [1, H, W, 3], what is laid of it [1, H', W', 3], features are [1, h, w, channels].
+    Shapes: a picture is [1, H, W, 3], what is laid of it [1, H', W', 3], features are [1, h, w, channels], in the
+    network's dtype; a mask is [1, H, W, 1]. Losses are scalars of the picture's dtype, float32 or float64.
     """
 
     tile_px: int | None = None
@@ -71,7 +72,10 @@ class Objective:
     def see(
         self, look: Look, picture: tf.Tensor, view: View | None = None, masks: Sequence[tf.Tensor | None] = (None,)
     ) -> dict[str, Measured]:
-        """What a look measures of a whole picture, by layer; `view`: the picture's first, unless given."""
+        """What a look measures of a whole picture [1, H, W, 3], by layer; `view`: the picture's first, unless given.
+
+        masks: each [1, H, W, 1] of the picture's size and dtype.
+        """
         laid_by = self.views(picture)[0] if view is None else view
         [measured] = self._measured([look], picture, [None], masks, laid_by)
         return measured
@@ -129,12 +133,14 @@ class Objective:
     def _evaluate_turn(
         self, picture: tf.Tensor, weights: Mapping[str, tf.Tensor], turn: tuple[Targets, View]
     ) -> Evaluation:
+        """As `evaluate`, within a compiled function."""
         targets, view = turn
         return self._evaluate(picture, targets, weights, view)
 
     def _evaluate(
         self, picture: tf.Tensor, targets: Targets, weights: Mapping[str, tf.Tensor], view: View
     ) -> Evaluation:
+        """As `evaluate`, to be compiled."""
         with tf.GradientTape() as tape:
             tape.watch(picture)
             terms = self.losses_at(picture, {name: targets[name] for name in weights}, view)

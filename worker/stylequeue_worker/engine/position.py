@@ -19,7 +19,10 @@ from .steps import BadCheckpoint, Checkpoint, Cut, Step, Summary
 
 @dataclass(frozen=True)
 class Position:
-    """How far a painting is: `taken` steps of stage `number`, `done` over all; the picture then, and Adam's memory."""
+    """How far a painting is: `taken` steps of stage `number`, `done` over all; the picture then, and Adam's memory.
+
+    Pictures are [1, H, W, 3] in [0, 1], in the dtype of the losses, as is Adam's memory.
+    """
 
     number: int
     taken: int
@@ -37,7 +40,7 @@ class Position:
     def step(
         self, steps: int, losses: Mapping[str, float], share: float, summarise: Callable[[np.ndarray], Summary]
     ) -> Step:
-        """As it is shown, `share` of the arithmetic done."""
+        """As it is shown, `share` of the arithmetic done. summarise: of a picture float32 [1, H, W, 3]."""
         shown = np.asarray(self.picture, np.float32)
         size_px = max(shown.shape[1:3])
         return Step(

@@ -33,7 +33,7 @@ def strict(evaluate: Evaluate) -> Evaluate:
 
 
 def sound(iterates: Iterable[Iterate]) -> Iterator[Iterate]:
-    """`iterates`; raises NotFiniteError in place of one whose loss or gradient is not finite."""
+    """`iterates`; raises NotFiniteError in place of one whose loss or gradient [1, H, W, 3] is not finite."""
     for iterate in iterates:
         if not is_finite(iterate.evaluation.total, iterate.evaluation.gradient):
             raise NotFiniteError

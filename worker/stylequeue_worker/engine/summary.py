@@ -27,7 +27,7 @@ def summary(
 ) -> Summary:
     """Of the picture shown, which an average or the best kept makes another than the one evaluated last.
 
-    shown: [1, H, W, 3] in [0, 1]. In smaller tiles where memory runs out, as `Fitting` has it.
+    shown: float32 [1, H, W, 3] in [0, 1]. In smaller tiles where memory runs out, as `Fitting` has it.
     """
     try:
         return _summary(fitting, recipe, precision, scene, shown)
@@ -43,6 +43,7 @@ def _summary(
     scene: Scene,
     shown: np.ndarray,
 ) -> Summary:
+    """As `summary`; out of memory it fails."""
     objective = fitting.objective
     picture = tf.constant(shown, scene.content.dtype)
     view = objective.views(picture)[0]
@@ -60,7 +61,8 @@ def _summary(
 
 
 def _tiles(tile_px: int | None, picture: tf.Tensor, view: View) -> int:
+    """Into how many a picture [1, H, W, 3] is cut as `view` lays it."""
     if tile_px is None:
         return 1
-    sides_px = np.array(picture.shape[1:3]) + view.numpy()[1:3].sum(axis=1)
+    sides_px = np.array(picture.shape[1:3]) + view.numpy()[1:3].sum(axis=1)  # [2]
     return math.prod(len(spans(int(side_px), tile_px, 0)) for side_px in sides_px)

@@ -16,10 +16,11 @@ import tensorflow as tf
 from .descent import AdamRule, Evaluate, Iterate, Metric, Moments, adam
 from .safety import rolled_back, strict
 
-_LONG_STEPS = 200
-_SHORT = AdamRule(learning_rate=0.025, beta1=0.9, beta2=0.93, epsilon=1e-8), 0.175
-"""With the root metric's exponent: Adam evens out much by itself."""
-_LONG = AdamRule(learning_rate=0.04, beta1=0.95, beta2=0.98, epsilon=1e-8), 0.25
+_RULE = AdamRule(learning_rate=0.042, beta1=0.89, beta2=0.81, epsilon=1e-8)
+_LONG_STEPS, _LONG_BETA1 = 200, 0.93
+"""From so many steps on noise is averaged over more of them."""
+_EXPONENT = 0.2
+"""Of the metric's root: Adam evens out much by itself."""
 
 
 def swift(
@@ -29,9 +30,9 @@ def swift(
 
     With Adam's `moments` as `resume` goes on where it left off.
     """
-    rule, exponent = _LONG if steps > _LONG_STEPS else _SHORT
+    rule = replace(_RULE, beta1=_LONG_BETA1) if steps > _LONG_STEPS else _RULE
     _, height, width, _ = start.shape
-    metric = frequency_metric(height, width, exponent)
+    metric = frequency_metric(height, width, _EXPONENT)
 
     def descend(moments: Moments | None, rate: float) -> Iterator[Iterate]:
         slower = replace(rule, learning_rate=rate * rule.learning_rate, fall_steps=steps)
@@ -44,12 +45,12 @@ def frequency_metric(height: int, width: int, exponent: float) -> Metric:
     """Multiplies each frequency of a picture [1, height, width, 3] by (half a cycle a pixel / frequency)^exponent."""
     down, across = np.fft.fftfreq(height)[:, None], np.fft.rfftfreq(width)
     lowest = 1 / max(height, width)
-    factors = ((np.hypot(down, across) + lowest) / 0.5) ** -exponent
+    factors = ((np.hypot(down, across) + lowest) / 0.5) ** -exponent  # float64 [height, width // 2 + 1]
 
     @tf.function(autograph=False)  # type: ignore[untyped-decorator]
     def apply(picture: tf.Tensor) -> tf.Tensor:
         planes = tf.transpose(picture[0], (2, 0, 1))  # [3, height, width]
-        spectrum = tf.signal.rfft2d(planes)
+        spectrum = tf.signal.rfft2d(planes)  # complex [3, height, width // 2 + 1]
         planes = tf.signal.irfft2d(spectrum * tf.constant(factors, spectrum.dtype), (height, width))
         return tf.transpose(planes, (1, 2, 0))[None]
 

@@ -97,15 +97,16 @@ class Scene:
     """What is painted at one scale."""
 
     content: tf.Tensor
+    """Float [1, H, W, 3] in [0, 1], as all other pictures of it."""
     areas: Sequence[Area]
     kept: tf.Tensor | None = None
     """[1, H, W, 1] in [0, 1]: what of the content is to be kept above all; None: nothing."""
     start: tf.Tensor | None = None
-    """What the coarser scale came to; None at the first."""
+    """[1, H, W, 3]: what the coarser scale came to; None at the first."""
 
     @property
     def masks(self) -> list[tf.Tensor | None]:
-        """Each area's."""
+        """Each area's, [1, H, W, 1] in [0, 1]; None: everywhere."""
         return [area.mask for area in self.areas]
 
 
@@ -171,7 +172,9 @@ class Content:
     def __init__(
         self, layers: Mapping[str, float], loss: Callable[[tf.Tensor, tf.Tensor, tf.Tensor | None], tf.Tensor]
     ) -> None:
-        """layers: with what each counts; loss: of features, those wanted, and how much each place counts."""
+        """layers: with what each counts; loss: a scalar, of features [1, h, w, channels], those wanted, alike, and how
+        much each place counts, [1, h, w, 1].
+        """
         self.layers: Collection[str] = layers.keys()
         self._shares = layers
         self._loss = loss
@@ -195,7 +198,7 @@ class Content:
         }
 
     def loss(self, picture: tf.Tensor, measured: Mapping[str, Measured], target: Target) -> tf.Tensor:  # noqa: ARG002
-        """Of all layers."""
+        """Of all layers: a scalar. picture: [1, H, W, 3]; measured: by layer the features [1, h, w, channels]."""
         return tf.add_n(
             [
                 share * self._loss(measured[layer], target[layer]["features"], target[layer].get("weights"))
@@ -246,7 +249,10 @@ class Style:
         return [dict(self._measure.statistics(own, guide)) for guide in here.guides(layer)]
 
     def target(self, scene: Scene, view: View, see: See) -> Target:  # noqa: ARG002 - the same for all
-        """For each region, by layer, the mixture of its styles; the region's share of the picture; its mask, if any."""
+        """For each region, by layer, the mixture of its styles; the region's share of the picture; its mask, if any.
+
+        Statistics as the measure makes them; the share a scalar, the mask [1, H, W, 1], both in the content's dtype.
+        """
         if self._latest and self._latest[0] is scene:
             return self._latest[1]
         own = see(self, scene.content, masks=scene.masks)
@@ -255,6 +261,7 @@ class Style:
         return target
 
     def _region(self, area: Area, number: int, own: Mapping[str, Measured], see: See) -> Target:
+        """Of the area of that number, of which the content's own statistics are among `own`, by layer."""
         parts = [self._statistics(picture, see) for picture, _ in area.styles]
         shares = [share for _, share in area.styles]
         wanted = {}
@@ -287,7 +294,7 @@ class Style:
         return {layer: tf.add_n([region["share"] * next(losses) for region in target]) for layer in self.layers}
 
     def loss(self, picture: tf.Tensor, measured: Mapping[str, Measured], target: Target) -> tf.Tensor:  # noqa: ARG002
-        """Of all layers."""
+        """Of all layers: a scalar. picture: [1, H, W, 3]; measured: by layer the statistics of each region."""
         distances = self.distances(measured, target)
         return tf.add_n([share * distances[layer] for layer, share in self._shares.items()])
 
@@ -303,6 +310,7 @@ class Variation:
     layers: Collection[str] = ()
 
     def __init__(self, loss: Callable[[tf.Tensor], tf.Tensor]) -> None:
+        """loss: of a picture [1, H, W, 3], a scalar."""
         self._loss = loss
 
     def raster(self, layer: str) -> Raster | None:  # noqa: ARG002

@@ -126,7 +126,9 @@ class TiledObjective(Objective):
             measured = dict(zip(weights, blocks.joined(parts), strict=True))
             terms = self.losses(picture, measured, targets)
             total = tf.add_n([weights[name] * terms[name] for name in weights])
+        # Of the picture's shape, and of what each tile measured.
         direct, upstream = tape.gradient(total, (picture, parts), unconnected_gradients="zero")
+        # [1, H', W', 3]; what tiles are seen with overlaps.
         gradient = np.zeros(laid.shape, laid.dtype.as_numpy_dtype)
         for tile, pushed in zip(blocks.tiles, upstream, strict=True):
             gradient[tile.seen] += pull(*blocks.seen(tile), wanted, pushed).numpy()
@@ -134,6 +136,7 @@ class TiledObjective(Objective):
         return Evaluation(total, direct + through_network, terms)
 
     def _tiles(self, looks: Sequence[Look], laid: tf.Tensor) -> list[list[Tile]]:
+        """Those of a picture as it is laid, [1, H', W', 3], row by row."""
         # Where a coarse layer's features are spread over finer places, the next feature of its counts, too.
         reach_px = self.network.reach_px({layer for look in looks for layer in look.layers}) + TILES_GRID_PX
         rows, columns = (spans(side_px, self.tile_px, reach_px) for side_px in laid.shape[1:3])
@@ -156,6 +159,7 @@ class TiledObjective(Objective):
         return self._parts[looks]
 
     def _part(self, looks: Sequence[Look], seen: tf.Tensor, here: Here, targets: Sequence[Target]) -> Part:
+        """What each look measures of what is seen, [1, h, w, 3]."""
         layers = {layer for look in looks for layer in look.layers}
         features = self.network.features(seen, layers)
         return [
@@ -222,4 +226,5 @@ class _Blocks:
 
 
 def _laid(masks: Sequence[tf.Tensor | None], view: View) -> list[tf.Tensor | None]:
+    """Each [1, H, W, 1] as the picture is laid: [1, H', W', 1]."""
     return [None if mask is None else tf.pad(mask, view, "REFLECT") for mask in masks]

@@ -54,7 +54,10 @@ def _text(name: str | bytes) -> str:
 
 
 def sample_pictures() -> list[tf.Tensor]:
-    """The sample pictures that come with the project, three photographs and three paintings, at half their size."""
+    """The sample pictures that come with the project, three photographs and three paintings, at half their size.
+
+    Each float32 [1, H, W, 3] in [0, 1].
+    """
     samples = files("stylequeue") / "local" / "samples"
     names = sorted(sample.name for sample in samples.iterdir() if sample.name.endswith(".jpg"))
     pictures = [tf.io.decode_jpeg((samples / name).read_bytes())[None] / 255 for name in names]
