@@ -99,6 +99,9 @@ bench-engine: networks  ## the engine's speed and memory; bench-output/engine.js
 .PHONY: bench-estimate
 bench-estimate: networks  ## how far estimates are from what painting takes; bench-output/estimate.json (QUICK=1)
 	$(BIN)/python -m tests.benchmarks.bench_estimate
+
+.PHONY: bench-scrape
+bench-scrape: $(INSTALLED)  ## what a scrape costs while 100,000 jobs are open; bench-output/scrape.json (QUICK=1)
 	$(BIN)/python -m tests.benchmarks.bench_scrape
 
 .PHONY: bench-quality
