@@ -220,6 +220,16 @@ def test_what_a_worker_wrote_is_never_taken_up(operated: Operated, queue: StyleQ
     assert verdicts == ["ours", "recorded", "ours", "known"]
 
 
+def test_where_the_notice_has_its_metadata_that_is_enough(operated: Operated) -> None:
+    told = json.loads(SHAPES["minio"].of("in/ours.jpg"))
+    told["Records"][0]["s3"]["object"]["userMetadata"]["X-Amz-Meta-Stylequeue-Job"] = "one"
+    settings = operated(WAVE).model_copy(update={"s3_endpoint_url": "http://127.0.0.1:1", "s3_attempts": 1})
+    for buckets in (("results",), ("results", "uploads")):
+        settings = settings.model_copy(update={"write_buckets": buckets})
+        [outcome] = with_intake(settings, lambda taking: taking.read(json.dumps(told), source="minio"))
+        assert outcome.verdict == "ours"
+
+
 # What can be no picture
 
 

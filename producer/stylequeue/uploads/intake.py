@@ -28,6 +28,7 @@ from ..contract.events import UploadRefusedData
 from ..contract.job import Job
 from ..contract.objects import ImageRef
 from ..operator_file import OperatorFile
+from ..store.incoming import OURS
 from . import shapes
 from .notices import Notice, probe_of
 from .refusals import why_no_picture
@@ -169,6 +170,9 @@ class Intake:
     async def _look(self, work: _Work) -> None:
         """Fill in what the notice does not know and the rules want to."""
         notice = work.notice
+        if not OURS.isdisjoint(notice.metadata or ()):
+            work.end("ours")
+            return
         if not self._needs_look(work):
             return
         try:
