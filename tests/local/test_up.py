@@ -161,6 +161,25 @@ def paint_by_the_line_that_is_printed(up: Up, directory: Path) -> str:
     return found[1]
 
 
+def look_at_the_page_that_is_printed(up: Up, key: str) -> None:
+    """Its address has the key, its shelf has styles, and the buckets are open to it."""
+    [address] = [line for line in up.err.splitlines() if "/#key=" in line]
+    origin, _, fragment = address.partition("/#key=")
+    assert fragment == key
+    with urllib.request.urlopen(origin + "/", timeout=WAIT_S) as page:
+        assert b"<title>stylequeue</title>" in page.read()
+    asked = urllib.request.Request(origin + "/v1/styles", headers={"Authorization": f"Bearer {key}"})
+    with urllib.request.urlopen(asked, timeout=WAIT_S) as answer:
+        styles = json.load(answer)["styles"]
+    assert [style["name"] for style in styles] == ["facets", "swirls", "waves"]
+    for name in ("uploads", "styles", "results", "work"):
+        from_page = {"Origin": origin, "Access-Control-Request-Method": "GET"}
+        there = f"{up.exports['STYLEQUEUE_S3_ENDPOINT_URL']}/{name}/a.jpg"
+        preflight = urllib.request.Request(there, method="OPTIONS", headers=from_page)
+        with urllib.request.urlopen(preflight, timeout=WAIT_S) as answer:
+            assert answer.headers["Access-Control-Allow-Origin"] == origin
+
+
 def test_up(start_up: Callable[..., Up], tmp_path: Path) -> None:
     up = start_up("--temporary")
     up.until("waiting for jobs")
@@ -173,6 +192,7 @@ def test_up(start_up: Callable[..., Up], tmp_path: Path) -> None:
     assert "using what `stylequeue up` runs" in found.stderr
     assert up.exports["STYLEQUEUE_REDIS_URL"] not in found.stdout
     key = paint_by_the_line_that_is_printed(up, tmp_path)
+    look_at_the_page_that_is_printed(up, key)
     assert up.command("keys", "list", "--json").returncode == 0
     secrets = [key]
     secrets += [up.exports[f"STYLEQUEUE_{name}"] for name in ("S3_ACCESS_KEY", "S3_SECRET_KEY")]

@@ -70,7 +70,7 @@ class LossChart extends HTMLElement {
       legend: { show: false },
       cursor: { show: false },
       scales: { x: { time: false }, y: { distr: 3 } },
-      axes: [axis, { ...axis, size: 56, values: (_, ticks) => ticks.map((tick) => (tick === null ? "" : tick.toPrecision(1))) }],
+      axes: [axis, { ...axis, size: 56, values: (_, ticks) => ticks.map((tick) => (tick === null ? "" : String(Number(tick.toPrecision(1))))) }],
       series: [{}, ...names.map((name, n) => ({ label: name, stroke: colour(`--series-${n + 1}`), width: 2, points: { show: false } }))],
     };
     this.#plot = new uPlot(options, data, this);

@@ -118,6 +118,8 @@ function failed(job) {
   `;
 }
 
+const SIGNS = ["−", "±", "+"]; // of what has fallen, stayed, risen
+
 function curves(opened) {
   return html`
     <section class="curves" aria-labelledby="curves-title">
@@ -125,7 +127,7 @@ function curves(opened) {
       <loss-chart aria-hidden="true" .losses=${opened.losses}></loss-chart>
       <ul>
         ${legendOf(opened.losses).map(
-          ({ name, fell }, n) => html`<li class="series-${n + 1}">${name} <span class="faint">${fell >= 0 ? "−" : "+"}${Math.abs(Math.round(100 * fell))} %</span></li>`,
+          ({ name, fell }, n) => html`<li class="series-${n + 1}">${name} <span class="faint">${SIGNS[1 - Math.sign(Math.round(100 * fell))]}${Math.abs(Math.round(100 * fell))} %</span></li>`,
         )}
       </ul>
     </section>
