@@ -387,10 +387,10 @@ def search_bytes(content: Sides, styles: Sequence[Sides], *, turned: bool) -> tu
     channels = sum(ARCHITECTURES["vgg16"][layer] for layer in MATCHED_LAYERS)
     candidates = min(most_candidates(then), sum(map(_places, styles_then)) * (4 if turned else 1))
     # In bfloat16: of a picture that is looked at each layer's features, and all together; candidates as columns. Their
-    # directions are made in float32; so are a chunk's places, and how alike they are.
+    # directions are made in float32, of distances from the mean; so are a chunk's places, and how alike they are.
     looked_at = 4 * channels * max(map(_places, (then, *styles_then)))
     stays = (2 * channels + 4 * SEARCH_RANK) * candidates
-    return looked_at + 12 * channels * candidates + COMPARED_AT_ONCE * (4 * candidates + 8 * channels), stays
+    return looked_at + 16 * channels * candidates + COMPARED_AT_ONCE * (4 * candidates + 8 * channels), stays
 
 
 def _places(sides: Sides) -> int:
