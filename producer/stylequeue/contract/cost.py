@@ -389,7 +389,8 @@ def search_bytes(content: Sides, styles: Sequence[Sides], *, turned: bool) -> tu
     # In bfloat16: of a picture that is looked at each layer's features, and all together; candidates as columns. Their
     # directions are made in float32, of distances from the mean; so are a chunk's places, and how alike they are.
     looked_at = 4 * channels * max(map(_places, (then, *styles_then)))
-    stays = (2 * channels + 4 * SEARCH_RANK) * candidates
+    # So is what an evaluation keeps: each place's own column, and the one wanted there.
+    stays = (2 * channels + 4 * SEARCH_RANK) * candidates + 8 * channels * _places(then)
     return looked_at + 16 * channels * candidates + COMPARED_AT_ONCE * (4 * candidates + 8 * channels), stays
 
 
