@@ -61,6 +61,10 @@ CALLS: dict[str, Callable[[StyleQueue], object]] = {
     "tell_refused": lambda queue: queue.tell_refused("j", REFUSED),
     "bury_notification": lambda queue: queue.bury_notification("{}", source="here", code="c", reason="none"),
     "count_uploads": lambda queue: queue.count_uploads({("here", "known"): 1}, {}),
+    "note_upload_probe": lambda queue: queue.note_upload_probe("p", source="here", rules=[]),
+    "upload_probe": lambda queue: queue.upload_probe("p"),
+    "say_listening": lambda queue: queue.say_listening(),
+    "is_listening": lambda queue: queue.is_listening(),
     "upload_counts": lambda queue: queue.upload_counts(),
 }
 

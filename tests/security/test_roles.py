@@ -89,7 +89,9 @@ def test_each_does_its_part(port: int) -> None:
         door.take(call(job, task_id=job.id, stylequeue_recorded=True))
         assert producer.status(job.id).state == watcher.status(job.id).state == "succeeded"
         assert [event.kind for event in watcher.watch(job.id)][-1] == "succeeded"
-        assert watcher.jobs()
+        assert [status.standing is not None for status in watcher.jobs(state="queued")] == [True]
+        assert watcher.load("paint").waiting == 1
+        watcher.census()
         keeper = Keeper(settings_of(port, "keeper"))
         keeper.reconcile()
         keeper.reconcile()
@@ -171,13 +173,19 @@ def test_a_worker_paints(port: int, stack: Stack, settings: Settings) -> None:
 
 
 def test_a_right_less_is_told(port: int) -> None:
-    with StyleQueue(settings_of(port, "watcher")) as watcher:
-        forbidden: list[Callable[[], object]] = [lambda: watcher.submit(make_job()), lambda: watcher.cancel("any")]
+    with StyleQueue(settings_of(port, "producer")) as producer, StyleQueue(settings_of(port, "watcher")) as watcher:
+        job_id = producer.submit(make_job())
+        forbidden: list[Callable[[], object]] = [
+            lambda: watcher.submit(make_job()),
+            lambda: watcher.cancel(job_id),
+            lambda: watcher.pause("paint"),
+        ]
         for ask in forbidden:
             with pytest.raises(Unavailable) as caught:
                 ask()
             assert caught.value.code == Code.BROKER_REFUSED
             assert "forbids" in caught.value.message
+        assert producer.status(job_id).state == "queued"
 
 
 @pytest.mark.parametrize(
