@@ -85,7 +85,7 @@ class Asking(AskingEvents, AskingUploads, AskingFleet):
         errors = [_too_late(job) or self._out_of_scope(job) or _too_costly(job, limits) for job in jobs]
         fit = [job for job, error in zip(jobs, errors, strict=True) if not error]
         accept = partial(self._access.asked.accept, tenant=self.tenant, scope=self.scope, notify=named)
-        answers = iter(await accept(fit, max_open_jobs=limits.open_jobs) if fit else ())
+        answers = iter(await accept(fit, max_open_jobs=limits.open_jobs, once=not again) if fit else ())
         submissions: list[Submission] = []
         unsent, forgotten = [], []
         # Record first, message second: a message lost on the way is found by comparing the two.

@@ -128,7 +128,8 @@ class StyleQueue(EventCalls, UploadCalls, FleetCalls):
     def submit_each(self, jobs: Iterable[Job], *, notify: Sequence[str] = (), again: bool = True) -> list[Submission]:
         """Hand jobs in as `submit_many` does, and return what became of each, in order: errors are not raised.
 
-        Without `again`, one that is on record already is not sent again, which is for who submits the same many times.
+        Without `again`, which is for who submits the same many times, one that is on record already is not sent again,
+        and one that was deleted is no job anew, but has the error JobConflict.
         """
         return run(self._asking.submit_each(jobs, notify=notify, again=again))
 

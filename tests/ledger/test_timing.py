@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from stylequeue.awaiting import run
 from stylequeue.contract.events import FailedData
 from stylequeue.ledger import ClaimAnswer, Ledger, Timing
 from stylequeue.ledger.answers import ANY_TIME
@@ -92,6 +93,18 @@ def test_a_job_that_came_too_late_gives_way(ledger: Ledger, timing: Timing, cont
     assert (answer.verdict, answer.gave_way) == ("new", True)
     assert ledger.record("mine").state == "queued"
     assert ledger.claim(make_job(id="mine"), task_id="mine", worker="tester", recorded=True).verdict == "yours"
+
+
+def test_it_gives_way_also_where_what_was_deleted_does_not_come_again(settings: Settings) -> None:
+    ledger = Ledger(settings.model_copy(update={"max_open_jobs": 1}))
+    job = make_job(id="mine")
+    ledger.claim(job, task_id="theirs", worker="tester", timing=Timing(deadline=in_s(-1)))
+    full = run(ledger.asked.accept([make_job(id="first"), job], once=True))
+    assert [answer.verdict for answer in full] == ["new", "full"]
+    ledger.cancel("first", keep=False)
+    [answer] = run(ledger.asked.accept([job], once=True))
+    assert answer.verdict == "new"
+    ledger.close()
 
 
 @pytest.mark.parametrize("content", [{}, {"labels": {"sent": "by a stranger"}}])

@@ -12,8 +12,9 @@ import pytest
 
 from stylequeue.aclient import AsyncStyleQueue
 from stylequeue.client import StyleQueue
-from stylequeue.contract.errors import InvalidSettings, Permanent, Unavailable
+from stylequeue.contract.errors import InvalidSettings, JobConflict, Permanent, Unavailable
 from stylequeue.contract.events import UploadRefused
+from stylequeue.contract.job import Job
 from stylequeue.contract.objects import ImageRef
 from stylequeue.settings import Settings
 from stylequeue.uploads import intake
@@ -91,6 +92,23 @@ def test_other_bytes_under_a_key_are_another_job_and_the_same_again_are_not(oper
     settings = operated(WAVE)
     verdicts = [taken(settings, upload(etag=etag))[0].verdict for etag in ('"e1"', '"e2"', '"e1"')]
     assert verdicts == ["recorded", "recorded", "known"]
+
+
+def test_what_was_deleted_is_not_painted_again(client: Any, operated: Operated) -> None:
+    settings = operated(WAVE)
+    [before] = taken(settings, upload())
+    with client(settings) as queue:
+        [job_id] = before.jobs
+        job = Job.model_validate(queue.status(job_id).job)
+        queue.cancel(job_id)
+        queue.delete(job_id)
+        [after] = taken(settings, upload())
+        assert (after.verdict, after.is_settled) == ("conflict", True)
+        assert queue.jobs() == []
+        [refused] = queue.submit_each([job], again=False)
+        assert isinstance(refused.error, JobConflict)
+        assert queue.submit(job) == job_id, "who asks for it himself has it"
+        assert queue.status(job_id).run == 2
 
 
 def test_where_the_rule_has_changed_since_the_job_stays_what_it_was(operated: Operated, queue: StyleQueue) -> None:

@@ -1,6 +1,6 @@
 -- A producer hands a job in. The same id with the same content, from the same tenant, is the same job.
 -- `gave_way`: whether what was there under this id did so, and its senders were told of an end that is not this job's.
--- `max_open_jobs` is its tenant's, where it has one.
+-- `max_open_jobs` is its tenant's, where it has one. `once`: what was deleted stays so, for its own tenant, too.
 -- Returns {verdict, state, gave_way}: new | known | conflict | full | too_many.
 local id, job = arg.id, arg.job
 local is_theirs = tenant_of(id) == (job.tenant or '')
@@ -13,7 +13,10 @@ if known[1] then
   give_time(id, job)
   return {'known', known[2], 0}
 end
-if (not is_theirs and was_deleted(id)) or job_of(id) then return {'conflict', '', 0} end
+if was_deleted(id) and (not is_theirs or (arg.once and redis.call('HEXISTS', gone_key(id), 'deleted') == 1)) then
+  return {'conflict', '', 0}
+end
+if job_of(id) then return {'conflict', '', 0} end
 if redis.call('ZCARD', queue_key(job.queue)) >= limits.max_open_jobs then return {'full', '', gave_way} end
 if arg.max_open_jobs and redis.call('ZCARD', tenant_open_key(job.tenant)) >= arg.max_open_jobs then
   return {'too_many', '', gave_way}

@@ -106,13 +106,15 @@ class AsyncLedger:
         scope: Scope | None = None,
         notify: Sequence[str] = (),
         max_open_jobs: int | None = None,
+        once: bool = False,
     ) -> list[AcceptAnswer]:
         """Record a tenant's jobs as `queued`, in one round trip; the answers are in the jobs' order.
 
         `scope` is what they may read and write, `notify` are the endpoints that they name, `max_open_jobs` is how many
-        the tenant may have.
+        the tenant may have. With `once` a job that was deleted is a conflict, and not recorded anew.
         """
-        accept = partial(self._moves.accept, tenant=tenant, scope=scope, notify=notify, max_open_jobs=max_open_jobs)
+        beside = partial(self._moves.accept, tenant=tenant, scope=scope, notify=notify)
+        accept = partial(beside, max_open_jobs=max_open_jobs, once=once)
         return await self.perform([accept(job, task_id=job.id) for job in jobs])
 
     async def cancel(self, job_id: str, *, keep: bool) -> EndAnswer:

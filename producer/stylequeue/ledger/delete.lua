@@ -14,6 +14,8 @@ if record[2] then
   if painted and decoded(painted).job_id == id then redis.call('DEL', painted_key(record[2])) end
 end
 remember(id)
+-- Unlike of what gave way to another.
+redis.call('HSET', gone_key(id), 'deleted', 1)
 -- Its senders' tasks are nobody's any more.
 local tasks = redis.call('SMEMBERS', tasks_key(id))
 table.insert(tasks, redis.call('HGET', key, 'task_id'))

@@ -145,10 +145,12 @@ class Moves:
         scope: Scope | None = None,
         notify: Sequence[str] = (),
         max_open_jobs: int | None = None,
+        once: bool = False,
     ) -> Move[AcceptAnswer]:
         """Record a job as `queued`, and beside it what is no part of it.
 
-        `notify` are the endpoints that it names, `max_open_jobs` is its tenant's limit.
+        `notify` are the endpoints that it names, `max_open_jobs` is its tenant's limit. With `once` it is a conflict
+        where it was deleted.
         """
         beside = {
             "tenant": tenant,
@@ -161,6 +163,7 @@ class Moves:
             id=job.id,
             job=_fields(job, task_id) | {name: value for name, value in beside.items() if value},
             accepted=self._accepted(job.id, job.queue_name),
+            once=once,
             parse=lambda a: AcceptAnswer(a[0], a[1], bool(a[2])),
             **limited,
         )
