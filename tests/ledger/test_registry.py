@@ -21,6 +21,7 @@ from stylequeue.ledger import Ledger
 from stylequeue.ledger.names import WORKERS_KEY, record_key, worker_key
 from stylequeue.ledger.registry import LiveWorker, not_served, waits_for
 from stylequeue.settings import Settings
+from tests.support.clients import Client
 from tests.support.jobs import make_job
 from tests.support.processes import wait_for
 
@@ -150,6 +151,28 @@ def test_many_are_woken_some_at_a_time(ledger: Ledger) -> None:
     assert sorted(due(ledger)) == sorted(job.id for job in jobs)
 
 
+def test_a_drained_worker_wakes_nobody_until_it_takes_jobs_again(client: Client, settings: Settings) -> None:
+    job, able = make_job(recipe=VGG19_ONLY), live_worker(networks={"vgg19": "b"})
+    with client(settings) as queue:
+        ledger = queue._ledger
+        ledger.accept([job])
+        lack(ledger, job, ("vgg19",))
+        ledger.registry.register(live_worker("other@here", queues=("bulk",), networks={"vgg19": "b"}))
+        ledger.registry.register(live_worker("poor@here"))
+        ledger.registry.register(live_worker(able.name))
+        queue.drain(able.name)
+        for _ in range(3):
+            assert ledger.registry.register(able).woken == 0
+        assert due(ledger) == []
+        assert queue.status(job.id).waits_for == (
+            "a worker with the network vgg19: none that takes from queue 'paint' has it now"
+        )
+        queue.undrain(able.name)
+        assert queue.status(job.id).waits_for is None
+        assert ledger.registry.register(able).woken == 1
+        assert due(ledger) == [job.id]
+
+
 def test_one_by_plain_celery_waits_on_the_queue_it_was_found_on(ledger: Ledger) -> None:
     job = make_job(recipe=VGG19_ONLY)
     assert lack(ledger, job, ("vgg19",), queue="bulk") == "lacking"
@@ -233,6 +256,10 @@ def test_what_a_job_waits_for_in_words() -> None:
     assert waits_for("paint", ("vgg19", "vgg16"), workers) is None
     assert waits_for("paint", ("vgg19",), workers) == (
         "a worker with the network vgg19: none that takes from queue 'paint' has it now"
+    )
+    drained = [live_worker(networks={"vgg19": "b"}, draining="finish")]
+    assert waits_for("paint", ("vgg19",), drained) == (
+        "a worker that takes from queue 'paint' and has the network vgg19: none takes from it now"
     )
     assert waits_for("bulk", ("vgg19", "vgg16"), workers) == (
         "a worker that takes from queue 'bulk' and has the network vgg19 or vgg16: none takes from it now"

@@ -51,7 +51,7 @@ class Registry:
     def register(self, worker: LiveWorker) -> Heard:
         """Have a worker on record for three heartbeats, and wake some of the jobs that wait for what it has.
 
-        Their messages are due now.
+        Their messages are due now. One that is drained wakes none.
         """
         moves, settings = self._ledger._moves, self._ledger.settings
         move: Move[Heard] = moves._move(
@@ -117,8 +117,8 @@ def waiting_for(record: Record, workers: Sequence[LiveWorker]) -> str | None:
 
 
 def waits_for(queue: str, needs: Needs, workers: Sequence[LiveWorker]) -> str | None:
-    """What a queued job waits for, in words, where none of the live `workers` can paint it; else None."""
-    takers = [worker for worker in workers if queue in worker.queues]
+    """What a queued job waits for, in words, where none of the live `workers` takes it and can paint it; else None."""
+    takers = [worker for worker in workers if queue in worker.queues and worker.draining is None]
     if any(worker.has(needs) for worker in takers):
         return None
     networks = " or ".join(needs)
