@@ -132,12 +132,32 @@ def test_what_many_ask_for_at_once_is_read_once() -> None:
 
     async def asked() -> None:
         kept = _Kept(slowly, 3600)
-        [error, *others] = await ask(kept)
-        # Who is the next reads for those who wait.
-        assert (type(error), others) == (OSError, [1] * 4)
+        # Each of them would wait as long for the same error.
+        assert [type(error) for error in await ask(kept)] == [OSError] * 5
+        assert await ask(kept) == [1] * 5
         kept._until = 0
         assert await ask(kept) == [2, 1, 1, 1, 1], "one reads it anew, the others have what there is"
         assert await ask(kept) == [2] * 5
+
+    asyncio.run(asked())
+
+
+def test_who_asked_first_and_goes_away_takes_it_from_nobody() -> None:
+    async def asked() -> None:
+        answers, reads = asyncio.Event(), list[int]()
+
+        async def read() -> int:
+            reads.append(len(reads))
+            await answers.wait()
+            return reads[-1]
+
+        kept = _Kept(read, 3600)
+        first, second = (asyncio.create_task(kept()) for _ in range(2))
+        await asyncio.sleep(0)
+        first.cancel()
+        await asyncio.wait([first])
+        answers.set()
+        assert (first.cancelled(), await second, await kept(), reads) == (True, 0, 0, [0])
 
     asyncio.run(asked())
 

@@ -151,30 +151,34 @@ class Outlook:
 
 
 class _Kept(Generic[_T]):
-    """What `read` returns, for so many seconds. One reads it anew; the others have what was read before, or wait."""
+    """What `read` returns, for so many seconds. One reads it anew; the others have what was read before.
+
+    Where nothing was, all wait for the same reading, and have what it returns or raises.
+    """
 
     def __init__(self, read: Callable[[], Awaitable[_T]], seconds_: float) -> None:
         self._read, self._seconds = read, seconds_
         self._kept: tuple[_T] | None = None
         self._until = 0.0
-        self._reading: asyncio.Event | None = None
+        self._reading: asyncio.Task[_T] | None = None
 
     async def __call__(self) -> _T:
         """It. Raises what `read` does."""
         if not self._seconds:
             return await self._read()
-        while self._reading and not self._kept:
-            await self._reading.wait()
         if self._kept and (self._reading or time.monotonic() < self._until):
             return self._kept[0]
-        reading = self._reading = asyncio.Event()
+        self._reading = self._reading or asyncio.create_task(self._read_anew())
+        # Whoever goes away takes it from none of the others.
+        return await asyncio.shield(self._reading)
+
+    async def _read_anew(self) -> _T:
         try:
-            self._kept = (await self._read(),)
-            self._until = time.monotonic() + self._seconds
+            found = await self._read()
+            self._kept, self._until = (found,), time.monotonic() + self._seconds
+            return found
         finally:
             self._reading = None
-            reading.set()
-        return self._kept[0]
 
 
 def _standing(record: Record, waiting: int | None, line: Line | None, workers: Sequence[LiveWorker]) -> Standing:
