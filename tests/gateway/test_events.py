@@ -12,6 +12,7 @@ from typing import Any, cast
 import pytest
 
 from stylequeue.client import StyleQueue
+from stylequeue.contract.errors import EventsLost
 from stylequeue.contract.events import MAX_EVENT_BYTES, CancelledData, Progress, ProgressData
 from stylequeue.contract.job import Job
 from stylequeue.gateway import events as events_module
@@ -283,6 +284,45 @@ def test_who_reads_too_slowly_is_let_go() -> None:
 
     # What it had taken in is told, and it goes on from there.
     assert [position for position in asyncio.run(heard()) if position] == [str(n) for n in range(feed.MAX_BEHIND)]
+
+
+def test_after_a_loss_a_new_stream_begins_where_the_reading_does() -> None:
+    """What happened before there is a new position is nobody's to hear: a stream has yet to catch up then."""
+
+    class Queue:
+        lose, found = asyncio.Event(), asyncio.Event()
+        asked = 0
+
+        async def newest_position(self) -> str:
+            self.asked += 1
+            if self.asked > 1:
+                await self.found.wait()
+            return f"{self.asked}-0"
+
+        async def events(self, *, after: str) -> AsyncIterator[Any]:
+            await (self.lose if after == "1-0" else asyncio.Event()).wait()
+            if after:
+                raise EventsLost(after)
+            yield
+
+    async def heard() -> None:
+        queue = Queue()
+        reader = feed.Feed(cast("Any", queue))
+        with reader.listener(lambda _: True) as early:
+            await reader.begun()
+            queue.lose.set()
+            assert [some async for some in early.heard()] == [], "it is let go"
+            with reader.listener(lambda _: True):
+                begun = asyncio.create_task(reader.begun())
+                while queue.asked < 2 and not begun.done():
+                    await asyncio.sleep(0)
+                await asyncio.sleep(0)
+                assert not begun.done()
+                queue.found.set()
+                await begun
+        await reader.close()
+
+    asyncio.run(heard())
 
 
 def test_the_progress_of_a_job_that_is_tried_again_is_read_again() -> None:

@@ -145,6 +145,8 @@ class Feed:
             except EventsLost:
                 log.warning("events came faster than they were read: streams begin anew")
                 position = None
+                # Until there is a new one: what happens meanwhile is not heard.
+                self._begun.clear()
                 for listener in self._listeners:
                     listener.let_go()
             except StyleQueueError as error:
