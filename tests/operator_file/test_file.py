@@ -103,6 +103,8 @@ def test_without_a_file_nothing_is_said() -> None:
         (f"[endpoint.crm]\n{SECRETS}", 1, "is a webhook (url), or one of"),
         ('[endpoint.crm]\nurl = "https://a.example"\nsecrets = ["whsec_c2VjcmV0"]\n', 3, "is no secret"),
         ('[endpoint.crm]\nurl = """\nhttps://a.example"""\n\nsecret = "whsec_c2VjcmV0"\n', 5, "secret: Extra inputs"),
+        ('[source.a]\nsweep = "s3://uploads/"\nbuckets = ["other"]\n', 1, "a sweep tells of the bucket"),
+        ('[source.a]\nsqs = "https://sqs.example/a"\nbuckets = []\n', 3, "at least 1 item"),
         ('[[watch]]\nbucket = "uploads"\n', 1, "watch: Extra inputs"),
     ],
 )

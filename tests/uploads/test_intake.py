@@ -6,6 +6,7 @@ import asyncio
 import json
 import socket
 from collections.abc import Awaitable, Callable, Iterator
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -221,6 +222,38 @@ def test_what_was_replaced_meanwhile_is_left_to_its_successor(operated: Operated
     assert taken(operated(rule), upload("in/twice.jpg"))[0].verdict == "missing"
 
 
+# What its source may say
+
+
+@pytest.mark.parametrize(
+    ("buckets", "verdict"), [("", "recorded"), ('["other", "uploads"]', "recorded"), ('["other"]', "no_rule")]
+)
+@pytest.mark.parametrize("kind", [f'tokens = ["{"t" * 24}"]', 'sqs = "https://sqs.example/uploads"'])
+def test_a_source_tells_of_its_buckets_alone(
+    operated: Operated, queue: StyleQueue, kind: str, buckets: str, verdict: str
+) -> None:
+    source = f"[source.here]\n{kind}\n" + (f"buckets = {buckets}\n" if buckets else "")
+    told, untold = taken(operated(WAVE + source), upload(), replace(upload("in/other.jpg"), source="another"))
+    assert (told.verdict, untold.verdict) == (verdict, "recorded")
+    assert len(queue.jobs()) == len(told.jobs) + 1
+
+
+def test_who_brings_a_notice_is_not_believed_what_the_object_says_of_itself(
+    operated: Operated, queue: StyleQueue, put: Any
+) -> None:
+    rule = WAVE + 'metadata = {album = "summer"}\nlabels = {album = "{meta.album}", by = "{meta.by}"}\n'
+    settings = operated(rule + f'[source.here]\ntokens = ["{"t" * 24}"]\n')
+    notices = []
+    for key, album in (("in/summer.jpg", "summer"), ("in/winter.jpg", "winter")):
+        put(key, Metadata={"Album": album, "By": "ann"})
+        found = queue.find_upload(ImageRef(bucket="uploads", key=key))
+        lied = {"album": "winter" if album == "summer" else "summer", "by": "the operator"}
+        notices.append(upload(key, etag=found.etag, size_bytes=found.size_bytes, metadata=lied))
+    summer, winter = taken(settings, *notices)
+    assert (summer.verdict, winter.verdict) == ("recorded", "no_rule")
+    assert queue.status(summer.jobs[0]).labels == {"album": "summer", "by": "ann"}
+
+
 # Never what we wrote
 
 
@@ -319,6 +352,25 @@ def test_rules_that_change_are_in_force_and_broken_ones_are_not(
 
     assert with_intake(operated(WAVE), change) == ["recorded", "no_rule", "no_rule", "no_rule", "recorded"]
     assert "private" in caplog.text
+
+
+def test_what_stays_in_force_is_all_that_its_rules_were_made_of(operated: Operated, queue: StyleQueue) -> None:
+    named = WAVE.removeprefix(TEMPLATES).replace("wave", "named").replace('"in/"', '"named/"')
+    text = WAVE + named.replace('template = "named"', 'template = "wave"\nnotify = ["crm"]')
+    crm = '[endpoint.crm]\nsqs = "https://sqs.example/crm"\n'
+    notices = [upload("in/a.jpg"), upload("named/a.jpg")]
+
+    async def change(taking: Intake) -> list[Outcome]:
+        operated(text.replace("wave.jpg", "other.jpg").replace('"uploads"', '"private"'))
+        return await taking.take(notices)
+
+    before = with_intake(operated(text + crm), change)
+    assert [outcome.verdict for outcome in before] == ["recorded", "later"], "only whose endpoint has gone waits"
+    assert before[1].error.code == "invalid_request"
+    status = queue.status(before[0].jobs[0])
+    assert status.job is not None
+    assert status.job["styles"][0]["image"]["key"] == "wave.jpg"
+    assert [outcome.verdict for outcome in taken(operated(text + crm), *notices)] == ["known", "recorded"]
 
 
 def test_rules_that_cannot_be_are_refused_at_the_start(operated: Operated) -> None:

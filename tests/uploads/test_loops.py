@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from stylequeue.contract.errors import InvalidSettings
 from stylequeue.contract.objects import event_key, report_key
-from stylequeue.operator_file import Operator, Rule
+from stylequeue.operator_file import Operator, Rule, Template
 from stylequeue.settings import Settings
 from stylequeue.uploads.loops import Written, loops
 from stylequeue.uploads.notices import Notice
@@ -140,7 +140,7 @@ def test_no_key_that_a_pattern_becomes_is_for_a_rule_unforeseen(
     notice = Notice("here", "uploads", key, etag='"e"', metadata={"a": meta})
     made = Placeholders(notice, "jpeg").into(pattern)
     other = some_rule(watched, suffix)
-    watching = WholeRule(other, "results", None, "jpeg", "bulk")
+    watching = WholeRule(other, Template(), "results", None, "jpeg", "bulk")
     written = Written("uploads", pattern, prefix=prefix, tenant=None, format="jpeg", report=True)
     keys = [made, event_key(made), report_key(made)]
     if any(not watching.why_not(Notice("here", "uploads", one)) for one in keys):

@@ -7,6 +7,7 @@ from typing import Annotated, Self
 
 from pydantic import AfterValidator, Field, SecretStr, model_validator
 
+from ..contract.objects import Bucket
 from ..contract.text import check_text
 from ..setting_values import RedisUrl
 from .base import Table
@@ -34,6 +35,7 @@ def _check_token(token: SecretStr) -> SecretStr:
 Token = Annotated[SecretStr, AfterValidator(_check_token)]
 
 
+MAX_BUCKETS = 256
 MAX_EVERY_S = 7 * 24 * 3600
 MIN_OVERLAP_S, MAX_OVERLAP_S = 60, 7 * 24 * 3600
 _PLACE = re.compile(r"s3://(?P<bucket>[a-z0-9][a-z0-9.-]{1,61}[a-z0-9])/(?P<prefix>.*)", re.DOTALL)
@@ -55,6 +57,9 @@ class Source(Table):
 
     tokens: Annotated[tuple[Token, ...], Field(max_length=MAX_TOKENS)] = Field(
         default=(), description="Whoever has one of them tells of uploads at /v1/notices/NAME."
+    )
+    buckets: Annotated[tuple[Bucket, ...], Field(min_length=1, max_length=MAX_BUCKETS)] | None = Field(
+        default=None, description="What it may tell of; left out: of all that rules are for."
     )
     sqs: str | None = Field(default=None, pattern=r"^https?://[\w.-]+(:\d+)?/[\w./-]+$", description="URL of a queue.")
     region: str | None = Field(
@@ -83,6 +88,8 @@ class Source(Table):
         kinds = [name for name in ("tokens", "sqs", "redis_list", "sweep") if getattr(self, name)]
         if len(kinds) != 1:
             raise ValueError("a source is a webhook, which has tokens; or one of sqs, redis_list and sweep")
+        if self.sweep and self.buckets is not None:
+            raise ValueError("buckets: a sweep tells of the bucket that it looks through, and of no other")
         for option in sorted(self.model_fields_set & _OPTIONS.keys()):
             if _OPTIONS[option] != kinds[0]:
                 raise ValueError(f"{option}: only a source with {_OPTIONS[option]} has it")

@@ -27,7 +27,7 @@ from ..contract.errors import (
 from ..contract.events import UploadRefusedData
 from ..contract.job import Job
 from ..contract.objects import ImageRef
-from ..operator_file import OperatorFile
+from ..operator_file import OperatorFile, Source
 from ..store.incoming import OURS
 from . import shapes
 from .notices import Notice, probe_of
@@ -96,6 +96,16 @@ class _Work:
         return Outcome(self.notice, verdict, tuple(self.jobs), self.error)
 
 
+def _begun(notice: Notice, rules: Rules, source: Source | None) -> _Work:
+    """What is to be done with it, as far as its source is to be believed."""
+    if source and source.buckets is not None and notice.bucket not in source.buckets:
+        return _Work(notice, [])
+    if source and source.tokens and OURS.isdisjoint(notice.metadata or ()):
+        # Whoever has a token may write what he likes: what the object has is looked up where it is wanted.
+        notice = replace(notice, metadata=None)
+    return _Work(notice, rules.candidates(notice))
+
+
 class Intake:
     """Takes notices in, by the rules of the operator's file as it is now. Of one event loop; any number take at once.
 
@@ -153,8 +163,8 @@ class Intake:
         What has an outcome that `is_settled` is done with. Raises Unavailable where Redis does not answer: nothing is
         settled then. Taking anything in again does no harm.
         """
-        rules = self.rules
-        work = [_Work(notice, rules.candidates(notice)) for notice in notices]
+        rules, sources = self.rules, self.file.now.sources
+        work = [_begun(notice, rules, sources.get(notice.source)) for notice in notices]
         await asyncio.gather(*[self._look(one) for one in work if one.rules])
         for one in work:
             if probe := probe_of(one.notice.key):
@@ -235,14 +245,17 @@ class Intake:
         for one in work:
             for rule in Rules.first(one.rules):
                 try:
-                    job = await self._job(rule, one.notice)
-                    wanted[rule.rule.tenant, rule.rule.notify].append((one, rule, job))
+                    wanted[rule.rule.tenant, rule.rule.notify].append((one, rule, self._job(rule, one.notice)))
                 except Permanent as error:
                     one.refuse(rule, error)
-                except InvalidRequest as error:  # the file is just being changed
-                    one.add("later", error)
         for (tenant, notify), jobs in wanted.items():
-            submissions = await self._as(tenant).submit_each([job for _, _, job in jobs], notify=notify, again=False)
+            submit_each = self._as(tenant).submit_each
+            try:
+                submissions = await submit_each([job for _, _, job in jobs], notify=notify, again=False)
+            except InvalidRequest as error:  # the file has such an endpoint no longer, and its rules are not in force
+                for one, _, _ in jobs:
+                    one.add("later", error)
+                continue
             for (one, rule, job), submission in zip(jobs, submissions, strict=True):
                 refused = submission.error
                 if refused is None or isinstance(refused, JobConflict):
@@ -253,11 +266,11 @@ class Intake:
                 else:
                     one.refuse(rule, refused)
 
-    async def _job(self, rule: WholeRule, notice: Notice) -> Job:
-        """Raises Permanent where there can be none; InvalidRequest where the operator's file has changed since."""
+    def _job(self, rule: WholeRule, notice: Notice) -> Job:
+        """Raises Permanent where there can be none."""
         if error := why_no_picture(notice, max_bytes=self.queue.settings.max_image_bytes):
             raise error
-        return await self._as(rule.rule.tenant).job(rule.fields(notice), template=rule.rule.template)
+        return rule.job(notice)
 
     def _as(self, tenant: str | None) -> AsyncStyleQueue:
         if tenant is None:

@@ -11,8 +11,9 @@ from typing import Any
 
 from ..contract.errors import Code, Permanent
 from ..contract.events import NAMESPACE
+from ..contract.job import Job
 from ..contract.objects import SUFFIXES, ImageFormat
-from ..operator_file import Operator, Rule
+from ..operator_file import Operator, Rule, Template
 from ..operator_file.lines import Place
 from ..operator_file.rules import DEFAULT_KEY, meta_name, parts
 from ..settings import Settings
@@ -29,6 +30,8 @@ class WholeRule:
     """A rule with what its template and the settings say."""
 
     rule: Rule
+    template: Template
+    """As it was when the rule came into force."""
     output_bucket: str
     output_key: str | None
     """With placeholders; None: the template's, which knows the job's id."""
@@ -38,15 +41,15 @@ class WholeRule:
     @classmethod
     def of(cls, rule: Rule, operator: Operator, settings: Settings) -> WholeRule:
         """Raises InvalidRequest where there is no such template."""
-        output = operator.template(rule.template).output if rule.template else None
-        theirs = output.key if output else None
-        queue = operator.template(rule.template).queue if rule.template else None
+        template = operator.template(rule.template) if rule.template else Template()
+        output = template.output
         return cls(
             rule=rule,
-            output_bucket=rule.output.bucket or (output and output.bucket) or settings.output_bucket,
-            output_key=rule.output.key or (None if theirs else DEFAULT_KEY),
-            format=rule.output.format or (output and output.format) or "jpeg",
-            queue=rule.queue or queue or _QUEUE,
+            template=template,
+            output_bucket=rule.output.bucket or output.bucket or settings.output_bucket,
+            output_key=rule.output.key or (None if output.key else DEFAULT_KEY),
+            format=rule.output.format or output.format or "jpeg",
+            queue=rule.queue or template.queue or _QUEUE,
         )
 
     @property
@@ -83,6 +86,11 @@ class WholeRule:
     def job_id(self, notice: Notice) -> str:
         """The id that the job of that upload has: the same, whoever tells of it, however often."""
         return job_id(self.rule.name, notice.bucket, notice.key, notice.version or notice.etag or "")
+
+    def job(self, notice: Notice) -> Job:
+        """The job of that upload. Raises Permanent where there can be none."""
+        filled = self.template.fill(self.fields(notice))
+        return self.template.whole(filled, bucket=self.output_bucket, tenant=self.rule.tenant)
 
     def fields(self, notice: Notice) -> dict[str, Any]:
         """The job's, as `StyleQueue.job` takes them. Raises Permanent where the upload lacks metadata."""

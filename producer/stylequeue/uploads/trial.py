@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from ..client import StyleQueue
-from ..contract.errors import Code, InvalidJob, Permanent
+from ..contract.errors import Code, Permanent
 from ..contract.job import Job
 from ..contract.objects import ImageRef
 from .notices import Notice
@@ -52,7 +52,7 @@ def notice_of(queue: StyleQueue, image: ImageRef) -> tuple[Notice, str]:
 
 
 def tried(queue: StyleQueue, rules: Rules, notice: Notice) -> Iterator[Tried]:
-    """What each rule makes of the upload, in their order. Raises InvalidRequest."""
+    """What each rule makes of the upload, in their order."""
     has_it = ""
     for rule in rules.all:
         name, job, why_not = rule.rule.name, None, rule.why_not(notice)
@@ -62,9 +62,8 @@ def tried(queue: StyleQueue, rules: Rules, notice: Notice) -> Iterator[Tried]:
             try:
                 if error := why_no_picture(notice, max_bytes=queue.settings.max_image_bytes):
                     raise error
-                asked = queue.for_tenant(rule.rule.tenant) if rule.rule.tenant else queue
-                job = asked.job(rule.fields(notice), template=rule.rule.template)
-            except (Permanent, InvalidJob) as error:
+                job = rule.job(notice)
+            except Permanent as error:
                 why_not = f"it has the upload, and refuses it: {error.message}"
             has_it = "" if rule.rule.continues else name
         yield Tried(name, job, why_not)
