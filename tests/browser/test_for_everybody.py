@@ -120,7 +120,8 @@ def test_what_happens_is_said_but_not_too_often(visitor: Visitor) -> None:
     wait_for(lambda: page.evaluate("heard.at(-1)[1]") == last, 30, "the end to be said")
     heard: list[tuple[float, str]] = page.evaluate("heard")
     assert any("percent" in text for _, text in heard)
-    assert all(later - earlier >= 5000 for (earlier, _), (later, _) in pairwise(heard)), heard
+    # A browser's timers round to its clock's steps.
+    assert all(later - earlier >= 4900 for (earlier, _), (later, _) in pairwise(heard)), heard
 
 
 def test_twice_as_large(browser: Browser, gate: ServedGate) -> None:

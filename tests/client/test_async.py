@@ -97,6 +97,7 @@ def test_the_loop_goes_on_while_redis_is_silent(
     assert asyncio.run(ask()) < behind.settings.redis_timeout_s
 
 
+@pytest.mark.slow  # to give up, each goes through all its tries
 def test_jobs_come_and_go_while_the_store_hangs(settings: Settings, tmp_path: Path) -> None:
     hanging, over = threading.Semaphore(0), threading.Event()
 

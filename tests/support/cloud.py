@@ -85,6 +85,11 @@ class Cloud:
     def put(self, key: str, body: bytes = b"a picture", **more: Any) -> None:
         self.client("s3").put_object(Bucket="uploads", Key=key, Body=body, **more)
 
+    def keys(self, prefix: str) -> set[str]:
+        """Of what lies in the bucket of uploads."""
+        listed = self.client("s3").list_objects_v2(Bucket="uploads", Prefix=prefix)
+        return {there["Key"] for there in listed.get("Contents", ())}
+
     def send(self, url: str, texts: Sequence[str]) -> None:
         for number in range(0, len(texts), 10):
             entries = [{"Id": str(at), "MessageBody": text} for at, text in enumerate(texts[number : number + 10])]

@@ -71,7 +71,19 @@ def test_the_run_fails_that_tells_a_secret(tmp_path: Path, says: bool) -> None:
     """In a process of xdist's, as all tests are run."""
     (tmp_path / "conftest.py").write_text("from tests.support.leaks import no_secret_is_told, pytest_runtest_logreport")
     (tmp_path / "test_it.py").write_text(TESTS if says else "def test_nothing(): pass")
-    command = [sys.executable, "-m", "pytest", "-q", "-n", "1", "--rootdir", str(tmp_path), str(tmp_path)]
+    command = [
+        sys.executable,
+        "-m",
+        "pytest",
+        "-q",
+        "-n",
+        "1",
+        "-p",
+        "no:randomly",
+        "--rootdir",
+        str(tmp_path),
+        str(tmp_path),
+    ]
     done = subprocess.run(command, cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(ROOT)}, stdout=subprocess.PIPE)
     said = done.stdout.decode()
     assert done.returncode == says, said
