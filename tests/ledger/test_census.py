@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 
+import pytest
+
 from stylequeue.awaiting import run
 from stylequeue.contract.job import Job
 from stylequeue.ledger import Ledger, Timing, names
+from stylequeue.ledger import census as census_module
 from stylequeue.ledger.census import Counts, count
 from stylequeue.ledger.deliveries import Deliveries, ForEndpoint
 from stylequeue.ledger.histograms import BOUNDS, Observation
@@ -74,6 +77,29 @@ def test_the_oldest_that_waits_is_no_job_that_stands_in_its_way(ledger: Ledger) 
     for job in others[121:]:
         claim(ledger, job)
     assert census(ledger).queues["paint"].oldest_s is None
+
+
+def test_the_oldest_that_waits_is_found_behind_thousands_that_do_not(
+    ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    oldest, parked, later = make_job(), [f"parked-{n}" for n in range(1500)], [f"later-{n}" for n in range(1500)]
+    ledger.accept([oldest])
+    now_ms = datetime.now(UTC).timestamp() * 1000
+    ahead = {job_id: now_ms - 900_000 + n for n, job_id in enumerate([*parked, *later])}
+    ledger.redis.zadd(names.queue_key("paint"), {**ahead, oldest.id: now_ms - 500_000})
+    ledger.redis.zadd(names.WAITING_KEY, dict.fromkeys(parked, now_ms))
+    ledger.redis.zadd(names.DUE_KEY, dict.fromkeys(later, now_ms + 3_600_000))
+    found = census(ledger).queues["paint"]
+    assert (found.waiting, found.parked, found.due) == (1, 1500, 1500)
+    assert found.oldest_s is not None
+    assert 499 <= found.oldest_s <= 499 + 300
+    monkeypatch.setattr(census_module, "_SEARCH", 3000)
+    assert census(ledger).queues["paint"].oldest_s is None, "it is the one behind them"
+    monkeypatch.setattr(census_module, "_SEARCH", 3001)
+    assert census(ledger).queues["paint"].oldest_s is not None
+    # They have no records.
+    for key, made_up in [(names.queue_key("paint"), ahead), (names.WAITING_KEY, parked), (names.DUE_KEY, later)]:
+        ledger.redis.zrem(key, *made_up)
 
 
 def test_what_happened_to_jobs_is_counted_once(ledger: Ledger) -> None:

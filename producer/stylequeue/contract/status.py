@@ -57,7 +57,9 @@ class QueueLoad(Told):
         ge=0, description="What workers are wanted for: waiting and running; of a paused queue, running alone."
     )
     oldest_s: float | None = Field(
-        default=None, ge=0, description="Seconds since the oldest that waits was accepted; null: none waits."
+        default=None,
+        ge=0,
+        description="Seconds since the oldest that waits was accepted; null: none waits, or it stands behind 100,000.",
     )
     workers: int = Field(ge=0, description="Live workers that take from it.")
     rate_per_min: float = Field(ge=0, description="Jobs that ended in the last five minutes, by the minute.")

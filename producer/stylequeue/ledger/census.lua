@@ -1,5 +1,6 @@
 -- All that can be counted, at one moment. It changes nothing.
--- `queues` and `endpoints` are those asked for; `minutes`: over so many whole ones, and the present one, ends are counted.
+-- `queues` and `endpoints` are those asked for; among the first `search` of a queue's jobs, its oldest that waits is
+-- looked for; `minutes`: over so many whole ones, and the present one, ends are counted.
 -- Returns JSON.
 local function queue_of(id) return redis.call('HGET', record_key(id), 'queue') end
 
@@ -14,17 +15,22 @@ for _, id in ipairs(redis.call('ZRANGEBYSCORE', DUE_KEY, '-inf', now_ms, 'LIMIT'
   if queue then past_due[queue] = (past_due[queue] or 0) + 1 end
 end
 
--- When the oldest job that waits was accepted: those that are painted, parked or due later stand among them.
+-- When the oldest job that waits was accepted: those that are painted, parked or due later stand among them, by tens of
+-- thousands where their worker is away.
 local function oldest_ms(queue)
-  for from = 0, arg.look_at - 1, 100 do
-    local some = redis.call('ZRANGE', queue_key(queue), from, from + 99, 'WITHSCORES')
-    for n = 1, #some, 2 do
-      local id = some[n]
-      local due_ms = tonumber(redis.call('ZSCORE', DUE_KEY, id) or 0)
-      local waits = due_ms <= now_ms and not redis.call('ZSCORE', WAITING_KEY, id)
-      if waits and redis.call('HGET', record_key(id), 'state') == 'queued' then return tonumber(some[n + 1]) end
+  for from = 0, arg.search - 1, 1000 do
+    local ids = redis.call('ZRANGE', queue_key(queue), from, math.min(from + 1000, arg.search) - 1)
+    if #ids == 0 then return nil end
+    local not_parked = {}
+    for n, parked in ipairs(redis.call('ZMSCORE', WAITING_KEY, unpack(ids))) do
+      if not parked then not_parked[#not_parked + 1] = ids[n] end
     end
-    if #some < 200 then return nil end
+    local due_ms = not_parked[1] and redis.call('ZMSCORE', DUE_KEY, unpack(not_parked)) or {}
+    for n, id in ipairs(not_parked) do
+      if tonumber(due_ms[n] or 0) <= now_ms and redis.call('HGET', record_key(id), 'state') == 'queued' then
+        return tonumber(redis.call('ZSCORE', queue_key(queue), id))
+      end
+    end
   end
 end
 

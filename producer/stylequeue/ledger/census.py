@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 _LOOK_AT = 1000
 """Of what stands in the way of a count, at most."""
+_SEARCH = 100_000
+"""Of a queue's jobs, for the oldest that waits."""
 _SEPARATOR = "|"
 
 
@@ -36,7 +38,7 @@ class QueueCount:
     """For another's picture, or for a worker with their network."""
     running: int
     oldest_s: float | None
-    """Since the oldest that waits was accepted; None: none waits."""
+    """Since the oldest that waits was accepted; None: none waits, or it stands too far back to be looked for."""
     paused_s: float | None
     """Since nobody takes from it; None: workers do."""
     rate_per_min: float
@@ -115,7 +117,13 @@ async def take(ledger: AsyncLedger, *, endpoints: Sequence[str] = ()) -> Census:
 async def count(ledger: AsyncLedger, *, endpoints: Sequence[str] = ()) -> Counts:
     """Count what the ledger holds, in one go."""
     move = ledger._moves._move(
-        "census", queues=QUEUES, endpoints=list(endpoints), minutes=RATE_MINUTES, look_at=_LOOK_AT, parse=_counts
+        "census",
+        queues=QUEUES,
+        endpoints=list(endpoints),
+        minutes=RATE_MINUTES,
+        look_at=_LOOK_AT,
+        search=_SEARCH,
+        parse=_counts,
     )
     [counts] = await ledger.perform([move])
     return counts
