@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import re
@@ -19,10 +20,15 @@ import boto3
 import pytest
 from PIL import Image
 
+from stylequeue.aclient import AsyncStyleQueue
+from stylequeue.client import StyleQueue
 from stylequeue.contract.errors import ExitCode, InvalidRequest, StyleQueueError, Unavailable
 from stylequeue.local.demo import make_models
+from stylequeue.local.stack import Stack
 from stylequeue.local.watching import Watched
 from stylequeue.settings import Settings
+from stylequeue.uploads.intake import Intake
+from stylequeue.uploads.notices import Notice
 from tests.support import pictures
 from tests.support.processes import arguments_below, wait_for, wait_gone
 
@@ -237,7 +243,9 @@ def test_whatever_is_put_into_a_folder_is_painted(start_up: Callable[..., Up], t
     up.until("s3://uploads/in/empty.jpg is not painted: it has no bytes")
     wait_for(lambda: link_behind(up, "deep/other"), WAIT_S, f"its link in {up.err}")
     tried = up.command("rules", "test", "s3://uploads/in/other.jpg")
-    assert (tried.returncode, "watch: job " in tried.stdout) == (0, True), tried.stderr
+    assert (tried.returncode, bool(re.search(r"^watch-\w{8}: job ", tried.stdout, re.MULTILINE))) == (0, True), (
+        tried.stderr
+    )
     for command in (["doctor"], ["doctor", "uploads"]):
         found = up.command(*command)
         assert found.returncode == 0, found.stdout
@@ -265,6 +273,28 @@ def test_what_cannot_be_watched(
     with pytest.raises(StyleQueueError) as caught:
         Watched.of(place, [Path(style) for style in styles], tmp_path / "up", Settings())
     assert said in f"{caught.value.message} {caught.value.hint}"
+
+
+def test_an_upload_is_painted_once_in_each_style(stack: Stack, settings: Settings, tmp_path: Path) -> None:
+    notice = Notice("here", "uploads", "in/photo.jpg", etag='"e1"', size_bytes=1000)
+
+    async def upload(styles: list[Path]) -> str:
+        watched = Watched.of("uploads/in/", styles, tmp_path / "up", settings)
+        watched.prepare(stack)
+        async with AsyncStyleQueue(settings.model_copy(update={"operator_file": watched.operator_file})) as queue:
+            intake = Intake(queue)
+            assert intake.file.now.sources["sweep"].overlap_s <= 60, "what was painted lately is not swept up anew"
+            [outcome] = await intake.take([notice])
+        return outcome.verdict
+
+    wave, other = tmp_path / "wave.jpg", tmp_path / "other.png"
+    wave.write_bytes(pictures.jpeg())
+    other.write_bytes(pictures.png())
+    tries = [[wave], [wave], [other], [wave, other], [wave]]
+    assert [asyncio.run(upload(styles)) for styles in tries] == ["recorded", "known", "recorded", "recorded", "known"]
+    with StyleQueue(settings) as queue:
+        keys = {status.job["output"]["key"] for status in queue.jobs() if status.job}
+    assert len(keys) == 3, "none finds another's picture in its place"
 
 
 def test_who_has_rules_of_their_own_is_not_watched_for(tmp_path: Path) -> None:

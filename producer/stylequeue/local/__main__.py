@@ -138,7 +138,7 @@ def _run(stack: Stack, directory: Path | None, own: Path, stop: _Stop, watched: 
             console.tell(
                 f"# whatever is put into s3://{watched.place} is painted, by any S3 client, or by this:\n"
                 f"#   {command_line()} upload photo.jpg s3://{watched.place}\n"
-                "# each picture, with a link to it:"
+                "# each picture, with a link to it; what was painted before in this style comes no second time:"
             )
         _watch_over(processes, pictures)
 

@@ -16,6 +16,7 @@ from ..contract.base import parse
 from ..contract.errors import FileUnusable, InvalidRequest, StyleQueueError
 from ..contract.events import AnyEvent, Failed, Succeeded, UploadRefused
 from ..contract.objects import ImageRef
+from ..operator_file.sources import MIN_OVERLAP_S
 from ..settings import Settings
 from .gateway import answers
 from .private import private_directory, write_private
@@ -26,6 +27,9 @@ from .stack import Stack
 RULE = "watch"
 _START_TIMEOUT_S = 60
 _SWEEP_EVERY_S = 15
+_OVERLAP_S = MIN_OVERLAP_S
+"""As short as can be: after a start in another style, what is looked at again is painted in that one, too."""
+_STYLE_CHARS = 8
 _LINK_S = 7 * 24 * 3600
 
 
@@ -77,18 +81,22 @@ class Watched:
                 key = hashlib.sha256(style.read_bytes()).hexdigest() + style.suffix.lower()
                 to = parse(ImageRef, {"bucket": [*kept, settings.upload_bucket][0], "key": key})
                 styles.append({"image": queue.upload(style, to=to).model_dump(mode="json", exclude_none=True)})
+        names = "\n".join(style["image"]["key"] for style in styles)
+        named = hashlib.sha256(names.encode()).hexdigest()[:_STYLE_CHARS]
         rule = {
-            "name": RULE,
+            # By its styles: in others the same upload is another job, and another picture.
+            "name": f"{RULE}-{named}",
             "bucket": self.bucket,
             "prefix": self.prefix,
             "styles": styles,
             "recipe": {"method": "fast"},
+            "output": {"key": f"{{dir}}/{{stem}}-{{version}}-{named}.{{format}}"},
             "labels": {RULE: "up"},
             "queue": "fast",
         }
         sources = {
             stack.seaweedfs.name: {"tokens": [stack.seaweedfs.notices_token]},
-            "sweep": {"sweep": f"s3://{self.place}", "every_s": _SWEEP_EVERY_S},
+            "sweep": {"sweep": f"s3://{self.place}", "every_s": _SWEEP_EVERY_S, "overlap_s": _OVERLAP_S},
         }
         write_private(self.operator_file, tomlkit.dumps({"rule": [rule], "source": sources}))
 
