@@ -9,12 +9,16 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from stylequeue.aclient import AsyncStyleQueue
 from stylequeue.client import StyleQueue
-from stylequeue.contract.objects import MAX_KEY_BYTES
+from stylequeue.contract.errors import Code, Permanent
+from stylequeue.contract.objects import MAX_KEY_BYTES, ImageRef, UploadedObject
 from stylequeue.contract.status import JobStatus
 from stylequeue.operator_file import OperatorFile
 from stylequeue.settings import Settings
+from stylequeue.store.incoming import Incoming
 from stylequeue.uploads.intake import Intake
 from stylequeue.uploads.listener import Listener
 from stylequeue.uploads.sources import fetching
@@ -81,6 +85,20 @@ def listening(settings: Settings) -> Iterator[None]:
         assert not thread.is_alive(), "the listener has not ended"
     if broken:
         raise broken[0]
+
+
+class Lock:
+    """Before a store whose objects nobody may look at, until it `is_open`; then something lies under each key."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.is_open = False
+        monkeypatch.setattr(Incoming, "find", lambda _, image: self._find(image))
+
+    def _find(self, image: ImageRef) -> UploadedObject:
+        if not self.is_open:
+            raise Permanent(Code.ACCESS_DENIED, "the store lets us not in")
+        there = {"bucket": image.bucket, "key": image.key, "etag": '"now"', "size_bytes": 9}
+        return UploadedObject(**there, content_type="image/jpeg", is_ours=False)
 
 
 def jobs(queue: StyleQueue) -> list[JobStatus]:

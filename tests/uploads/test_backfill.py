@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 from collections import Counter
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -22,10 +23,10 @@ from stylequeue.ledger import names
 from stylequeue.local import environment
 from stylequeue.settings import Settings
 from stylequeue.uploads.backfill import Backfill, Tally
-from stylequeue.uploads.intake import Intake
+from stylequeue.uploads.intake import Intake, Outcome
 from stylequeue.uploads.notices import Notice
 from tests.support.command import Command
-from tests.support.listening import ODD_KEYS, keys, operated
+from tests.support.listening import ODD_KEYS, Lock, keys, operated
 from tests.support.many_objects import many_objects
 
 OBJECTS = int(os.environ.get("OBJECTS", 20_000))
@@ -98,6 +99,47 @@ def test_a_limit_goes_on_where_it_was(listener: Settings, put: Any) -> None:
         assert backfill(listener).resumed_behind is None, "what is done is not gone on with"
 
 
+def test_one_that_has_to_wait_holds_up_no_other(listener: Settings, put: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    put("in/a.jpg", "in/b.jpg")
+    both = ("uploads", "results")
+    looked_at = listener.model_copy(update={"write_buckets": both})  # something of ours may lie there
+    with StyleQueue(listener) as queue:
+        with monkeypatch.context() as patched:
+            Lock(patched)
+            tally = backfill(looked_at)
+        assert (tally.came_to["later"], tally.is_whole, keys(queue)) == (2, True, [])
+        assert tally.waiting == ["s3://uploads/in/a.jpg", "s3://uploads/in/b.jpg"]
+        again = backfill(looked_at)
+        assert (again.came_to["recorded"], again.waiting) == (2, [])
+
+
+def test_it_waits_for_room_in_a_full_queue(listener: Settings, put: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    put("in/a.jpg", "in/b.jpg")
+    whole = Intake.take
+    with StyleQueue(listener) as queue:
+
+        async def take(self: Intake, notices: Sequence[Notice]) -> list[Outcome]:
+            outcomes = await whole(self, notices)
+            for job in queue.jobs():
+                queue.cancel(job.id)
+            return outcomes
+
+        monkeypatch.setattr(Intake, "take", take)
+        tally = backfill(listener.model_copy(update={"max_open_jobs": 1}))
+        assert (tally.came_to["recorded"], tally.came_to["later"], tally.waiting) == (2, 0, [])
+
+
+def test_another_time_is_not_gone_on_with(listener: Settings, put: Any) -> None:
+    put("in/a.jpg", "in/b.jpg")
+    hour_ago = datetime.now(UTC) - timedelta(hours=1)
+    assert not backfill(listener, limit=1).is_whole
+    assert not backfill(listener, since=hour_ago, asked_since="1h", limit=1).is_whole
+    nothing = backfill(listener, since=datetime.now(UTC) + timedelta(hours=1), asked_since="2031-01-01")
+    assert (nothing.resumed_behind, nothing.taken) == (None, 0)
+    same = backfill(listener, since=hour_ago + timedelta(seconds=9), asked_since="1h")
+    assert (same.resumed_behind, same.came_to["recorded"], same.is_whole) == ("in/a.jpg", 1, True)
+
+
 def test_versions_are_named_as_notices_name_them(listener: Settings) -> None:
     """In a bucket that keeps versions, also of what was put there before it did."""
     bucket = "versioned-uploads"
@@ -126,7 +168,9 @@ def test_by_the_command(listener: Settings, put: Any) -> None:
     first = command("rules", "backfill", "s3://uploads/in/", "--limit", "1", "--rate", "100")
     assert "recorded  1" in first.stdout
     assert "the same command goes on here" in first.stderr
-    done = json.loads(command("rules", "backfill", "s3://uploads/in/", "--since", "1h", "--json").stdout)
+    since = json.loads(command("rules", "backfill", "s3://uploads/in/", "--since", "1h", "--dry-run", "--json").stdout)
+    assert (since["resumed_behind"], since["listed"]) == (None, 2)
+    done = json.loads(command("rules", "backfill", "s3://uploads/in/", "--json").stdout)
     assert (done["resumed_behind"], done["came_to"]["recorded"], done["is_whole"]) == ("in/a.jpg", 1, True)
     for arguments in (["uploads/in/"], ["s3://uploads"], ["s3://uploads/", "--since", "soon"]):
         command("rules", "backfill", *arguments, exit_code=ExitCode.BAD_INPUT)

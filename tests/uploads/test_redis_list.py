@@ -19,7 +19,7 @@ from stylequeue.local import Stack, environment
 from stylequeue.settings import Settings
 from stylequeue.uploads import redis_list
 from tests.conftest import empty_database
-from tests.support.listening import ODD_KEYS, jobs, keys, listening, operated, until
+from tests.support.listening import ODD_KEYS, Lock, jobs, keys, listening, operated, until
 
 KEY = "minio events"
 
@@ -81,6 +81,23 @@ def test_what_has_to_wait_stays(listener: Settings) -> None:
             queue.cancel(jobs(queue)[0].id)
             until(lambda: not there.exists(KEY), "so is the other")
         assert keys(queue) == ["in/a.jpg", "in/b.jpg"]
+
+
+def test_what_has_to_wait_holds_up_no_other(listener: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    lock = Lock(monkeypatch)
+    monkeypatch.setattr(redis_list, "_AT_ONCE", 2)
+    stuck = ["in/stuck-0.jpg", "in/stuck-1.jpg", "in/stuck-2.jpg"]
+    with StyleQueue(listener) as queue, in_redis(listener) as there:
+        # Without an ETag it is looked at.
+        there.rpush(KEY, *(entry(key, etag="") for key in stuck), entry("in/a.jpg"), entry("in/b.jpg"))
+        with listening(listener):
+            until(lambda: there.llen(KEY) == len(stuck), "those behind them are on record")
+            assert keys(queue) == ["in/a.jpg", "in/b.jpg"]
+            there.rpush(KEY, entry("in/c.jpg"))
+            until(lambda: "in/c.jpg" in keys(queue), "what comes later")
+            lock.is_open = True
+            until(lambda: not there.exists(KEY), "they are taken in as well")
+        assert keys(queue) == ["in/a.jpg", "in/b.jpg", "in/c.jpg", *stuck]
 
 
 KILLED = """

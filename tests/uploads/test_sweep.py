@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -17,14 +18,17 @@ from stylequeue.contract.uploads import ListedUpload, UploadListing
 from stylequeue.operator_file import Operator
 from stylequeue.settings import Settings
 from stylequeue.store.incoming import Incoming
+from stylequeue.uploads import sweep
 from stylequeue.uploads.intake import Intake
 from stylequeue.uploads.notices import Notice
 from stylequeue.uploads.patience import Patience
 from stylequeue.uploads.sweep import Sweep
-from tests.support.listening import ODD_KEYS, keys, listening, operated, until
+from tests.support.listening import ODD_KEYS, Lock, keys, listening, operated, until
 
 NOW = datetime(2026, 11, 26, 12, tzinfo=UTC)
 OVERLAP_S = 3600
+STUCK = ("in/1-stuck.jpg", "in/2-stuck.jpg")
+"""Which nobody may read, for now."""
 
 
 @pytest.fixture
@@ -32,15 +36,20 @@ def listener(settings: Settings, tmp_path: Path) -> Settings:
     return operated(settings, tmp_path, "")
 
 
-def swept(settings: Settings, notices: tuple[Notice, ...] = ()) -> int:
-    """Take in what was told, sweep once, and say how many were found."""
+def swept(
+    settings: Settings, notices: tuple[Notice, ...] = (), meanwhile: Callable[[asyncio.Event], None] | None = None
+) -> int:
+    """Take in what was told, sweep once, and say how many were found; `meanwhile` may have it told to stop."""
 
     async def run() -> int:
+        stopping = asyncio.Event()
+        if meanwhile:
+            meanwhile(stopping)
         async with AsyncStyleQueue(settings) as queue:
             intake = Intake(queue)
             await intake.take(notices)
-            sweep = Sweep("sweep", "uploads", "in/", every_s=60, overlap_s=OVERLAP_S)
-            return await sweep.round(intake, Patience(asyncio.Event()))
+            one = Sweep("sweep", "uploads", "in/", every_s=60, overlap_s=OVERLAP_S)
+            return await one.round(intake, Patience(stopping))
 
     return asyncio.run(run())
 
@@ -55,7 +64,8 @@ class Bucket:
 
     def put(self, *all_of_them: str) -> None:
         for key in all_of_them:
-            etag = f'"{key.encode().hex()[:32]}-{self.now.timestamp():.0f}"'
+            # As of one that a list knows no ETag of, so that it is looked at.
+            etag = "" if key in STUCK else f'"{key.encode().hex()[:32]}-{self.now.timestamp():.0f}"'
             self._lies[key] = ListedUpload(bucket="uploads", key=key, etag=etag, size_bytes=9, written_at=self.now)
 
     def told(self, *all_of_them: str) -> tuple[Notice, ...]:
@@ -137,6 +147,81 @@ def test_a_sweep_that_is_broken_off_begins_anew(
         assert keys(queue) == [f"in/{number}.jpg" for number in range(5)]
 
 
+def test_one_that_stays_where_it_is_holds_up_no_other_and_is_looked_at_again(
+    listener: Settings, bucket: Bucket, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lock = Lock(monkeypatch)
+    swept(listener)
+    bucket.now += timedelta(minutes=1)
+    bucket.put(*STUCK, "in/3.jpg", "in/4.jpg")
+    with StyleQueue(listener) as queue:
+        assert swept(listener) == 2
+        assert keys(queue) == ["in/3.jpg", "in/4.jpg"]
+        bucket.now += timedelta(seconds=2 * OVERLAP_S)
+        swept(listener)
+        lock.is_open = True
+        assert swept(listener) == 2, "they came before the overlap, and are not forgotten"
+        bucket.now += timedelta(seconds=2 * OVERLAP_S)
+        assert keys(queue) == sorted((*STUCK, "in/3.jpg", "in/4.jpg"))
+
+
+def test_a_full_queue_ends_no_sweep_early(listener: Settings, bucket: Bucket, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sweep, "_ROUNDS", 2)
+    full = listener.model_copy(update={"max_open_jobs": 1})
+    swept(full)
+    bucket.now += timedelta(minutes=1)
+    bucket.put(*(f"in/{number}.jpg" for number in range(5)))
+    bucket.lists = 0
+    with StyleQueue(listener) as queue:
+        assert swept(full) == 1
+        assert bucket.lists == 3, "all of its pages"
+        bucket.now += timedelta(seconds=2 * OVERLAP_S)
+        assert swept(listener) == 4
+        assert keys(queue) == [f"in/{number}.jpg" for number in range(5)]
+
+
+def test_a_first_sweep_that_is_broken_off_keeps_when_it_began(
+    listener: Settings, bucket: Bucket, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = bucket.listing
+
+    def torn(*args: Any, **how: Any) -> UploadListing:
+        if how["after"]:
+            raise RuntimeError("broken off")
+        return whole(*args, **how)
+
+    bucket.put(*(f"in/{number}.jpg" for number in range(3)))
+    with StyleQueue(listener) as queue:
+        bucket.now += timedelta(minutes=1)
+        with monkeypatch.context() as patched:
+            patched.setattr(bucket, "listing", torn)
+            with pytest.raises(RuntimeError, match="broken off"):
+                swept(listener)
+        bucket.now += timedelta(minutes=1)
+        bucket.put("in/new.jpg")
+        bucket.now += timedelta(minutes=1)
+        assert swept(listener) == 1
+        assert keys(queue) == ["in/new.jpg"]
+
+
+def test_one_that_is_told_to_stop_asks_for_no_more_pages(
+    listener: Settings, bucket: Bucket, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bucket.put(*(f"in/{number}.jpg" for number in range(9)))
+    bucket.now += timedelta(minutes=1)
+    whole = bucket.listing
+
+    def stop_within(stopping: asyncio.Event) -> None:
+        def listing(*args: Any, **how: Any) -> UploadListing:
+            stopping.set()
+            return whole(*args, **how)
+
+        monkeypatch.setattr(bucket, "listing", listing)
+
+    assert swept(listener, meanwhile=stop_within) == 0
+    assert bucket.lists == 1
+
+
 def test_two_listeners_sweep_as_often_as_one(
     listener: Settings, tmp_path: Path, bucket: Bucket, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -149,11 +234,15 @@ def test_two_listeners_sweep_as_often_as_one(
     monkeypatch.setattr(Sweep, "_state", seen)
     both = operated(listener, tmp_path, '[source.swept]\nsweep = "s3://uploads/in/"\nevery_s = 600\n')
     with StyleQueue(listener) as queue, listening(both):
-        until(lambda: queue.upload_position("sweep:uploads/in/"), "the first sweep")
+        until(lambda: ended(queue.upload_position("sweep:uploads/in/")), "the first sweep")
         before = len(looks)
         with listening(both):
             until(lambda: len(looks) > before, "the other one looks whether it is due")
         assert bucket.lists == 1
+
+
+def ended(position: str | None) -> bool:
+    return position is not None and json.loads(position)["at_s"] > 0
 
 
 @pytest.fixture

@@ -29,9 +29,12 @@ def backfill(
     anew: Annotated[bool, typer.Option("--anew", help="Do not go on where one that was broken off was.")] = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Make jobs of what lies in the store already, by the rules, each once, whatever was made of it before.
+    """Make jobs of what lies in the store already, by the rules, each once.
 
-    One that is broken off, by Ctrl-C or by --limit, goes on when it is asked for again.
+    What was made of it before is known for as long as its record is kept: STYLEQUEUE_RECORD_TTL_S behind the job's end.
+    What ended before that is painted again; --since leaves it out.
+
+    One that is broken off, by Ctrl-C or by --limit, goes on when it is asked for again, with the same --since.
     """
     with console.errors_told(as_json=as_json):
         from ..uploads.backfill import Backfill
@@ -44,6 +47,7 @@ def backfill(
             bucket,
             prefix,
             since=_moment(since) if since else None,
+            asked_since=since,
             limit=limit,
             rate_per_s=rate,
             dry_run=dry_run,
@@ -81,6 +85,10 @@ def _show(tally: Tally, *, dry_run: bool, as_json: bool) -> None:
             console.show(f"{verdict}  {count}")
     for rule, count in sorted(tally.by_rule.items()):
         console.show(f"rule {rule}  {count}")
+    for uri in tally.waiting:
+        console.show(f"later  {uri}")
+    if tally.waiting:
+        console.note("what has to wait was passed by: with --anew it is tried again", as_json=False)
     if dry_run:
         console.note("no job was made", as_json=False)
     elif not tally.is_whole:

@@ -27,6 +27,8 @@ log = logging.getLogger(__name__)
 
 SOURCE = "backfill"
 _AT_ONCE = 1000
+_NAMED = 100
+"""Of what has to wait."""
 
 
 @dataclass
@@ -44,8 +46,10 @@ class Tally:
     """In a dry run: how many a rule has."""
     resumed_behind: str | None = None
     """The key behind which one that was broken off went on."""
+    waiting: list[str] = field(default_factory=list)
+    """Of what came to `later`, the first hundred: passed by, and taken in by one that begins anew."""
     is_whole: bool = False
-    """Whether nothing is left."""
+    """Whether it came to the end of the list."""
 
 
 class _Cursor(BaseModel):
@@ -54,7 +58,11 @@ class _Cursor(BaseModel):
 
 
 class Backfill:
-    """Of what lies under a prefix, and came there `since`; at most `limit` uploads, `rate_per_s` of them."""
+    """Of what lies under a prefix, and came there `since`; at most `limit` uploads, `rate_per_s` of them.
+
+    `asked_since` is `since` as somebody wrote it ("30d"): one that was broken off goes on where the same was written,
+    with the time that was meant then.
+    """
 
     def __init__(
         self,
@@ -62,6 +70,7 @@ class Backfill:
         prefix: str,
         *,
         since: datetime | None = None,
+        asked_since: str | None = None,
         limit: int | None = None,
         rate_per_s: float | None = None,
         dry_run: bool = False,
@@ -73,7 +82,10 @@ class Backfill:
         self._rate_per_s = rate_per_s
         self._dry_run = dry_run
         self._anew = anew
-        self._position = f"backfill:{bucket}/{prefix}"
+        if since and not asked_since:
+            asked_since = since.isoformat()
+        # No bucket's name has a "=".
+        self._position = "backfill:" + (f"since={asked_since}:" if asked_since else "") + f"{bucket}/{prefix}"
 
     async def run(
         self, intake: Intake, stopping: asyncio.Event, tell: Callable[[Tally], None] = lambda _: None
@@ -88,6 +100,8 @@ class Backfill:
         since = cursor.since if cursor else self._since
         patience = Patience(stopping)
         async for page in pages(intake.queue, self._bucket, self._prefix, after=tally.resumed_behind):
+            if stopping.is_set():
+                return tally
             tally.requests += 1
             uploads = page.uploads
             while uploads:
@@ -134,6 +148,8 @@ class Backfill:
             if outcomes is None:
                 return None
             tally.came_to.update(outcome.verdict for outcome in outcomes)
+            waiting = [outcome.notice.uri for outcome in outcomes if not outcome.is_settled]
+            tally.waiting += waiting[: _NAMED - len(tally.waiting)]
         tally.came_to["no_rule"] += len(uploads) - len(wanted)
         tally.taken += len(wanted)
         return len(wanted)

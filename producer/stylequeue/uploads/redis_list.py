@@ -18,7 +18,7 @@ from .patience import Patience
 
 _AT_ONCE = 100
 _LOOK_S = 1.0
-"""Between two looks at an empty list."""
+"""Between two looks at a list that has no more."""
 
 
 class RedisListSource:
@@ -31,13 +31,15 @@ class RedisListSource:
 
     async def run(self, intake: Intake, stopping: asyncio.Event) -> None:
         """Until `stopping`. Raises Unavailable where the list cannot be reached."""
-        patience = Patience(stopping)
+        patience, for_room = Patience(stopping), Patience(stopping)
+        skipped = 0
         redis = connect_async(self._settings)
         try:
             while not stopping.is_set():
                 with redis_asked(self._settings):
-                    entries = await self._look(redis)
+                    entries = await self._look(redis, skipped)
                 if not entries:
+                    skipped = 0
                     await patience.pause(_LOOK_S)
                     continue
                 found = await patience.until(lambda: intake.read_each(entries, source=self.name), source=self.name)  # noqa: B023
@@ -46,16 +48,21 @@ class RedisListSource:
                 settled = [all(outcome.is_settled for outcome in outcomes) for outcomes in found]
                 with redis_asked(self._settings):
                     await self._remove(redis, [one for one, is_done in zip(entries, settled, strict=True) if is_done])
-                if not all(settled):
-                    await patience.pause()
+                # What has to wait stays in front, and is looked at again once the others were.
+                skipped += settled.count(False)
+                if any(settled):
+                    for_room.end()
+                else:
+                    await for_room.pause()
         finally:
             await redis.aclose()
 
-    async def _look(self, redis: Any) -> list[bytes]:
-        """The oldest entries, undecoded: anybody may have put anything there."""
+    async def _look(self, redis: Any, skipped: int) -> list[bytes]:
+        """The oldest entries behind those, undecoded: anybody may have put anything there."""
         from redis.client import NEVER_DECODE
 
-        entries: Any = await redis.execute_command("LRANGE", self._key, 0, _AT_ONCE - 1, **{NEVER_DECODE: True})
+        last = skipped + _AT_ONCE - 1
+        entries: Any = await redis.execute_command("LRANGE", self._key, skipped, last, **{NEVER_DECODE: True})
         return list(entries)
 
     async def _remove(self, redis: Any, entries: list[bytes]) -> None:

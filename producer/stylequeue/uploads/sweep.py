@@ -9,12 +9,14 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from datetime import datetime, timedelta
+from itertools import count
 
 from pydantic import AwareDatetime, BaseModel, ValidationError
 
 from ..aclient import AsyncStyleQueue
+from ..contract.errors import QueueFull, TooManyOpenJobs
 from ..contract.uploads import ListedUpload, UploadListing
 from .intake import Intake, Outcome
 from .notices import Notice
@@ -24,6 +26,8 @@ log = logging.getLogger(__name__)
 
 _SHARE = 0.9
 """Of the time between two sweeps, before which one of another listener's counts as ours."""
+_ROUNDS = 4
+"""In which a sweep tries a page whose queue is full, before it goes on: the next sweep looks at it again."""
 
 
 def notice_of(upload: ListedUpload, *, source: str) -> Notice:
@@ -52,18 +56,32 @@ async def pages(
         after = page.after
 
 
-async def take_in(intake: Intake, notices: list[Notice], patience: Patience, *, source: str) -> list[Outcome] | None:
-    """Take them all in, and wait where a queue is full; None where the listener is to stop before."""
-    settled: list[Outcome] = []
-    while notices:
+async def take_in(
+    intake: Intake, notices: Sequence[Notice], patience: Patience, *, source: str, rounds: int | None = None
+) -> list[Outcome] | None:
+    """Take them all in, and wait where a queue is full, for `rounds` tries at most (None: as long as it takes).
+
+    What waits for anything else, and what found no room in time, is still unsettled. None where the listener is to stop
+    before.
+    """
+    ended: list[Outcome] = []
+    for_room = Patience(patience.stopping)
+    for tried in count(1):
         outcomes = await patience.until(lambda: intake.take(notices), source=source)  # noqa: B023
         if outcomes is None:
             return None
-        settled += [outcome for outcome in outcomes if outcome.is_settled]
-        notices = [outcome.notice for outcome in outcomes if not outcome.is_settled]
-        if notices:
-            await patience.pause()
-    return settled
+        if tried == rounds:
+            return ended + outcomes
+        ended += [outcome for outcome in outcomes if not _waits_for_room(outcome)]
+        notices = [outcome.notice for outcome in outcomes if _waits_for_room(outcome)]
+        if not notices:
+            break
+        await for_room.pause()
+    return ended
+
+
+def _waits_for_room(outcome: Outcome) -> bool:
+    return not outcome.is_settled and isinstance(outcome.error, QueueFull | TooManyOpenJobs)
 
 
 class _State(BaseModel):
@@ -72,9 +90,9 @@ class _State(BaseModel):
     first: AwareDatetime
     """When the place was swept first, by the store's clock: what lay there before is no upload of ours."""
     behind: AwareDatetime
-    """When the last sweep that came to its end began, likewise."""
+    """When the last sweep that left nothing behind began, likewise."""
     at_s: float
-    """When it did, by the clock here."""
+    """When the last that came to its end did, by the clock here; 0: none yet."""
 
 
 class Sweep:
@@ -101,23 +119,37 @@ class Sweep:
     async def round(self, intake: Intake, patience: Patience) -> int:
         """One sweep: how many uploads became jobs that nobody had told of. Raises what Redis and the store do."""
         queue = intake.queue
-        state = await self._state(queue)
-        began: datetime | None = None
-        found = 0
+        state, began = await self._state(queue), None
+        found, left = 0, 0
         async for page in pages(queue, self._bucket, self._prefix):
             began = began or page.listed_at
-            since = max(state.first, state.behind - self._overlap) if state else began
+            state = state or await self._begin(queue, began)
+            since = max(state.first, state.behind - self._overlap)
             newer = [notice_of(upload, source=self.name) for upload in page.uploads if upload.written_at >= since]
-            outcomes = await take_in(intake, newer, patience, source=self.name)
-            if outcomes is None:
+            # Where one page found no room the others hardly will.
+            outcomes = await take_in(intake, newer, patience, source=self.name, rounds=1 if left else _ROUNDS)
+            if outcomes is None or patience.stopping.is_set():
                 return found  # all is looked at again
             found += sum(outcome.verdict == "recorded" for outcome in outcomes)
-        if began is not None:
-            kept = _State(first=state.first if state else began, behind=began, at_s=time.time())
-            await queue.keep_upload_position(self._position, kept.model_dump_json())
+            left += sum(not outcome.is_settled for outcome in outcomes)
+        if state is not None and began is not None:
+            behind = state.behind if left else began
+            await self._keep(queue, _State(first=state.first, behind=behind, at_s=time.time()))
         if found:
             log.warning("source=%s %d uploads became jobs that nobody had told of", self.name, found)
+        if left:
+            log.warning("source=%s %d uploads have to wait: the next sweep looks at them again", self.name, left)
         return found
+
+    async def _begin(self, queue: AsyncStyleQueue, began: datetime) -> _State:
+        """From here on uploads are ours, whether or not this first sweep comes to its end."""
+        # Another listener may have begun while the first page was asked for.
+        state = await self._state(queue) or _State(first=began, behind=began, at_s=0)
+        await self._keep(queue, state)
+        return state
+
+    async def _keep(self, queue: AsyncStyleQueue, state: _State) -> None:
+        await queue.keep_upload_position(self._position, state.model_dump_json())
 
     async def _state(self, queue: AsyncStyleQueue) -> _State | None:
         told = await queue.upload_position(self._position)
