@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -148,6 +149,26 @@ def test_only_a_sweep_finds_it(settings: Settings, tmp_path: Path) -> None:
     assert bad(findings) == {"rule wave"}
     assert "only a sweep found the probe (swept)" in findings["rule wave"].found
     assert "seaweedfs: the store's notifier (address /v1/notices/seaweedfs" in findings["rule wave"].hint
+
+
+def test_a_queue_of_no_known_region(
+    url: str, by_queue: Callable[..., Settings], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("AWS_DEFAULT_REGION", "AWS_REGION"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("AWS_CONFIG_FILE", os.devnull)
+    settings = operated(by_queue(), tmp_path, f'[source.photos]\nsqs = "{url}"\n')
+    finding = found(settings, wait_s=1)["source photos"]
+    assert (finding.state, "does not say its region" in finding.found) == ("bad", True)
+    assert "`region`" in finding.hint
+
+
+def test_sweeps_that_come_later_than_a_probe_is_waited_for(settings: Settings, tmp_path: Path) -> None:
+    swept = operated(settings, tmp_path, '[source.swept]\nsweep = "s3://uploads/in/"\nevery_s = 300\n')
+    finding = found(swept, wait_s=1)["rule wave"]
+    assert (finding.state, finding.found) == ("warning", "is not tried: sweeps come every 300 s, --wait is 1")
+    often = operated(settings, tmp_path, '[source.swept]\nsweep = "s3://uploads/in/"\nevery_s = 1\n')
+    assert found(often, wait_s=1)["rule wave"].state == "bad", "nobody listens"
 
 
 def test_by_the_command(stack: Stack, settings: Settings, tmp_path: Path) -> None:

@@ -2,23 +2,30 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+from botocore.exceptions import ClientError, EndpointConnectionError
 from pydantic import SecretStr
 
+from stylequeue.aclient import AsyncStyleQueue
 from stylequeue.client import StyleQueue
-from stylequeue.contract.errors import Unavailable
+from stylequeue.contract.errors import InvalidSettings, Unavailable
 from stylequeue.local import environment
 from stylequeue.settings import Settings
 from stylequeue.uploads import patience, sqs
+from stylequeue.uploads.intake import Intake
 from tests.support.cloud import REGION, Cloud, cloud
 from tests.support.listening import ODD_KEYS, jobs, keys, listening, operated, until
 from tests.support.proxy import Proxy
@@ -173,6 +180,86 @@ def test_what_is_wrong_with_a_queue_is_said(url: str, there: str, said: str) -> 
         queue.receive(lambda: None)
     assert caught.value.code == "source_unavailable"
     queue.close()
+
+
+def test_what_sqs_says_of_an_error_is_not_passed_on(url: str, caplog: pytest.LogCaptureFixture) -> None:
+    queue = sqs.Queue(url, REGION)
+    secret = "s3cr3t"
+    told: Any = {"Code": "InvalidSecurity", "Message": f"credential {secret} is no good"}
+    answers: list[Any] = [ClientError({"Error": told}, "ReceiveMessage"), {"Failed": [{"Id": "0", **told}]}]
+    answers += [EndpointConnectionError(endpoint_url=f"https://{secret}@x/"), ClientError({"Error": {}}, "x")]
+
+    def answer(*_: object) -> Any:
+        now = answers.pop(0)
+        if isinstance(now, Exception):
+            raise now
+        return now
+
+    queue._client._make_api_call = answer
+    with pytest.raises(Unavailable, match="InvalidSecurity") as refused:
+        queue.receive(lambda: None)
+    queue.delete(["a handle"])
+    assert "InvalidSecurity" in caplog.text
+    with pytest.raises(Unavailable, match="EndpointConnectionError") as away:
+        queue.attributes()
+    with pytest.raises(Unavailable, match="an error without a code"):
+        queue.attributes()
+    assert secret not in f"{refused.value} {away.value} {caplog.text}"
+    queue.close()
+
+
+@pytest.fixture
+def nowhere(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No environment and no file says a region."""
+    for name in ("AWS_DEFAULT_REGION", "AWS_REGION"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("AWS_CONFIG_FILE", os.devnull)
+
+
+@pytest.mark.usefixtures("nowhere")
+def test_a_queue_of_no_known_region_is_said(url: str) -> None:
+    with pytest.raises(InvalidSettings, match="does not say its region") as caught:
+        sqs.Queue(url, None)
+    assert "`region`" in caught.value.hint
+    sqs.Queue("https://sqs.eu-west-1.amazonaws.com/123456789012/uploads", None).close()
+
+
+def test_to_delete_is_not_waited_for_as_long_as_to_receive(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sqs, "_ANSWER_S", 0.5)
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        queue = sqs.Queue(f"http://127.0.0.1:{silent.getsockname()[1]}/1234/q", REGION)
+        for ask in (lambda: queue.delete(["a"]), lambda: queue.hide({"a": 0}), queue.attributes):
+            began = time.monotonic()
+            with pytest.raises(Unavailable, match="does not answer") as caught:
+                ask()
+            assert caught.value.code == "source_unavailable"
+            assert time.monotonic() - began < sqs.POLL_S / 2
+        queue.close()
+
+
+def test_one_that_is_broken_off_leaves_the_loop_to_others(
+    listener: Settings, url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    began, may_end = threading.Event(), threading.Event()
+    ended: list[bool] = []
+
+    def receive(*_: object) -> list[Any]:
+        began.set()
+        ended.append(may_end.wait(5))
+        return []
+
+    monkeypatch.setattr(sqs.Queue, "receive", receive)
+
+    async def run() -> None:
+        async with AsyncStyleQueue(listener) as queue:
+            running = asyncio.create_task(sqs.SqsSource("photos", url, REGION).run(Intake(queue), asyncio.Event()))
+            await asyncio.to_thread(began.wait)
+            running.cancel()
+            await asyncio.wait([running])
+            assert ended == [], "its requests are still under way"
+            may_end.set()
+
+    asyncio.run(run())
 
 
 KILLED = """

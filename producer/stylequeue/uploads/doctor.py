@@ -6,6 +6,7 @@ import json
 import time
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing
 from typing import Any
 
 from ..client import StyleQueue
@@ -68,14 +69,12 @@ def _source(name: str, source: Source, rules: Sequence[Rule], store: Store) -> I
     """Of a queue: whether it is there, lets the store in, and is told by each bucket."""
     if not source.sqs:
         return
-    queue = Queue(source.sqs, source.region)
     try:
-        found = queue.attributes()
+        with closing(Queue(source.sqs, source.region)) as queue:
+            found = queue.attributes()
     except StyleQueueError as error:
         yield trouble_of(f"source {name}", error)
         return
-    finally:
-        queue.close()
     waiting = int(found.get("ApproximateNumberOfMessages", 0))
     yield Finding(f"source {name}", "ok", f"the queue answers, {waiting} messages wait")
     senders = _senders(found.get("Policy", ""))
@@ -146,6 +145,10 @@ def _probed(
         return Finding(what, "warning", "is not tried: it is for larger objects than a probe is")
     metadata = {name: "probe" if wanted == "*" else wanted for name, wanted in rule.metadata.items()}
     brought = {name for name, source in operator.sources.items() if not source.sweep}
+    every_s = min((source.every_s for source in operator.sources.values() if source.sweep), default=0.0)
+    if not brought and wait_s < every_s:
+        found = f"is not tried: sweeps come every {every_s:g} s, --wait is {wait_s:g}"
+        return Finding(what, "warning", found, "give a longer --wait, or sweep more often (`every_s`)")
     began = time.monotonic()
     try:
         store.incoming.put_probe(rule.bucket, key, _BODY.ljust(size_bytes)[:size_bytes], metadata)

@@ -15,8 +15,8 @@ from contextlib import asynccontextmanager, contextmanager, suppress
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
-from ..contract.errors import Code, Preempted, StyleQueueError, Unavailable
-from ..store.watch import Watchman, heeding, make_watchable
+from ..contract.errors import Code, InvalidSettings, Preempted, StyleQueueError, Unavailable
+from ..store.watch import TooSlow, Watchman, heeding, make_watchable
 from .intake import Intake
 from .patience import Patience
 
@@ -36,13 +36,15 @@ _LATER_S, _LATER_MAX_S = 15, 900
 """When a message comes again whose queue is full: doubles with each time that it came."""
 _CONNECT_S, _ANSWER_S = 5, 15
 _AWS = re.compile(r"(?:sqs\.(?P<region>[a-z0-9-]+)|(?P<old>[a-z0-9-]+)\.queue)\.amazonaws\.com(?:\.cn)?")
+_CODE = re.compile(r"[A-Za-z][\w.-]{0,99}", re.ASCII)
 _DENIED = ("AccessDenied", "InvalidClientTokenId", "UnrecognizedClient", "SignatureDoesNotMatch", "ExpiredToken")
 
 
 class Queue:
     """One queue of SQS's. Safe to share between threads. Keys come by boto3's own chain: role, profile, environment.
 
-    Every method raises Unavailable (`source_unavailable`) where SQS does not do as asked.
+    Every method raises Unavailable (`source_unavailable`) where SQS does not do as asked; to make one raises
+    InvalidSettings where nothing says the queue's region.
     """
 
     def __init__(self, url: str, region: str | None) -> None:
@@ -58,13 +60,14 @@ class Queue:
             retries={"mode": "standard", "total_max_attempts": 2},
         )
         # A session of its own, for none is safe between threads.
-        self._client: Any = botocore.session.Session().create_client(
-            "sqs",
-            region_name=region or (aws and (aws["region"] or aws["old"])) or None,
-            # What only looks like SQS is where its URL says.
-            endpoint_url=None if aws else f"{place.scheme}://{place.netloc}",
-            config=config,
-        )
+        with self._asked():
+            self._client: Any = botocore.session.Session().create_client(
+                "sqs",
+                region_name=region or (aws and (aws["region"] or aws["old"])) or None,
+                # What only looks like SQS is where its URL says.
+                endpoint_url=None if aws else f"{place.scheme}://{place.netloc}",
+                config=config,
+            )
         make_watchable(self._client)
         self._watchman = Watchman()
 
@@ -73,6 +76,7 @@ class Queue:
         with heeding(check):
             answer = self._call(
                 "receive_message",
+                POLL_S + 2 * _ANSWER_S,
                 MaxNumberOfMessages=BATCH,
                 WaitTimeSeconds=POLL_S,
                 VisibilityTimeout=VISIBILITY_S,
@@ -87,39 +91,44 @@ class Queue:
             for number, (handle, seconds) in enumerate(seconds_by_handle.items())
         ]
         if entries:
-            self._call("change_message_visibility_batch", Entries=entries)
+            self._call("change_message_visibility_batch", _ANSWER_S, Entries=entries)
 
     def delete(self, handles: Sequence[str]) -> None:
         """Have nobody get these messages ever again. What cannot be deleted comes once more."""
         entries = [{"Id": str(number), "ReceiptHandle": handle} for number, handle in enumerate(handles)]
         if entries:
-            for failed in self._call("delete_message_batch", Entries=entries).get("Failed", ()):
-                log.warning("a message of %s comes again: %s", self._url, failed.get("Message"))
+            for failed in self._call("delete_message_batch", _ANSWER_S, Entries=entries).get("Failed", ()):
+                log.warning("a message of %s comes again: %s", self._url, _code_of(failed))
 
     def attributes(self) -> Mapping[str, str]:
         """What SQS says of the queue: its ARN, its policy, how many messages there are."""
-        found: Mapping[str, str] = self._call("get_queue_attributes", AttributeNames=["All"])["Attributes"]
+        found: Mapping[str, str] = self._call("get_queue_attributes", _ANSWER_S, AttributeNames=["All"])["Attributes"]
         return found
 
     def close(self) -> None:
         """Give connections back."""
         self._client.close()
 
-    def _call(self, operation: str, **request: Any) -> Mapping[str, Any]:
-        with self._asked(), self._watchman.watching(self._url, POLL_S + 2 * _ANSWER_S):
+    def _call(self, operation: str, limit_s: float, **request: Any) -> Mapping[str, Any]:
+        with self._asked(), self._watchman.watching(self._url, limit_s):
             answer: Mapping[str, Any] = getattr(self._client, operation)(QueueUrl=self._url, **request)
             return answer
 
     @contextmanager
     def _asked(self) -> Iterator[None]:
-        from botocore.exceptions import BotoCoreError, ClientError, NoCredentialsError, PartialCredentialsError
+        from botocore.exceptions import (
+            BotoCoreError,
+            ClientError,
+            NoCredentialsError,
+            NoRegionError,
+            PartialCredentialsError,
+        )
 
         try:
             yield
         except ClientError as error:
-            told = error.response.get("Error", {})
-            code = str(told.get("Code", ""))
-            said, hint = f"refuses us: {code}: {told.get('Message', '')}", "see docs/uploads.md, SQS"
+            code = _code_of(error.response.get("Error", {}))
+            said, hint = f"refuses us: {code}", "see docs/uploads.md, SQS"
             if "NonExistentQueue" in code or "QueueDoesNotExist" in code:
                 said, hint = "is not there", "check the source's `sqs` and `region` in the operator's file"
             elif any(word in code for word in _DENIED):
@@ -131,10 +140,15 @@ class Queue:
                 f"there are no keys for queue {self._url}",
                 "give a role, a profile, or AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY",
             ) from None
-        except BotoCoreError as error:
-            raise Unavailable(
-                Code.SOURCE_UNAVAILABLE, f"queue {self._url} does not answer: {error}", "check the network"
+        except NoRegionError:
+            raise InvalidSettings(
+                f"queue {self._url}: its URL does not say its region",
+                "give the source its `region` in the operator's file",
             ) from None
+        except (BotoCoreError, TooSlow) as error:
+            # What they say may quote what was sent.
+            what = f"queue {self._url} does not answer: {type(error).__name__}"
+            raise Unavailable(Code.SOURCE_UNAVAILABLE, what, "check the network") from None
 
 
 class SqsSource:
@@ -153,12 +167,14 @@ class SqsSource:
                 raise Preempted
 
         queue = Queue(self._url, self._region)
+        threads = ThreadPoolExecutor(2 * _LANES, thread_name_prefix="stylequeue-sqs")
         try:
-            with ThreadPoolExecutor(2 * _LANES, thread_name_prefix="stylequeue-sqs") as threads:
-                async with asyncio.TaskGroup() as group:
-                    for _ in range(_LANES):
-                        group.create_task(_Lane(self.name, queue, check, threads).run(intake, Patience(stopping)))
+            async with asyncio.TaskGroup() as group:
+                for _ in range(_LANES):
+                    group.create_task(_Lane(self.name, queue, check, threads).run(intake, Patience(stopping)))
         finally:
+            # To wait for a request under way would hold up all that runs in this loop.
+            threads.shutdown(wait=False, cancel_futures=True)
             queue.close()
 
 
@@ -223,6 +239,12 @@ class _Lane:
 
     async def _ask(self, do: Callable[..., _T], *args: Any) -> _T:
         return await asyncio.get_running_loop().run_in_executor(self._threads, do, *args)
+
+
+def _code_of(told: Mapping[str, Any]) -> str:
+    """SQS's word for what is wrong. Its sentence about it may quote what was sent, and is not passed on."""
+    code = str(told.get("Code", ""))
+    return code if _CODE.fullmatch(code) else "an error without a code"
 
 
 def _again_s(message: Mapping[str, Any]) -> int:
