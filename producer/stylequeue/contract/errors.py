@@ -254,7 +254,7 @@ class InvalidNotice(StyleQueueError):
 
 
 class JobConflict(StyleQueueError):
-    """The id belongs to a job with other content, or to another tenant's."""
+    """The id belongs to a job with other content, to another tenant's, or to one that was deleted and shall stay so."""
 
     exit_code = ExitCode.BAD_INPUT
 

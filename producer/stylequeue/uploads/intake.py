@@ -37,9 +37,10 @@ from .rules import Rules, WholeRule
 log = logging.getLogger(__name__)
 
 Verdict = Literal["recorded", "known", "conflict", "no_rule", "ours", "refused", "missing", "later"]
-"""`recorded`: a job was made. `known`: it was there. `conflict`: it was, by the rule as it was then. `no_rule`: none is
-for it. `ours`: a worker of ours wrote it. `refused`: it can be no picture, which an event tells. `missing`: it is
-gone. `later`: not now, for a queue is full, say; it is to be told of again."""
+"""`recorded`: a job was made. `known`: it was there. `conflict`: it was, by the rule as it was then, or has been
+deleted. `no_rule`: none is for it, or its source may not tell of it. `ours`: a worker of ours wrote it.
+`refused`: it can be no picture, which an event tells. `missing`: it is gone. `later`: not now, for a queue is full,
+say; it is to be told of again."""
 _WORST_FIRST: Sequence[Verdict] = ("later", "recorded", "refused", "missing", "conflict", "known", "ours", "no_rule")
 """Where several rules have an upload, what comes first here is what it came to."""
 _LOOKS_AT_ONCE = 32
@@ -54,7 +55,7 @@ class Outcome:
     notice: Notice
     verdict: Verdict
     jobs: tuple[str, ...] = ()
-    """The ids of those on record for it."""
+    """The ids of those that it is: on record, or deleted since."""
     error: StyleQueueError | None = None
     """Why it was refused, is missing, or has to wait."""
 
