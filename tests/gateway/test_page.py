@@ -5,6 +5,10 @@ from __future__ import annotations
 import gzip
 import re
 
+import pytest
+
+from stylequeue.contract.errors import InvalidSettings
+from stylequeue.contract.objects import ImageRef
 from stylequeue.gateway import page
 from tests.gateway.test_edge import check_problem
 from tests.support.gate import Gate
@@ -22,6 +26,25 @@ def test_the_page_needs_no_key_and_may_ask_the_store_alone(gate: Gate) -> None:
     assert policy["img-src"] == f"'self' blob: {gate.settings.s3_endpoint_url}"
     assert not re.search(r"<script(?![^>]* src=)|<style|\bon\w+=|\bstyle=|https?://", answer.text)
     assert gate.ask("HEAD", "/", key=None).status_code == 200
+
+
+def test_where_the_store_is_is_worked_out_once(gate: Gate, monkeypatch: pytest.MonkeyPatch) -> None:
+    fails, signed = [True], []
+
+    async def link(picture: ImageRef) -> str:
+        signed.append(picture.bucket)
+        if fails[0]:
+            raise InvalidSettings("there are no keys of the store", "set them")
+        return f"https://{picture.bucket}.example/a?signature"
+
+    monkeypatch.setattr(gate.state.queue, "link", link)
+    assert "https:" not in gate.get("/", key=None).headers["content-security-policy"]
+    fails[0] = False
+    first = gate.get("/", key=None).headers["content-security-policy"]
+    assert "https://uploads.example" in first
+    count = len(signed)
+    assert gate.get("/", key=None).headers["content-security-policy"] == first
+    assert len(signed) == count
 
 
 def test_its_files_are_sent_packed_and_not_twice(gate: Gate) -> None:

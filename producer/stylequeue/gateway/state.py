@@ -49,6 +49,8 @@ class Gateway:
     feed: Feed
     """The deployment's events, for all streams."""
     streams: Streams
+    store_origins: set[str] = field(default_factory=set)
+    """Where browsers meet the store, worked out once: the page is asked for by anybody, without a key."""
     _looks: list[asyncio.Task[dict[str, str]]] = field(default_factory=list)
 
     @classmethod

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import hashlib
 import mimetypes
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -91,10 +92,10 @@ async def _policy(gateway: Gateway) -> str:
 
 async def _store_origins(gateway: Gateway) -> set[str]:
     """Of the addresses that pictures are fetched from and sent to: what is signed says it, whatever the addressing."""
-    if gateway.settings.gateway_stream:
-        return set()
-    try:
-        links = [await gateway.queue.link(ImageRef(bucket=bucket, key="a")) for bucket in gateway.settings.buckets]
-    except StyleQueueError:  # no keys to sign with: then there is nothing to fetch either
-        return set()
-    return {"{0.scheme}://{0.netloc}".format(urlsplit(link)) for link in links}
+    known = gateway.store_origins
+    if not known and not gateway.settings.gateway_stream:
+        # No keys to sign with: then there is nothing to fetch either.
+        with suppress(StyleQueueError):
+            links = [await gateway.queue.link(ImageRef(bucket=bucket, key="a")) for bucket in gateway.settings.buckets]
+            known.update("{0.scheme}://{0.netloc}".format(urlsplit(link)) for link in links)
+    return known
