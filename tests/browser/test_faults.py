@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import re
+import uuid
 from contextlib import suppress
 from typing import Any
 
@@ -13,6 +14,7 @@ from playwright.sync_api import BrowserContext, expect
 from playwright.sync_api import TimeoutError as NotInTime
 
 from stylequeue.client import StyleQueue
+from stylequeue.contract.objects import ImageRef
 from stylequeue.gateway import keys
 from tests.browser.conftest import Visitor
 from tests.browser.test_painting import LASTING
@@ -167,3 +169,80 @@ def turned(kind: str) -> bytes:
     # Stored lying on its side: EXIF says how it stands.
     lying = pictures.quarters().transpose(Image.Transpose.ROTATE_90)
     return pictures.saved(lying, kind, exif=exif, **({"icc_profile": PROFILE} if kind == "JPEG" else {}))
+
+
+def test_a_job_that_failed_is_tried_again(visitor: Visitor, client: StyleQueue) -> None:
+    content = ImageRef(bucket="uploads", key=f"late/{uuid.uuid4()}.jpg")
+    # Somebody's set, whose name would lead elsewhere if it were an address.
+    labels = {"photo": "late", "style": "waves", "set": "a&key=b"}
+    style = {"image": ImageRef(bucket="styles", key="shelf/waves.jpg")}
+    recipe = {"method": "fast", "size": 64}
+    job_id = client.submit({"content": content, "styles": [style], "recipe": recipe, "labels": labels})
+    page = visitor.page
+    page.goto(f"{visitor.url}/#key={visitor.gate.admin}&job={job_id}")
+    visitor.expect("A picture is no longer where it was.")
+    client._store._client.put_object(Bucket=content.bucket, Key=content.key, Body=pictures.jpeg())
+    page.get_by_role("button", name="Try again").click()
+    expect(page.get_by_role("link", name="Download")).to_be_visible()
+    page.get_by_role("link", name="See them side by side").click()
+    page.wait_for_url("**/#set=a%26key%3Db")
+    visitor.expect("All 1 are done.")
+    page.goto(f"{visitor.url}/#set=nobody-knows")
+    visitor.expect("None of them is known here.")
+
+
+def test_a_connection_that_is_cut_in_the_middle_of_an_answer(
+    visitor: Visitor, client: StyleQueue, context: BrowserContext
+) -> None:
+    page = visitor.open().page
+    visitor.prepare(method="Sketch")
+    page.evaluate(CUT, ["/v1/jobs/", 2])
+    visitor.paint()
+    expect(page.get_by_role("link", name="Download")).to_be_visible()
+    assert page.evaluate("cuts") == 0
+
+
+CUT = """([path, times]) => {
+    window.cuts = times;
+    const before = window.fetch;
+    window.fetch = async (address, options) => {
+        const answer = await before(address, options);
+        if (!cuts || options.method !== 'GET' || !String(address).startsWith(path)) return answer;
+        cuts -= 1;
+        const body = new ReadableStream({ start: (there) => there.error(new TypeError('network error')) });
+        return new Response(body, { status: answer.status, headers: answer.headers });
+    };
+}"""
+"""Answers whose bodies break off, as where a network goes away."""
+
+
+def test_a_picture_to_compare_that_cannot_be_had_is_asked_for_once(visitor: Visitor, client: StyleQueue) -> None:
+    page = visitor.open().page
+    visitor.prepare(method="Sketch")
+    job_id = visitor.paint()
+    expect(page.get_by_role("link", name="Download")).to_be_visible()
+    page.evaluate(
+        "made = []; gone = []; const [c, r] = [URL.createObjectURL, URL.revokeObjectURL];"
+        "URL.createObjectURL = (blob) => { const url = c(blob); made.push(url); return url; };"
+        "URL.revokeObjectURL = (url) => { gone.push(url); r(url); }"
+    )
+    page.route(
+        f"**/v1/jobs/{job_id}/result*", lambda route: route.fulfill(status=404, json={"code": "object_not_found"})
+    )
+    page.goto(f"{visitor.url}/#compare={job_id},{job_id}")
+    visitor.expect("A picture is no longer where it was.")
+    page.evaluate(
+        "import('/page/state.js').then(async ({ changed }) => {"
+        "for (let n = 0; n < 20; n++) { changed(); await new Promise(requestAnimationFrame); } })"
+    )
+    asked = [request for request in visitor.requests if f"{job_id}/result" in request.url]
+    assert len(asked) <= 3, [request.url for request in asked]  # of the job, of its thumbnail, to compare
+    page.unroute_all()
+    page.goto(f"{visitor.url}/#")
+    page.goto(f"{visitor.url}/#compare={job_id},{job_id}")
+    expect(page.get_by_role("slider")).to_be_visible()
+    shown = page.locator(".pair img").first.get_attribute("src")
+    page.goto(f"{visitor.url}/#")
+    expect(page.get_by_role("slider", name="How much")).to_have_count(0)
+    assert shown in page.evaluate("gone")
+    forgiven(visitor, "404")

@@ -49,8 +49,17 @@ export async function ask(method, path, { body, headers = {}, signal, timeoutMs 
 
 /** The same, read as JSON. */
 export async function askJson(method, path, options) {
-  const response = await ask(method, path, options);
-  return response.json();
+  return bodyOf(await ask(method, path, options), "json", options?.signal);
+}
+
+/** An answer's body, read as `json` or `blob`. Raises Problem where the connection is cut before its end. */
+export async function bodyOf(response, kind, signal) {
+  try {
+    return await response[kind]();
+  } catch (error) {
+    if (signal?.aborted) throw error;
+    throw new Problem("network", "the connection was cut in the middle of an answer");
+  }
 }
 
 async function problemOf(response) {
@@ -109,7 +118,7 @@ export async function fetchStored(url, { etag, signal } = {}) {
   // Where pictures pass through the gateway, the address is its own.
   if (url.startsWith("/")) {
     const response = await ask("GET", url, { signal });
-    return { blob: await response.blob(), etag: response.headers.get("ETag") };
+    return { blob: await bodyOf(response, "blob", signal), etag: response.headers.get("ETag") };
   }
   let response;
   try {
@@ -124,5 +133,5 @@ export async function fetchStored(url, { etag, signal } = {}) {
     await response.body?.cancel();
     return null;
   }
-  return { blob: await response.blob(), etag: found };
+  return { blob: await bodyOf(response, "blob", signal), etag: found };
 }

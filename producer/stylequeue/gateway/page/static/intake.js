@@ -90,9 +90,13 @@ function whyNot(name, kind, bytes) {
 }
 
 const urls = new WeakMap();
+const letGo = new FinalizationRegistry((url) => URL.revokeObjectURL(url));
 
-/** An address for `<img>` of a picture that is held here. */
+/** An address for `<img>` of a picture that is held here; it is good for as long as the picture is held. */
 export function urlOf(blob) {
-  if (!urls.has(blob)) urls.set(blob, URL.createObjectURL(blob));
+  if (!urls.has(blob)) {
+    urls.set(blob, URL.createObjectURL(blob));
+    letGo.register(blob, urls.get(blob));
+  }
   return urls.get(blob);
 }

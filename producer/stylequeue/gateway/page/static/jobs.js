@@ -1,5 +1,5 @@
 // The gallery's jobs: what the service says of them, and what happens to them, from one stream.
-import { ask, askJson, Problem } from "./api.js";
+import { ask, askJson, bodyOf, Problem } from "./api.js";
 import { announce } from "./announce.js";
 import { changed, state } from "./state.js";
 import { follow } from "./stream.js";
@@ -118,7 +118,7 @@ function happened({ type, data }) {
 /** A job, looked at now: `{ job, sequence }`, of its newest event. Raises Problem. */
 export async function lookAt(id, options) {
   const response = await ask("GET", `/v1/jobs/${encodeURIComponent(id)}`, options);
-  const job = await response.json();
+  const job = await bodyOf(response, "json", options?.signal);
   put(job);
   return { job, sequence: Number(response.headers.get("ETag").split("-")[1].replace('"', "")) };
 }

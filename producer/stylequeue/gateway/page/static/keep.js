@@ -47,8 +47,11 @@ export async function keep(store, id, value) {
 
 export const forget = (store, id) => within(store, "readwrite", (there) => there.delete(id));
 
-/** When an id was made, in milliseconds. */
-export const madeAt = (id) => parseInt(id.replaceAll("-", "").slice(0, 12), 16);
+/** When an id was made, in milliseconds; null for one that does not say it. */
+export function madeAt(id) {
+  const found = /^([0-9a-f]{8})-([0-9a-f]{4})-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}$/i.exec(id);
+  return found && parseInt(found[1] + found[2], 16);
+}
 
 /** A new id; later ones sort behind earlier ones (UUIDv7, RFC 9562). */
 export function newId() {

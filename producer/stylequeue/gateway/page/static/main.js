@@ -9,6 +9,7 @@ import { loadShelf } from "./shelf.js";
 import { changed, onChange, state } from "./state.js";
 import { Problem, setAway } from "./api.js";
 import { render } from "./vendor/lit-html.js";
+import { closeComparison } from "./views/compare.js";
 import { wantAgain } from "./views/gallery.js";
 import { page } from "./views/page.js";
 import { kindly, title } from "./words.js";
@@ -41,6 +42,7 @@ function route() {
   else if (parts.has("compare")) state.route = { view: "compare", ids: parts.get("compare").split(",").slice(0, 2) };
   else state.route = { view: "studio" };
   state.choosing = null;
+  state.trouble = "";
   show();
   if (before.view !== state.route.view || before.id !== state.route.id) {
     scrollTo({ top: 0 });
@@ -52,11 +54,12 @@ function route() {
 function show() {
   const { view, id, ids } = state.route;
   if (view !== "job" || state.open?.id !== id) close();
+  closeComparison();
   changed();
   if (!state.key) return;
   if (view === "job" && !state.open) open(id);
   if (view === "compare") for (const one of ids) lookAt(one).catch(tell);
-  if (view === "set") listAround(madeAt(id)).catch(tell);
+  if (view === "set" && madeAt(id) !== null) listAround(madeAt(id)).catch(tell);
 }
 
 function tell(error) {

@@ -1,7 +1,6 @@
 // The job that is looked at: its losses so far, its newest preview, its picture, the photograph it was painted from.
 import { announce } from "./announce.js";
 import { fetchPicture, Problem } from "./api.js";
-import { urlOf } from "./intake.js";
 import { isOpen, lookAt, onEvent } from "./jobs.js";
 import { kept } from "./keep.js";
 import { changed, state } from "./state.js";
@@ -24,7 +23,7 @@ export async function open(id) {
     succeeded: null,    // the event's data
     preview: null,      // { url, etag } of a blob that has been decoded
     result: null,       // { url, blob } likewise
-    photo: null,        // the address of the photograph, where this browser has it
+    photo: null,        // the photograph, where this browser has it
     made: null,         // what this browser knows of how it was handed in
     trouble: null,
   };
@@ -34,41 +33,62 @@ export async function open(id) {
 }
 
 export function close() {
-  state.open?.abort();
-  if (state.open?.preview) URL.revokeObjectURL(state.open.preview.url);
+  if (!state.open) return;
+  const { preview, result } = state.open;
+  state.open.abort();
+  for (const shown of [preview, result]) if (shown) URL.revokeObjectURL(shown.url);
   state.open = null;
 }
 
 async function remembered(opened) {
   opened.made = (await kept("made", opened.id)) ?? null;
-  const blob = opened.made && (await kept("pictures", opened.made.photo.id));
-  if (blob) opened.photo = urlOf(blob);
+  opened.photo = (opened.made && (await kept("pictures", opened.made.photo.id))) ?? null;
   changed();
 }
 
-/** While it is open: what is known of it, first; then what is told. */
+/** Something happened to it: it is looked at again, also where it was at its end. */
+export function lookAgain(opened) {
+  opened.hasNews = true;
+  if (opened.isLooking) opened.wake?.();
+  else looking(opened);
+}
+
+/** While it is open and not at its end: what is known of it, first; then what is told. */
 async function looking(opened) {
+  opened.isLooking = true;
+  try {
+    while (!opened.signal.aborted && (await looked(opened)));
+  } finally {
+    opened.isLooking = false;
+  }
+}
+
+/** Look once, and wait for what comes. Whether there is more to come. */
+async function looked(opened) {
   const { signal } = opened;
-  while (!signal.aborted) {
-    try {
-      const { job, sequence } = await lookAt(opened.id, { signal });
-      opened.trouble = null;
-      const { from } = job.labels;
-      if (from && !state.jobs.has(from)) lookAt(from, { signal }).catch(() => {}); // it may be gone
-      if (job.state !== "queued") await history(opened, sequence);
-      if (job.state === "succeeded") return await showResult(opened, job);
-      if (!isOpen(job)) return changed();
-      if (job.state === "running") await showPreview(opened, job);
-      await told(opened, job.state === "running" ? PREVIEW_MS : LOOK_MS);
-    } catch (error) {
-      if (signal.aborted) return;
-      if (!(error instanceof Problem)) throw error;
-      if (!error.passes && error.status !== 401) {
-        opened.trouble = kindly(error);
-        return changed();
-      }
-      await pause(3000, signal);
+  opened.hasNews = false;
+  try {
+    const { job, sequence } = await lookAt(opened.id, { signal });
+    opened.trouble = null;
+    const { from } = job.labels;
+    if (from && !state.jobs.has(from)) lookAt(from, { signal }).catch(() => {}); // it may be gone
+    if (job.state !== "queued") await history(opened, sequence);
+    if (job.state === "succeeded" && !opened.result) await showResult(opened, job);
+    changed();
+    if (!isOpen(job)) return opened.hasNews;
+    if (job.state === "running") await showPreview(opened, job);
+    await told(opened, job.state === "running" ? PREVIEW_MS : LOOK_MS);
+    return true;
+  } catch (error) {
+    if (signal.aborted) return false;
+    if (!(error instanceof Problem)) throw error;
+    if (!error.passes && error.status !== 401) {
+      opened.trouble = kindly(error);
+      changed();
+      return opened.hasNews;
     }
+    await pause(3000, signal);
+    return true;
   }
 }
 
@@ -77,6 +97,7 @@ function told(opened, ms) {
   const soonest = pause(LOOKS_APART_MS, opened.signal);
   return new Promise((resolve) => {
     opened.wake = () => soonest.then(resolve);
+    if (opened.hasNews) opened.wake();
     pause(ms, opened.signal).then(resolve);
   });
 }
@@ -119,19 +140,19 @@ onEvent((told) => {
   const opened = state.open;
   if (!opened) return;
   // The stream begins anew, or something happened: it is looked at again.
-  if (!told) return opened.wake?.();
+  if (!told) return lookAgain(opened);
   const { type, event } = told;
   if (event.subject !== opened.id) return;
   if (type === "progress") {
     // Only right behind what is known: what lies between is read as history.
     if (Number(event.sequence) === (opened.sequence ?? -1) + 1) take(opened, type, event);
-    else if (Number(event.sequence) > (opened.sequence ?? 0)) opened.wake?.();
+    else if (Number(event.sequence) > (opened.sequence ?? 0)) lookAgain(opened);
     const { data } = event;
     const left = data.left_s ? `, about ${span(data.left_s)} left` : "";
     const share = data.steps ? `${Math.round((100 * data.step) / data.steps)} percent${left}` : "";
     announce(`${stageInWords(data.stage)}: ${share || title(state.jobs.get(opened.id) ?? {})}.`);
     changed();
-  } else opened.wake?.();
+  } else lookAgain(opened);
 });
 
 async function showPreview(opened, job) {
@@ -139,7 +160,7 @@ async function showPreview(opened, job) {
   try {
     const found = await fetchPicture(job.links.preview, { etag: opened.preview?.etag, signal: opened.signal });
     if (!found) return;
-    const url = await decoded(found.blob);
+    const url = await decoded(found.blob, opened.signal);
     const before = opened.preview;
     opened.preview = { url, etag: found.etag };
     changed();
@@ -153,12 +174,12 @@ async function showPreview(opened, job) {
 
 async function showResult(opened, job) {
   const { blob } = await fetchPicture(job.links.result, { signal: opened.signal });
-  opened.result = { url: await decoded(blob), blob };
+  opened.result = { url: await decoded(blob, opened.signal), blob };
   changed();
 }
 
-/** The address of a picture that the browser has decoded: it appears whole, or not at all. */
-export async function decoded(blob) {
+/** The address of a picture that the browser has decoded: it appears whole, or not at all. Whoever asks revokes it. */
+export async function decoded(blob, signal) {
   const url = URL.createObjectURL(blob);
   const image = new Image();
   image.src = url;
@@ -167,6 +188,10 @@ export async function decoded(blob) {
   } catch {
     URL.revokeObjectURL(url);
     throw new Problem("image_corrupt", "the picture did not come whole", "look again");
+  }
+  if (signal.aborted) {
+    URL.revokeObjectURL(url);
+    signal.throwIfAborted();
   }
   return url;
 }

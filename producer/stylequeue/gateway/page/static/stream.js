@@ -4,7 +4,7 @@ import { ask, Problem } from "./api.js";
 const SILENCE_MS = 40_000; // a living stream has a comment every 15 s
 const PAUSES_MS = [500, 1000, 2000, 4000, 8000, 15_000];
 
-/** The events of one answer, until it ends. */
+/** The events of one answer, until it ends. Raises Problem, also where it is cut or falls silent. */
 export async function* eventsOf(path, { lastId, signal, onOpen } = {}) {
   const silence = new AbortController();
   let timer;
@@ -33,6 +33,9 @@ export async function* eventsOf(path, { lastId, signal, onOpen } = {}) {
         if (event) yield event;
       }
     }
+  } catch (error) {
+    if (signal?.aborted || error instanceof Problem) throw error;
+    throw new Problem("network", "the stream of events broke off");
   } finally {
     clearTimeout(timer);
     silence.abort();

@@ -6,7 +6,8 @@ import { changed, state } from "../state.js";
 import { kindly, moment, title } from "../words.js";
 import { slider } from "./slider.js";
 
-const pictures = new Map(); // addresses by job; "" while one is fetched
+const pictures = new Map(); // addresses by job; null while one is fetched, and where it cannot be
+let looking = new AbortController();
 let isBeside = false;
 
 export function compareView() {
@@ -30,6 +31,14 @@ export function compareView() {
   `;
 }
 
+/** Let go of the pictures: the address leads elsewhere. */
+export function closeComparison() {
+  looking.abort();
+  looking = new AbortController();
+  for (const url of pictures.values()) if (url) URL.revokeObjectURL(url);
+  pictures.clear();
+}
+
 function beside(sides) {
   return html`<ul class="row two">
     ${sides.map(({ url, alt, called }) => html`<li><figure><img src=${url} alt=${alt} /><figcaption>${called}</figcaption></figure></li>`)}
@@ -43,12 +52,14 @@ function toggle() {
 
 async function fetchOne(job) {
   if (pictures.has(job.id) || !job.links.result) return;
-  pictures.set(job.id, "");
+  const { signal } = looking;
+  pictures.set(job.id, null);
   try {
-    pictures.set(job.id, await decoded((await fetchPicture(job.links.result)).blob));
+    const { blob } = await fetchPicture(job.links.result, { signal });
+    pictures.set(job.id, await decoded(blob, signal));
   } catch (error) {
+    if (signal.aborted) return;
     if (!(error instanceof Problem)) throw error;
-    pictures.delete(job.id);
     state.trouble = kindly(error).what;
   }
   changed();

@@ -2,7 +2,9 @@
 import { html, nothing } from "../vendor/lit-html.js";
 import { changed, state } from "../state.js";
 import { act, isOpen, remove } from "../jobs.js";
+import { urlOf } from "../intake.js";
 import { forget } from "../keep.js";
+import { lookAgain } from "../opened.js";
 import { again } from "../again.js";
 import { kindly, moment, place, span, stageInWords, stateInWords, title } from "../words.js";
 import { legendOf } from "./chart.js";
@@ -36,10 +38,11 @@ export function jobView() {
 
 function canvas(opened, job) {
   const name = title(job);
-  if (opened.result && opened.photo) {
-    return slider({ url: opened.photo, alt: "The photograph", called: "Before" }, { url: opened.result.url, alt: name, called: "After", ratio: ratioOf(opened, job) });
+  const photo = opened.photo && urlOf(opened.photo);
+  if (opened.result && photo) {
+    return slider({ url: photo, alt: "The photograph", called: "Before" }, { url: opened.result.url, alt: name, called: "After", ratio: ratioOf(opened, job) });
   }
-  const shown = opened.result?.url ?? (isOpen(job) ? opened.preview?.url : null) ?? opened.photo;
+  const shown = opened.result?.url ?? (isOpen(job) ? opened.preview?.url : null) ?? photo;
   if (!shown) return html`<div class="blank canvas"></div>`;
   const alt = opened.result ? name : opened.preview ? `${name}, half painted` : "The photograph, not painted yet";
   return html`<figure class="photo fitted" .style=${`--ratio: ${ratioOf(opened, job)}`}><img class=${opened.result || opened.preview ? "" : "dim"} src=${shown} alt=${alt} /></figure>`;
@@ -95,9 +98,9 @@ function done(opened, job) {
         : html`<span class="strong waits">Fetching it</span>`}
       ${opened.made ? html`<button @click=${() => again(job.id)}>Paint again, changed</button>` : nothing}
       ${job.labels.from && state.jobs.get(job.labels.from)?.state === "succeeded"
-        ? html`<a class="button" href="#compare=${job.labels.from},${job.id}">Compare with the one before</a>`
+        ? html`<a class="button" href="#compare=${encodeURIComponent(job.labels.from)},${job.id}">Compare with the one before</a>`
         : nothing}
-      ${job.labels.set ? html`<a class="button" href="#set=${job.labels.set}">See them side by side</a>` : nothing}
+      ${job.labels.set ? html`<a class="button" href="#set=${encodeURIComponent(job.labels.set)}">See them side by side</a>` : nothing}
     </div>
     <p class="faint">
       ${job.output.width_px} × ${job.output.height_px} pixels${job.output.partial ? ", stopped before it was done" : ""}${job.output.reused ? "; it had been painted before, and was there at once" : ""}.
@@ -158,7 +161,7 @@ async function doing(what) {
   try {
     opened.failedToAct = "";
     await what();
-    opened.wake?.();
+    lookAgain(opened);
   } catch (error) {
     const said = kindly(error);
     opened.failedToAct = `${said.what} ${said.hint}`;

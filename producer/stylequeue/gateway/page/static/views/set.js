@@ -1,6 +1,7 @@
 // Pictures that were handed in together: a row of strengths, or several photographs in one style.
 import { html, nothing } from "../vendor/lit-html.js";
 import { urlOf } from "../intake.js";
+import { madeAt } from "../keep.js";
 import { state } from "../state.js";
 import { stateInWords, title } from "../words.js";
 import { smallOf, want } from "./gallery.js";
@@ -13,7 +14,7 @@ export function setView() {
   return html`
     <div class="wide">
       <h1 tabindex="-1">${isRow && jobs[0] ? title(jobs[0]) : "Painted together"}</h1>
-      <p class="faint">${!jobs.length ? "They are being looked for." : open ? `${jobs.length - open} of ${jobs.length} are done.` : `All ${jobs.length} are done.`}</p>
+      <p class="faint">${!jobs.length ? (madeAt(state.route.id) === null ? "None of them is known here." : "They are being looked for.") : open ? `${jobs.length - open} of ${jobs.length} are done.` : `All ${jobs.length} are done.`}</p>
       <ul class="row ${jobs.length > 4 ? "many" : ""}">
         ${jobs.map((job) => one(job, isRow))}
       </ul>
