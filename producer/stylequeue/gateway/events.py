@@ -59,7 +59,7 @@ def handle(app: FastAPI) -> None:
     app.add_exception_handler(NothingMore, nothing)
 
 
-def _resumed(
+async def _resumed(
     after: Annotated[str | None, Query(max_length=40, description="The same, where no header can be sent.")] = None,
     last_event_id: Annotated[
         str | None, Header(max_length=40, description="The id of the newest event that the caller has.")

@@ -29,11 +29,11 @@ def _everybodys(caller: Caller) -> AsyncStyleQueue:
     return caller.queue
 
 
-def _looked_at(caller: Monitor) -> AsyncStyleQueue:
+async def _looked_at(caller: Monitor) -> AsyncStyleQueue:
     return _everybodys(caller)
 
 
-def _changed(caller: Admin) -> AsyncStyleQueue:
+async def _changed(caller: Admin) -> AsyncStyleQueue:
     return _everybodys(caller)
 
 

@@ -21,7 +21,7 @@ MAX_PAGE = 100
 router = APIRouter(prefix="/v1/admin/hooks", tags=["hooks"], responses=document(), route_class=StrictRoute)
 
 
-def _hooks(gateway: GatewayState, caller: Admin) -> Hooks:
+async def _hooks(gateway: GatewayState, caller: Admin) -> Hooks:
     return gateway.hooks.for_tenant(caller.tenant)
 
 

@@ -88,7 +88,8 @@ class Gateway:
         await asyncio.to_thread(self.hooks.close)
 
 
-def _gateway(request: Request) -> Gateway:
+async def _gateway(request: Request) -> Gateway:
+    # As all that routes depend on: what is no coroutine is run in a thread, once for each request.
     found: Gateway = request.app.state.gateway
     return found
 

@@ -31,7 +31,7 @@ class Wait:
             response.headers["Preference-Applied"] = f"wait={self.seconds:g}"
 
 
-def _wait(
+async def _wait(
     gateway: GatewayState,
     wait: Annotated[
         int | None,

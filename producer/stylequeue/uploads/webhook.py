@@ -29,7 +29,7 @@ _NOBODY = "no source has this token"
 router = APIRouter(include_in_schema=False)
 
 
-def _intake(request: Request) -> Intake:
+async def _intake(request: Request) -> Intake:
     found: Intake = request.app.state.intake
     return found
 
