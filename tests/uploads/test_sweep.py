@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -13,20 +14,26 @@ import pytest
 
 from stylequeue.aclient import AsyncStyleQueue
 from stylequeue.client import StyleQueue
-from stylequeue.contract.errors import InvalidSettings
+from stylequeue.contract.errors import ExitCode, InvalidSettings
 from stylequeue.contract.uploads import ListedUpload, UploadListing
+from stylequeue.gateway.listening import create_listener
+from stylequeue.ledger import names
+from stylequeue.local import environment
 from stylequeue.operator_file import Operator
 from stylequeue.settings import Settings
 from stylequeue.store.incoming import Incoming
 from stylequeue.uploads import sweep
+from stylequeue.uploads.doctor import examine
 from stylequeue.uploads.intake import Intake
 from stylequeue.uploads.notices import Notice
 from stylequeue.uploads.patience import Patience
 from stylequeue.uploads.sweep import Sweep
+from tests.support.command import Command
 from tests.support.listening import ODD_KEYS, Lock, keys, listening, operated, until
 
 NOW = datetime(2026, 11, 26, 12, tzinfo=UTC)
 OVERLAP_S = 3600
+WEEK_S = 7 * 24 * 3600
 STUCK = ("in/1-stuck.jpg", "in/2-stuck.jpg")
 """Which nobody may read, for now."""
 
@@ -165,6 +172,29 @@ def test_one_that_stays_where_it_is_holds_up_no_other_and_is_looked_at_again(
         assert keys(queue) == sorted((*STUCK, "in/3.jpg", "in/4.jpg"))
 
 
+def test_one_that_stays_for_longer_than_jobs_are_remembered_has_no_other_painted_again(
+    listener: Settings, bucket: Bucket, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lock = Lock(monkeypatch)
+    swept(listener)
+    bucket.now += timedelta(minutes=1)
+    bucket.put(STUCK[0], "in/3.jpg")
+    with StyleQueue(listener) as queue:
+        assert swept(listener) == 1
+        bucket.now += timedelta(seconds=listener.record_ttl_s)
+        bucket.put("in/newer.jpg", STUCK[1])
+        assert swept(listener) == 1
+        bucket.now += timedelta(seconds=60)
+        redis: Any = queue._ledger.redis
+        position = names.position_key("sweep:uploads/in/")
+        told = redis.get(position)
+        redis.flushdb()  # all jobs are forgotten
+        redis.set(position, told, ex=WEEK_S)
+        lock.is_open = True
+        assert swept(listener) == 2
+        assert keys(queue) == [STUCK[1], "in/newer.jpg"]
+
+
 def test_a_full_queue_ends_no_sweep_early(listener: Settings, bucket: Bucket, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sweep, "_ROUNDS", 2)
     full = listener.model_copy(update={"max_open_jobs": 1})
@@ -239,6 +269,21 @@ def test_two_listeners_sweep_as_often_as_one(
         with listening(both):
             until(lambda: len(looks) > before, "the other one looks whether it is due")
         assert bucket.lists == 1
+
+
+def test_a_sweep_that_looks_back_further_than_jobs_are_remembered_is_refused(
+    listener: Settings, tmp_path: Path
+) -> None:
+    table = '[source.swept]\nsweep = "s3://uploads/in/"\nevery_s = 3600\noverlap_s = {}\n'
+    for overlap_s, is_refused in ((listener.record_ttl_s - 3600, True), (listener.record_ttl_s - 3601, False)):
+        settings = operated(listener, tmp_path, table.format(overlap_s))
+        said = "source.swept.overlap_s: with every_s it is not less than STYLEQUEUE_RECORD_TTL_S, 604800"
+        with pytest.raises(InvalidSettings, match=said) if is_refused else nullcontext():
+            create_listener(settings)
+        checked = Command(environment(settings))("rules", "check", exit_code=ExitCode.BAD_INPUT if is_refused else 0)
+        assert (said in checked.stderr) == is_refused
+        found = {finding.what: finding.state for finding in examine(settings, wait_s=1)}
+        assert found["sources"] == ("bad" if is_refused else "ok")
 
 
 def ended(position: str | None) -> bool:

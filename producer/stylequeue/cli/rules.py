@@ -77,8 +77,11 @@ def try_out(
 def _rules(settings: Settings) -> Rules:
     from ..operator_file import OperatorFile
     from ..uploads.rules import Rules
+    from ..uploads.sources import fetching
 
-    return Rules(OperatorFile(settings.operator_file).now, settings)
+    operator = OperatorFile(settings.operator_file).now
+    fetching(operator, settings)  # raises as a listener would at its start
+    return Rules(operator, settings)
 
 
 def _shown(rule: WholeRule) -> dict[str, Any]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
@@ -15,7 +15,7 @@ from ..logs import configure
 from ..settings import Settings
 from ..uploads import webhook
 from ..uploads.intake import Intake
-from ..uploads.listener import Listener
+from ..uploads.listener import Fetching, Listener
 from ..uploads.sources import fetching
 from . import probes, problems
 from .app import MAX_JSON_BYTES, Application
@@ -36,14 +36,16 @@ class Listening:
     settings: Settings
     queue: AsyncStyleQueue
     intake: Intake
+    sources: Sequence[Fetching]
     stopping: asyncio.Event
     """Set when the process is told to stop: sources end."""
 
     @classmethod
     def of(cls, settings: Settings) -> Listening:
-        """Raises InvalidSettings where the operator's file cannot be read, or its rules cannot be."""
+        """Raises InvalidSettings where the operator's file cannot be read, or its rules or sources cannot be."""
         queue = AsyncStyleQueue(settings)
-        return cls(settings, queue, Intake(queue), asyncio.Event())
+        intake = Intake(queue)
+        return cls(settings, queue, intake, fetching(intake.file.now, settings), asyncio.Event())
 
     async def readiness(self) -> dict[str, str]:
         """What stands in the way of taking notices in, by where."""
@@ -56,10 +58,9 @@ class Listening:
 
     async def run(self) -> None:
         """Fetch what is to be fetched, until told to stop."""
-        sources = fetching(self.intake.file.now, self.settings)
-        for source in sources:
+        for source in self.sources:
             log.info("source=%s is listened to", source.name)
-        await Listener(self.intake, sources).run(self.stopping)
+        await Listener(self.intake, self.sources).run(self.stopping)
 
 
 def create_listener(settings: Settings) -> FastAPI:

@@ -17,6 +17,7 @@ from ..settings import Settings
 from ..store import Store
 from .notices import PROBE_PREFIX
 from .rules import Rules
+from .sources import fetching
 from .sqs import Queue
 
 _POLL_S = 0.2
@@ -38,6 +39,11 @@ def examine(settings: Settings, *, wait_s: float) -> Iterator[Finding]:
         return
     hint = "write [[rule]] and [source.NAME] into the operator's file: docs/uploads.md"
     yield finding_of("rules", bool(rules), f"{len(rules)} rules", hint)
+    try:
+        fetching(operator, settings)
+    except StyleQueueError as error:
+        yield trouble_of("sources", error)
+        return
     yield finding_of("sources", bool(operator.sources), f"{len(operator.sources)} sources", hint)
     if not rules or not operator.sources:
         return

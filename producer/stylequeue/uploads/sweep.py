@@ -133,13 +133,18 @@ class Sweep:
             found += sum(outcome.verdict == "recorded" for outcome in outcomes)
             left += sum(not outcome.is_settled for outcome in outcomes)
         if state is not None and began is not None:
-            behind = state.behind if left else began
+            # What waits for so long is given up: what was painted meanwhile would be again, for nobody remembers it.
+            behind = max(state.behind, began - self._remembered(queue)) if left else began
             await self._keep(queue, _State(first=state.first, behind=behind, at_s=time.time()))
         if found:
             log.warning("source=%s %d uploads became jobs that nobody had told of", self.name, found)
         if left:
             log.warning("source=%s %d uploads have to wait: the next sweep looks at them again", self.name, left)
         return found
+
+    def _remembered(self, queue: AsyncStyleQueue) -> timedelta:
+        """How far behind a sweep the next one may look, less the overlap: all that came since is on record still."""
+        return timedelta(seconds=queue.settings.record_ttl_s - self._every_s) - self._overlap
 
     async def _begin(self, queue: AsyncStyleQueue, began: datetime) -> _State:
         """From here on uploads are ours, whether or not this first sweep comes to its end."""
