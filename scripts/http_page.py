@@ -24,8 +24,9 @@ Made by scripts/http_page.py from what the gateway serves; [openapi.json](openap
       'http://127.0.0.1:8000/v1/jobs?wait=60'
 
 - **Keys** (`STYLEQUEUE_KEYS_FILE`) have a role, which includes those before it: `read`, `submit`, `admin`; `monitor` sees no
-  job. A tenant's key sees and hands in its tenant's jobs alone: what is another's is answered as what is not there. Its jobs
-  read and write only the folders that the key names. The file may change while gateways run.
+  job, but which ids workers are at, and in `/metrics` the names of tenants that have groups of consumers (`tenant/group`). A
+  tenant's key sees and hands in its tenant's jobs alone: what is another's is answered as what is not there. Its jobs read and
+  write only the folders that the key names. The file may change while gateways run.
 - **Once**: with `Idempotency-Key`, or an id of one's own (`PUT /v1/jobs/{job_id}`), a request may be sent again until it is
   answered. The same content is the same job; another content is `job_conflict`.
 - **Waiting**: `?wait=N`, or `Prefer: wait=N`, holds the answer until the job ends: 200 with its end, or 202 after N seconds.

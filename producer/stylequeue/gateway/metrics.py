@@ -24,7 +24,10 @@ router = APIRouter(tags=["fleet"], responses=document())
     },
 )
 async def get_metrics(request: Request, gateway: GatewayState, deployment: Looked) -> Response:
-    """Scrape metrics: the same of any gateway or keeper, but for `stylequeue_gateway_...`, which are this process's."""
+    """Scrape metrics: the same of any gateway or keeper, but for `stylequeue_gateway_...`, which are this process's.
+
+    The label `group` names tenants: a tenant's group of consumers is called `tenant/group`.
+    """
     beside = own(request.app.state.traffic, gateway.streams)
     return Response(exposition(await deployment.census(), beside), media_type=CONTENT_TYPE)
 
