@@ -73,6 +73,21 @@ def test_from_its_start_through_an_outage_of_redis_to_its_end(
 
 
 @pytest.mark.slow
+def test_one_that_begins_while_redis_is_away_is_started(deployment: Deployment, redis_proxy: Proxy, path: Path) -> None:
+    """Whoever restarts what does not start in time would restart a sound worker for the whole outage."""
+    deployment.configure(**HURRIED)
+    redis_proxy.refuse()
+    worker = deployment.start("fake", redis=redis_proxy, health_file=path)
+    worker.wait_for_line(READY_FOR_JOBS, START_TIMEOUT_S)
+    until(partial(is_, path, "started"), "its start")
+    assert is_(path, "live")
+    assert "Redis does not answer" in says(path, "ready")
+    assert deployment.queue.workers() == []
+    redis_proxy.heal()
+    until(partial(is_, path, "ready"), "it to be ready", STILL_S)
+
+
+@pytest.mark.slow
 def test_a_parent_that_stands_still_is_dead(deployment: Deployment, path: Path) -> None:
     worker = deployment.worker(health_file=path)
     until(partial(is_, path, "ready"), "it to be ready")

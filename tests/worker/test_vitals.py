@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import threading
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -13,10 +14,15 @@ import pytest
 from stylequeue import _probe
 from stylequeue.settings import Settings
 from stylequeue_worker.process.listening import Listening
+from stylequeue_worker.process.registration import announce, listen_to_child
 from stylequeue_worker.process.vitals import BEAT_S, DEAF_S, STILL_S, Vitals
+from stylequeue_worker.work.lease import STOP_FILE_VARIABLE
+from tests.ledger.test_registry import live_worker
+from tests.support.processes import wait_for
 
 HEARTBEAT_S = 4.0
 LIMIT_S = 600.0
+WAIT_S = 60
 
 
 class Life:
@@ -65,6 +71,26 @@ def test_a_child_that_loads_for_long_does_not_end_it(life: Life) -> None:
         life.vitals.listens(heard_s=life.now_s, expects=True)
     assert life.troubles("live") == []
     assert life.troubles("started")
+
+
+def test_a_child_that_is_ready_is_heard_at_once_whatever_redis_does(
+    life: Life, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(STOP_FILE_VARIABLE, str(tmp_path / "stop"))
+    stop = threading.Event()
+    listening = threading.Thread(target=listen_to_child, args=(life.vitals, 0.01, stop))
+    listening.start()
+    try:
+        life.vitals.connects()
+        assert life.troubles("started")
+        announce(live_worker(), moved_s=None)
+        wait_for(lambda: not life.troubles("started"), WAIT_S, "the child's word")
+        announce(live_worker(), moved_s=life.now_s - LIMIT_S - STILL_S - 1)
+        wait_for(lambda: life.troubles("live"), WAIT_S, "its word that its painting stands still")
+    finally:
+        stop.set()
+        listening.join(WAIT_S)
+    assert any("Redis" in trouble for trouble in life.troubles("ready"))
 
 
 def test_a_loop_that_stands_still_is_dead(life: Life) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from functools import cached_property, partial
 from typing import Any
@@ -41,7 +41,7 @@ from .inspection import inspect_messages
 from .listening import Listening
 from .message import Fault
 from .receivers import connect
-from .registration import Registration, Told, tell_child
+from .registration import Registration, Told, listen_to_child, tell_child
 from .request import JobRequest
 from .stopping import Stopping
 from .vitals import Vitals
@@ -88,6 +88,7 @@ class Parent:
             raise SystemExit(error.exit_code) from None
         queues = tuple(queue for queue in QUEUES if queue in self._app.amqp.queues.consume_from)
         tell_child(Told(name=self._name, queues=queues, started_at=datetime.now(UTC)))
+        self._start("child", listen_to_child, self.vitals, self._settings.heartbeat_s)
         inspect_messages(self._app, self._refuse, self._listening.heard)
         self._listening.attach(self._app)
         self._refuse_what_would_lose_work()
@@ -143,7 +144,11 @@ class Parent:
         )
         beside = {"keeper": keeper.run, "registry": registration.run, "store": self.vitals.watch_store}
         for name, run in beside.items():
-            threading.Thread(target=run, args=(self.stopping.began,), name=name, daemon=True).start()
+            self._start(name, run)
+
+    def _start(self, name: str, run: Callable[..., None], *given: object) -> None:
+        """Have it run beside Celery until this worker is to stop."""
+        threading.Thread(target=run, args=(*given, self.stopping.began), name=name, daemon=True).start()
 
     def _check_later(self) -> None:
         """Again and again until it could be done: what comes late may be as unsafe as what is there at the start."""

@@ -152,6 +152,16 @@ def keep_announced(
     Every(interval_s, look, name="announcing").__enter__()
 
 
+def listen_to_child(vitals: Vitals, interval_s: float, stop: threading.Event) -> None:
+    """In the parent, from its beginning until `stop`: have `vitals` know what the child says, whatever Redis does."""
+    pause_s = 0.0
+    while not stop.wait(pause_s):
+        said = _announced()
+        if said:
+            vitals.child_said(moved_s=said.moved_s)
+        pause_s = interval_s if said else _LOOK_S
+
+
 class Registration:
     """Keeps what the child announced on record, from the parent."""
 
@@ -172,7 +182,6 @@ class Registration:
             # What it said last stands where its file is gone.
             newest = _announced() or newest
             if newest:
-                self._vitals.child_said(moved_s=newest.moved_s)
                 self._register(newest.worker)
             pause_s = self._heartbeat_s if newest else _LOOK_S
         self._vitals.stops()

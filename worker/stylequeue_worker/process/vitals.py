@@ -102,6 +102,7 @@ class Vitals:
         self._holds[_STARTED] = math.inf
         limit_s = self._settings.job_time_limit_s + STILL_S
         self._holds[_STEPS] = math.inf if moved_s is None else moved_s + limit_s
+        self._write()
 
     def drained(self, *, is_drained: bool) -> None:
         """Whether it is to take no more jobs for now."""
@@ -127,4 +128,7 @@ class Vitals:
 
     def _say(self, what: tuple[str, str], for_s: float) -> None:
         self._holds[what] = self._now() + for_s
+        self._write()
+
+    def _write(self) -> None:
         self.file.write(text((probe, until_s, words) for (probe, words), until_s in list(self._holds.items())))
