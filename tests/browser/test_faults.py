@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import re
 import uuid
 from contextlib import suppress
@@ -10,13 +11,13 @@ from typing import Any
 
 import pytest
 from PIL import Image, ImageOps
-from playwright.sync_api import BrowserContext, expect
+from playwright.sync_api import BrowserContext, Request, Route, expect
 from playwright.sync_api import TimeoutError as NotInTime
 
 from stylequeue.client import StyleQueue
 from stylequeue.contract.objects import ImageRef
 from stylequeue.gateway import keys
-from tests.browser.conftest import Visitor
+from tests.browser.conftest import SAMPLES, Visitor
 from tests.browser.test_painting import LASTING
 from tests.support import pictures
 from tests.support.proxy import Proxy
@@ -246,3 +247,94 @@ def test_a_picture_to_compare_that_cannot_be_had_is_asked_for_once(visitor: Visi
     expect(page.get_by_role("slider", name="How much")).to_have_count(0)
     assert shown in page.evaluate("gone")
     forgiven(visitor, "404")
+
+
+def test_a_key_that_is_left_takes_along_what_it_gave(visitor: Visitor) -> None:
+    gate = visitor.gate
+    page = visitor.open(gate.key("submit", "ann")).page
+    visitor.prepare(method="Sketch")
+    job_id = visitor.paint()
+    expect(page.get_by_role("link", name="Download")).to_be_visible()
+    expect(page.locator(".gallery li")).to_have_count(1)
+    page.get_by_role("link", name="New painting", exact=True).click()
+    page.get_by_role("button", name="Leave this page").click()
+    page.get_by_label("Key").fill(gate.key("submit", "bob"))
+    assert page.get_by_text("The key is not, or no longer, in force.").count() == 0
+    page.get_by_role("button", name="Go on").click()
+    # The draft is this browser's, and so stays; what was sent lies with the other tenant.
+    expect(page.get_by_role("img", name="Photograph: chelsea")).to_be_visible()
+    expect(page.get_by_role("button", name="waves")).to_be_visible()
+    expect(page.locator(f"[data-job='{job_id}']")).to_have_count(0)
+    with page.expect_response(lambda answer: answer.request.method == "PUT" and "/v1/jobs/" in answer.url) as handing:
+        visitor.paint()
+    assert handing.value.ok, handing.value.text()
+    assert len([request for request in visitor.requests if request.url.endswith("/v1/uploads")]) == 2
+    expect(page.get_by_role("link", name="Download")).to_be_visible()
+    expect(page.locator(".gallery li")).to_have_count(1)
+    # By the address alone another key is taken, too, without a reload.
+    page.goto(f"{visitor.url}/#key={gate.key('read', 'cem')}")
+    expect(page.locator(".gallery li")).to_have_count(0)
+
+
+def test_a_refusal_of_a_key_before_does_not_drop_the_new_one(visitor: Visitor) -> None:
+    page = visitor.open().page
+    left = page.evaluate(
+        """async (key) => {
+            const { ask } = await import('/page/api.js');
+            const { keepKey } = await import('/page/key.js');
+            const { state } = await import('/page/state.js');
+            keepKey('sq_0_0_0');
+            const asked = ask('GET', '/v1/jobs').catch(({ code }) => code);
+            keepKey(key);
+            return [await asked, state.key === key, [...state.away]];
+        }""",
+        visitor.gate.admin,
+    )
+    assert left == ["key_left", True, []]
+    expect(page.get_by_role("button", name="waves")).to_be_visible()
+
+
+def test_what_is_changed_while_it_is_sent_is_for_another_time(visitor: Visitor, client: StyleQueue) -> None:
+    page = visitor.open().page
+    visitor.add(SAMPLES / "chelsea.jpg", SAMPLES / "coffee.jpg")
+    expect(page.locator(".easel img")).to_have_count(2)
+    page.get_by_role("button", name="waves").click()
+    page.get_by_label("Sketch").check()
+
+    def one_refused(route: Route) -> None:
+        """As where there is room for one of two."""
+        answer = route.fetch(post_data={"jobs": handed_in(route.request)[:1]})
+        verdicts = [*answer.json()["jobs"], {"verdict": "refused", "problem": FULL}]
+        route.fulfill(response=answer, json={"jobs": verdicts})
+
+    def while_sent(route: Route) -> None:
+        """Another photograph comes meanwhile."""
+        visitor.add(SAMPLES / "swirls.jpg")
+        expect(page.locator(".easel img")).to_have_count(3)
+        route.continue_()
+
+    page.route("**/v1/jobs:batch", one_refused)
+    page.route("**/v1/uploads", while_sent, times=1)
+    page.get_by_role("button", name="Paint 2 pictures").click()
+    visitor.expect("So many wait that no more are taken now.")
+    tried = [request for request in visitor.requests if request.url.endswith(":batch")]
+    first = handed_in(tried[0])
+    assert [job["labels"]["photo"] for job in first] == ["chelsea", "coffee"]
+    expect(page.locator(f"[data-job='{first[0]['id']}']")).to_have_count(1)
+    # Pressed again, the same are handed in, and none is there twice.
+    page.unroute_all()
+    page.get_by_role("button", name="Take swirls away").click()
+    page.get_by_role("button", name="Paint 2 pictures").click()
+    visitor.expect("All 2 are done.")
+    again = handed_in([request for request in visitor.requests if request.url.endswith(":batch")][-1])
+    assert [job["id"] for job in again] == [job["id"] for job in first]
+    assert len([job for job in client.jobs() if job.labels.get("set") == first[0]["labels"]["set"]]) == 2
+
+
+def handed_in(request: Request) -> list[dict[str, Any]]:
+    """The jobs of a batch."""
+    body: dict[str, list[dict[str, Any]]] = json.loads(request.post_data or "")
+    return body["jobs"]
+
+
+FULL = {"code": "queue_full", "detail": "no more", "hint": "wait", "status": 429}

@@ -1,5 +1,5 @@
 // Asks the gateway, with the key in a header, and the store.
-import { dropKey } from "./key.js";
+import { dropKey, whileHeld } from "./key.js";
 import { changed, state } from "./state.js";
 
 const TIMEOUT_MS = 30_000;
@@ -20,22 +20,26 @@ export class Problem extends Error {
 
 /** The answer to a request, once it is one of success. Raises Problem. */
 export async function ask(method, path, { body, headers = {}, signal, timeoutMs = TIMEOUT_MS } = {}) {
-  const signals = [...(signal ? [signal] : []), ...(timeoutMs ? [AbortSignal.timeout(timeoutMs)] : [])];
+  const { key } = state;
+  const held = whileHeld();
+  if (!key) throw new Problem("key_left", "there is no key", "", 401);
+  const signals = [held, ...(signal ? [signal] : []), ...(timeoutMs ? [AbortSignal.timeout(timeoutMs)] : [])];
   let response;
   try {
     response = await fetch(path, {
       method,
       headers: {
-        Authorization: `Bearer ${state.key}`,
+        Authorization: `Bearer ${key}`,
         ...(body === undefined ? {} : { "Content-Type": "application/json" }),
         ...headers,
       },
       body: body === undefined ? undefined : JSON.stringify(body),
-      signal: signals.length ? AbortSignal.any(signals) : undefined,
+      signal: AbortSignal.any(signals),
       cache: "no-store",
     });
   } catch (error) {
     if (signal?.aborted) throw error;
+    if (held.aborted) throw new Problem("key_left", "the key was left", "", 401);
     setAway("network", true);
     throw new Problem("network", "there is no connection to the painting service");
   }
@@ -44,7 +48,7 @@ export async function ask(method, path, { body, headers = {}, signal, timeoutMs 
     setAway("service", false);
     return response;
   }
-  throw await problemOf(response);
+  throw await problemOf(response, key);
 }
 
 /** The same, read as JSON. */
@@ -62,12 +66,13 @@ export async function bodyOf(response, kind, signal) {
   }
 }
 
-async function problemOf(response) {
+async function problemOf(response, key) {
   const told = await response.json().catch(() => ({}));
   const retryAfterS = Number(response.headers.get("Retry-After")) || 0;
   const problem = new Problem(told.code ?? "unknown", told.detail ?? response.statusText, told.hint, response.status, retryAfterS);
-  if (response.status === 401) dropKey("The key is not, or no longer, in force. Nothing of your work is lost: give another key, and go on.");
-  else setAway("service", problem.passes && problem.code !== "rate_limited");
+  // One that was asked by a key before says nothing of this one.
+  if (response.status === 401 && key === state.key) dropKey("The key is not, or no longer, in force. Nothing of your work is lost: give another key, and go on.");
+  else if (response.status !== 401) setAway("service", problem.passes && problem.code !== "rate_limited");
   return problem;
 }
 

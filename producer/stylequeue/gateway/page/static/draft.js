@@ -2,6 +2,7 @@
 import { refreshEstimate } from "./estimate.js";
 import { taken, NotTaken } from "./intake.js";
 import { keep, kept } from "./keep.js";
+import { onLeave } from "./key.js";
 import { changed, state } from "./state.js";
 import { bare } from "./words.js";
 
@@ -10,7 +11,7 @@ const MAX_OWN_STYLES = 12;
 const MAX_CHOSEN = 2;
 
 export const emptyDraft = () => ({
-  photos: [],       // records of intake.js; with `image`, `sentAt` once they were sent
+  photos: [],       // records of intake.js; once sent with `image`, `sentAt`, and `sentBy`, the key's name
   ownStyles: [],    // likewise
   chosen: [],       // ids of styles, two at most: of the shelf "shelf:KEY", else of own ones
   share: 0.5,       // of the second of two styles
@@ -26,6 +27,15 @@ export async function loadDraft() {
   state.draft = { ...emptyDraft(), ...(await kept("draft", "draft")) };
   changed();
 }
+
+onLeave(() => {
+  const { draft } = state;
+  if (!draft) return;
+  for (const record of [...draft.photos, ...draft.ownStyles]) {
+    for (const name of ["image", "sentAt", "sentBy"]) delete record[name];
+  }
+  change({ from: null });
+});
 
 let saving;
 /** Change the draft. */

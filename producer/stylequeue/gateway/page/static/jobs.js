@@ -1,6 +1,7 @@
 // The gallery's jobs: what the service says of them, and what happens to them, from one stream.
 import { ask, askJson, bodyOf, Problem } from "./api.js";
 import { announce } from "./announce.js";
+import { onLeave } from "./key.js";
 import { changed, state } from "./state.js";
 import { follow } from "./stream.js";
 import { stateInWords, title } from "./words.js";
@@ -29,11 +30,12 @@ export function followJobs() {
   });
 }
 
-export function unfollowJobs() {
-  following?.abort();
-}
-
 let refreshing;
+onLeave(() => {
+  following?.abort();
+  clearTimeout(refreshing);
+});
+
 /** Look at the newest jobs, once for all that happens in a moment. */
 export function refreshSoon() {
   clearTimeout(refreshing);

@@ -1,9 +1,9 @@
 // Where it begins: the key, the draft, the address, and what is drawn of them.
 import { addPhotos, loadDraft } from "./draft.js";
 import { refreshEstimate } from "./estimate.js";
-import { followJobs, listAround, lookAt, refreshSoon, unfollowJobs } from "./jobs.js";
+import { followJobs, listAround, lookAt, refreshSoon } from "./jobs.js";
 import { madeAt } from "./keep.js";
-import { takeKey } from "./key.js";
+import { onLeave, takeKey } from "./key.js";
 import { close, open } from "./opened.js";
 import { loadShelf } from "./shelf.js";
 import { changed, onChange, state } from "./state.js";
@@ -64,15 +64,20 @@ function show() {
 
 function tell(error) {
   if (!(error instanceof Problem)) throw error;
+  if (error.status === 401) return; // a key is asked for
   state.trouble = kindly(error).what;
   changed();
 }
 
-let begunWith = null;
+let hasBegun = false;
+onLeave(() => {
+  hasBegun = false;
+});
+
 /** All that takes a key. */
 function begin() {
-  if (!state.key || !state.draft || begunWith === state.key) return;
-  begunWith = state.key;
+  if (!state.key || !state.draft || hasBegun) return;
+  hasBegun = true;
   followJobs();
   loadShelf();
   refreshEstimate();
@@ -103,11 +108,7 @@ addEventListener("paste", (event) => {
 for (const name of ["dragover", "drop"]) addEventListener(name, (event) => event.preventDefault());
 
 onChange(() => {
-  if (state.key) begin();
-  else {
-    begunWith = null;
-    unfollowJobs();
-  }
+  begin();
   if (state.draft) draw();
   wantAgain();
 });

@@ -3,6 +3,7 @@ import { announce } from "./announce.js";
 import { fetchPicture, Problem } from "./api.js";
 import { isOpen, lookAt, onEvent } from "./jobs.js";
 import { kept } from "./keep.js";
+import { onLeave } from "./key.js";
 import { changed, state } from "./state.js";
 import { eventsOf, pause } from "./stream.js";
 import { kindly, span, stageInWords, title } from "./words.js";
@@ -39,6 +40,8 @@ export function close() {
   for (const shown of [preview, result]) if (shown) URL.revokeObjectURL(shown.url);
   state.open = null;
 }
+
+onLeave(close);
 
 async function remembered(opened) {
   opened.made = (await kept("made", opened.id)) ?? null;

@@ -3,6 +3,7 @@ import { askJson, Problem, sendPicture } from "./api.js";
 import { chosenStyles, saveDraft } from "./draft.js";
 import { put } from "./jobs.js";
 import { keep, newId } from "./keep.js";
+import { keyId, onLeave } from "./key.js";
 import { recipeOf, strengthsOf } from "./recipe.js";
 import { changed, state } from "./state.js";
 import { pause } from "./stream.js";
@@ -12,6 +13,12 @@ const SENT_HOLDS_MS = 20 * 3600 * 1000; // what no job names is deleted after a 
 const TRIES = 40;
 
 let sending = null;
+let lastTry = null; // { content, jobs }, while it is not known what became of all of them
+
+onLeave(() => {
+  giveUp();
+  lastTry = null;
+});
 
 export function giveUp() {
   sending?.abort();
@@ -22,7 +29,8 @@ export async function paint() {
   if (sending) return;
   sending = new AbortController();
   const { signal } = sending;
-  const { draft } = state;
+  // What is changed meanwhile is for another time.
+  const draft = { ...state.draft };
   try {
     const chosen = chosenStyles();
     const all = [...draft.photos, ...draft.ownStyles.filter(({ id }) => draft.chosen.includes(id))];
@@ -31,15 +39,17 @@ export async function paint() {
     }
     await saveDraft();
     show("Handing it in", 1);
-    const jobs = jobsOf(draft, chosen);
+    const jobs = named(jobsOf(draft, chosen));
     for (const job of jobs) await remember(job, draft);
-    for (const view of await handIn(jobs, signal)) put(view);
-    draft.from = null;
+    await handIn(jobs, signal);
+    lastTry = null;
+    if (state.draft.from === draft.from) state.draft.from = null;
     await saveDraft();
     location.hash = jobs.length === 1 ? `job=${jobs[0].id}` : `set=${jobs[0].labels.set}`;
   } catch (error) {
     if (!signal.aborted) {
       if (!(error instanceof Problem)) throw error;
+      if (error.status === 409) lastTry = null; // an id is another job's
       const { what, hint } = kindly(error);
       state.trouble = `${what} ${hint}`;
     }
@@ -70,22 +80,22 @@ async function patiently(what, signal) {
 }
 
 async function send(record, text, signal) {
-  if (record.image && Date.now() - record.sentAt < SENT_HOLDS_MS) return;
+  if (record.image && record.sentBy === keyId() && Date.now() - record.sentAt < SENT_HOLDS_MS) return;
   const { blob } = record;
+  const sentBy = keyId();
   const suffix = { "image/jpeg": ".jpg", "image/png": ".png", "image/webp": ".webp" }[blob.type];
   await patiently(async () => {
     show(text, 0);
     const body = { filename: `picture${suffix}`, content_type: blob.type, size: blob.size };
     const form = await askJson("POST", "/v1/uploads", { body, signal });
     await sendPicture(form, blob, (share) => show(text, share), signal);
-    Object.assign(record, { image: form.image, sentAt: Date.now() });
+    Object.assign(record, { image: form.image, sentAt: Date.now(), sentBy });
   }, signal);
 }
 
 function jobsOf(draft, chosen) {
   const strengths = strengthsOf(draft);
   const isSet = draft.photos.length * strengths.length > 1;
-  const set = newId();
   const shares = chosen.length === 2 ? [1 - draft.share, draft.share] : [1];
   const styles = chosen.map(({ image, id }, n) => ({
     image: image ?? draft.ownStyles.find((style) => style.id === id).image,
@@ -93,19 +103,26 @@ function jobsOf(draft, chosen) {
   }));
   return draft.photos.flatMap((photo) =>
     strengths.map((strength) => ({
-      id: newId(),
       content: photo.image,
       styles,
       recipe: recipeOf(draft, strength),
       labels: {
         photo: label(bare(photo.name)),
         style: label(chosen.map(({ name }) => name).join(" and ")),
-        ...(isSet ? { set } : {}),
         ...(strengths.length > 1 ? { strength: String(strength) } : {}),
         ...(draft.from && !isSet ? { from: draft.from } : {}),
       },
     })),
   );
+}
+
+/** The jobs with their ids, and what they are a set by. What is handed in once more is so by the ids it had. */
+function named(jobs) {
+  const content = JSON.stringify(jobs);
+  if (lastTry?.content === content) return lastTry.jobs;
+  const set = jobs.length > 1 ? { set: newId() } : {};
+  lastTry = { content, jobs: jobs.map((job) => ({ id: newId(), ...job, labels: { ...job.labels, ...set } })) };
+  return lastTry.jobs;
 }
 
 /** As labels may be: short, and without what cannot be seen. */
@@ -114,12 +131,12 @@ const label = (text) => text.replace(/[\p{C}\p{Zl}\p{Zp}]/gu, "").slice(0, 120) 
 async function handIn(jobs, signal) {
   if (jobs.length === 1) {
     const [{ id, ...body }] = jobs;
-    return [await patiently(() => askJson("PUT", `/v1/jobs/${id}`, { body, signal }), signal)];
+    return put(await patiently(() => askJson("PUT", `/v1/jobs/${id}`, { body, signal }), signal));
   }
   const { jobs: verdicts } = await patiently(() => askJson("POST", "/v1/jobs:batch", { body: { jobs }, signal }), signal);
+  for (const { job } of verdicts) if (job) put(job);
   const refused = verdicts.find(({ problem }) => problem)?.problem;
   if (refused) throw new Problem(refused.code, refused.detail, refused.hint, refused.status);
-  return verdicts.map(({ job }) => job);
 }
 
 /** Keep how it was handed in, for who paints it again: before anybody can look at it. */

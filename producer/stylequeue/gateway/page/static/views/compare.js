@@ -1,6 +1,7 @@
 // Any two pictures, one over the other or side by side.
 import { html, nothing } from "../vendor/lit-html.js";
 import { fetchPicture, Problem } from "../api.js";
+import { onLeave } from "../key.js";
 import { decoded } from "../opened.js";
 import { changed, state } from "../state.js";
 import { kindly, moment, title } from "../words.js";
@@ -38,6 +39,8 @@ export function closeComparison() {
   for (const url of pictures.values()) if (url) URL.revokeObjectURL(url);
   pictures.clear();
 }
+
+onLeave(closeComparison);
 
 function beside(sides) {
   return html`<ul class="row two">

@@ -4,6 +4,7 @@ import { fetchPicture } from "../api.js";
 import { urlOf } from "../intake.js";
 import { isOpen, listMore } from "../jobs.js";
 import { kept } from "../keep.js";
+import { onLeave } from "../key.js";
 import { changed, state } from "../state.js";
 import { thumbOf } from "../thumbs.js";
 import { stateInWords, title } from "../words.js";
@@ -13,6 +14,11 @@ const asked = new Set();
 const near = new IntersectionObserver((entries) => {
   for (const { isIntersecting, target } of entries) if (isIntersecting) want(target.dataset.job);
 }, { rootMargin: "400px" });
+
+onLeave(() => {
+  thumbs.clear();
+  asked.clear();
+});
 
 export function gallery() {
   const jobs = state.order.map((id) => state.jobs.get(id)).filter(Boolean);
