@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -26,14 +25,6 @@ ENDPOINT = """
 url = "https://crm.example/hooks"
 secrets = ["whsec_MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3"]
 """
-
-
-def tool(name: str) -> str:
-    """A program of Debian's package `prometheus`."""
-    path = shutil.which(name)
-    if path is None:
-        pytest.skip(f"{name} is not installed: apt-get install prometheus")
-    return path
 
 
 @pytest.fixture

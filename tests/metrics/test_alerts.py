@@ -18,7 +18,7 @@ from promql_parser import AggregateExpr, BinaryExpr, Call, MatrixSelector, Paren
 from stylequeue import metrics
 from stylequeue.client import StyleQueue
 from stylequeue.gateway.edge import Traffic
-from tests.metrics.conftest import tool
+from tests.support.certificates import needed
 
 ROOT = Path(__file__).parents[2]
 RULES = ROOT / "docker" / "prometheus" / "alerts.yaml"
@@ -102,12 +102,14 @@ def test_what_they_name_is_there(busy: StyleQueue) -> None:
 
 
 def test_promtool_takes_the_rules() -> None:
-    done = subprocess.run([tool("promtool"), "check", "rules", str(RULES)], capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [needed("promtool"), "check", "rules", str(RULES)], capture_output=True, text=True, check=False
+    )
     assert done.returncode == 0, done.stdout + done.stderr
 
 
 def test_each_fires_and_is_silent_by_promtool() -> None:
-    command = [tool("promtool"), "test", "rules", str(TRIED)]
+    command = [needed("promtool"), "test", "rules", str(TRIED)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     tried: dict[str, set[bool]] = {alert: set() for alert in ALERTS}

@@ -19,7 +19,7 @@ from stylequeue.ledger import census
 from stylequeue.local.server import HOST, free_ports
 from stylequeue.settings import Settings
 from tests.ledger.test_registry import live_worker
-from tests.metrics.conftest import tool
+from tests.support.certificates import needed
 from tests.support.gate import Gate
 from tests.support.processes import wait_for
 
@@ -110,7 +110,7 @@ def test_a_queue_whose_oldest_job_was_not_found_has_no_age(busy: StyleQueue, mon
 
 
 def test_promtool_finds_nothing_to_mend(busy: StyleQueue) -> None:
-    command = [tool("promtool"), "check", "metrics"]
+    command = [needed("promtool"), "check", "metrics"]
     done = subprocess.run(command, input=scraped(busy), capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout + done.stderr) == (0, "")
 

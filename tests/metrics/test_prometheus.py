@@ -19,7 +19,7 @@ from stylequeue.client import StyleQueue
 from stylequeue.local import Stack, environment
 from stylequeue.local.server import HOST, free_ports
 from stylequeue.settings import Settings
-from tests.metrics.conftest import tool
+from tests.support.certificates import needed
 from tests.support.gate import ServedGate
 from tests.support.processes import wait_for
 
@@ -32,7 +32,7 @@ def prometheus(directory: Path, jobs: list[dict[str, Any]]) -> Iterator[Callable
     [port] = free_ports(1)
     config = directory / "prometheus.yml"
     config.write_text(yaml.safe_dump({"global": {"scrape_interval": "1s"}, "scrape_configs": jobs}))
-    command = [tool("prometheus"), f"--config.file={config}", f"--storage.tsdb.path={directory / 'data'}"]
+    command = [needed("prometheus"), f"--config.file={config}", f"--storage.tsdb.path={directory / 'data'}"]
     log = (directory / "prometheus.log").open("w")
     process = subprocess.Popen([*command, f"--web.listen-address={HOST}:{port}"], stdout=log, stderr=log)
 
@@ -57,7 +57,7 @@ def prometheus(directory: Path, jobs: list[dict[str, Any]]) -> Iterator[Callable
 def test_prometheus_scrapes_keeper_and_gateway(
     busy: StyleQueue, operated: Settings, stack: Stack, tmp_path: Path
 ) -> None:
-    tool("prometheus")
+    needed("prometheus")
     [port] = free_ports(1)
     # As operators run it. Its own rounds would send what is due.
     slow = operated.model_copy(update={"keeper_interval_s": 3600, "deliver": False})
