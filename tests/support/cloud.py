@@ -7,6 +7,7 @@ import logging
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
+from urllib.request import Request, urlopen
 
 import boto3
 from pydantic import SecretStr
@@ -112,6 +113,9 @@ def cloud() -> Iterator[Cloud]:
     server.start()
     try:
         host, port = server.get_host_and_port()
-        yield Cloud(f"http://{host}:{port}")
+        url = f"http://{host}:{port}"
+        # What one has is kept in this process, and another's as well.
+        urlopen(Request(f"{url}/moto-api/reset", method="POST")).close()
+        yield Cloud(url)
     finally:
         server.stop()
