@@ -54,12 +54,7 @@ def application() -> FastAPI:
         version=VERSION,
         summary="Neural style transfer by message queue: submit a job, get a painted picture and an event.",
         lifespan=_life,
-        docs_url=None,
-        redoc_url=None,
-        max_body_size=MAX_JSON_BYTES,
-        redirect_slashes=False,
     )
-    problems.handle(app)
     events.handle(app)
     for router in _ROUTERS:
         app.include_router(router)
@@ -74,6 +69,10 @@ async def _life(app: FastAPI) -> AsyncIterator[None]:
 
 class Application(FastAPI):
     """FastAPI's, with what stands around all that it does."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(docs_url=None, redoc_url=None, max_body_size=MAX_JSON_BYTES, redirect_slashes=False, **options)
+        problems.handle(self)
 
     def build_middleware_stack(self) -> ASGIApp:
         """All of it."""

@@ -17,14 +17,13 @@ from ..uploads import webhook
 from ..uploads.intake import Intake
 from ..uploads.listener import Fetching, Listener
 from ..uploads.sources import fetching
-from . import probes, problems
-from .app import MAX_JSON_BYTES, Application
+from . import probes
+from .app import Application
+from .obstacles import Obstacles
 from .server import server_of
 
 log = logging.getLogger(__name__)
 
-_LOOK_S = 3
-"""For Redis and the store to answer whoever asks whether the listener is ready."""
 _END_S = 20
 """For sources to end what they have begun."""
 
@@ -39,22 +38,15 @@ class Listening:
     sources: Sequence[Fetching]
     stopping: asyncio.Event
     """Set when the process is told to stop: sources end."""
+    obstacles: Obstacles
 
     @classmethod
     def of(cls, settings: Settings) -> Listening:
         """Raises InvalidSettings where the operator's file cannot be read, or its rules or sources cannot be."""
-        queue = AsyncStyleQueue(settings)
+        queue, stopping = AsyncStyleQueue(settings), asyncio.Event()
         intake = Intake(queue)
-        return cls(settings, queue, intake, fetching(intake.file.now, settings), asyncio.Event())
-
-    async def readiness(self) -> dict[str, str]:
-        """What stands in the way of taking notices in, by where."""
-        try:
-            async with asyncio.timeout(_LOOK_S):
-                reasons = await self.queue.readiness()
-        except TimeoutError:
-            reasons = {"gateway": f"Redis or the store takes over {_LOOK_S} s"}
-        return {**reasons, "gateway": "it was told to stop"} if self.stopping.is_set() else reasons
+        sources = fetching(intake.file.now, settings)
+        return cls(settings, queue, intake, sources, stopping, Obstacles(queue, stopping))
 
     async def run(self) -> None:
         """Fetch what is to be fetched, until told to stop."""
@@ -65,16 +57,7 @@ class Listening:
 
 def create_listener(settings: Settings) -> FastAPI:
     """A listener of a deployment as an ASGI application. Raises InvalidSettings."""
-    app = Application(
-        title="stylequeue listen",
-        lifespan=_life,
-        openapi_url=None,
-        docs_url=None,
-        redoc_url=None,
-        max_body_size=MAX_JSON_BYTES,
-        redirect_slashes=False,
-    )
-    problems.handle(app)
+    app = Application(title="stylequeue listen", lifespan=_life, openapi_url=None)
     app.include_router(webhook.router)
     app.include_router(probes.router)
     app.state.gateway = listening = Listening.of(settings)
@@ -95,6 +78,7 @@ async def _life(app: FastAPI) -> AsyncIterator[None]:
             log.warning("sources did not end within %d s, and are broken off", _END_S)
             running.cancel()
             await asyncio.wait([running])
+        listening.obstacles.close()
         await listening.queue.close()
 
 

@@ -38,7 +38,7 @@ async def health() -> Health:
 @router.get("/readyz", operation_id="ready", responses={503: {"model": Readiness, "description": "It is not."}})
 async def ready(gateway: GatewayState) -> Readiness:
     """Whether requests are to be sent here: Redis and the store answer, and nobody told it to stop."""
-    reasons = await gateway.readiness()
+    reasons = await gateway.obstacles.found()
     readiness = Readiness(ready=not reasons, reasons=reasons)
     if reasons:
         return JSONResponse(readiness.model_dump(), 503)  # type: ignore[return-value]

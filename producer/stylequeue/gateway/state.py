@@ -14,12 +14,11 @@ from ..delivery.hooks import Hooks
 from ..settings import Settings
 from .feed import Feed
 from .keys import Key, KeyRing
+from .obstacles import Obstacles
 from .streams import Streams
 
 _STANDING_AGE_S = 1.0
 """Of what is said of workers and of how long the jobs ahead take: it is read for all requests together."""
-_LOOK_S = 3
-"""For Redis and the store to answer whoever asks whether the gateway is ready."""
 
 
 class Serving(Protocol):
@@ -32,6 +31,10 @@ class Serving(Protocol):
     @property
     def stopping(self) -> asyncio.Event:
         """Set when it is told to stop."""
+
+    @property
+    def obstacles(self) -> Obstacles:
+        """What stands in the way of serving them."""
 
 
 @dataclass(frozen=True)
@@ -49,9 +52,9 @@ class Gateway:
     feed: Feed
     """The deployment's events, for all streams."""
     streams: Streams
+    obstacles: Obstacles
     store_origins: set[str] = field(default_factory=set)
     """Where browsers meet the store, worked out once: the page is asked for by anybody, without a key."""
-    _looks: list[asyncio.Task[dict[str, str]]] = field(default_factory=list)
 
     @classmethod
     def of(cls, settings: Settings) -> Gateway:
@@ -62,26 +65,25 @@ class Gateway:
                 "name a file, and make a key: `stylequeue keys new --role admin`",
             )
         queue, stopping = AsyncStyleQueue(settings, standing_age_s=_STANDING_AGE_S), asyncio.Event()
-        hooks = Hooks(settings)
-        return cls(settings, queue, KeyRing(settings.keys_file), hooks, stopping, Feed(queue), Streams(stopping))
+        return cls(
+            settings=settings,
+            queue=queue,
+            keys=KeyRing(settings.keys_file),
+            hooks=Hooks(settings),
+            stopping=stopping,
+            feed=Feed(queue),
+            streams=Streams(stopping),
+            obstacles=Obstacles(queue, stopping),
+        )
 
     def queue_of(self, key: Key) -> AsyncStyleQueue:
         """The deployment as the tenant of a key sees it."""
         return self.queue if key.tenant is None else self.queue.for_tenant(key.tenant, scope=key.scope)
 
-    async def readiness(self) -> dict[str, str]:
-        """What stands in the way of serving requests, by where. In bounded time, however often it is asked."""
-        if not self._looks or self._looks[0].done():
-            self._looks[:] = [asyncio.create_task(self.queue.readiness())]
-        done, _ = await asyncio.wait(self._looks, timeout=_LOOK_S)
-        reasons = dict(done.pop().result() if done else {"gateway": f"Redis or the store takes over {_LOOK_S} s"})
-        return {**reasons, "gateway": "it was told to stop"} if self.stopping.is_set() else reasons
-
     async def close(self) -> None:
         """Give all connections back."""
         self.stopping.set()
-        for look in self._looks:
-            look.cancel()
+        self.obstacles.close()
         await self.streams.close()
         await self.feed.close()
         await self.queue.close()
