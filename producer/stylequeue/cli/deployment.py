@@ -12,6 +12,7 @@ import os
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
@@ -45,6 +46,13 @@ def settings(*, as_json: bool = False) -> Settings:
         console.note("using what `stylequeue up` runs on this machine", as_json=as_json)
         return Settings.load()
     return found
+
+
+def needs(extra: str, **packages: str) -> None:
+    """Return if these are installed, given as `module="what people call it"`, else raise InvalidSettings: how to."""
+    if not all(find_spec(module) for module in packages):
+        lacking = " or ".join(packages.values())
+        raise InvalidSettings(f"{lacking} is not installed", f'pip install "stylequeue[{extra}]"')
 
 
 def variables_of_up() -> dict[str, str]:

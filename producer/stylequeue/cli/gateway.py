@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
-from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -14,7 +13,7 @@ from ..contract.errors import InvalidRequest, InvalidSettings
 from ..contract.scope import Scope
 from ..settings import Settings
 from . import console, deployment
-from .options import JsonOption, duration_s
+from .options import HostOption, JsonOption, PortOption, ProxiesOption, duration_s
 
 if TYPE_CHECKING:
     from ..gateway.keys import Key
@@ -25,16 +24,11 @@ _FolderOption = typer.Option(metavar="BUCKET/FOLDER/*", help="Repeat for more.",
 
 
 def gateway(
-    host: Annotated[str, typer.Option(help="Address to listen at; 0.0.0.0 for all.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option(min=1, max=65535, help="Port to listen at.")] = 8000,
-    forwarded_allow_ips: Annotated[
-        str, typer.Option(help="Addresses of proxies whose X-Forwarded-For and -Proto are believed, by commas; or *.")
-    ] = "127.0.0.1",
+    host: HostOption = "127.0.0.1", port: PortOption = 8000, forwarded_allow_ips: ProxiesOption = "127.0.0.1"
 ) -> None:
     """Take jobs by HTTP, until SIGTERM (needs the extra `gateway`)."""
     with console.errors_told(as_json=False):
-        if find_spec("fastapi") is None or find_spec("uvicorn") is None:
-            raise InvalidSettings("FastAPI or uvicorn is not installed", 'pip install "stylequeue[gateway]"')
+        deployment.needs("gateway", fastapi="FastAPI", uvicorn="uvicorn")
         from ..gateway.server import main
 
         main(deployment.settings(), host=host, port=port, forwarded_allow_ips=forwarded_allow_ips)

@@ -17,6 +17,11 @@ _F = TypeVar("_F", bound=Callable[..., None])
 
 JsonOption = Annotated[bool, typer.Option("--json", help="Results on standard output as JSON, for machines.")]
 LimitOption = Annotated[int, typer.Option(help="How many at most.")]
+HostOption = Annotated[str, typer.Option(help="Address to listen at; 0.0.0.0 for all.")]
+PortOption = Annotated[int, typer.Option(min=1, max=65535, help="Port to listen at.")]
+ProxiesOption = Annotated[
+    str, typer.Option(help="Addresses of proxies whose X-Forwarded-For and -Proto are believed, by commas; or *.")
+]
 AfterOption = Annotated[str | None, typer.Option(help="Go on where a list before this one ended.")]
 
 _TYPES: dict[str, Any] = {"integer": int, "number": float, "string": str, "boolean": bool}

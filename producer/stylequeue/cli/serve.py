@@ -7,12 +7,10 @@ import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
-from importlib.util import find_spec
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from ..contract.errors import InvalidSettings
 from . import console, deployment
 from .options import JsonOption
 
@@ -46,8 +44,7 @@ def keeper(
 
 
 def _metrics(settings: Settings, host: str, port: int) -> Callable[[threading.Event], None]:
-    if find_spec("prometheus_client") is None:
-        raise InvalidSettings("prometheus-client is not installed", 'pip install "stylequeue[metrics]"')
+    deployment.needs("metrics", prometheus_client="prometheus-client")
     from ..metrics import serve
 
     return lambda stop: serve(settings, host=host, port=port, stop=stop)
@@ -131,9 +128,9 @@ def demo(context: typer.Context) -> None:
 
 def _become(module: str, arguments: Sequence[str], *, extra: str) -> None:
     """Go on as another module, so that this command stays light."""
-    if find_spec("tensorflow") is None and not _asks_for_help(arguments):
+    if not _asks_for_help(arguments):
         with console.errors_told(as_json=False):
-            raise InvalidSettings("TensorFlow is not installed", f'pip install "stylequeue[{extra}]"')
+            deployment.needs(extra, tensorflow="TensorFlow")
     os.execv(sys.executable, [sys.executable, "-m", module, *arguments])  # noqa: S606
 
 
