@@ -27,9 +27,9 @@ from stylequeue.finding import Finding
 from stylequeue.ledger import Ledger
 from stylequeue.local.server import HOST, free_ports
 from stylequeue.settings import Settings
-from tests.support.certificates import make_certificates, needed
+from tests.support.certificates import make_certificates
 from tests.support.jobs import make_job
-from tests.support.processes import wait_for
+from tests.support.processes import needed, wait_for
 from tests.support.redis_server import redis_server
 
 PASSWORD = "hunter2"

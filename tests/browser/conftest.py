@@ -18,9 +18,9 @@ from stylequeue.local.server import HOST
 from stylequeue.local.shelf import prepare
 from stylequeue.settings import Settings
 from tests.conftest import empty_database
-from tests.support.certificates import needed
 from tests.support.deployment import Deployment, through
 from tests.support.gate import ServedGate
+from tests.support.processes import needed
 from tests.support.proxy import Proxy
 
 WAIT_MS = 30_000

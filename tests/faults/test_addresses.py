@@ -18,9 +18,9 @@ from stylequeue.contract.errors import ExitCode, Unavailable
 from stylequeue.local import Stack
 from stylequeue.local.server import HOST
 from stylequeue.settings import Settings
-from tests.support.certificates import make_certificates, needed
+from tests.support.certificates import make_certificates
 from tests.support.deployment import HURRIED, WAIT_S, Deployment
-from tests.support.processes import wait_for
+from tests.support.processes import needed, wait_for
 from tests.support.proxy import Proxy
 from tests.support.redis_server import redis_server
 

@@ -14,10 +14,9 @@ from stylequeue.client import StyleQueue
 from stylequeue.local import Stack
 from stylequeue.local.server import HOST, free_ports
 from stylequeue.settings import Settings
-from tests.support.certificates import needed
 from tests.support.gateway_process import Served, listens, serve
 from tests.support.jobs import make_job
-from tests.support.processes import wait_for
+from tests.support.processes import needed, wait_for
 from tests.support.proxy import Proxy
 from tests.support.sse import events
 

@@ -18,7 +18,7 @@ from promql_parser import AggregateExpr, BinaryExpr, Call, MatrixSelector, Paren
 from stylequeue import metrics
 from stylequeue.client import StyleQueue
 from stylequeue.gateway.edge import Traffic
-from tests.support.certificates import needed
+from tests.support.processes import needed
 
 ROOT = Path(__file__).parents[2]
 RULES = ROOT / "docker" / "prometheus" / "alerts.yaml"

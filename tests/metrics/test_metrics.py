@@ -19,9 +19,8 @@ from stylequeue.ledger import census
 from stylequeue.local.server import HOST, free_ports
 from stylequeue.settings import Settings
 from tests.ledger.test_registry import live_worker
-from tests.support.certificates import needed
 from tests.support.gate import Gate
-from tests.support.processes import wait_for
+from tests.support.processes import needed, wait_for
 
 WAIT_S = 60
 OWN = "stylequeue_gateway_"

@@ -19,9 +19,8 @@ from stylequeue.client import StyleQueue
 from stylequeue.local import Stack, environment
 from stylequeue.local.server import HOST, free_ports
 from stylequeue.settings import Settings
-from tests.support.certificates import needed
 from tests.support.gate import ServedGate
-from tests.support.processes import wait_for
+from tests.support.processes import needed, wait_for
 
 WAIT_S = 60
 

@@ -27,8 +27,7 @@ from stylequeue.local.valkey import find_valkey
 from stylequeue.settings import Settings
 from stylequeue.store import Store
 from tests.security.test_machine import listening, speaks_grpc
-from tests.support.certificates import needed
-from tests.support.processes import wait_for
+from tests.support.processes import needed, wait_for
 
 DOCKER = Path(__file__).parents[2] / "docker"
 SERVICES: dict[str, dict[str, Any]] = yaml.safe_load((DOCKER / "compose.yaml").read_text())["services"]

@@ -40,11 +40,8 @@ FAST = RULES.replace('"optimize", size = 64, steps = 2', '"fast"').replace('queu
 
 
 @pytest.fixture
-def aws(monkeypatch: pytest.MonkeyPatch) -> Iterator[Cloud]:
-    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
-        monkeypatch.setenv(name, "nobody's")
+def aws() -> Iterator[Cloud]:
     with cloud() as made:
-        made.buckets()
         yield made
 
 

@@ -2,24 +2,12 @@
 
 from __future__ import annotations
 
-import os
-import shutil
 import subprocess
 from pathlib import Path
 
-import pytest
+from tests.support.processes import needed
 
 _KEY = ("-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256")
-
-
-def needed(program: str) -> str:
-    """Where the program is; without it the test is skipped, but not where everything has to be tried."""
-    path = shutil.which(program)
-    if path:
-        return path
-    if os.environ.get("CI"):
-        pytest.fail(f"{program} is not installed, and CI is set")
-    pytest.skip(f"{program} is not installed")
 
 
 def openssl(directory: Path, *arguments: str) -> None:

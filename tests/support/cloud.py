@@ -10,6 +10,7 @@ from typing import Any
 from urllib.request import Request, urlopen
 
 import boto3
+import pytest
 from pydantic import SecretStr
 
 from stylequeue.settings import Settings
@@ -45,11 +46,10 @@ class Cloud:
         return settings.model_copy(update=where)
 
     def buckets(self) -> None:
-        """Make all that a deployment has, unless they are there."""
-        s3 = self.client("s3")
-        there = {bucket["Name"] for bucket in s3.list_buckets()["Buckets"]}
-        for bucket in {*BUCKETS} - there:
-            s3.create_bucket(Bucket=bucket, CreateBucketConfiguration={"LocationConstraint": REGION})
+        """Make all that a deployment has."""
+        for bucket in BUCKETS:
+            where = {"LocationConstraint": REGION}
+            self.client("s3").create_bucket(Bucket=bucket, CreateBucketConfiguration=where)
 
     def queue(self, **attributes: str) -> str:
         """A new queue's URL."""
@@ -63,7 +63,6 @@ class Cloud:
 
     def announce(self, url: str, *, by: str = "sqs", prefix: str = "in/") -> None:
         """Have the queue told of what is put into bucket `uploads`: by S3 itself, through SNS or EventBridge."""
-        self.buckets()
         arn = self.arn(url)
         rules = {
             "Events": ["s3:ObjectCreated:*"],
@@ -109,7 +108,7 @@ class Cloud:
 
 @contextmanager
 def cloud() -> Iterator[Cloud]:
-    """One that is gone at the end."""
+    """One that is gone at the end, with the buckets of a deployment; its keys are in the environment meanwhile."""
     from moto.server import ThreadedMotoServer
 
     logging.getLogger("werkzeug").setLevel(logging.ERROR)
@@ -120,6 +119,13 @@ def cloud() -> Iterator[Cloud]:
         url = f"http://{host}:{port}"
         # What one has is kept in this process, and another's as well.
         urlopen(Request(f"{url}/moto-api/reset", method="POST")).close()
-        yield Cloud(url)
+        made = Cloud(url)
+        made.buckets()
+        with pytest.MonkeyPatch.context() as environment:
+            # Whoever fetches from queues looks for keys by boto3's own chain.
+            for name, value in KEYS.items():
+                environment.setenv(name.upper(), value)
+            environment.delenv("AWS_PROFILE", raising=False)
+            yield made
     finally:
         server.stop()

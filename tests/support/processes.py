@@ -1,15 +1,18 @@
-"""What is done to processes in the tests, and how their end is waited for."""
+"""What is done to processes in the tests, which programs they need, and how their end is waited for."""
 
 from __future__ import annotations
 
 import os
 import re
+import shutil
 import signal
 import time
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import TypeVar
+
+import pytest
 
 from stylequeue.broker.app import READY_FOR_JOBS
 from stylequeue.local import Process
@@ -98,3 +101,13 @@ def _stat(pid: int) -> tuple[str, int]:
     # Behind the name, which is in brackets and may hold anything: state, parent, group.
     state, _, group = stat.rpartition(")")[2].split()[:3]
     return state, int(group)
+
+
+def needed(program: str) -> str:
+    """Where the program is; without it the test is skipped, but not where everything has to be tried."""
+    path = shutil.which(program)
+    if path:
+        return path
+    if os.environ.get("CI"):
+        pytest.fail(f"{program} is not installed, and CI is set")
+    pytest.skip(f"{program} is not installed")

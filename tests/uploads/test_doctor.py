@@ -32,14 +32,7 @@ LETS_S3_SEND = {
 @pytest.fixture(scope="module")
 def aws() -> Iterator[Cloud]:
     with cloud() as made:
-        made.buckets()
         yield made
-
-
-@pytest.fixture(autouse=True)
-def _keys_by_the_chain(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
-        monkeypatch.setenv(name, "nobody's")
 
 
 @pytest.fixture
