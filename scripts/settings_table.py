@@ -11,7 +11,7 @@ from pydantic.fields import FieldInfo
 
 from stylequeue.settings import Settings
 
-PAGE = Path(__file__).parents[1] / "docs" / "operations.md"
+PAGE = Path(__file__).parents[1] / "docs" / "operate.md"
 _BEGIN, _END = "<!-- settings: made by scripts/settings_table.py -->\n", "<!-- end of settings -->\n"
 _SIGNS = {"ge": "≥", "gt": ">", "le": "≤", "lt": "<"}
 

@@ -209,17 +209,17 @@ class TestRefusals:
         settings = settings_for(f"redis://bob:{PASSWORD}@{HOST}:{port}/0")
         found = by_doctor(settings)
         assert "forbids this user a command, a key or a channel" in found.found
-        assert "docs/operations.md" in found.hint
+        assert "docs/operate.md" in found.hint
 
     def test_a_user_who_may_not_do_what_scripts_do(self, servers: ExitStack) -> None:
         port = servers.enter_context(redis_server(f"user bob on >{PASSWORD} ~* &* +@all -hset", "user default off"))
         settings = settings_for(f"redis://bob:{PASSWORD}@{HOST}:{port}/0")
         with StyleQueue(settings) as queue, pytest.raises(Unavailable, match="forbids this user a command") as caught:
             queue.submit(make_job())
-        assert (caught.value.code, "docs/operations.md" in caught.value.hint) == (Code.BROKER_REFUSED, True)
+        assert (caught.value.code, "docs/operate.md" in caught.value.hint) == (Code.BROKER_REFUSED, True)
 
     def test_a_user_who_may_do_what_the_guide_says(self, servers: ExitStack) -> None:
-        guide = (Path(__file__).parents[1] / "docs" / "operations.md").read_text()
+        guide = (Path(__file__).parents[1] / "docs" / "operate.md").read_text()
         (line,) = [line for line in guide.splitlines() if line.startswith("ACL SETUSER stylequeue ")]
         rights = line.partition(">")[2].partition(" ")[2]
         port = servers.enter_context(redis_server(f"user bob on >{PASSWORD} {rights}", "user default off"))

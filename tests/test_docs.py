@@ -29,7 +29,7 @@ def ids(page: Path) -> str:
 
 
 def test_the_table_of_settings_is_that_of_the_model() -> None:
-    page = (ROOT / "docs" / "operations.md").read_text()
+    page = (ROOT / "docs" / "operate.md").read_text()
     with_table = runpy.run_path(str(ROOT / "scripts" / "settings_table.py"))["with_table"]
     assert page == with_table(page), "run scripts/settings_table.py"
 

@@ -186,7 +186,7 @@ _BY_CODE = {
     "NOAUTH": ("wants a password, and was given none", f"write redis://:password@host into {_ADDRESS}"),
     "NOPERM": (
         "forbids this user a command, a key or a channel that is needed",
-        "grant what docs/operations.md lists under Redis: keys, channels, commands",
+        "grant what docs/operate.md lists under Rights: keys, channels, commands",
     ),
     "OOM": (
         "is full: it holds as much as maxmemory allows",

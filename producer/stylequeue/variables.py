@@ -17,7 +17,7 @@ from .contract.errors import InvalidSettings
 
 PREFIX = "STYLEQUEUE_"
 """Of each setting's environment variable. What processes of ours tell each other begins with `_STYLEQUEUE_` instead."""
-HINT = "docs/operations.md lists all settings"
+HINT = "docs/operate.md lists all settings"
 _FILE = "_FILE"
 _SERVICE_LINK = re.compile(
     rf"{PREFIX}(?:\w+_)?(?:SERVICE_HOST|SERVICE_PORT(?:_\w+)?|PORT_\d+_(?:TCP|UDP|SCTP)(?:_(?:PROTO|PORT|ADDR))?)"

@@ -112,7 +112,7 @@ def test_51_a_worker_by_tls_as_a_user_with_few_rights_in_a_shop_that_has_a_celer
 ) -> None:
     """With just the rights that the guide names; Celery's own variables, which lead elsewhere, change nothing."""
     make_certificates(tmp_path)
-    guide = (Path(__file__).parents[2] / "docs" / "operations.md").read_text()
+    guide = (Path(__file__).parents[2] / "docs" / "operate.md").read_text()
     (line,) = [line for line in guide.splitlines() if line.startswith("ACL SETUSER stylequeue ")]
     rights = line.partition(">password ")[2]
     port = servers.enter_context(

@@ -26,7 +26,10 @@ TRIED = RULES.with_name("alerts.test.yaml")
 DASHBOARD = json.loads((ROOT / "docker" / "grafana" / "dashboard.json").read_text())
 [GROUP] = yaml.safe_load(RULES.read_text())["groups"]
 ALERTS: dict[str, dict[str, Any]] = {rule["alert"]: rule for rule in GROUP["rules"]}
-SECTIONS = re.findall(r"^## (.+)$", (ROOT / "docs" / "operate.md").read_text(), re.MULTILINE)
+[_OF_ALERTS] = re.findall(
+    r"^## Alerts\n(.*?)(?=^## |\Z)", (ROOT / "docs" / "operate.md").read_text(), re.MULTILINE | re.DOTALL
+)
+SECTIONS = re.findall(r"^### (.+)$", _OF_ALERTS, re.MULTILINE)
 
 
 def expressions() -> Iterator[str]:

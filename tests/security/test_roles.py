@@ -1,4 +1,4 @@
-"""Redis's users: each role has the rights that docs/operations.md names, and does with them what it has to."""
+"""Redis's users: each role has the rights that docker/valkey/users.conf gives it, and does with them what it has to."""
 
 from __future__ import annotations
 
@@ -32,21 +32,16 @@ from tests.support.jobs import make_job
 from tests.support.processes import wait_for
 from tests.support.receiver import Receiver
 from tests.support.redis_server import redis_server
+from tests.support.roles import RIGHTS, make_users
 
 ROOT = Path(__file__).parents[2]
-OPERATIONS = (ROOT / "docs" / "operations.md").read_text()
-USERS: dict[str, str] = dict(re.findall(r"^ACL SETUSER (\w+) (.+)$", OPERATIONS, re.MULTILINE))
-[DOCTORS] = re.findall(r"`doctor` needs a producer's rights and\s+`(\S+)`", OPERATIONS)
-USERS["operator"] = f"{USERS['producer']} {DOCTORS}"
-ROLES = ("producer", "worker", "keeper", "watcher", "operator")
+PASSWORD = "password"
 
 
 @pytest.fixture(scope="module")
 def server_port() -> Iterator[int]:
     with redis_server("appendonly yes", "maxmemory-policy noeviction") as port, Redis(host=HOST, port=port) as redis:
-        ask: Any = redis.execute_command
-        for name in ROLES:
-            ask("ACL", "SETUSER", name, *USERS[name].split())
+        make_users(redis, PASSWORD)
         yield port
 
 
@@ -59,17 +54,17 @@ def port(server_port: int) -> int:
 
 
 def settings_of(port: int, role: str, others: Settings | None = None) -> Settings:
-    own = {"redis_url": SecretStr(f"redis://{role}:password@{HOST}:{port}/0"), "redis_timeout_s": 2}
+    own = {"redis_url": SecretStr(f"redis://{role}:{PASSWORD}@{HOST}:{port}/0"), "redis_timeout_s": 2}
     return Settings(**{**(others.model_dump() if others else {}), **own})
 
 
 def redis_of(port: int, role: str) -> Any:
-    return Redis(host=HOST, port=port, username=role, password="password", decode_responses=True)
+    return Redis(host=HOST, port=port, username=role, password=PASSWORD, decode_responses=True)
 
 
 def test_each_does_its_part(port: int) -> None:
     job, unwanted = make_job(), make_job()
-    with StyleQueue(settings_of(port, "producer")) as producer, StyleQueue(settings_of(port, "watcher")) as watcher:
+    with StyleQueue(settings_of(port, "producer")) as producer, StyleQueue(settings_of(port, "monitor")) as monitor:
         producer.submit_many([job, unwanted])
         assert producer.cancel(unwanted.id) == "cancelled"
         producer.retry(unwanted.id)
@@ -87,11 +82,11 @@ def test_each_does_its_part(port: int) -> None:
                     connection.drain_events(timeout=5)
         assert {*taken} == {job.id, unwanted.id}
         door.take(call(job, task_id=job.id, stylequeue_recorded=True))
-        assert producer.status(job.id).state == watcher.status(job.id).state == "succeeded"
-        assert [event.kind for event in watcher.watch(job.id)][-1] == "succeeded"
-        assert [status.standing is not None for status in watcher.jobs(state="queued")] == [True]
-        assert watcher.load("paint").waiting == 1
-        watcher.census()
+        assert producer.status(job.id).state == monitor.status(job.id).state == "succeeded"
+        assert [event.kind for event in monitor.watch(job.id)][-1] == "succeeded"
+        assert [status.standing is not None for status in monitor.jobs(state="queued")] == [True]
+        assert monitor.load("paint").waiting == 1
+        assert monitor.census().memory is not None
         keeper = Keeper(settings_of(port, "keeper"))
         keeper.reconcile()
         keeper.reconcile()
@@ -173,12 +168,12 @@ def test_a_worker_paints(port: int, stack: Stack, settings: Settings) -> None:
 
 
 def test_a_right_less_is_told(port: int) -> None:
-    with StyleQueue(settings_of(port, "producer")) as producer, StyleQueue(settings_of(port, "watcher")) as watcher:
+    with StyleQueue(settings_of(port, "producer")) as producer, StyleQueue(settings_of(port, "monitor")) as monitor:
         job_id = producer.submit(make_job())
         forbidden: list[Callable[[], object]] = [
-            lambda: watcher.submit(make_job()),
-            lambda: watcher.cancel(job_id),
-            lambda: watcher.pause("paint"),
+            lambda: monitor.submit(make_job()),
+            lambda: monitor.cancel(job_id),
+            lambda: monitor.pause("paint"),
         ]
         for ask in forbidden:
             with pytest.raises(Unavailable) as caught:
@@ -199,9 +194,9 @@ def test_a_right_less_is_told(port: int) -> None:
         ("keeper", ("HDEL", "unacked", "x")),
         ("worker", ("GET", "somebody-elses")),
         ("worker", ("CONFIG", "SET", "maxmemory", 1)),
-        ("watcher", ("SET", "stylequeue:probe", 1)),
-        ("watcher", ("GET", "celery-task-meta-x")),
-        ("watcher", ("EVAL", "return 1", 0)),
+        ("monitor", ("SET", "stylequeue:probe", 1)),
+        ("monitor", ("GET", "celery-task-meta-x")),
+        ("monitor", ("EVAL", "return 1", 0)),
     ],
 )
 def test_no_role_does_anothers(port: int, role: str, command: tuple[Any, ...]) -> None:
@@ -214,7 +209,7 @@ def test_who_has_no_channels_moves_jobs_and_hears_of_them_later(port: int, monke
     monkeypatch.setattr(asking_events, "_LOOK_S", 0.2)
     with Redis(host=HOST, port=port) as redis:
         ask: Any = redis.execute_command
-        ask("ACL", "SETUSER", "old", *USERS["producer"].replace(" &stylequeue:*", "").split())
+        ask("ACL", "SETUSER", "old", "on", f">{PASSWORD}", *RIGHTS["producer"].replace(" &stylequeue:*", "").split())
 
     async def wait() -> None:
         async with AsyncStyleQueue(settings_of(port, "old")) as queue:
@@ -238,7 +233,7 @@ def test_all_that_scripts_call_is_tried(port: int) -> None:
     with Redis(host=HOST, port=port) as redis:
         ask: Any = redis.execute_command
         for name in sorted(tried):
-            ask("ACL", "SETUSER", "lacking", *USERS["producer"].split(), f"-{name.lower()}")
+            ask("ACL", "SETUSER", "lacking", "on", f">{PASSWORD}", *RIGHTS["producer"].split(), f"-{name.lower()}")
             ledger = Ledger(settings_of(port, "lacking"))
             with pytest.raises(Unavailable) as caught:
                 ledger.try_out()

@@ -22,7 +22,7 @@ app = typer.Typer(
     help="Neural style transfer by message queue: submit a job, get a painted picture and an event.",
     epilog="Exit codes: 0 done, 1 the job failed, 2 bad input, 3 service not reachable, 4 this machine cannot serve, "
     "130 broken off. Settings are environment variables: STYLEQUEUE_REDIS_URL, STYLEQUEUE_S3_ENDPOINT_URL, ... "
-    "(docs/operations.md); without them the command finds what `stylequeue up` runs.",
+    "(docs/operate.md); without them the command finds what `stylequeue up` runs.",
 )
 
 
