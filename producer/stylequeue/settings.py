@@ -7,7 +7,6 @@ is one that is empty. Secrets may lie in files: `STYLEQUEUE_REDIS_URL_FILE` name
 from __future__ import annotations
 
 import os
-import ssl
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
@@ -28,13 +27,15 @@ from .setting_values import (
     LabelName,
     MarkSecret,
     NetworkName,
+    PodName,
     RedisUrl,
     Seconds,
     Secret,
     Sha256,
     SizePx,
+    check_certificates,
 )
-from .variables import HINT, PREFIX, Environment, variable_of, why
+from .variables import HINT, PREFIX, Environment, variable_of
 
 
 class Settings(BaseSettings):
@@ -260,6 +261,15 @@ class Settings(BaseSettings):
         description="A gateway told to stop takes requests for so long, and says it is not ready.",
     )
 
+    pod_name: PodName | None = Field(
+        default=None, description="Of a worker's pod, by Kubernetes's downward API; left out: it is in none."
+    )
+    pod_deletion_cost: bool = Field(
+        default=False,
+        description="On: `stylequeue keeper`, in a pod that may patch pods, tells Kubernetes which workers paint, and "
+        "for how long: others are stopped first.",
+    )
+
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
 
     @model_validator(mode="after")
@@ -315,25 +325,8 @@ class Settings(BaseSettings):
         if for_sentinel and not address.is_sentinel:
             raise ValueError(f"{min(for_sentinel)} is given, but STYLEQUEUE_REDIS_URL does not begin with sentinel://")
         if address.is_tls:
-            self._check_certificates()
+            check_certificates(self.redis_ca_file, self.redis_client_cert_file, self.redis_client_key_file)
         return self
-
-    def _check_certificates(self) -> None:
-        context = ssl.create_default_context()
-        try:
-            if self.redis_ca_file:
-                context.load_verify_locations(cafile=self.redis_ca_file)
-        except OSError as error:  # an SSLError is one
-            raise ValueError(f"STYLEQUEUE_REDIS_CA_FILE: no certificates can be read from it: {why(error)}") from None
-        try:
-            if self.redis_client_cert_file:
-                # Whoever starts a service is not there to be asked for a password.
-                context.load_cert_chain(self.redis_client_cert_file, self.redis_client_key_file, password="")
-        except OSError as error:
-            raise ValueError(
-                "STYLEQUEUE_REDIS_CLIENT_CERT_FILE, STYLEQUEUE_REDIS_CLIENT_KEY_FILE: no certificate with its key, "
-                f"unencrypted, can be read from them: {why(error)}"
-            ) from None
 
     # Last, and so around all others.
     @model_validator(mode="wrap")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime, timedelta
+
 import pytest
 
 from stylequeue.client import StyleQueue
@@ -30,10 +32,15 @@ def test_a_drained_worker_leaves_its_job_to_another_or_finishes_it(deployment: D
     left = deployment.job(400)
     queue.submit(left)
     deployment.until_painting(left)
+    before = datetime.now(UTC)
     wait_for(lambda: queue.fleet()[0].job == left.id, WAIT_S, "the registry to say what it paints")
+    since = queue.fleet()[0].job_since
+    assert since
+    assert before - timedelta(seconds=WAIT_S) < since <= datetime.now(UTC)
     queue.drain(name, checkpoint=True)
     wait_for(lambda: queue.status(left.id).state == "queued", WAIT_S, "the job to be put back")
     wait_for(lambda: "Canceling queue" in one.log_text(), WAIT_S, "the worker to listen no more")
+    wait_for(lambda: queue.fleet()[0].job_since is None, WAIT_S, "the registry to say that it is idle")
     waits = deployment.job(3)
     queue.submit(waits)
     two = deployment.worker("two")

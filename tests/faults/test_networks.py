@@ -50,9 +50,10 @@ def painter_of(deployment: Deployment, job: Job) -> str:
 
 def test_58_a_worker_is_on_record_while_it_lives(hurried: Deployment) -> None:
     registry = hurried.queue._ledger.registry
-    worker = hurried.worker("one")
+    worker = hurried.worker("one", pod_name="one-of-a-deployment")
     [entry] = wait_for(registry.workers, WAIT_S, "the worker to be on record")
     assert entry.name.startswith("one@")
+    assert (entry.pod, entry.job_since) == ("one-of-a-deployment", None)
     assert entry.queues == ("fast", "paint", "bulk")
     assert set(entry.networks) == {"vgg19", "vgg16", "fast"}
     assert f"{READY_FOR_JOBS}: {entry}" in worker.log_text()

@@ -57,6 +57,9 @@ class Receiver:
             def do_POST(self) -> None:
                 receiver._take(self)
 
+            def do_PATCH(self) -> None:
+                receiver._take(self)
+
             def log_message(self, *_: Any) -> None:
                 pass
 

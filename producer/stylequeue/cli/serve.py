@@ -38,6 +38,10 @@ def keeper(
 
         settings = deployment.settings()
         beside: list[Callable[[threading.Event], None]] = [Deliverer(settings).run] if settings.deliver else []
+        if settings.pod_deletion_cost:
+            from ..pods import DeletionCosts
+
+            beside.append(DeletionCosts(settings).run)
         if metrics_port is not None:
             beside.append(_metrics(settings, metrics_host, metrics_port))
         keep_house(settings, beside)

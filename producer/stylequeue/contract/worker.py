@@ -25,6 +25,7 @@ class LiveWorker(BaseModel):
 
     name: str = Field(description="As Celery calls it: name@host; unique.")
     host: str
+    pod: str | None = Field(None, description="That it runs in, where that is Kubernetes's; null: it does not say.")
     started_at: datetime
     version: str = Field(description="Of stylequeue.")
     python: str = ""
@@ -45,6 +46,7 @@ class LiveWorker(BaseModel):
     gpu_memory_bytes: int | None = Field(None, description="What of its GPU's memory is taken, by whomever.")
     gpu_utilisation: float | None = Field(None, description="How much of the time its GPU computes, from 0 to 1.")
     job: str | None = Field(None, description="The job that it has; null: none.")
+    job_since: datetime | None = Field(None, description="When it began with that job.")
     stage: str | None = Field(None, description="Of that job: what is being done.")
     step: int = Field(0, description="Of its painting: the newest.")
     steps: int = Field(0, description="Of its painting: how many there will be; 0: none yet.")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
@@ -77,6 +77,28 @@ class Registry:
     def workers(self) -> list[LiveWorker]:
         """The live workers, by name. One that was killed is among them for three heartbeats more."""
         return run(self._ledger.asked.workers())
+
+    def costs_told(self, turn_s: float) -> dict[str, int] | None:
+        """What Kubernetes was told that stopping each pod costs, for whoever tells it for the next `turn_s`.
+
+        None: it is somebody else's turn.
+        """
+        with self._ledger._reachable():
+            redis = self._ledger.redis
+            if not redis.set(names.DELETION_COSTS_TURN_KEY, "", nx=True, px=int(turn_s * 1000)):
+                return None
+            return {str(pod): int(cost) for pod, cost in redis.hgetall(names.DELETION_COSTS_KEY).items()}
+
+    def tell_costs(self, costs: Mapping[str, int], gone: Collection[str]) -> None:
+        """Keep what Kubernetes is told of pods now, and forget those that are gone."""
+        with self._ledger._reachable():
+            pipeline = self._ledger.redis.pipeline(transaction=True)
+            if costs:
+                pipeline.hset(names.DELETION_COSTS_KEY, items=[part for cost in costs.items() for part in cost])
+            if gone:
+                pipeline.hdel(names.DELETION_COSTS_KEY, *gone)
+            pipeline.expire(names.DELETION_COSTS_KEY, DRAINED_S)
+            pipeline.execute()
 
     def lacking(self) -> dict[tuple[str, Needs], int]:
         """How many jobs wait for a worker with a network, by their queue and the networks any of which would do."""

@@ -90,7 +90,7 @@ def make_worker_app(settings: Settings, *, module: str, load_engine: Callable[[S
             memory_bytes = options.gpu_memory_bytes
             if engine.device.startswith(PROCESSOR):
                 memory_bytes = options.memory_bytes or available_bytes()
-            worker = registration.describe(engine, memory_bytes)
+            worker = registration.describe(engine, memory_bytes, settings.pod_name)
             registration.require_networks(worker.queues, worker.networks)
             ledger = Ledger(settings)
             store = Store(settings, partial(mark_secrets, ledger))

@@ -56,8 +56,8 @@ def tell_child(told: Told) -> None:
     os.environ[PARENT_VARIABLE] = told.model_dump_json()
 
 
-def describe(engine: PaintingEngine, memory_bytes: int | None) -> LiveWorker:
-    """In the child: this worker, with what `engine` has now, and what paintings may take.
+def describe(engine: PaintingEngine, memory_bytes: int | None, pod: str | None) -> LiveWorker:
+    """In the child: this worker, with what `engine` has now, what paintings may take, and the pod that it is in.
 
     What a child before this one had measured is among it.
     """
@@ -67,6 +67,7 @@ def describe(engine: PaintingEngine, memory_bytes: int | None) -> LiveWorker:
     return LiveWorker(
         name=told.name,
         host=platform.node(),
+        pod=pod,
         started_at=told.started_at,
         version=__version__,
         python=platform.python_version(),
@@ -132,6 +133,7 @@ def keep_announced(
                 "networks": engine.networks(),
                 "rates": rates.all(),
                 "job": activity.job,
+                "job_since": activity.job_since,
                 "stage": activity.stage,
                 "step": activity.step,
                 "steps": activity.steps,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections import Counter, deque
 from collections.abc import Mapping
+from datetime import UTC, datetime
 
 _WINDOW = 20
 """Steps over which their rate is measured."""
@@ -15,6 +16,7 @@ class Activity:
 
     def __init__(self) -> None:
         self.job: str | None = None
+        self.job_since: datetime | None = None
         self.stage: str | None = None
         self.step = 0
         self.steps = 0
@@ -30,6 +32,7 @@ class Activity:
     def begin(self, job_id: str) -> None:
         """A job is claimed."""
         self.job, self.stage, self.step, self.steps = job_id, None, 0, 0
+        self.job_since = datetime.now(UTC)
         self._latest.clear()
         self._first = None
         self.moved_s = time.monotonic()
@@ -48,7 +51,7 @@ class Activity:
 
     def end(self) -> None:
         """The job is held no longer."""
-        self.job = self.stage = self.moved_s = None
+        self.job = self.job_since = self.stage = self.moved_s = None
         self._latest.clear()
 
     def note_end(self, timings_s: Mapping[str, float]) -> None:
