@@ -63,6 +63,7 @@ test-all: check networks  ## run everything there is: checks, all tests, a short
 	$(BIN)/python -m tests.benchmarks.bench_engine
 	$(BIN)/python -m tests.benchmarks.bench_estimate
 	$(BIN)/python -m tests.benchmarks.bench_scrape
+	$(BIN)/python -m tests.benchmarks.bench_scale
 	$(BIN)/python -m tests.benchmarks.bench_quality
 	$(BIN)/python -m tests.benchmarks.fuzz_pictures 60
 	JOBS=100 $(BIN)/python -m tests.benchmarks.soak
@@ -99,6 +100,10 @@ bench-engine: networks  ## the engine's speed and memory; bench-output/engine.js
 .PHONY: bench-estimate
 bench-estimate: networks  ## how far estimates are from what painting takes; bench-output/estimate.json (QUICK=1)
 	$(BIN)/python -m tests.benchmarks.bench_estimate
+
+.PHONY: bench-scale
+bench-scale: $(INSTALLED)  ## 1 to 32 workers, 100,000 jobs, all killed at once; bench-output/scale.json (QUICK=1)
+	$(BIN)/python -m tests.benchmarks.bench_scale
 
 .PHONY: bench-scrape
 bench-scrape: $(INSTALLED)  ## what a scrape costs while 100,000 jobs are open; bench-output/scrape.json (QUICK=1)
