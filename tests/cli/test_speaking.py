@@ -23,6 +23,7 @@ from stylequeue.contract.status import JobStatus
 from stylequeue.contract.text import printable
 from stylequeue.local import Stack
 from stylequeue.settings import Settings
+from tests.support.command import own_logging
 from tests.support.jobs import make_job
 
 # Clears the screen; turns the direction of writing; begins a line; a second escape of one byte; joins lines.
@@ -91,9 +92,7 @@ def test_errors_of_strangers(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_log_lines_of_strangers(capsys: pytest.CaptureFixture[str]) -> None:
-    root = logging.getLogger()
-    handlers, level = root.handlers[:], root.level
-    try:
+    with own_logging():
         logs.configure("INFO")
         log = logging.getLogger("of.strangers")
         with logs.about(STRANGE):
@@ -102,9 +101,6 @@ def test_log_lines_of_strangers(capsys: pytest.CaptureFixture[str]) -> None:
                 raise ValueError(f"\n{STRANGE}")
             except ValueError:
                 log.exception("came to harm")
-    finally:
-        root.handlers[:] = handlers
-        root.setLevel(level)
     said = capsys.readouterr().err
     assert not OBEYED.intersection(said)
     first, second, *trace = said.splitlines()

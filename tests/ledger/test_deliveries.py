@@ -130,6 +130,18 @@ def test_what_was_delivered_can_be_sent_once_more(deliveries: Deliveries) -> Non
         deliveries.replay(CRM, "e1")
 
 
+def test_what_is_on_its_way_is_sent_once_more_all_the_same(deliveries: Deliveries) -> None:
+    """It may have arrived before anybody asked, and only its mark is still to come."""
+    deliveries.deliver([event()])
+    assert ids(deliveries, token="before") == ["e0"]
+    deliveries.replay(CRM, "e0")
+    deliveries.replay(CRM, "e0")
+    assert settle(deliveries, token="before", delivered=True).state == "stale"
+    assert ids(deliveries, token="since") == ["e0"]
+    assert settle(deliveries, token="before", delivered=True).state == "stale"
+    assert settle(deliveries, token="since").state == "pending"
+
+
 def test_an_endpoint_that_asks_for_it_is_left_alone(ledger: Ledger, deliveries: Deliveries) -> None:
     deliveries.deliver([event(), event(1)])
     ids(deliveries)

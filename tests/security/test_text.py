@@ -31,7 +31,7 @@ from stylequeue.local import Stack
 from stylequeue.settings import Settings
 from stylequeue.telling import result_of
 from tests.ledger.test_registry import live_worker
-from tests.support.command import Command
+from tests.support.command import Command, own_logging
 from tests.support.jobs import job_fields, make_job
 from tests.support.ledger import claim
 
@@ -128,14 +128,9 @@ def test_reasons_that_older_versions_told() -> None:
 @contextmanager
 def logging_as_ours() -> Iterator[logging.Logger]:
     """As a worker, a keeper and their Celery log."""
-    root = logging.getLogger()
-    handlers, level = root.handlers[:], root.level
-    try:
+    with own_logging():
         logs.configure("INFO")
         yield logging.getLogger(HOSTILE)
-    finally:
-        root.handlers[:] = handlers
-        root.setLevel(level)
 
 
 class Hostile(Exception):

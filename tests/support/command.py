@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import logging
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
 from typer.testing import CliRunner, Result
@@ -19,8 +21,21 @@ class Command:
         self.env = {**env, "COLUMNS": "200"}
 
     def __call__(self, *arguments: str | Path, exit_code: int = DONE) -> Result:
-        done = CliRunner(env=self.env).invoke(app, [str(argument) for argument in arguments])
+        with own_logging():  # what serves sets it up: to a standard error that is closed by the end
+            done = CliRunner(env=self.env).invoke(app, [str(argument) for argument in arguments])
         # What nobody has caught would be a traceback.
         assert isinstance(done.exception, SystemExit | None), done.exception
         assert done.exit_code == exit_code, done.stdout + done.stderr
         return done
+
+
+@contextmanager
+def own_logging() -> Iterator[None]:
+    """How this process logs may be set up anew in the block, and is afterwards as it was."""
+    root = logging.getLogger()
+    handlers, level = root.handlers[:], root.level
+    try:
+        yield
+    finally:
+        root.handlers[:] = handlers
+        root.setLevel(level)

@@ -12,7 +12,11 @@ import tomlkit
 
 from stylequeue.delivery.deliverer import Deliverer
 from stylequeue.ledger import Ledger, names
+from stylequeue.operator_file import OperatorFile
 from stylequeue.settings import Settings
+from tests.support.processes import wait_for
+
+_KNOWN_S = 30
 
 
 def pass_time(redis: Any, endpoint: str, seconds: float) -> None:
@@ -51,12 +55,14 @@ class Operator:
 
 @contextmanager
 def delivering(settings: Settings, **options: Any) -> Iterator[Deliverer]:
-    """A deliverer at work, in this process."""
+    """A deliverer at work, in this process. It knows the endpoints: they hear of what happens from now on."""
     ledger, stop = Ledger(settings), threading.Event()
     deliverer = Deliverer(settings, ledger=ledger, **options)
     thread = threading.Thread(target=deliverer.run, args=(stop,))
     thread.start()
+    known = [names.endpoint_key(name) for name in OperatorFile(settings.operator_file).now.endpoints]
     try:
+        wait_for(lambda: all(ledger.redis.hexists(key, "since_ms") for key in known), _KNOWN_S, "it to know them")
         yield deliverer
     finally:
         stop.set()

@@ -70,7 +70,7 @@ class Batch:
 
 @dataclass(frozen=True)
 class Settled:
-    """What became of a delivery; `stale`: somebody else sends it by now, or it is forgotten."""
+    """What became of a delivery; `stale`: somebody else sends it by now, or it was replayed since, or is forgotten."""
 
     state: Literal["delivered", "pending", "given_up", "stale"]
     disabled: str

@@ -4,7 +4,9 @@ if redis.call('EXISTS', key) == 0 then return 'unknown' end
 redis.call('PEXPIRE', key, arg.kept_ms)
 redis.call('HSET', key, 'made_ms', now_ms)
 redis.call('ZADD', deliveries_key(arg.endpoint), now_ms, arg.id)
--- Whoever sends it now will say what came of it to nobody.
+-- What comes of sending it now, if somebody does, is of before: not even what arrives makes this one needless.
+local under_way = redis.call('HGET', key, 'token')
+if under_way then redis.call('HSET', key, 'overtaken', under_way) end
 redis.call('HDEL', key, 'token')
 redis.call('ZREM', sending_key(arg.endpoint), arg.id)
 send_anew(arg.endpoint, arg.id)

@@ -5,9 +5,9 @@
 -- Returns {delivered | pending | given_up | stale, why it is disabled now or ''}.
 local endpoint, id = arg.endpoint, arg.id
 local key, fares = delivery_of(endpoint, id), endpoint_key(endpoint)
-local delivery = redis.call('HMGET', key, 'token', 'attempts', 'event', 'state')
+local delivery = redis.call('HMGET', key, 'token', 'attempts', 'event', 'state', 'overtaken')
+if not delivery[3] or delivery[4] ~= 'pending' or delivery[5] == arg.token then return {'stale', ''} end
 -- Somebody else sends it by now, and says what came of that. What has arrived has arrived all the same.
-if not delivery[3] or delivery[4] ~= 'pending' then return {'stale', ''} end
 if delivery[1] ~= arg.token and not arg.delivered then return {'stale', ''} end
 keep(endpoint)
 redis.call('ZREM', sending_key(endpoint), id)
