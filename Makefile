@@ -125,9 +125,24 @@ gallery: networks  ## paint the pictures of docs/engine.md anew; some minutes
 soak: $(INSTALLED)  ## many jobs while everything is killed, restarted and cut off; some minutes (JOBS=1000 SEED=1)
 	$(BIN)/python -m tests.benchmarks.soak
 
+# What builds and runs containers here; BUILD_FLAGS are its own.
+ENGINE ?= $(notdir $(firstword $(shell command -v docker podman buildah)))
+BASE_IMAGE ?= python:3.12-slim
+build_image = $(ENGINE) build $(BUILD_FLAGS) --file docker/Dockerfile --build-arg BASE_IMAGE=$(BASE_IMAGE) \
+	--build-arg VERSION=$$(sed -n 's/^__version__ = "\(.*\)"/\1/p' producer/stylequeue/_version.py) \
+	--build-arg REVISION=$$(git rev-parse HEAD)
+
+.PHONY: images
+images:  ## build the images stylequeue and stylequeue-worker (ENGINE=podman BASE_IMAGE=...)
+	$(build_image) --target service --tag stylequeue .
+	$(build_image) --target worker --tag stylequeue-worker .
+
 .PHONY: lock
 lock: $(INSTALLED)  ## resolve the requirements anew
 	echo uv | $(BIN)/uv pip compile $(LOCK) - --output-file requirements/installer.txt
 	$(BIN)/uv pip compile $(LOCK) --extra dev pyproject.toml --output-file requirements/dev.txt
 	$(BIN)/uv pip compile $(LOCK) --extra worker pyproject.toml --output-file requirements/worker.txt
 	$(BIN)/uv pip compile $(LOCK) --extra gpu pyproject.toml --output-file requirements/gpu.txt
+	echo hatchling | $(BIN)/uv pip compile $(LOCK) --constraint requirements/dev.txt - --output-file requirements/build.txt
+	$(BIN)/uv pip compile $(LOCK) --constraint requirements/dev.txt --extra gateway pyproject.toml --output-file requirements/gateway.txt
+	$(BIN)/uv pip compile $(LOCK) --constraint requirements/worker.txt --constraint requirements/dev.txt --extra models pyproject.toml --output-file requirements/models.txt

@@ -1,8 +1,9 @@
 #!/bin/sh
 # Writes into DIR what SeaweedFS reads at its start: who may do what by S3, and by what its parts know each other.
 #   store-setup.sh DIR
-# Keys come from the environment. DIR is a volume that nothing but SeaweedFS mounts, read-only.
+# Secrets come from the environment. DIR is a volume that nothing but SeaweedFS mounts, read-only, as the same user.
 set -eu
+umask 077
 cd "$1"
 
 # The ports on which its parts talk to each other would hand out keys and do whatever they are asked: they want this
@@ -20,19 +21,27 @@ openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 3650 
     done
 } > security.toml
 
-# A worker reads pictures, and writes results and what it keeps while it paints; keepers do the latter. Whoever hands in
-# jobs puts pictures there and has the results. Nobody makes or deletes buckets.
+# Each does what docs/operate.md says its role needs, in these buckets, and nobody makes or deletes buckets. Whoever hands in
+# jobs puts pictures there and has the results.
 cat > s3.json <<IDENTITIES
 {"identities": [
-  {"name": "producer",
-   "credentials": [{"accessKey": "$S3_ACCESS_KEY", "secretKey": "$S3_SECRET_KEY"}],
+  {"name": "operator",
+   "credentials": [{"accessKey": "operator", "secretKey": "$OPERATOR_S3_SECRET_KEY"}],
    "actions": ["Read:uploads", "List:uploads", "Write:uploads", "Read:styles", "List:styles", "Write:styles",
                "Read:results", "List:results", "Write:results"]},
+  {"name": "gateway",
+   "credentials": [{"accessKey": "gateway", "secretKey": "$GATEWAY_S3_SECRET_KEY"}],
+   "actions": ["Read:uploads", "List:uploads", "Write:uploads", "Read:styles", "List:styles",
+               "Read:results", "List:results", "Write:results", "Read:work", "List:work"]},
+  {"name": "listener",
+   "credentials": [{"accessKey": "listener", "secretKey": "$LISTENER_S3_SECRET_KEY"}],
+   "actions": ["Read:uploads", "List:uploads"]},
   {"name": "worker",
-   "credentials": [{"accessKey": "$S3_WORKER_ACCESS_KEY", "secretKey": "$S3_WORKER_SECRET_KEY"}],
+   "credentials": [{"accessKey": "worker", "secretKey": "$WORKER_S3_SECRET_KEY"}],
    "actions": ["Read:uploads", "List:uploads", "Read:styles", "List:styles",
-               "Read:results", "List:results", "Write:results", "Read:work", "List:work", "Write:work"]}
+               "Read:results", "List:results", "Write:results", "Read:work", "List:work", "Write:work"]},
+  {"name": "keeper",
+   "credentials": [{"accessKey": "keeper", "secretKey": "$KEEPER_S3_SECRET_KEY"}],
+   "actions": ["Read:results", "List:results", "Write:results", "Read:work", "List:work", "Write:work"]}
 ]}
 IDENTITIES
-# Its own user is another one there; nobody else sees this directory.
-chmod 644 inner.key inner.pem security.toml s3.json

@@ -216,7 +216,7 @@ def _histogram(name: str, help_text: str, label: str, found: Sequence[Histogram]
 
 
 def serve(settings: Settings, *, host: str, port: int, stop: threading.Event) -> None:
-    """Answer `GET /metrics` until `stop`. Raises OSError where the address is taken."""
+    """Answer `GET /metrics`, and `GET /healthz`, until `stop`. Raises OSError where the address is taken."""
     with StyleQueue(settings) as queue, _Server((host, port), queue) as server:
         log.info("metrics at http://%s:%d/metrics", host, server.server_port)
         serving = threading.Thread(target=server.serve_forever, name="metrics", daemon=True)
@@ -241,6 +241,9 @@ class _Handler(BaseHTTPRequestHandler):
     """Seconds, for a request to come."""
 
     def do_GET(self) -> None:
+        if self.path == "/healthz":  # whether the process lives; nothing else is looked at
+            self._answer(200, "text/plain", b"ok\n")
+            return
         if self.path.partition("?")[0] != "/metrics":
             self._answer(404, "text/plain", b"there is /metrics\n")
             return

@@ -190,3 +190,5 @@ def test_where_redis_is_away_the_scrape_fails(operated: Settings) -> None:
         assert away
         with pytest.raises(urllib.error.HTTPError, match="503"):
             fetch(f"{url}/metrics")
+        with urllib.request.urlopen(f"{url}/healthz", timeout=WAIT_S) as answer:
+            assert answer.read() == b"ok\n", "the process lives"

@@ -14,6 +14,7 @@ from typing import Any
 import boto3
 import pytest
 import redis
+import urllib3
 import yaml
 from botocore import UNSIGNED
 from botocore.config import Config
@@ -31,12 +32,8 @@ from tests.support.processes import needed, wait_for
 
 DOCKER = Path(__file__).parents[2] / "docker"
 SERVICES: dict[str, dict[str, Any]] = yaml.safe_load((DOCKER / "compose.yaml").read_text())["services"]
-KEYS = {
-    "S3_ACCESS_KEY": "producer0",
-    "S3_SECRET_KEY": "of-the-producer",
-    "S3_WORKER_ACCESS_KEY": "worker0",
-    "S3_WORKER_SECRET_KEY": "of-the-worker",
-}
+ROLES = ("operator", "gateway", "listener", "worker", "keeper")
+SECRETS = {role: f"of-the-{role}" for role in ROLES}
 START_TIMEOUT_S = 30
 BUCKETS = ("uploads", "styles", "results", "work")
 
@@ -59,21 +56,34 @@ class ComposedStore:
             config=unsigned,
         )
 
+    def of(self, role: str) -> Any:
+        return self.client(role, SECRETS[role])
+
+    def settings(self, role: str) -> Settings:
+        return Settings(
+            s3_endpoint_url=self.url,
+            s3_access_key=SecretStr(role),
+            s3_secret_key=SecretStr(SECRETS[role]),
+            s3_addressing="path",
+        )
+
     @property
     def producer(self) -> Any:
-        return self.client(KEYS["S3_ACCESS_KEY"], KEYS["S3_SECRET_KEY"])
+        """Whoever hands in jobs."""
+        return self.of("operator")
 
     @property
     def worker(self) -> Any:
-        return self.client(KEYS["S3_WORKER_ACCESS_KEY"], KEYS["S3_WORKER_SECRET_KEY"])
+        return self.of("worker")
 
 
 @pytest.fixture(scope="module")
 def store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ComposedStore]:
     needed("openssl")
     directory, setup = tmp_path_factory.mktemp("seaweedfs"), tmp_path_factory.mktemp("setup")
+    given = {f"{role.upper()}_S3_SECRET_KEY": secret for role, secret in SECRETS.items()}
     subprocess.run(
-        ["sh", DOCKER / "store-setup.sh", setup], env={**KEYS, "PATH": "/usr/bin:/bin"}, check=True, timeout=60
+        ["sh", DOCKER / "store-setup.sh", setup], env={**given, "PATH": "/usr/bin:/bin"}, check=True, timeout=60
     )
     shutil.copy(setup / "security.toml", directory)  # there it is read from /etc/seaweedfs
     parts = ("master", "volume", "filer", "s3", "admin")
@@ -119,13 +129,7 @@ def refused(call: Any, **arguments: Any) -> None:
 def test_a_worker_s_keys_do_what_a_worker_does(store: ComposedStore) -> None:
     store.producer.put_object(Bucket="uploads", Key="a.jpg", Body=b"picture")
     store.producer.put_object(Bucket="styles", Key="a.jpg", Body=b"picture")
-    settings = Settings(
-        s3_endpoint_url=store.url,
-        s3_access_key=SecretStr(KEYS["S3_WORKER_ACCESS_KEY"]),
-        s3_secret_key=SecretStr(KEYS["S3_WORKER_SECRET_KEY"]),
-        s3_addressing="path",
-    )
-    probes = Store(settings)
+    probes = Store(store.settings("worker"))
     probes.check_reading()
     probes.check_work()
     assert probes.honours_conditional_writes()
@@ -163,9 +167,60 @@ def test_a_producer_s_keys_reach_no_checkpoint_and_no_bucket(store: ComposedStor
         refused(producer.delete_bucket, Bucket=bucket)
 
 
+def test_a_gateway_s_keys_do_what_callers_ask_of_it(store: ComposedStore) -> None:
+    gateway, exchange = store.of("gateway"), Store(store.settings("gateway")).exchange
+    form = exchange.form("form.png", content_type="image/png", size_bytes=7, valid_s=60)
+    sent = urllib3.request("POST", form.url, fields={**form.fields, "file": ("form.png", b"picture")})
+    assert sent.status < 300, sent.data
+    assert gateway.get_object(Bucket="uploads", Key="form.png")["Body"].read() == b"picture"
+    gateway.delete_object(Bucket="uploads", Key="form.png")
+    exchange.put_new("uploads", "put.png", b"picture")
+    store.producer.put_object(Bucket="styles", Key="shelf/a.jpg", Body=b"style")
+    assert "shelf/a.jpg" in [style.key for style in exchange.pictures("styles", "shelf/")]
+    store.worker.put_object(Bucket="work", Key="preview", Body=b"half a picture")
+    assert gateway.get_object(Bucket="work", Key="preview")["Body"].read() == b"half a picture"
+    store.worker.put_object(Bucket="results", Key="of-a-job.png", Body=b"picture")
+    gateway.delete_object(Bucket="results", Key="of-a-job.png")
+
+
+def test_a_gateway_s_keys_do_no_more(store: ComposedStore) -> None:
+    gateway = store.of("gateway")
+    refused(gateway.put_object, Bucket="styles", Key="shelf/b.jpg", Body=b"other")
+    refused(gateway.put_object, Bucket="work", Key="checkpoint", Body=b"other")
+    refused(gateway.delete_object, Bucket="work", Key="checkpoint")
+    refused(gateway.create_bucket, Bucket="of-the-gateway")
+    for bucket in BUCKETS:
+        refused(gateway.delete_bucket, Bucket=bucket)
+
+
+def test_a_listener_s_keys_sweep_what_was_uploaded_and_no_more(store: ComposedStore) -> None:
+    store.producer.put_object(Bucket="uploads", Key="in/a.jpg", Body=b"picture")
+    incoming = Store(store.settings("listener")).incoming
+    by_version = incoming.keeps_versions("uploads")
+    assert [found.key for found in incoming.list("uploads", "in/", after=None, by_version=by_version).uploads] == [
+        "in/a.jpg"
+    ]
+    listener = store.of("listener")
+    assert listener.head_object(Bucket="uploads", Key="in/a.jpg")["ContentLength"] == 7
+    refused(listener.put_object, Bucket="uploads", Key="in/b.jpg", Body=b"picture")
+    refused(listener.delete_object, Bucket="uploads", Key="in/a.jpg")
+    for bucket in set(BUCKETS) - {"uploads"}:
+        refused(listener.list_objects_v2, Bucket=bucket)
+
+
+def test_a_keeper_s_keys_reach_nothing_that_was_handed_in(store: ComposedStore) -> None:
+    keeper = store.of("keeper")
+    for bucket in "results", "work":
+        keeper.put_object(Bucket=bucket, Key="of-a-job", Body=b"bytes")
+        keeper.delete_object(Bucket=bucket, Key="of-a-job")
+    for bucket in "uploads", "styles":
+        refused(keeper.list_objects_v2, Bucket=bucket)
+        refused(keeper.put_object, Bucket=bucket, Key="a.jpg", Body=b"other")
+
+
 def test_without_keys_nothing(store: ComposedStore) -> None:
     store.producer.put_object(Bucket="uploads", Key="c.jpg", Body=b"picture")
-    for client in (store.client(), store.client(KEYS["S3_WORKER_ACCESS_KEY"], "guessed")):
+    for client in (store.client(), store.client("worker", "guessed")):
         refused(client.get_object, Bucket="uploads", Key="c.jpg")
         refused(client.put_object, Bucket="uploads", Key="c.jpg", Body=b"other")
         refused(client.list_buckets)
@@ -180,30 +235,51 @@ def test_another_container_hears_nothing_from_its_inner_ports(store: ComposedSto
     assert "-s3.iam=false" in SERVICES["seaweedfs"]["command"]
 
 
-def test_its_redis_s_password_is_no_administrator_s(tmp_path: Path) -> None:
+def test_its_redis_lets_in_each_role_with_its_own_password_and_nobody_else(tmp_path: Path) -> None:
     [port] = free_ports(1)
-    text = re.sub(r"(?s).*<<CONFIGURATION\n|CONFIGURATION\s*$", "", SERVICES["valkey"]["command"][0])
-    here = f"bind {HOST}\nport {port}\n" + text.replace("$$VALKEYCLI_AUTH", "0123abcd").replace("/data", str(tmp_path))
-    (tmp_path / "valkey.conf").write_text(here)
+    valkey = SERVICES["valkey"]
+    # What the container is started with, here.
+    script = valkey["command"][0].replace("$$", "$").replace("/users.conf", str(DOCKER / "valkey" / "users.conf"))
+    script = script.replace("dir /data", f"dir {tmp_path}\nbind {HOST}\nport {port}")
+    programs = tmp_path / "bin"
+    programs.mkdir()
+    (programs / "valkey-server").symlink_to(find_valkey())
+    given = {name: f"password-of-{name.lower()}" for name in valkey["environment"]}
     process = Process(
-        "valkey", [find_valkey(), tmp_path / "valkey.conf"], directory=tmp_path, log=tmp_path / "log", env={}
+        "valkey",
+        [*valkey["entrypoint"], script],
+        directory=tmp_path,
+        log=tmp_path / "log",
+        env={**given, "PATH": f"{programs}:/usr/bin:/bin"},
     )
+
+    def of(role: str, variable: str = "") -> redis.Redis:
+        password = given[variable or f"{role.upper()}_PASSWORD"]
+        return redis.Redis(host=HOST, port=port, username=role, password=password)
+
     try:
-        with (
-            redis.Redis(host=HOST, port=port, password="0123abcd") as client,
-            redis.Redis(host=HOST, port=port) as none,
+        monitor = of("monitor", "VALKEYCLI_AUTH")
+        wait_for(lambda: answers(monitor), START_TIMEOUT_S, "compose's Valkey to answer")
+        for role in ROLES:
+            with of(role) as client:
+                client.set("stylequeue:a", "b")
+                assert client.config_get("maxmemory-policy") == {"maxmemory-policy": "noeviction"}
+                for command in ("FLUSHALL", "CONFIG SET dir /tmp", "SHUTDOWN", "ACL LIST", "KEYS *", "REPLICAOF a 1"):
+                    with pytest.raises(redis.exceptions.NoPermissionError):
+                        client.execute_command(*command.split())
+        with monitor, pytest.raises(redis.exceptions.NoPermissionError):
+            monitor.set("stylequeue:a", "c")
+        for stranger in (
+            redis.Redis(host=HOST, port=port),
+            of("gateway", "WORKER_PASSWORD"),
+            redis.Redis(host=HOST, port=port, username="producer", password="PRODUCER_PASSWORD"),
         ):
-            wait_for(lambda: answers(client), START_TIMEOUT_S, "compose's Valkey to answer")
-            client.set("a", "b")
-            assert client.config_get("maxmemory-policy") == {"maxmemory-policy": "noeviction"}
-            for command in ("FLUSHALL", "CONFIG SET dir /tmp", "SHUTDOWN", "ACL LIST", "KEYS *", "REPLICAOF a 1"):
-                with pytest.raises(redis.exceptions.NoPermissionError):
-                    client.execute_command(*command.split())
-            with pytest.raises(redis.AuthenticationError):
-                none.get("a")
+            with stranger, pytest.raises(redis.AuthenticationError):
+                stranger.get("stylequeue:a")
     finally:
         process.kill()
         process.stop()
+    assert "password-of" not in (tmp_path / "log").read_text()
 
 
 def answers(client: redis.Redis) -> bool:
@@ -213,7 +289,7 @@ def answers(client: redis.Redis) -> bool:
         return False
 
 
-@pytest.mark.parametrize("name", [name for name in SERVICES if name != "seaweedfs"])
+@pytest.mark.parametrize("name", SERVICES)
 def test_a_container_can_change_nothing_of_its_own(name: str) -> None:
     service = SERVICES[name]
     assert service["read_only"]
@@ -227,13 +303,22 @@ def test_stores_and_queues_are_reached_by_those_only_who_need_them() -> None:
         "valkey": ["queue"],
         "seaweedfs": ["store"],
         "store-setup": "none",
+        "shelf": ["store"],
+        "keys": "none",
         "worker": ["queue", "store"],
-        "keeper": ["queue", "store"],
+        "listener": ["queue", "store"],
+        "gateway": ["queue", "store", "metrics"],
+        "keeper": ["queue", "store", "metrics"],
+        "prometheus": ["metrics"],
+        "grafana": ["metrics"],
     }
     mounted = {name: [str(volume) for volume in service.get("volumes", ())] for name, service in SERVICES.items()}
     having_keys = {name for name, volumes in mounted.items() if any(v.startswith("store-setup:") for v in volumes)}
     assert having_keys == {"store-setup", "seaweedfs"}
     assert "store-setup:/etc/seaweedfs:ro" in mounted["seaweedfs"]
+    knowing_callers = {name: v for name, volumes in mounted.items() for v in volumes if v.startswith("keys:")}
+    assert knowing_callers.keys() == {"keys", "gateway", "prometheus"}
+    assert all(volume.endswith(":ro") for name, volume in knowing_callers.items() if name != "keys")
 
 
 def test_the_image_s_networks_are_not_the_worker_s_to_write() -> None:
@@ -243,7 +328,7 @@ def test_the_image_s_networks_are_not_the_worker_s_to_write() -> None:
     assert "--chmod" not in copy
     after = lines[lines.index(copy) :]
     assert not any("/models" in line for line in after if line.startswith("RUN"))
-    assert int(next(line for line in after if line.startswith("USER")).split()[1]) > 0
+    assert int(next(line for line in after if line.startswith("USER")).split()[1].partition(":")[0]) > 0
 
 
 def test_what_holds_the_passwords_is_private_and_not_committed(tmp_path: Path) -> None:
