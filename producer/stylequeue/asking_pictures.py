@@ -6,16 +6,18 @@ import threading
 from collections.abc import AsyncGenerator, AsyncIterable, Iterable
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import uuid_utils
+from pydantic import ValidationError
 
 from .access import Access
 from .contract.errors import Code, InvalidRequest, JobNotFound, JobOpen, Permanent
 from .contract.events import StoredPicture
+from .contract.job import Job
 from .contract.objects import ImageRef, PictureKind, StoredObject, UploadForm, check_key, preview_key, suffix_of
 from .contract.scope import Scope
-from .telling import picture_of, report_of
+from .telling import file_beside, picture_of
 
 if TYPE_CHECKING:
     from .ledger import Record
@@ -117,22 +119,30 @@ class AskingPictures:
             self._check_reach(picture)
         sign = partial(
             self._access.store.exchange.link,
-            version_id=picture.version_id if isinstance(picture, ImageRef) else None,
+            version_id=None if isinstance(picture, StoredPicture) else picture.version_id,
             valid_s=valid_s,
             filename=filename,
         )
         return await self._access.call_store(sign, picture.bucket, picture.key)
 
-    async def look(self, job_id: str, kind: PictureKind = "result") -> StoredObject:
+    async def look(self, job_id: str, kind: PictureKind = "result", *, number: int = 1) -> StoredObject:
         exchange, settings = self._access.store.exchange, self._access.settings
         if kind == "preview":
             await self._record(job_id)
             return await self._access.call_store(exchange.look, settings.work_bucket, preview_key(job_id))
+        if kind == "content" or kind == "style":
+            image = _named(await self._record(job_id), kind, number)
+            if image.bucket not in settings.read_buckets:
+                raise _none_of(job_id, kind)
+            self._check_reading(image)
+            look = partial(exchange.look, version_id=image.version_id, etag=image.etag)
+            return await self._access.call_store(look, image.bucket, image.key)
         record = await self._ended(job_id, "looked at")
-        file = picture_of(job_id, record.outcome) if kind == "result" else report_of(record.outcome)
+        picture = picture_of(job_id, record.outcome)
+        file = picture if kind == "result" else file_beside(record.outcome, kind)
         if file is None:
             raise Permanent(
-                Code.OBJECT_NOT_FOUND, f"job {job_id!r} has no contact sheet", "set output.report to have one painted"
+                Code.OBJECT_NOT_FOUND, f"job {job_id!r} has no {kind}", f"set output.{kind} of a job to have one made"
             )
         look = partial(exchange.look, etag=file.etag)
         return await self._access.call_store(look, file.bucket, file.key)
@@ -164,6 +174,12 @@ class AskingPictures:
         if self.scope and not self.scope.holds(picture.bucket, picture.key, tenant=self.tenant):
             self.scope.check_reading(picture.bucket, picture.key, tenant=self.tenant)
 
+    def _check_reading(self, image: ImageRef) -> None:
+        """Return if a job of this client's may name it. Raises Permanent with `bucket_not_allowed`."""
+        if self.scope:
+            by_version = image.version_id is not None
+            self.scope.check_reading(image.bucket, image.key, tenant=self.tenant, by_version=by_version)
+
     async def _record(self, job_id: str) -> Record:
         """The record of a job that this client may know of. Raises JobNotFound."""
         record = await self._access.asked.record(job_id)
@@ -184,6 +200,22 @@ class AskingPictures:
         if not record.outcome:
             raise JobOpen(job_id, record.state, wanted)
         return record
+
+
+def _named(record: Record, kind: Literal["content", "style"], number: int) -> ImageRef:
+    """One of the pictures that a job is painted from. Raises Permanent with `object_not_found`."""
+    try:
+        job = Job.model_validate_json(record.job)
+    except ValidationError:  # no job, or a newer producer's
+        raise _none_of(record.id, kind) from None
+    images = [job.content] if kind == "content" else [style.image for style in job.styles]
+    if not 1 <= number <= len(images):
+        raise _none_of(record.id, kind)
+    return images[number - 1]
+
+
+def _none_of(job_id: str, kind: PictureKind) -> Permanent:
+    return Permanent(Code.OBJECT_NOT_FOUND, f"job {job_id!r} has no such {kind} to be seen", "ask for another")
 
 
 async def _each(pieces: Iterable[bytes] | AsyncIterable[bytes]) -> AsyncGenerator[bytes, None]:

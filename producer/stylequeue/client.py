@@ -260,14 +260,15 @@ class StyleQueue(EventCalls, UploadCalls, FleetCalls):
         """
         return run(self._asking.link(picture, valid_s=valid_s, filename=filename))
 
-    def look(self, job_id: str, kind: PictureKind = "result") -> StoredObject:
-        """What lies in the store of a job: its picture, the newest `preview` while it is painted, or its `report`.
+    def look(self, job_id: str, kind: PictureKind = "result", *, number: int = 1) -> StoredObject:
+        """What lies in the store of a job: its picture, the newest `preview` while it is painted, its `report` or its
+        `thumbnail`; or what it is painted from, its `content` or, of several, the `style` of that number, from 1.
 
-        Raises JobNotFound; for picture and report JobOpen, JobFailed, JobCancelled or JobExpired where there is none
+        Raises JobNotFound; for what is made of it JobOpen, JobFailed, JobCancelled or JobExpired where there is none
         yet, or none at all; Permanent with `object_not_found` where nothing lies there, with `object_changed` where
-        something else does.
+        something else does; with `bucket_not_allowed` for what this client's jobs may not read.
         """
-        return run(self._asking.look(job_id, kind))
+        return run(self._asking.look(job_id, kind, number=number))
 
     def read(self, there: StoredObject, *, first: int = 0, last: int | None = None) -> Iterator[bytes]:
         """Its bytes, piece by piece, from the `first` (0) to the `last`, both included.

@@ -6,7 +6,7 @@ import hashlib
 import json
 import logging
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final, Literal, get_args
 
 from pydantic import ValidationError
 
@@ -33,6 +33,10 @@ if TYPE_CHECKING:
     from .store import Store
 
 log = logging.getLogger(__name__)
+
+SideFile = Literal["report", "thumbnail"]
+"""What a worker may put beside a picture."""
+_SIDE_FILES: Final[tuple[SideFile, ...]] = get_args(SideFile)
 
 
 class Teller:
@@ -133,11 +137,12 @@ class Teller:
         Raises SchemaTooNew, and what the store does.
         """
         with suppress(JobEnded):
-            picture, report = picture_of(record.id, record.outcome), report_of(record.outcome)
+            picture = picture_of(record.id, record.outcome)
+            beside = [file_beside(record.outcome, kind) for kind in _SIDE_FILES]
             there = self._store.find(picture.bucket, picture.key)
             if there and there.etag == picture.etag:
                 # The picture last: it is how a second try knows that the others are this job's.
-                for file in (_event_file(picture, record.outcome), report, picture):
+                for file in (_event_file(picture, record.outcome), *beside, picture):
                     if file:
                         self._store.delete_recorded(file)
         self._store.delete_work(record.id)
@@ -188,10 +193,10 @@ def picture_of(job_id: str, event: str) -> StoredPicture:
         raise SchemaTooNew(job_id) from None
 
 
-def report_of(event: str) -> StoredFile | None:
-    """The contact sheet that a job's terminal event tells of, if it says what it is."""
+def file_beside(event: str, kind: SideFile) -> StoredFile | None:
+    """What lies beside the picture by a job's terminal event, if that says what it is."""
     try:
-        return StoredFile.model_validate(result_of(event).get("report_file"))
+        return StoredFile.model_validate(result_of(event).get(f"{kind}_file"))
     except ValidationError:
         return None
 

@@ -16,7 +16,7 @@ from stylequeue.asking_pictures import SHELF
 from stylequeue.client import StyleQueue
 from stylequeue.contract.errors import InvalidRequest, JobNotFound, JobOpen, Permanent, StyleQueueError
 from stylequeue.contract.job import Job
-from stylequeue.contract.objects import StoredObject, UploadForm, preview_key
+from stylequeue.contract.objects import ImageRef, StoredObject, UploadForm, preview_key
 from stylequeue.contract.scope import Scope
 from stylequeue.local.shelf import STYLES
 from stylequeue.settings import Settings
@@ -186,9 +186,28 @@ def test_what_there_is_of_a_job_is_looked_at(queue: StyleQueue) -> None:
     there = queue.look(painted.id)
     assert (there.key, b"".join(queue.read(there))) == (painted.output_key, b"picture")
     assert queue.look(painted.id, "report").key == f"{painted.output_key}.report.png"
+    assert queue.look(painted.id, "thumbnail").key == f"{painted.output_key}.thumb.webp"
     assert asked("GET", queue.link(there))[1] == b"picture"
     with pytest.raises(JobNotFound):
         queue.for_tenant("acme").look(painted.id, "preview")
+
+
+def test_what_a_job_is_painted_from_is_looked_at(queue: StyleQueue) -> None:
+    put = queue._store._client.put_object
+    content = ImageRef(bucket="uploads", key="look/content.jpg")
+    etag = put(Bucket=content.bucket, Key=content.key, Body=b"content")["ETag"]
+    put(Bucket="styles", Key="look/style.jpg", Body=b"style")
+    styles = [{"image": {"bucket": "styles", "key": f"look/{name}.jpg"}} for name in ("none", "style")]
+    job = make_job(content={**content.model_dump(exclude_none=True), "etag": etag}, styles=styles)
+    queue.submit(job)
+    assert b"".join(queue.read(queue.look(job.id, "content"))) == b"content"
+    assert b"".join(queue.read(queue.look(job.id, "style", number=2))) == b"style"
+    for number in (1, 3):
+        with pytest.raises(Permanent, match="object_not_found"):
+            queue.look(job.id, "style", number=number)
+    put(Bucket=content.bucket, Key=content.key, Body=b"another")
+    with pytest.raises(Permanent, match="object_changed"):
+        queue.look(job.id, "content")
 
 
 def test_a_picture_that_was_replaced_is_not_shown(queue: StyleQueue) -> None:

@@ -105,11 +105,13 @@ def test_odd_but_legal_keys_are_taken_as_they_are(key: str) -> None:
     assert make_job(content={"bucket": "uploads", "key": key}).content.key == key
 
 
-@pytest.mark.parametrize("key", ["site/config.json", "photo.jpg.json", "photo.jpg.report.png", ".json"])
+@pytest.mark.parametrize(
+    "key", ["site/config.json", "photo.jpg.json", "photo.jpg.report.png", "photo.jpg.thumb.webp", ".json"]
+)
 def test_no_picture_lies_where_something_beside_a_picture_could(key: str) -> None:
     message = refused(output={"bucket": "results", "key": key}).message
     assert "output.key" in message
-    assert "does not end in .json or .report.png" in message
+    assert "does not end in .json or .report.png or .thumb.webp" in message
 
 
 @pytest.mark.parametrize("key", ["config.jsonl.jpg", "report.png", "json", "a.json/b.png"])
@@ -191,16 +193,18 @@ def test_turned_styles_are_of_presets_that_match_features() -> None:
         assert "turned_styles" not in make_job(recipe={"method": "optimize", "preset": preset}).canonical_json()
 
 
-KEEPS: list[dict[str, Any]] = [
+MORE: list[dict[str, Any]] = [
     {"keep_mask": {"bucket": "uploads", "key": "keep.png"}},
     {"recipe": {"method": "optimize", "keep_faces": True}},
     {"recipe": {"method": "optimize", "keep_faces": False}},
     {"recipe": {"method": "fast", "keep_faces": True}},
+    {"recipe": {"method": "fast"}, "output": {"bucket": "results", "thumbnail": True}},
+    {"recipe": {"method": "fast"}, "output": {"bucket": "results", "provenance": "none"}},
 ]
 
 
-@pytest.mark.parametrize("keeps", KEEPS, ids=str)
-def test_a_worker_of_before_refuses_a_job_that_says_what_to_keep(
+@pytest.mark.parametrize("keeps", MORE, ids=str)
+def test_a_worker_of_before_refuses_a_job_that_says_more_than_it_knows(
     keeps: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     written = json.loads(make_job(**keeps).canonical_json())
@@ -316,8 +320,8 @@ def test_resolving_twice_changes_nothing() -> None:
 # Fingerprints
 
 
-GOLDEN = "6f2fcbb58ea3e123d4acacb50c1192142ff77de396f9ff57c4031a390ca179e1"
-"""Of what `mark` makes, as it was before there were tenants."""
+GOLDEN = "870bbeb7fa5840c1142815814aacb68815f9892c461dc21b2b85e0245d1ce00b"
+"""Of what `mark` makes, under the first policy of metadata."""
 
 
 def mark(**changes: Any) -> str:
@@ -342,6 +346,7 @@ def test_the_same_painting_has_the_same_fingerprint() -> None:
     assert mark() == mark(
         job={"labels": {"a": "b"}, "output": {"bucket": "results", "key": "elsewhere", "report": True}}
     )
+    assert mark() == mark(job={"output": {"bucket": "results", "thumbnail": True, "provenance": "full"}})
     assert mark() == mark(job={"recipe": {"method": "optimize", "size": PRESETS[DEFAULT_PRESET].size}})
     assert mark() == mark(job={"recipe": {"method": "optimize", "keep_faces": True}})
     assert mark(job=before) == mark(job={"recipe": {**before["recipe"], "keep_faces": False}})
@@ -365,6 +370,7 @@ def test_the_same_painting_has_the_same_fingerprint() -> None:
         {"job": {"recipe": {"method": "fast"}}},
         {"job": {"output": {"bucket": "results", "quality": 50}}},
         {"job": {"output": {"bucket": "results", "format": "png"}}},
+        {"job": {"output": {"bucket": "results", "provenance": "none"}}},
     ],
 )
 def test_another_painting_has_another_fingerprint(change: dict[str, Any]) -> None:

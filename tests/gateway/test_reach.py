@@ -91,6 +91,30 @@ def test_a_form_names_no_object(gate: Gate, queue: StyleQueue, field: str) -> No
     assert queue.jobs() == []
 
 
+@pytest.mark.parametrize("whose", ["acme", "globex", "secrets"])
+def test_what_a_job_is_painted_from_is_for_who_might_name_it(gate: Gate, queue: StyleQueue, whose: str) -> None:
+    """An operator's own client may hand in jobs of a tenant's that name more than the tenant's keys reach."""
+    there = {"bucket": "secrets" if whose == "secrets" else "uploads", "key": f"{whose}/photo.jpg"}
+    job = make_job(content=there)
+    queue.for_tenant("acme").submit(job)
+    # The operator's own key reaches what workers read.
+    for key, may in ((gate.key("read", "acme"), whose == "acme"), (gate.admin, whose != "secrets")):
+        view = gate.get(f"/v1/jobs/{job.id}", key=key).json()
+        assert (view["links"]["content"] == f"/v1/jobs/{job.id}/content") is may
+        assert (view["asked"] is not None) is may
+        assert view["links"]["styles"] == [f"/v1/jobs/{job.id}/styles/1"]
+        answer = gate.get(f"/v1/jobs/{job.id}/content?as=json", key=key)
+        hidden = "bucket_not_allowed" if whose == "globex" else "object_not_found"
+        check_problem(answer, "object_not_found" if may else hidden)
+        if may:
+            assert view["asked"]["content"] == {**there, "version_id": None, "etag": None}
+            assert view["asked"]["recipe"]["method"] == "optimize"
+        else:
+            assert f"{whose}/photo" not in gate.get(f"/v1/jobs/{job.id}", key=key).text
+    check_problem(gate.get(f"/v1/jobs/{job.id}/content", key=gate.key("read", "globex")), "job_not_found")
+    check_problem(gate.get(f"/v1/jobs/{job.id}/styles/9"), "invalid_request")
+
+
 @pytest.mark.parametrize("by", ["keeper", "another worker"])
 def test_no_tenant_is_told_the_names_of_workers(settings: Settings, gate: Gate, by: str) -> None:
     """Also not of the one that was lost with the last attempt of its job."""

@@ -22,7 +22,7 @@ from stylequeue.client import StyleQueue
 from stylequeue.contract.errors import Cancelled, Code, FileUnusable, Permanent, StyleQueueError, Unavailable
 from stylequeue.contract.events import StoredFile, SucceededData
 from stylequeue.contract.job import Job
-from stylequeue.contract.objects import ImageRef, checkpoint_key, event_key, preview_key, report_key
+from stylequeue.contract.objects import ImageRef, checkpoint_key, event_key, preview_key, report_key, thumbnail_key
 from stylequeue.ledger import Ledger, mark_secrets, names
 from stylequeue.ledger.answers import ReserveAnswer
 from stylequeue.settings import Settings
@@ -39,7 +39,7 @@ from tests.support.workshop import READS, Workshop
 
 FOREIGN = b"somebody else's"
 OUT = "/results/out.jpg"
-SIDES = (event_key("out.jpg"), report_key("out.jpg"))
+SIDES = (event_key("out.jpg"), report_key("out.jpg"), thumbnail_key("out.jpg"))
 SECRET, OLDER = "s" * 32, "o" * 32
 PLACE = ("results", "out.jpg")
 MARK = Mark(Origin("job", "fingerprint"), "ab" * 32, 7)
@@ -205,10 +205,25 @@ def test_a_foreign_object_beside_the_picture_is_seen_before_painting(
     workshop: Workshop, side: str, forge: bool
 ) -> None:
     workshop.s3.objects[f"/results/{side}"] = (FOREIGN, forged(workshop, report=True) if forge else {})
-    error = workshop.fail(output={"report": True})
+    error = workshop.fail(output={"report": True, "thumbnail": True})
     assert (error.code, side in error.message) == (Code.OUTPUT_EXISTS, True)
     assert nothing_was_read(workshop)
     assert lies(workshop, f"/results/{side}") == FOREIGN
+
+
+def test_a_thumbnail_is_reused_as_carefully(workshop: Workshop) -> None:
+    honest = workshop.make(output={"key": "before.jpg", "thumbnail": True}).model_dump(mode="json")
+    theirs = workshop.s3.lay("/secrets/theirs.webp", FOREIGN)
+    workshop.s3.lay("/results/theirs.webp", FOREIGN)
+    true = {"etag": theirs, "sha256": hashlib.sha256(FOREIGN).hexdigest(), "size_bytes": len(FOREIGN)}
+    for n, bucket in enumerate(("secrets", "results")):
+        lie = {**honest, "thumbnail_file": {"bucket": bucket, "key": "theirs.webp", **true}}
+        answer = ReserveAnswer("reuse", json.dumps({"data": lie}))
+        workshop.maker.ledger = SimpleNamespace(reserve=lambda *_, answer=answer, **__: answer)  # type: ignore[assignment]
+        done = workshop.make(output={"key": f"{n}.jpg", "thumbnail": True})
+        assert done.reused
+        assert lies(workshop, f"/results/{n}.jpg.thumb.webp") not in (FOREIGN, b"")
+        assert not any("/secrets" in asked for asked in workshop.seen)
 
 
 def test_where_no_contact_sheet_goes_anything_may_lie(workshop: Workshop) -> None:

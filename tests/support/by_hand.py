@@ -50,6 +50,7 @@ def paint(queue: StyleQueue, job: Job, body: bytes = b"picture") -> SucceededDat
         output=picture,
         report_key=f"{key}.report.png",
         report_file=queue._store.write_beside(picture, f"{key}.report.png", b"sheet", **beside),
+        thumbnail_file=queue._store.write_beside(picture, f"{key}.thumb.webp", b"small", **beside),
         fingerprint="f",
         recipe=resolve(job.recipe),
         engine_version="1",

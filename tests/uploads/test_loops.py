@@ -9,7 +9,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from stylequeue.contract.errors import InvalidSettings
-from stylequeue.contract.objects import event_key, report_key
+from stylequeue.contract.objects import event_key, report_key, thumbnail_key
 from stylequeue.operator_file import Operator, Rule, Template
 from stylequeue.settings import Settings
 from stylequeue.uploads.loops import Written, loops
@@ -58,6 +58,8 @@ def refused(text: str) -> bool:
         ("uploads/in/", 'bucket = "uploads"', 'suffix = ".png"', False),
         ("uploads/in/", 'bucket = "uploads", format = "png"', 'suffix = ".png"', True),
         ("uploads/in/", 'bucket = "uploads", report = true', 'suffix = ".png"', True),
+        ("uploads/in/", 'bucket = "uploads"', 'suffix = ".webp"', False),
+        ("uploads/in/", 'bucket = "uploads", thumbnail = true', 'suffix = ".webp"', True),
         ("uploads/in/", 'bucket = "uploads"', 'suffix = ".JSON"', True),
         ("uploads/in/", 'bucket = "uploads"', 'suffix = "g"', True),
         ("uploads/in/", 'bucket = "uploads", key = "{dir}/{version}"', 'suffix = ".png"', True),
@@ -141,8 +143,8 @@ def test_no_key_that_a_pattern_becomes_is_for_a_rule_unforeseen(
     made = Placeholders(notice, "jpeg").into(pattern)
     other = some_rule(watched, suffix)
     watching = WholeRule(other, Template(), "results", None, "jpeg", "bulk")
-    written = Written("uploads", pattern, prefix=prefix, tenant=None, format="jpeg", report=True)
-    keys = [made, event_key(made), report_key(made)]
+    written = Written("uploads", pattern, prefix=prefix, tenant=None, format="jpeg", report=True, thumbnail=True)
+    keys = [made, event_key(made), report_key(made), thumbnail_key(made)]
     if any(not watching.why_not(Notice("here", "uploads", one)) for one in keys):
         assert list(loops(written, [other])) == [other], keys
 
@@ -153,5 +155,7 @@ def test_no_key_that_a_pattern_becomes_is_for_a_rule_unforeseen(
 )
 def test_what_cannot_come_about_is_not_refused(pattern: str, prefix: str, watched: str) -> None:
     """How a pattern's keys begin is known as far as it says: another beginning is no loop."""
-    written = Written("uploads", f"apart/{pattern}", prefix=prefix, tenant=None, format="jpeg", report=False)
+    written = Written(
+        "uploads", f"apart/{pattern}", prefix=prefix, tenant=None, format="jpeg", report=False, thumbnail=False
+    )
     assert bool(list(loops(written, [some_rule(watched, [])]))) is ("apart/".startswith(watched))

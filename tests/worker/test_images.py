@@ -15,6 +15,7 @@ from stylequeue.contract.errors import Code, Permanent
 from stylequeue.contract.objects import ImageFormat
 from stylequeue.contract.recipe import MIN_SIDE_PX
 from stylequeue_worker.pictures import images
+from stylequeue_worker.pictures.metadata import srgb_profile
 from tests.support import pictures
 
 MAX_PIXELS = 75_000_000
@@ -224,7 +225,8 @@ class TestEncode:
         assert b"exchanged" not in data
         with Image.open(io.BytesIO(data)) as bare:
             assert not bare.getexif()
-            assert "icc_profile" not in bare.info
+            assert bare.info["icc_profile"] == srgb_profile()
+            assert "xmp" not in bare.info
         assert data == images.encode(Image.fromarray(np.asarray(described)), image_format, 90)
 
     def test_png_loses_nothing(self) -> None:

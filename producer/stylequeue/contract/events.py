@@ -163,6 +163,7 @@ class SucceededData(EventData):
     output: StoredPicture
     report_key: str | None = Field(default=None, description="Key of the contact sheet, in the output's bucket.")
     report_file: StoredFile | None = Field(default=None, description="The contact sheet as it lies in the store.")
+    thumbnail_file: StoredFile | None = Field(default=None, description="The small picture as it lies in the store.")
     fingerprint: str = Field(description="SHA-256 of all that determined the output's bytes.")
     recipe: Annotated[ResolvedRecipe | UnknownRecipe, BeforeValidator(_as_far_as_known)] = Field(
         description="As run, every field filled."

@@ -16,7 +16,17 @@ from pydantic import AfterValidator, AwareDatetime, Field, model_validator
 
 from .base import DEFAULT_QUEUE, ID_PATTERN, MAX_ID_CHARS, Contract, QueueName, canonical_json, parse
 from .errors import Code, InvalidJob
-from .objects import SIDE_SUFFIXES, SUFFIXES, Bucket, ImageFormat, ImageRef, check_output_key
+from .objects import (
+    SIDE_SUFFIXES,
+    SUFFIXES,
+    Bucket,
+    ImageFormat,
+    ImageRef,
+    check_output_key,
+    event_key,
+    report_key,
+    thumbnail_key,
+)
 from .recipe import FastRecipe, OptimizeRecipe, Recipe, ResolvedFastRecipe, ResolvedOptimizeRecipe
 from .text import check_text
 
@@ -32,11 +42,19 @@ TASK_NAME = "stylequeue.stylize"
 MAX_JOB_BYTES = 32 * 1024
 """Of a job as JSON. The broker is no place for data: pictures travel by S3 key."""
 MAX_STYLES = 8
+THUMBNAIL_PX = 512
+"""Of a thumbnail's longest side, where the picture has as many."""
+MAX_THUMBNAIL_BYTES = 60_000
 MAX_LABELS = 16
 MAX_LABEL_KEY_CHARS = 64
 MAX_LABEL_VALUE_CHARS = 256
 MIN_STYLE_WEIGHT, MAX_STYLE_WEIGHT = 0.001, 1000.0
 """Of one style among several."""
+
+
+METADATA_POLICY: Final = 1
+"""Grows when pictures of the same pixels are written with other metadata: see the worker's pictures/metadata."""
+Provenance = Literal["full", "none"]
 
 
 EVERYWHERE = "all"
@@ -72,6 +90,15 @@ class Output(Contract):
         default=False, description="Replace what lies under the key; else that is the error output_exists."
     )
     report: bool = Field(default=False, description="Also store a contact sheet as <key>.report.png.")
+    thumbnail: bool | None = Field(
+        default=None,
+        description=f"Also store a small picture as <key>.thumb.webp: {THUMBNAIL_PX} px, at most "
+        f"{MAX_THUMBNAIL_BYTES // 1000} kB.",
+    )
+    provenance: Provenance | None = Field(
+        default=None,
+        description="full, and left out: the picture says in its XMP that and by what it was painted; none: nothing.",
+    )
 
 
 def _new_id() -> str:
@@ -126,7 +153,8 @@ class Job(Contract):
 
     @model_validator(mode="after")
     def _says_its_version(self) -> Self:
-        if self.schema_version < 2 and (self.keep_mask is not None or _needs_second(self.recipe)):
+        needed = self.keep_mask or self.output.thumbnail is not None or self.output.provenance
+        if self.schema_version < 2 and (needed or _needs_second(self.recipe)):
             # As pydantic sets it, past the model's being frozen.
             object.__setattr__(self, "schema_version", 2)
         return self
@@ -166,6 +194,13 @@ class Job(Contract):
     def output_key(self) -> str:
         """The key the picture is stored under."""
         return self.output.key or self.id + SUFFIXES[self.output.format]
+
+    @property
+    def side_keys(self) -> list[str]:
+        """The keys of what is to lie beside the picture."""
+        key, output = self.output_key, self.output
+        wanted = [(event_key, True), (report_key, output.report), (thumbnail_key, output.thumbnail)]
+        return [key_of(key) for key_of, is_wanted in wanted if is_wanted]
 
 
 def queue_of(recipe: OptimizeRecipe | FastRecipe) -> QueueName:
@@ -226,6 +261,7 @@ def fingerprint(
         "init": init_version,
         "recipe": recipe.model_dump(mode="json", exclude={"init_image"} | later),
         "output": output.model_dump(mode="json", include={"format", "quality"}),
+        "metadata": [METADATA_POLICY, output.provenance or "full"],
         "network": network_digest,
         "engine": engine_version,
         **({"keep": keep_version} if keep_version else {}),

@@ -24,7 +24,9 @@ EVENT_SUFFIX = ".json"
 """Of the terminal event, as it lies beside its picture."""
 REPORT_SUFFIX = ".report.png"
 """Of the contact sheet beside its picture."""
-SIDE_SUFFIXES = (EVENT_SUFFIX, REPORT_SUFFIX)
+THUMBNAIL_SUFFIX = ".thumb.webp"
+"""Of the small picture beside its picture."""
+SIDE_SUFFIXES = (EVENT_SUFFIX, REPORT_SUFFIX, THUMBNAIL_SUFFIX)
 """Under a picture's key and these lie others beside it; no picture's own key ends so."""
 MAX_OUTPUT_KEY_BYTES = MAX_KEY_BYTES - max(map(len, SIDE_SUFFIXES))
 
@@ -134,8 +136,9 @@ class ImageRef(Contract):
         return parse(cls, {"bucket": parts.netloc, "key": key, "version_id": version_id or None})
 
 
-PictureKind = Literal["result", "preview", "report"]
-"""What there may be of a job: its picture, a small one of the work so far, the contact sheet."""
+PictureKind = Literal["result", "preview", "report", "thumbnail", "content", "style"]
+"""What there may be of a job: its picture, a small one of the work so far, the contact sheet, a small one of the whole;
+and what it is painted from."""
 
 
 def suffix_of(filename: str, content_type: str) -> str:
@@ -162,12 +165,12 @@ class StoredObject(Told):
     etag: str
     size_bytes: int
     content_type: str
+    version_id: str | None = Field(default=None, description="The version that was asked for; null: the newest.")
 
 
 class UploadedObject(StoredObject):
     """An object that somebody put into a bucket, as it was seen."""
 
-    version_id: str | None = None
     metadata: dict[str, str] = Field(default={}, description="By names in small letters.")
     written_at: AwareDatetime | None = Field(default=None, description="By the store's clock.")
     is_ours: bool = Field(description="Whether its metadata says that a worker put it there, or that it is a copy.")
@@ -198,6 +201,11 @@ def event_key(output_key: str) -> str:
 def report_key(output_key: str) -> str:
     """Key of the contact sheet beside the picture."""
     return output_key + REPORT_SUFFIX
+
+
+def thumbnail_key(output_key: str) -> str:
+    """Key of the small picture beside the picture."""
+    return output_key + THUMBNAIL_SUFFIX
 
 
 def work_keys(job_id: str) -> list[str]:

@@ -13,7 +13,7 @@ from pydantic import AfterValidator, Field
 from .base import Contract
 from .errors import Code, Permanent
 from .job import Job
-from .objects import check_key, event_key, report_key
+from .objects import check_key
 
 MAX_FOLDERS = 32
 _TENANT = "{tenant}"
@@ -48,8 +48,7 @@ class Scope(Contract):
         for image in job.images:
             self.check_reading(image.bucket, image.key, tenant=tenant, by_version=image.version_id is not None)
         output = job.output
-        beside = [event_key(job.output_key), *([report_key(job.output_key)] if output.report else [])]
-        for key in (job.output_key, *beside):
+        for key in (job.output_key, *job.side_keys):
             self.check_writing(output.bucket, key, tenant=tenant, overwrite=output.overwrite)
 
     def check_named(self, fields: Mapping[str, Any], *, tenant: str | None) -> None:

@@ -10,6 +10,8 @@ from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer, SecurityS
 
 from ..aclient import AsyncStyleQueue
 from ..contract.codes import Code
+from ..contract.errors import Permanent
+from ..contract.objects import ImageRef
 from .keys import INCLUDES, Key, Role, is_mistyped
 from .limits import take_turns
 from .problems import Refused
@@ -36,6 +38,18 @@ class Caller:
     def tenant(self) -> str | None:
         """Whose jobs these are; None: all are seen."""
         return self.key.tenant
+
+    def may_read(self, image: ImageRef) -> bool:
+        """Whether a job of the key's might name it, so that whoever has the key may see it."""
+        if image.bucket not in self.queue.settings.read_buckets:
+            return False
+        try:
+            if scope := self.key.scope:
+                by_version = image.version_id is not None
+                scope.check_reading(image.bucket, image.key, tenant=self.tenant, by_version=by_version)
+        except Permanent:
+            return False
+        return True
 
     @property
     def role(self) -> Role:

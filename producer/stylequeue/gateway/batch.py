@@ -105,5 +105,5 @@ async def _verdicts(request: Request, caller: Caller, ones: Sequence[_One]) -> A
             yield BatchVerdict(id=one.id, verdict="refused", problem=problem_of(request, one.error))
         else:
             status = next(statuses)
-            view = view_of(status, root_path=root_path) if status else None
+            view = view_of(status, caller, root_path=root_path) if status else None
             yield BatchVerdict(id=one.id, verdict="new" if one.is_new else "known", job=view)

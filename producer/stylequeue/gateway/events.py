@@ -106,7 +106,7 @@ async def _of_one(request: Request, caller: Caller, job_id: str, after: int) -> 
         async for event in events:
             sequence = int(event.sequence)
             if sequence != after + 1 if after else not isinstance(event, Accepted):
-                yield _lost(await caller.queue.status(job_id), request)
+                yield _lost(await caller.queue.status(job_id), request, caller)
             after = sequence
             yield _told(event, caller, position=event.sequence)
 
@@ -199,7 +199,7 @@ async def _of_many(request: Request, gateway: Gateway, caller: Caller, wanted: _
             frames = []
             for position, one in some:
                 if isinstance(one, JobStatus):
-                    frames.append(_lost(one, request, position=position))
+                    frames.append(_lost(one, request, caller, position=position))
                     ended = one.id if one.ended else None
                 else:
                     frames.append(_told(one, caller, position=position))
@@ -325,6 +325,6 @@ def _pieces(frames: Sequence[bytes]) -> Iterator[bytes]:
     yield b"".join(frames[first:])
 
 
-def _lost(status: JobStatus, request: Request, *, position: str | None = None) -> bytes:
-    view = view_of(status, root_path=request.scope.get("root_path", ""))
+def _lost(status: JobStatus, request: Request, caller: Caller, *, position: str | None = None) -> bytes:
+    view = view_of(status, caller, root_path=request.scope.get("root_path", ""))
     return format_sse_event(data_str=view.model_dump_json(), event="lost", id=position)

@@ -154,7 +154,8 @@ async def list_jobs(
     )
     root_path = request.scope.get("root_path", "")
     return JobPage(
-        jobs=[view_of(status, root_path=root_path) for status in page], cursor=page.after and _cursor(page.after)
+        jobs=[view_of(status, caller, root_path=root_path) for status in page],
+        cursor=page.after and _cursor(page.after),
     )
 
 
@@ -176,7 +177,7 @@ async def stop_job(request: Request, response: Response, caller: Submitter, job_
 async def retry_job(request: Request, response: Response, caller: Submitter, job_id: JobId) -> JobView:
     """A job that ended without a picture is tried again, as its next run."""
     await caller.queue.retry(job_id)
-    return show(request, response, await caller.queue.status(job_id), code=202)
+    return show(request, response, caller, await caller.queue.status(job_id), code=202)
 
 
 @router.delete("/jobs/{job_id}", operation_id="delete_job", status_code=204)
@@ -211,13 +212,13 @@ async def _waited(
     wait.applied(response)
     if wait.seconds:
         otherwise = 200 if status.ended else 202
-    return show(request, response, status, code=otherwise)
+    return show(request, response, caller, status, code=otherwise)
 
 
 async def _ended_by(request: Request, response: Response, caller: Caller, job_id: str, *, keep: bool) -> JobView:
     await caller.queue.cancel(job_id, keep=keep)
     status = await caller.queue.status(job_id)
-    return show(request, response, status, code=200 if status.ended else 202)
+    return show(request, response, caller, status, code=200 if status.ended else 202)
 
 
 def _labels(request: Request, indexed: Any) -> dict[str, str]:

@@ -136,7 +136,7 @@ async def paint(
         response.headers["Idempotent-Replayed"] = "true"
     response.headers["Location"] = f"{request.scope.get('root_path', '')}/v1/jobs/{status.id}"
     if not wait.seconds or not status.ended or _wants_json(accept):
-        return show(request, response, status, code=200 if status.ended and wait.seconds else 202)
+        return show(request, response, caller, status, code=200 if status.ended and wait.seconds else 202)
     if not isinstance(status.outcome, Succeeded):
         await caller.queue.wait(status.id)  # raises what became of it
     picture = streamed(caller.queue, await caller.queue.look(status.id), status.id)

@@ -9,13 +9,14 @@ from datetime import UTC, datetime, timedelta
 from pathlib import PurePosixPath
 from typing import Annotated, Any, Literal, cast
 
-from fastapi import APIRouter, Query, Request, Response
+from fastapi import APIRouter, Path, Query, Request, Response
 from fastapi.responses import JSONResponse, RedirectResponse, StreamingResponse
 from pydantic import AwareDatetime, BaseModel, Field
 from starlette.types import Receive, Scope, Send
 
 from ..aclient import AsyncStyleQueue
 from ..contract.codes import Code
+from ..contract.job import MAX_STYLES
 from ..contract.objects import PictureKind, StoredObject, UploadForm, disposition
 from .access import Reader, Submitter
 from .jobs import JobId
@@ -88,6 +89,41 @@ async def get_report(
     return await _show(request, gateway, caller.queue, job_id, "report", as_)
 
 
+@router.get(
+    "/jobs/{job_id}/thumbnail", operation_id="get_thumbnail", status_code=303, responses=_SHOWN, response_model=None
+)
+async def get_thumbnail(
+    request: Request, gateway: GatewayState, caller: Reader, job_id: JobId, as_: _As = None
+) -> Response:
+    """A small one of the picture, of a job that asked for one (`output.thumbnail`)."""
+    return await _show(request, gateway, caller.queue, job_id, "thumbnail", as_)
+
+
+@router.get(
+    "/jobs/{job_id}/content", operation_id="get_content", status_code=303, responses=_SHOWN, response_model=None
+)
+async def get_content(
+    request: Request, gateway: GatewayState, caller: Reader, job_id: JobId, as_: _As = None
+) -> Response:
+    """The picture that a job paints, for whoever's own jobs might name it."""
+    return await _show(request, gateway, caller.queue, job_id, "content", as_)
+
+
+@router.get(
+    "/jobs/{job_id}/styles/{number}", operation_id="get_style", status_code=303, responses=_SHOWN, response_model=None
+)
+async def get_style(
+    request: Request,
+    gateway: GatewayState,
+    caller: Reader,
+    job_id: JobId,
+    number: Annotated[int, Path(ge=1, le=MAX_STYLES, description="In the order of the job's, from 1.")],
+    as_: _As = None,
+) -> Response:
+    """A picture that a job paints like, likewise."""
+    return await _show(request, gateway, caller.queue, job_id, "style", as_, number)
+
+
 async def _show(
     request: Request,
     gateway: GatewayState,
@@ -95,8 +131,9 @@ async def _show(
     job_id: str,
     kind: PictureKind,
     as_: Literal["json"] | None,
+    number: int = 1,
 ) -> Response:
-    there = await queue.look(job_id, kind)
+    there = await queue.look(job_id, kind, number=number)
     if gateway.settings.gateway_stream:
         if as_ is not None:
             return _told(Link(url=request.url.path, expires_at=None))

@@ -10,7 +10,7 @@ from typing import Annotated, Literal, Self
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from ..contract.base import QueueName
-from ..contract.job import MAX_LABEL_KEY_CHARS, MAX_LABEL_VALUE_CHARS, MAX_LABELS, MAX_STYLES
+from ..contract.job import MAX_LABEL_KEY_CHARS, MAX_LABEL_VALUE_CHARS, MAX_LABELS, MAX_STYLES, Provenance
 from ..contract.objects import Bucket, ImageFormat, check_output_key
 from ..contract.recipe import Recipe
 from ..contract.text import check_text
@@ -84,6 +84,8 @@ class RuleOutput(Table):
     quality: int | None = Field(default=None, ge=1, le=100)
     overwrite: bool | None = None
     report: bool | None = None
+    thumbnail: bool | None = None
+    provenance: Provenance | None = None
 
     @model_validator(mode="after")
     def _one_key_for_each_version(self) -> Self:

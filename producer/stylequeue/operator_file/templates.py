@@ -10,7 +10,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from ..contract.base import Contract, QueueName, parse
 from ..contract.errors import InvalidRequest
-from ..contract.job import MAX_LABELS, MAX_STYLES, Job, Style
+from ..contract.job import MAX_LABELS, MAX_STYLES, Job, Provenance, Style
 from ..contract.objects import SUFFIXES, Bucket, ImageFormat, ImageRef, check_output_key
 from ..contract.recipe import FastRecipe, OptimizeRecipe, Recipe
 from .base import Table
@@ -56,6 +56,8 @@ class TemplateOutput(Table):
     quality: int | None = Field(default=None, ge=1, le=100)
     overwrite: bool | None = None
     report: bool | None = None
+    thumbnail: bool | None = None
+    provenance: Provenance | None = None
 
     @model_validator(mode="after")
     def _one_key_for_each_job(self) -> Self:

@@ -80,13 +80,18 @@ class Exchange:
             )
         return UploadForm(method="POST", url=post["url"], fields=post["fields"], image=image, expires_at=expires_at)
 
-    def look(self, bucket: str, key: str, *, etag: str | None = None) -> StoredObject:
+    def look(self, bucket: str, key: str, *, version_id: str | None = None, etag: str | None = None) -> StoredObject:
         """What lies there. Raises Permanent with `object_changed` where that is another object than that of `etag`."""
-        info = self._objects.look(bucket, key)
+        info = self._objects.look(bucket, key, version_id)
         if etag and info.etag != etag:
             raise replaced(info)
         return StoredObject(
-            bucket=bucket, key=key, etag=info.etag, size_bytes=info.size_bytes, content_type=info.content_type
+            bucket=bucket,
+            key=key,
+            etag=info.etag,
+            size_bytes=info.size_bytes,
+            content_type=info.content_type,
+            version_id=version_id,
         )
 
     def pictures(self, bucket: str, folder: str) -> list[StoredObject]:
@@ -121,6 +126,8 @@ class Exchange:
         """Its bytes from the `first` to the `last`, piece by piece. Raises Changed where they are others by now."""
         name = object_name(there.bucket, there.key)
         wanted = {"Bucket": there.bucket, "Key": there.key, "IfMatch": there.etag, "Range": f"bytes={first}-{last}"}
+        if there.version_id:
+            wanted["VersionId"] = there.version_id
         with errors_as_ours(name):
             answer = self._s3.call("get_object", own=False, **wanted)
             with closing(answer["Body"]) as body:

@@ -221,6 +221,14 @@ class Outputs:
         """Whether there is such an object."""
         return self.find(bucket, key) is not None
 
+    def read_recorded(self, file: StoredFile) -> bytes | None:
+        """The bytes of an object of ours; None where others lie there by now, or none."""
+        there = self.find(file.bucket, file.key)
+        if there is not None and there.etag == file.etag:
+            with self._changing():
+                return self._objects.read_as(there, file.sha256)
+        return None
+
     def delete_recorded(self, file: StoredFile) -> None:
         """Delete an object of ours, known by its ETag or by its bytes. Another one stays, which is logged."""
         there = self.find(file.bucket, file.key)

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from ..contract.objects import EVENT_SUFFIX, REPORT_SUFFIX, SUFFIXES, ImageFormat
+from ..contract.objects import EVENT_SUFFIX, REPORT_SUFFIX, SUFFIXES, THUMBNAIL_SUFFIX, ImageFormat
 from ..operator_file import Rule
 from ..operator_file.rules import parts
 
@@ -26,6 +26,8 @@ class Written:
     format: ImageFormat
     report: bool
     """Whether a contact sheet lies beside each picture."""
+    thumbnail: bool
+    """Whether a small picture does."""
 
     def __str__(self) -> str:
         return f"s3://{self.bucket}/{self.begins}..."
@@ -61,8 +63,8 @@ class Written:
             if name is not None and not known:
                 break
             end = literal + known + end
-        beside = (EVENT_SUFFIX, REPORT_SUFFIX) if self.report else (EVENT_SUFFIX,)
-        return (end, *(end + suffix for suffix in beside))
+        beside = {EVENT_SUFFIX: True, REPORT_SUFFIX: self.report, THUMBNAIL_SUFFIX: self.thumbnail}
+        return (end, *(end + suffix for suffix, is_wanted in beside.items() if is_wanted))
 
     def _known(self, name: str) -> str:
         """What a placeholder is in all keys; "" where that differs."""

@@ -226,10 +226,12 @@ def _faults(rule: Rule, operator: Operator, settings: Settings) -> Iterator[tupl
 
 def _loops(whole: Sequence[WholeRule], operator: Operator) -> Iterator[tuple[Place, str]]:
     for number, rule in enumerate(whole):
-        report, key = rule.rule.output.report, rule.output_key
+        own, key = rule.rule.output, rule.output_key
+        report, thumbnail = own.report, own.thumbnail
         if rule.rule.template:
             output = operator.templates[rule.rule.template].output
             report = output.report if report is None else report
+            thumbnail = output.thumbnail if thumbnail is None else thumbnail
             key = key or output.key
         written = Written(
             rule.output_bucket,
@@ -238,6 +240,7 @@ def _loops(whole: Sequence[WholeRule], operator: Operator) -> Iterator[tuple[Pla
             tenant=rule.rule.tenant,
             format=rule.format,
             report=bool(report),
+            thumbnail=bool(thumbnail),
         )
         for other in loops(written, [other.rule for other in whole]):
             yield (

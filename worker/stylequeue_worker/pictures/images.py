@@ -15,6 +15,7 @@ import numpy.typing as npt
 from PIL import Image, ImageChops, ImageFile
 
 from stylequeue.contract.errors import Code, Permanent
+from stylequeue.contract.job import MAX_THUMBNAIL_BYTES, THUMBNAIL_PX
 from stylequeue.contract.objects import ImageFormat
 from stylequeue.contract.recipe import MAX_SIZE_PX, MIN_SIDE_PX
 
@@ -22,6 +23,7 @@ from . import paint
 from .formats import Still, open_still
 from .formats.still import judged
 from .inputs import Role
+from .metadata import Provenance, saved_with
 from .sampling import Flatten, Pixels
 
 # Pillow's room for a progressive JPEG, which has to be written in one go. Its own guess, a byte a pixel, is too small
@@ -45,6 +47,7 @@ _LYING: Final = 5
 _SPARE: Final = 2
 """A JPEG is decoded at no less than so many times the size wanted, so that the last scaling decides how it looks."""
 
+_THUMBNAIL_QUALITY: Final = 80
 _FULL_CHROMA_QUALITY: Final = 85
 """From this JPEG quality on colours are stored at full resolution: brushstrokes have coloured edges."""
 
@@ -109,8 +112,11 @@ def to_picture(array: Array) -> Image.Image:
     return Image.fromarray((np.clip(array[0], 0, 1) * 255 + 0.5).astype(np.uint8))
 
 
-def encode(picture: Image.Image, image_format: ImageFormat, quality: int) -> bytes:
-    """An RGB picture as a file: the same bytes for the same picture, sRGB, without metadata.
+def encode(
+    picture: Image.Image, image_format: ImageFormat, quality: int, provenance: Provenance | None = None
+) -> bytes:
+    """An RGB picture as a file: the same bytes for the same picture, sRGB, without metadata but for its profile and
+    the `provenance` that is given.
 
     `quality` in 1 .. 100 is that of JPEG and WebP; PNG loses nothing.
     """
@@ -127,8 +133,21 @@ def encode(picture: Image.Image, image_format: ImageFormat, quality: int) -> byt
         "webp": {"quality": quality},
     }
     file = io.BytesIO()
-    bare.save(file, image_format, **options[image_format])
+    bare.save(file, image_format, **options[image_format], **saved_with(image_format, provenance))
     return file.getvalue()
+
+
+def thumbnail(picture: Image.Image, provenance: Provenance | None = None) -> bytes:
+    """A small one of an RGB picture: WebP, of THUMBNAIL_PX a side at most, and of MAX_THUMBNAIL_BYTES."""
+    side_px, quality = THUMBNAIL_PX, _THUMBNAIL_QUALITY
+    while True:
+        small = picture.copy()
+        small.thumbnail((side_px, side_px), Image.Resampling.LANCZOS)
+        body = encode(small, "webp", quality, provenance)
+        if len(body) <= MAX_THUMBNAIL_BYTES:
+            return body
+        # What has much fine detail is made coarser first, and then smaller.
+        side_px, quality = (side_px, quality - 20) if quality > 20 else (side_px // 2, _THUMBNAIL_QUALITY)
 
 
 def _scaled(extent: tuple[int, int], size: int | tuple[int, int] | None, *, lying: bool = False) -> tuple[int, int]:

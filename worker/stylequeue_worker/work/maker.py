@@ -9,15 +9,16 @@ from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 
 from PIL import Image
 
 from stylequeue.contract import objects
 from stylequeue.contract.errors import Code, Permanent, Unavailable
 from stylequeue.contract.events import PaintingReport, StoredFile, StoredPicture, SucceededData
-from stylequeue.contract.job import Job
+from stylequeue.contract.job import THUMBNAIL_PX, Job
 from stylequeue.contract.objects import CONTENT_TYPES
-from stylequeue.contract.recipe import ResolvedOptimizeRecipe, resolve
+from stylequeue.contract.recipe import resolve
 from stylequeue.ledger import Ledger, Record
 from stylequeue.settings import Settings
 from stylequeue.store import (
@@ -35,6 +36,7 @@ from ..engine import ENGINE_VERSION
 from ..pictures import images
 from ..pictures.contact_sheet import contact_sheet
 from ..pictures.decoder import Decoder, Pixels
+from ..pictures.inputs import Role
 from .lease import Holder
 from .order import Found, Order
 from .painting import Inputs, Painting, PaintingEngine, paint
@@ -59,9 +61,11 @@ class Made:
     """A picture in the store, and how it came about."""
 
     output: StoredPicture
-    sheet: StoredFile | None
-    """The contact sheet, where the job wants one."""
     report: PaintingReport
+    sheet: StoredFile | None = None
+    """The contact sheet, where the job wants one."""
+    thumbnail: StoredFile | None = None
+    """The small picture, where the job wants one."""
     partial: bool = False
 
 
@@ -97,9 +101,9 @@ class Maker:
         with stopwatch.stage("fetch"):
             order = Order.take(job, recipe, network, self.store, self._looks, record=holder.record)
         if reused := self._reuse(order, holder):
-            return _done(order, reused, reused=True)
+            return _done(order, self._with_thumbnail(order, reused, holder), reused=True)
         before = self._made_before(order)
-        made = before or self._make(order, holder, stopwatch)
+        made = self._with_thumbnail(order, before, holder) if before else self._make(order, holder, stopwatch)
         is_first = (holder.record.run, holder.record.attempt) == (1, 1)
         return _done(order, made, reused=before is not None and is_first, timings_s=stopwatch.seconds)
 
@@ -147,16 +151,19 @@ class Maker:
         )
         made = _as_stored(order.job, stored)
         log.info("reused: %s", data["output"]["key"])
-        if not output.report:
-            return made
-        sheet = self.store.copy_beside(
-            _within_reach(data.get("report_file"), record),
-            made.output,
-            objects.report_key(order.job.output_key),
-            origin=order.origin,
-            overwrite=output.overwrite,
-        )
-        return replace(made, sheet=sheet)
+        copied = partial(self.store.copy_beside, picture=made.output, origin=order.origin, overwrite=output.overwrite)
+        if output.report:
+            source = _within_reach(data.get("report_file"), record)
+            made = replace(made, sheet=copied(source, key=objects.report_key(made.output.key)))
+        if output.thumbnail and data.get("thumbnail_file"):
+            try:
+                source = _within_reach(data["thumbnail_file"], record)
+                made = replace(made, thumbnail=copied(source, key=objects.thumbnail_key(made.output.key)))
+            except Permanent as error:
+                if error.code != Code.OBJECT_NOT_FOUND:
+                    raise
+                log.info("the thumbnail is made anew of the picture: %s", error)
+        return made
 
     def _made_before(self, order: Order) -> Made | None:
         """What lies there already, where that is all there is to make: an attempt before this one came to harm later.
@@ -166,15 +173,14 @@ class Maker:
         job, stored = order.job, order.place.picture
         if stored is None or not self.store.proven(stored, order.origin):
             return None
-        sheet = None
-        if job.output.report:
-            key = objects.report_key(job.output_key)
-            sheet = self.store.proven(next((one for one in order.place.beside if one.key == key), None), order.origin)
-            if sheet is None:
-                return None
+        beside = {one.key: self.store.proven(one, order.origin) for one in order.place.beside}
+        sheet = beside.get(objects.report_key(job.output_key))
+        if job.output.report and sheet is None:
+            return None
         log.info("the picture lies there already")
+        thumbnail = beside.get(objects.thumbnail_key(job.output_key))
         try:
-            return replace(_as_stored(job, stored), sheet=sheet)
+            return replace(_as_stored(job, stored), sheet=sheet, thumbnail=thumbnail)
         except (ValueError, KeyError):
             log.info("what a newer worker says of it cannot be read here: it is painted again")
             return None
@@ -190,7 +196,10 @@ class Maker:
         # It is painted: a worker that is told to stop has the time to store it.
         with stopwatch.stage("store"), heeding(holder.still_wanted):
             output = self._store_picture(order, painting)
-            sheet = None
+            sheet = thumbnail = None
+            if order.job.output.thumbnail:
+                origin = order.origin_of(partial=painting.partial)
+                thumbnail = self._store_thumbnail(order, output, painting.picture, origin)
             if order.job.output.report:
                 sheet = self.store.write_beside(
                     output,
@@ -201,7 +210,7 @@ class Maker:
                     overwrite=order.job.output.overwrite,
                     just_stored=True,
                 )
-        return Made(output, sheet, painting.report, painting.partial)
+        return Made(output, painting.report, sheet, thumbnail, painting.partial)
 
     def _fetch(self, order: Order, holder: Holder) -> Inputs:
         def picture(found: Found, size: int | tuple[int, int]) -> Pixels:
@@ -219,15 +228,43 @@ class Maker:
             start=picture(order.init, (width, height)) if order.init else None,
         )
 
+    def _with_thumbnail(self, order: Order, made: Made, holder: Holder) -> Made:
+        """With the small picture that the job wants, also where whoever painted it wanted none: of what lies there."""
+        if not order.job.output.thumbnail or made.thumbnail:
+            return made
+        body = self.store.read_recorded(made.output)
+        if body is None:
+            return made
+        sides_px = made.output.width_px, made.output.height_px
+        scale = min(1, THUMBNAIL_PX / max(sides_px))
+        width, height = (max(1, round(side_px * scale)) for side_px in sides_px)
+        pixels = self.decoder.decode(body, Role.CONTENT, (width, height), check=holder.check)
+        small = Image.fromarray(pixels)
+        return replace(made, thumbnail=self._store_thumbnail(order, made.output, small, order.origin))
+
+    def _store_thumbnail(
+        self, order: Order, output: StoredPicture, picture: Image.Image, origin: Origin
+    ) -> StoredFile | None:
+        return self.store.write_beside(
+            output,
+            objects.thumbnail_key(output.key),
+            images.thumbnail(picture, order.provenance(origin.fingerprint)),
+            origin=origin,
+            content_type=CONTENT_TYPES["webp"],
+            overwrite=order.job.output.overwrite,
+            just_stored=True,
+        )
+
     def _store_picture(self, order: Order, painting: Painting) -> StoredPicture:
         job, picture = order.job, painting.picture
-        body = images.encode(picture, job.output.format, job.output.quality)
+        origin = order.origin_of(partial=painting.partial)
+        body = images.encode(picture, job.output.format, job.output.quality, order.provenance(origin.fingerprint))
         # Where an attempt before this one stored the same picture, what is recorded is what lies there.
         stored = self.store.write(
             job.output.bucket,
             job.output_key,
             body,
-            origin=Origin(job.id, order.partial_fingerprint) if painting.partial else order.origin,
+            origin=origin,
             content_type=CONTENT_TYPES[job.output.format],
             metadata={
                 WIDTH_METADATA: str(picture.width),
@@ -267,7 +304,7 @@ def _as_stored(job: Job, stored: ObjectInfo) -> Made:
     Raises KeyError or ValueError where that cannot be read: a newer worker wrote it.
     """
     report = PaintingReport.model_validate_json(stored.metadata[PAINTING_METADATA])
-    return Made(_stored_picture(job, stored), None, report)
+    return Made(_stored_picture(job, stored), report)
 
 
 def _done(order: Order, made: Made, *, reused: bool, timings_s: Mapping[str, float] | None = None) -> SucceededData:
@@ -276,6 +313,7 @@ def _done(order: Order, made: Made, *, reused: bool, timings_s: Mapping[str, flo
         output=made.output,
         report_key=made.sheet.key if made.sheet else None,
         report_file=made.sheet,
+        thumbnail_file=made.thumbnail,
         fingerprint=order.fingerprint,
         recipe=order.recipe,
         engine_version=ENGINE_VERSION,
@@ -286,15 +324,13 @@ def _done(order: Order, made: Made, *, reused: bool, timings_s: Mapping[str, flo
 
 
 def _contact_sheet(order: Order, inputs: Inputs, painting: Painting, took_s: float) -> bytes:
-    recipe = order.recipe
-    how = f"{recipe.method} {recipe.preset}" if isinstance(recipe, ResolvedOptimizeRecipe) else recipe.method
     return contact_sheet(
         content=Image.fromarray(inputs.content),
         styles=[Image.fromarray(style) for style in inputs.styles],
         result=painting.picture,
         scales=painting.scales,
         history=painting.history,
-        caption=f"{how} · {recipe.size} px · {order.network.name} · {took_s:.1f} s",
+        caption=f"{order.method} · {order.recipe.size} px · {order.network.name} · {took_s:.1f} s",
     )
 
 

@@ -11,13 +11,13 @@ from typing import Any, Self
 
 from stylequeue.contract.cost import style_size_px
 from stylequeue.contract.job import Job, fingerprint
-from stylequeue.contract.objects import event_key, report_key
-from stylequeue.contract.recipe import ResolvedRecipe
+from stylequeue.contract.recipe import ResolvedOptimizeRecipe, ResolvedRecipe
 from stylequeue.ledger import Record
 from stylequeue.store import ObjectInfo, Origin, Place, Store, output_exists
 
 from ..engine import ENGINE_VERSION, Network
 from ..pictures.inputs import Input, Role
+from ..pictures.metadata import Provenance
 
 
 @dataclass(frozen=True)
@@ -66,7 +66,6 @@ class Order:
             # Its sender's client looked as well; but the message that brought it is anybody's who can send one.
             record.scope.check(job, tenant=record.tenant)
         key = job.output_key
-        beside = [event_key(key), *([report_key(key)] if job.output.report else [])]
         store.check_target(job.output.bucket, key)
         numbered = list(enumerate(job.styles, 1))
         inputs = [
@@ -79,7 +78,7 @@ class Order:
         place, *found = _at_once(
             looks,
             [
-                partial(store.look_at_output, job.output.bucket, key, beside),
+                partial(store.look_at_output, job.output.bucket, key, job.side_keys),
                 *(partial(_look, store, picture) for picture in inputs),
             ],
         )
@@ -126,10 +125,26 @@ class Order:
         """Marks what is made for it."""
         return Origin(self.job.id, self.fingerprint)
 
+    def origin_of(self, *, partial: bool) -> Origin:
+        """Marks its picture, whole or as it was before it was finished."""
+        return Origin(self.job.id, self.partial_fingerprint) if partial else self.origin
+
     @property
     def partial_fingerprint(self) -> str:
         """Of the picture as it is before it is finished: never taken for the whole, should another job want that."""
         return f"{self.fingerprint}+partial"
+
+    @property
+    def method(self) -> str:
+        """Of the recipe, in words: with its preset, where it has one."""
+        recipe = self.recipe
+        return f"{recipe.method} {recipe.preset}" if isinstance(recipe, ResolvedOptimizeRecipe) else recipe.method
+
+    def provenance(self, fingerprint: str) -> Provenance | None:
+        """What the picture of this fingerprint, whole or not, says of how it came about; None: it is to say nothing."""
+        if self.job.output.provenance == "none":
+            return None
+        return Provenance(fingerprint, self.method, self.network.name, ENGINE_VERSION)
 
     @property
     def style_size_px(self) -> int:
