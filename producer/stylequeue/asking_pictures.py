@@ -44,8 +44,10 @@ class AskingPictures:
         upload = partial(self._access.store.upload_file, folder=self._folder if self.scope else "")
         return await self._access.call_store(upload, Path(path))
 
-    async def upload_stream(self, pieces: Iterable[bytes] | AsyncIterable[bytes], *, suffix: str = "") -> ImageRef:
-        key = f"{self._folder}{uuid_utils.uuid7()}{suffix}"
+    async def upload_stream(
+        self, pieces: Iterable[bytes] | AsyncIterable[bytes], *, suffix: str = "", name: str | None = None
+    ) -> ImageRef:
+        key = f"{self._folder}{name or f'{uuid_utils.uuid7()}{suffix}'}"
         exchange, max_bytes = self._access.store.exchange, self._access.settings.max_image_bytes
         upload = exchange.upload(check_key(key), max_bytes=max_bytes)
         try:

@@ -142,15 +142,18 @@ class StyleQueue(EventCalls, UploadCalls, FleetCalls):
         """
         return run(self._asking.upload(path, to=to))
 
-    def upload_stream(self, pieces: Iterable[bytes] | AsyncIterable[bytes], *, suffix: str = "") -> ImageRef:
+    def upload_stream(
+        self, pieces: Iterable[bytes] | AsyncIterable[bytes], *, suffix: str = "", name: str | None = None
+    ) -> ImageRef:
         """Put a picture into the upload bucket that comes piece by piece, each time under another key.
 
-        Its `suffix` (".jpg") is the key's, a tenant's name the key's folder. No more than a few megabytes of it are
+        Its `suffix` (".jpg") is the key's, a tenant's name the key's folder; in it, the picture may be given a `name`,
+        and then replaces what has it. No more than a few megabytes of it are
         held; of one that breaks off nothing stays. Raises Permanent with `image_too_many_bytes` as soon as there are
         more than workers would read, with `image_empty` for none; and whatever `pieces` raises. In an event loop
         they may be awaited, too.
         """
-        return run(self._asking.upload_stream(pieces, suffix=suffix))
+        return run(self._asking.upload_stream(pieces, suffix=suffix, name=name))
 
     def upload_form(
         self, filename: str, *, content_type: str, size_bytes: int, valid_s: int | None = None

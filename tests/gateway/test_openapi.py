@@ -91,7 +91,7 @@ def test_only_these_need_no_key() -> None:
 def _asked(gate: Gate, method: str, path: str, operation: dict[str, Any], job_id: str, key: str | None) -> Any:
     """One operation on a job, with a body if it has one. What streams is asked of a job that has ended."""
     address = path.replace("{job_id}", job_id).replace("{name}", "crm").replace("{event_id}", "event")
-    address = address.replace("{queue}", "paint")
+    address = address.replace("{queue}", "paint").replace("{number}", "1")
     if path == "/v1/events":
         address += f"?job={job_id}"
     more: dict[str, Any] = {}
@@ -119,7 +119,7 @@ def test_who_may_do_what(gate: Gate, queue: StyleQueue, method: str, path: str, 
     check_problem(_asked(gate, method, path, operation, "x", "sq_unknown"), "unauthenticated")
     cells = 2
     for who, role, tenant in _TENANTS:
-        job = make_job()
+        job = make_job(**theirs())
         acme.submit(job)
         acme.cancel(job.id)
         before = queue.status(job.id)

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import threading
 import urllib.request
+import uuid
 from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -435,6 +437,41 @@ def test_pictures_pass_through(streaming: Gate, painted: Job, asked: dict[str, s
     etag = answer.headers["etag"]
     same = streaming.get(f"/v1/jobs/{painted.id}/result", headers={"Range": "bytes=0-0", "If-Range": etag})
     assert (same.status_code, same.content) == (206, b"0")
+
+
+def test_pictures_to_paint_pass_through(streaming: Gate, queue: StyleQueue) -> None:
+    key, put = streaming.key("submit", "passing"), partial(streaming.ask, "PUT")
+    asked_for = {"filename": "photo.jpeg", "content_type": "image/jpeg", "size": len(PHOTO)}
+    told = streaming.post("/v1/uploads", json=asked_for, key=key).json()
+    image = told["image"]
+    assert (told["method"], told["fields"]) == ("PUT", {})
+    assert told["url"] == f"/v1/uploads/{image['key'].removeprefix('passing/')}"
+    answer = put(told["url"], headers=told["headers"], content=PHOTO, key=key)
+    assert answer.status_code == 201, answer.text
+    job = streaming.post("/v1/jobs", json={"content": answer.json(), "styles": [{"image": image}]}, key=key).json()
+    assert streaming.get(job["links"]["content"], key=key).content == PHOTO
+    assert streaming.get(f"{job['links']['styles'][0]}?as=json", key=key).json()["expires_at"] is None
+    # Only there, only for whom it is, and only for as long.
+    check_problem(put(told["url"], content=PHOTO, key=streaming.key("read", "passing")), "forbidden")
+    name = told["url"].removeprefix("/v1/uploads/")
+    for other in ("a.jpg", f"{uuid.uuid4()}.jpg", name.replace("jpeg", "gif"), f"00000000{name[8:]}"):
+        check_problem(put(f"/v1/uploads/{other}", content=PHOTO, key=key), "address_not_found")
+    assert len(lying(queue, "passing/")) == 1
+    too_large = put(told["url"], content=bytes(queue.settings.max_image_bytes + 1), key=key)
+    check_problem(too_large, "image_too_many_bytes")
+    assert too_large.headers["connection"] == "close"
+    check_problem(put(told["url"], content=b"", key=key), "image_empty")
+    assert streaming.get(job["links"]["content"], key=key).content == PHOTO, "what lay there stays"
+    queue._store._client.delete_object(Bucket="uploads", Key=image["key"])
+
+
+def test_so_does_the_shelf(streaming: Gate, queue: StyleQueue) -> None:
+    queue._store._client.put_object(Bucket="styles", Key="shelf/a wave.png", Body=WAVE)
+    there = {style["name"]: style for style in streaming.get("/v1/styles").json()["styles"]}["a wave"]
+    assert (there["url"], there["expires_at"]) == ("/v1/styles/a%20wave.png", None)
+    assert streaming.get(there["url"]).content == WAVE
+    check_problem(streaming.get("/v1/styles/none.png"), "object_not_found")
+    queue._store._client.delete_object(Bucket="styles", Key="shelf/a wave.png")
 
 
 def test_who_leaves_before_the_end_holds_no_connection(

@@ -12,7 +12,22 @@ from starlette.types import ASGIApp
 from ..settings import Settings
 from ..uploads import webhook
 from ..uploads.intake import Intake
-from . import batch, estimates, events, fleet, hooks, jobs, metrics, page, paint, pictures, probes, problems, shelf
+from . import (
+    batch,
+    estimates,
+    events,
+    fleet,
+    hooks,
+    jobs,
+    metrics,
+    page,
+    paint,
+    pictures,
+    probes,
+    problems,
+    shelf,
+    uploads,
+)
 from .edge import Edge, Traffic
 from .openapi import completed
 from .state import Gateway, Serving
@@ -25,6 +40,8 @@ _ROUTERS = (
     jobs.router,
     batch.router,
     estimates.router,
+    uploads.router,
+    uploads.streams,
     pictures.router,
     shelf.router,
     paint.router,

@@ -6,16 +6,26 @@ from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from dataclasses import dataclass
 
+from fastapi import Request
 from python_multipart.exceptions import FormParserError, MultipartParseError
 from python_multipart.multipart import MultipartParser, parse_options_header
 
 from ..contract.codes import Code
 from .problems import Refused
 
+ANY_BYTES = 2**50
+"""Of a body whose pictures are counted as they come."""
 MAX_PARTS = 64
 MAX_TEXT_BYTES = 16 * 1024
 """Of a part that is no file."""
 _HINT = "send multipart/form-data, as `curl -F name=@file` does"
+
+
+async def pieces_of(request: Request) -> AsyncGenerator[bytes, None]:
+    """What comes of a body. Raises ClientDisconnect where the caller goes, or is sent away, before its end."""
+    async for piece in request.stream():
+        if piece:
+            yield piece
 
 
 @dataclass(frozen=True)

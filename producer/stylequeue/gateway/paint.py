@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import Sequence
 from pathlib import PurePosixPath
 from typing import Annotated, Any
 
@@ -12,7 +12,7 @@ from starlette.requests import ClientDisconnect
 
 from ..aclient import AsyncStyleQueue
 from ..contract.codes import Code
-from ..contract.errors import InvalidRequest, JobConflict, RateLimited, StyleQueueError
+from ..contract.errors import InvalidRequest, JobConflict, StyleQueueError
 from ..contract.events import Succeeded
 from ..contract.job import EVERYWHERE, MAX_STYLES, Job, Output
 from ..contract.objects import SUFFIXES, ImageRef
@@ -21,18 +21,16 @@ from ..contract.recipe import FastRecipe, OptimizeRecipe
 from ..contract.status import JobStatus
 from .access import Submitter
 from .bodies import IDEMPOTENCY_KEY, job_id_of, job_of
-from .forms import MAX_PARTS, MAX_TEXT_BYTES, Form, Part
+from .forms import ANY_BYTES, MAX_PARTS, MAX_TEXT_BYTES, Form, Part, pieces_of
 from .keys import Key
 from .pictures import streamed
-from .problems import Refused, document
+from .problems import Refused, closing, document
 from .state import GatewayState
 from .view import JobView, show
 from .waiting import WaitWanted, ended_or_not
 
 router = APIRouter(prefix="/v1", tags=["pictures"], responses=document())
 
-_ANY_BYTES = 2**50
-"""Each picture is counted as it comes."""
 _MOST = {"content": 1, "style": MAX_STYLES, "mask": MAX_STYLES, "keep_mask": 1, "init_image": 1}
 """Pictures of a form: how many of each there may be."""
 _RECIPE = {*FastRecipe.model_fields, *OptimizeRecipe.model_fields} - {"init_image"}
@@ -92,7 +90,7 @@ _FORM = {
 @router.post(
     "/paint",
     operation_id="paint",
-    max_body_size=_ANY_BYTES,
+    max_body_size=ANY_BYTES,
     status_code=202,
     response_model=JobView,
     openapi_extra={"requestBody": _FORM},
@@ -121,7 +119,7 @@ async def paint(
     job_id = None if idempotency_key is None else job_id_of(caller.tenant, idempotency_key)
     form = _Filled(caller.queue, caller.key)
     try:
-        async for part in Form(request.headers.get("content-type", ""), _body(request)).parts():
+        async for part in Form(request.headers.get("content-type", ""), pieces_of(request)).parts():
             await form.take(part)
         status, is_new = await form.submit(job_id)
     except ClientDisconnect:
@@ -129,7 +127,7 @@ async def paint(
         raise
     except BaseException as error:
         await form.discard()
-        raise _closing(error) from None
+        raise closing(error) from None
     status = await ended_or_not(request, gateway, caller.queue, status, wait)
     wait.applied(response)
     if not is_new and idempotency_key is not None:
@@ -156,13 +154,6 @@ def _check_length(request: Request, max_image_bytes: int) -> None:
     if length.isdecimal() and int(length) > most_bytes:
         hint = f"a picture may have {max_image_bytes} bytes"
         raise Refused(Code.BODY_TOO_LARGE, f"the form has {length} bytes", hint, {"Connection": "close"})
-
-
-async def _body(request: Request) -> AsyncGenerator[bytes, None]:
-    """What comes. Raises ClientDisconnect where the caller goes, or is sent away, before its end."""
-    async for piece in request.stream():
-        if piece:
-            yield piece
 
 
 class _Filled:
@@ -317,11 +308,3 @@ def _object(name: str, text: str) -> Any:
         return read_json(text)
     except ValueError:
         raise InvalidRequest(f"field {name!r} is no JSON", 'objects are written as {"a": 1}') from None
-
-
-def _closing(error: BaseException) -> BaseException:
-    """An error of ours, told on a connection on which no more is read: the body may go on."""
-    if not isinstance(error, StyleQueueError) or isinstance(error, RateLimited):
-        return error
-    more = (error.headers, error.faults) if isinstance(error, Refused) else ({}, None)
-    return Refused(Code(error.code), error.message, error.hint, {**more[0], "Connection": "close"}, more[1])

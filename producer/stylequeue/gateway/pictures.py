@@ -1,4 +1,4 @@
-"""Pictures: how they come to the store, and what was made of them to the caller."""
+"""Pictures: what was made of them, and what of, to the caller."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from starlette.types import Receive, Scope, Send
 from ..aclient import AsyncStyleQueue
 from ..contract.codes import Code
 from ..contract.job import MAX_STYLES
-from ..contract.objects import PictureKind, StoredObject, UploadForm, disposition
-from .access import Reader, Submitter
+from ..contract.objects import PictureKind, StoredObject, disposition
+from .access import Reader
 from .jobs import JobId
 from .problems import Refused, document
 from .reading import StrictRoute
@@ -27,29 +27,11 @@ from .state import GatewayState
 router = APIRouter(prefix="/v1", tags=["pictures"], responses=document(), route_class=StrictRoute)
 
 
-class UploadRequest(BaseModel):
-    """A picture that is to be uploaded."""
-
-    filename: str = Field(max_length=255, description="Its suffix becomes the key's.")
-    content_type: str = Field(max_length=64, description="image/jpeg, image/png or image/webp.")
-    size: int = Field(description="Bytes: a form takes no more, a PUT just as many.")
-
-
 class Link(BaseModel):
     """Where a picture can be fetched."""
 
     url: str
     expires_at: AwareDatetime | None = Field(description="Until then; null: for as long as the key holds.")
-
-
-@router.post("/uploads", operation_id="create_upload", status_code=201)
-async def create_upload(caller: Submitter, wanted: UploadRequest) -> UploadForm:
-    """An address to which one picture may be sent, past the gateway, and the `image` to name in a job then.
-
-    With `method` POST, send a form of `fields` and then the picture as `file`; with PUT, the picture with `headers`.
-    What no job names is deleted after a day.
-    """
-    return await caller.queue.upload_form(wanted.filename, content_type=wanted.content_type, size_bytes=wanted.size)
 
 
 _SHOWN: dict[int | str, dict[str, Any]] = {

@@ -221,3 +221,11 @@ def meanings() -> Mapping[str, str]:
 def document() -> dict[int | str, dict[str, Any]]:
     """How routes say in OpenAPI that they may answer with a problem."""
     return {"default": {"model": Problem, "description": "Why it was not done.", "content": {MEDIA_TYPE: {}}}}
+
+
+def closing(error: BaseException) -> BaseException:
+    """An error of ours, told on a connection on which no more is read: the body may go on."""
+    if not isinstance(error, StyleQueueError) or isinstance(error, RateLimited):
+        return error
+    more = (error.headers, error.faults) if isinstance(error, Refused) else ({}, None)
+    return Refused(Code(error.code), error.message, error.hint, {**more[0], "Connection": "close"}, more[1])

@@ -4,13 +4,18 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 from pathlib import PurePosixPath
+from typing import Annotated
+from urllib.parse import quote
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Path, Request
+from fastapi.responses import StreamingResponse
 from pydantic import AwareDatetime, BaseModel, Field
 
-from ..contract.objects import ImageRef
+from ..contract.codes import Code
+from ..contract.objects import ImageRef, StoredObject
 from .access import Reader
-from .problems import document
+from .pictures import streamed
+from .problems import Refused, document
 from .reading import StrictRoute
 from .state import GatewayState
 
@@ -23,8 +28,8 @@ class ShelfStyle(BaseModel):
     name: str = Field(description="For people: its file's, without suffix.")
     image: ImageRef = Field(description="To be named in a job.")
     size_bytes: int
-    url: str = Field(description="Where the picture can be fetched, until `expires_at`.")
-    expires_at: AwareDatetime
+    url: str = Field(description="Where the picture can be fetched.")
+    expires_at: AwareDatetime | None = Field(description="Until then; null: for as long as the key holds.")
 
 
 class Shelf(BaseModel):
@@ -34,9 +39,15 @@ class Shelf(BaseModel):
 
 
 @router.get("/styles", operation_id="list_styles")
-async def list_styles(gateway: GatewayState, caller: Reader) -> Shelf:
+async def list_styles(request: Request, gateway: GatewayState, caller: Reader) -> Shelf:
     """The styles on the shelf: pictures under `shelf/` in the buckets of styles, by name."""
-    valid_s = gateway.settings.link_ttl_s
+    valid_s, passes = gateway.settings.link_ttl_s, gateway.settings.gateway_stream
+
+    async def url(there: StoredObject) -> str:
+        if passes:
+            return f"{request.url.path}/{quote(PurePosixPath(there.key).name)}"
+        return await caller.queue.link(there, valid_s=valid_s)
+
     expires_at = datetime.now(UTC) + timedelta(seconds=valid_s)
     return Shelf(
         styles=[
@@ -44,9 +55,26 @@ async def list_styles(gateway: GatewayState, caller: Reader) -> Shelf:
                 name=PurePosixPath(there.key).stem,
                 image=ImageRef(bucket=there.bucket, key=there.key, etag=there.etag),
                 size_bytes=there.size_bytes,
-                url=await caller.queue.link(there, valid_s=valid_s),
-                expires_at=expires_at,
+                url=await url(there),
+                expires_at=None if passes else expires_at,
             )
             for there in await caller.queue.shelf()
         ]
     )
+
+
+@router.get(
+    "/styles/{name}",
+    operation_id="get_shelf_style",
+    response_model=None,
+    responses={200: {"description": "The picture.", "content": {"image/*": {}}}},
+)
+async def get_shelf_style(
+    request: Request, caller: Reader, name: Annotated[str, Path(max_length=1024, description="Of its file.")]
+) -> StreamingResponse:
+    """A style on the shelf, for who does not reach the store."""
+    found = next((one for one in await caller.queue.shelf() if PurePosixPath(one.key).name == name), None)
+    if found is None:
+        raise Refused(Code.OBJECT_NOT_FOUND, "there is no such style on the shelf", "GET /v1/styles names all")
+    asked = request.headers
+    return streamed(caller.queue, found, name, range_=asked.get("range"), if_range=asked.get("if-range"))
