@@ -121,6 +121,22 @@ def test_a_spoilt_file_leaves_in_force_what_was(
         KeyRing(path)
 
 
+@pytest.mark.parametrize(("mode", "fits"), [(0o440, True), (0o400, True), (0o444, False), (0o460, False)])
+def test_anothers_file_may_be_read_by_the_group(
+    path: Path, mode: int, fits: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As a cluster mounts secrets: root's, for a group that the process alone is in."""
+    text = added(path)
+    path.chmod(mode)
+    owner = path.stat().st_uid
+    monkeypatch.setattr(os, "geteuid", lambda: owner + 1)
+    if fits:
+        assert KeyRing(path).find(text)
+    else:
+        with pytest.raises(InvalidSettings, match="others than its owner"):
+            KeyRing(path)
+
+
 def test_without_the_file_no_key_is_in_force(path: Path) -> None:
     text = added(path)
     ring = KeyRing(path)

@@ -29,6 +29,15 @@ def test_it_is_private_and_says_what_was_written_last(path: Path) -> None:
     assert (stat.S_IMODE(path.stat().st_mode), path.read_text()) == (0o600, "anew")
 
 
+def test_its_directory_is_made_as_private_where_it_is_not_there(path: Path) -> None:
+    """As in a volume that is anybody's to write."""
+    path.parent.chmod(0o777)
+    within = path.parent / "worker" / "alive"
+    for _ in range(2):
+        HealthFile(within).prepare()
+        assert stat.S_IMODE(within.parent.stat().st_mode) == 0o700
+
+
 def test_once_it_is_taken_away_it_stays_away(path: Path) -> None:
     file = HealthFile(path)
     file.prepare()
@@ -64,7 +73,7 @@ def test_not_where_others_may_write(path: Path, mode: int) -> None:
 
 def test_not_where_nothing_is(tmp_path: Path) -> None:
     with pytest.raises(InvalidSettings, match="STYLEQUEUE_HEALTH_FILE"):
-        HealthFile(tmp_path / "nowhere" / "alive").prepare()
+        HealthFile(tmp_path / "nowhere" / "worker" / "alive").prepare()
 
 
 def test_a_disk_that_fails_later_is_only_logged(path: Path, caplog: pytest.LogCaptureFixture) -> None:

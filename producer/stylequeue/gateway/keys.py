@@ -216,7 +216,9 @@ def _read(path: Path) -> tuple[tuple[Key, ...], tuple[int, int, int]]:
         raise InvalidSettings(
             f"STYLEQUEUE_KEYS_FILE: the file cannot be read: {why(error)}", "`stylequeue keys new` makes one"
         ) from None
-    if status.st_mode & (stat.S_IRWXG | stat.S_IRWXO):
+    # Another's file that the group may read is how secrets are mounted: root's, for a group of this process alone.
+    others = stat.S_IRWXO | (stat.S_IRWXG if status.st_uid == os.geteuid() else stat.S_IWGRP)
+    if status.st_mode & others:
         raise InvalidSettings("STYLEQUEUE_KEYS_FILE: others than its owner may open it", "chmod 600 it")
     try:
         return _File.model_validate_json(text).keys, _identity(status)

@@ -30,10 +30,11 @@ class HealthFile:
         return self._path is not None
 
     def prepare(self) -> None:
-        """Make it. Raises InvalidSettings where others could write it, or this process cannot."""
+        """Make it, and its directory. Raises InvalidSettings where others could write it, or this process cannot."""
         if self._path is None:
             return
         try:
+            self._path.parent.mkdir(mode=0o700, exist_ok=True)
             directory = self._path.parent.stat()
             if directory.st_mode & _OTHERS or directory.st_uid not in (0, os.geteuid()):
                 raise _unusable(self._path, "others may write into its directory")
