@@ -16,7 +16,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from .broker.app import make_app
-from .broker.lists import Lists
+from .broker.lists import ON_ITS_WAY_S, Lists
 from .broker.messages import Messages
 from .connection import celery_asked
 from .contract.errors import Code, JobNotFound, Permanent, Preempted, StyleQueueError, Unavailable
@@ -39,6 +39,10 @@ _COMPARE_EVERY = 150
 """Rounds between two comparisons of every single message: about 5 minutes."""
 _COMPARE_AT_ONCE = 100_000
 """Queued jobs: a full queue."""
+_COMPARED_WITHIN_S = 60.0
+"""Until another keeper takes one that compares for dead."""
+_COMPARING_SHARE = 0.05
+"""Of the time, for comparing messages; of a full queue, that takes seconds."""
 _TELL_AT_ONCE = 20
 """Jobs of a round."""
 
@@ -100,11 +104,27 @@ class Keeper:
     def reconcile(self, *, thoroughly: bool = True) -> None:
         """Compare ledger and broker: a queued job whose message is absent twice in a row gets a fresh one.
 
-        Unless `thoroughly`, only where fewer messages lie on the broker's lists than there are queued jobs. That is
-        cheap and nearly always enough: but messages of jobs that have ended since may make up for one that is lost.
+        Unless `thoroughly`, only where there are fewer messages than jobs that should have one. That is cheap and
+        nearly always enough: but messages of jobs that have ended since may make up for one that is lost. Of many
+        keepers one compares, and rests for long where that takes long.
         """
-        if not thoroughly and not self._missing and self._ledger.messages_expected() <= self._lists.waiting():
+        if not thoroughly and not self._missing and not self._are_fewer_messages():
             return
+        if not self._ledger.may_compare(_COMPARED_WITHIN_S) and not self._missing:
+            return
+        began_s = time.monotonic()
+        try:
+            self._compare()
+        finally:
+            self._ledger.compared((time.monotonic() - began_s) / _COMPARING_SHARE)
+        self._messages.send_due()
+
+    def _are_fewer_messages(self) -> bool:
+        # The messages first: a job that is claimed between the two is not missed.
+        about = self._lists.about()
+        return self._ledger.messages_expected(claimed_within_s=ON_ITS_WAY_S) > about
+
+    def _compare(self) -> None:
         queued = self._ledger.queued_task_ids(_COMPARE_AT_ONCE)
         missed = self._lists.missed(queued.values(), self._check)
         absent = {job_id for job_id, task_id in queued.items() if task_id in missed}
@@ -112,7 +132,6 @@ class Keeper:
             log.warning("job=%s its message is lost, a fresh one is due", job_id)
         self._ledger.make_due(sorted(absent & self._missing))
         self._missing = absent - self._missing
-        self._messages.send_due()
 
     def _overdue(self) -> Overdue:
         try:

@@ -86,9 +86,7 @@ def _queues(census: Census) -> Iterator[Metric]:
     yield gauge("queue_jobs", "Open jobs, by what they do: due ones are to begin later.", ["queue", "state"], jobs)
     load = {(name,): queue.load for name, queue in queues.items()}
     yield gauge("queue_load", "Jobs that workers are wanted for.", ["queue"], load)
-    # Where one waits and was not found, 0 would be a lie.
-    found = {name: queue for name, queue in queues.items() if not queue.waiting or queue.oldest_s is not None}
-    oldest = {(name,): queue.oldest_s or 0 for name, queue in found.items()}
+    oldest = {(name,): queue.oldest_s or 0 for name, queue in queues.items()}
     yield gauge("queue_oldest_seconds", "Since the oldest job that waits was accepted; 0: none.", ["queue"], oldest)
     paused = {(name,): queue.paused_s is not None for name, queue in queues.items()}
     yield gauge("queue_paused", "Whether no worker takes from it.", ["queue"], paused)

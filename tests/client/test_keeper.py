@@ -15,7 +15,7 @@ from stylequeue.client import StyleQueue
 from stylequeue.contract.errors import Preempted, Unavailable
 from stylequeue.contract.job import Job
 from stylequeue.keeper import Keeper
-from stylequeue.ledger.names import LEASES_KEY, record_key, state_key
+from stylequeue.ledger.names import LEASES_KEY, ready_key, record_key
 from stylequeue.local import Stack
 from stylequeue.local.server import HOST
 from stylequeue.settings import Settings
@@ -104,7 +104,7 @@ def test_the_longest_queued_are_compared_first(
     monkeypatch.setattr(module, "_COMPARE_AT_ONCE", 2)
     jobs = [submitted(queue) for _ in range(3)]
     redis: Any = queue._ledger.redis
-    redis.zadd(state_key("queued"), {job.id: number for number, job in enumerate(jobs)})
+    redis.zadd(ready_key("paint"), {job.id: number for number, job in enumerate(jobs)})
     redis.delete("paint")
     look_twice(keeper, thoroughly=True)
     assert waiting(queue) == sorted(job.id for job in jobs[:2])

@@ -39,6 +39,11 @@ class Known:
     sequence: int = 0
 
     @property
+    def has_message(self) -> bool:
+        """Where it is queued: it needs no fresh one, and waits for nothing but a worker."""
+        return not (self.due or self.early or self.waits_for or self.lacks)
+
+    @property
     def exhausted(self) -> bool:
         return self.attempt - self.spared >= MAX_ATTEMPTS
 

@@ -4,12 +4,9 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 
-import pytest
-
 from stylequeue.awaiting import run
 from stylequeue.contract.job import Job
 from stylequeue.ledger import Ledger, Timing, names
-from stylequeue.ledger import census as census_module
 from stylequeue.ledger.census import Counts, count
 from stylequeue.ledger.deliveries import Deliveries, ForEndpoint
 from stylequeue.ledger.histograms import BOUNDS, Observation
@@ -70,7 +67,8 @@ def test_the_oldest_that_waits_is_no_job_that_stands_in_its_way(ledger: Ledger) 
     claim(ledger, others[120])
     now_ms = datetime.now(UTC).timestamp() * 1000
     for number, job in enumerate(others):
-        ledger.redis.zadd(names.queue_key("paint"), {job.id: now_ms - 500_000 + number * 1000})
+        for key in (names.queue_key("paint"), names.ready_key("paint")):
+            ledger.redis.zadd(key, {job.id: now_ms - 500_000 + number * 1000}, xx=True)
     oldest_s = census(ledger).queues["paint"].oldest_s
     assert oldest_s is not None
     assert 379 - 1 <= oldest_s <= 379 + 30
@@ -79,27 +77,33 @@ def test_the_oldest_that_waits_is_no_job_that_stands_in_its_way(ledger: Ledger) 
     assert census(ledger).queues["paint"].oldest_s is None
 
 
-def test_the_oldest_that_waits_is_found_behind_thousands_that_do_not(
-    ledger: Ledger, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_what_a_version_left_that_knows_nothing_of_the_counts_a_keeper_counts(ledger: Ledger) -> None:
+    """It moves jobs by the other indexes alone."""
     oldest, parked, later = make_job(), [f"parked-{n}" for n in range(1500)], [f"later-{n}" for n in range(1500)]
-    ledger.accept([oldest])
+    taken, due = make_job(), [f"due-{n}" for n in range(1500)]
+    ledger.accept([oldest, taken])
     now_ms = datetime.now(UTC).timestamp() * 1000
     ahead = {job_id: now_ms - 900_000 + n for n, job_id in enumerate([*parked, *later])}
-    ledger.redis.zadd(names.queue_key("paint"), {**ahead, oldest.id: now_ms - 500_000})
-    ledger.redis.zadd(names.WAITING_KEY, dict.fromkeys(parked, now_ms))
-    ledger.redis.zadd(names.DUE_KEY, dict.fromkeys(later, now_ms + 3_600_000))
+    behind = {job_id: now_ms + n for n, job_id in enumerate(due)}
+    of_another_version: dict[str, dict[str, float]] = {
+        names.queue_key("paint"): {**ahead, **behind, oldest.id: now_ms - 500_000},
+        names.WAITING_KEY: dict.fromkeys(parked, now_ms),
+        names.DUE_KEY: {**dict.fromkeys(later, now_ms + 3_600_000), **dict.fromkeys(due, now_ms - 1000)},
+        names.state_key("queued"): {**ahead, **behind},
+        names.state_key("running"): {taken.id: now_ms},
+    }
+    for key, jobs in of_another_version.items():
+        ledger.redis.zadd(key, jobs)
+    ledger.redis.zrem(names.state_key("queued"), taken.id)
+    ledger.overdue()
     found = census(ledger).queues["paint"]
-    assert (found.waiting, found.parked, found.due) == (1, 1500, 1500)
+    assert (found.waiting, found.parked, found.due, found.running) == (1 + 1500, 1500, 1500, 1)
     assert found.oldest_s is not None
     assert 499 <= found.oldest_s <= 499 + 300
-    monkeypatch.setattr(census_module, "_SEARCH", 3000)
-    assert census(ledger).queues["paint"].oldest_s is None, "it is the one behind them"
-    monkeypatch.setattr(census_module, "_SEARCH", 3001)
-    assert census(ledger).queues["paint"].oldest_s is not None
+    assert set(ledger.queued_task_ids(10)) == {oldest.id}, "alone has a message"
     # They have no records.
-    for key, made_up in [(names.queue_key("paint"), ahead), (names.WAITING_KEY, parked), (names.DUE_KEY, later)]:
-        ledger.redis.zrem(key, *made_up)
+    for key in (*of_another_version, names.ready_key("paint"), names.due_key("paint")):
+        ledger.redis.zrem(key, *ahead, *behind)
 
 
 def test_what_happened_to_jobs_is_counted_once(ledger: Ledger) -> None:

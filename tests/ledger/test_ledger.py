@@ -20,6 +20,7 @@ from stylequeue.ledger.names import (
     UNTOLD_KEY,
     events_key,
     queue_key,
+    ready_key,
     state_key,
 )
 from stylequeue.ledger.record import FIELDS, Record
@@ -221,7 +222,7 @@ def test_indexes_follow_the_job(ledger: Ledger) -> None:
         seen.append(sorted(key for key in keys(ledger) if ledger.redis.type(key) == "zset"))
     open_ = [CREATED_KEY, DEADLINES_KEY]
     assert seen == [
-        [*open_, queue_key("paint"), state_key("queued")],
+        [*open_, queue_key("paint"), ready_key("paint"), state_key("queued")],
         [*open_, LEASES_KEY, queue_key("paint"), state_key("running")],
         [CREATED_KEY, state_key("failed"), UNTOLD_KEY],
     ]

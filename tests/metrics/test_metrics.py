@@ -15,7 +15,6 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from stylequeue import metrics
 from stylequeue.client import StyleQueue
-from stylequeue.ledger import census
 from stylequeue.local.server import HOST, free_ports
 from stylequeue.settings import Settings
 from tests.ledger.test_registry import live_worker
@@ -94,18 +93,6 @@ def test_an_empty_deployment_says_the_same_metrics(operated: Settings, busy: Sty
     empty = {family.name for family in text_string_to_metric_families(scraped(busy))}
     assert full == empty
     assert all(name.startswith("stylequeue_") for name in full)
-
-
-def test_a_queue_whose_oldest_job_was_not_found_has_no_age(busy: StyleQueue, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Zero would say that none waits."""
-    found = values(scraped(busy))
-    assert value(found, "queue_oldest_seconds", queue="bulk") > 0
-    assert value(found, "queue_oldest_seconds", queue="fast") == 0
-    monkeypatch.setattr(census, "_SEARCH", 0)
-    found = values(scraped(busy))
-    ages = {dict(labels)["queue"] for name, labels in found if name == "stylequeue_queue_oldest_seconds"}
-    assert ages == {"fast"}
-    assert value(found, "queue_jobs", queue="bulk", state="waiting") == 1
 
 
 def test_promtool_finds_nothing_to_mend(busy: StyleQueue) -> None:

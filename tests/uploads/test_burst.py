@@ -60,5 +60,5 @@ def test_each_upload_of_a_burst_is_one_job(operated: Operated) -> None:
         accepted = Counter(event.subject for _, event in queue.events(follow=False) if isinstance(event, Accepted))
         assert len(accepted) == UPLOADS
         assert set(accepted.values()) == {1}
-        sent = Lists(queue._ledger.redis).waiting()
+        sent = Lists(queue._ledger.redis).about()
         assert sent <= UPLOADS, "one that is on record is not sent again with each notice"

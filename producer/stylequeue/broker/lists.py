@@ -37,7 +37,7 @@ for _, raw in ipairs(redis.call(ARGV[2], unpack(ARGV, 3))) do
 end
 return small
 """
-_ON_ITS_WAY_S = 180
+ON_ITS_WAY_S = 180
 """From a message's delivery to the claim of its job, at most: a child may have to load its models first."""
 
 
@@ -51,9 +51,14 @@ class Lists:
         """Put a message on a queue exactly as it came."""
         self._redis.lpush(queue, raw)
 
-    def waiting(self) -> int:
-        """Messages that wait for a worker."""
-        return sum(self._redis.llen(queue) for queue in QUEUES)
+    def about(self) -> int:
+        """Messages that wait for a worker, or were delivered to one within `ON_ITS_WAY_S`."""
+        now_s, _ = self._redis.time()
+        pipeline = self._redis.pipeline(transaction=True)
+        for queue in QUEUES:
+            pipeline.llen(queue)
+        pipeline.zcount(UNACKED_INDEX_KEY, now_s - ON_ITS_WAY_S, "+inf")
+        return sum(pipeline.execute())
 
     def astray(self) -> int:
         """Messages whose senders named no queue: nobody will ever take them."""
@@ -88,7 +93,7 @@ class Lists:
         now_s, _ = self._redis.time()
         start = 0
         while tags := self._bytes(
-            "ZREVRANGEBYSCORE", UNACKED_INDEX_KEY, "+inf", now_s - _ON_ITS_WAY_S, "LIMIT", start, _PAGE
+            "ZREVRANGEBYSCORE", UNACKED_INDEX_KEY, "+inf", now_s - ON_ITS_WAY_S, "LIMIT", start, _PAGE
         ):
             yield self._small("HMGET", UNACKED_KEY, *tags)
             start += _PAGE

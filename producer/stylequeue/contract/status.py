@@ -59,7 +59,7 @@ class QueueLoad(Told):
     oldest_s: float | None = Field(
         default=None,
         ge=0,
-        description="Seconds since the oldest that waits was accepted; null: none waits, or it stands behind 100,000.",
+        description="Seconds since the oldest that waits was accepted; null: none waits.",
     )
     workers: int = Field(ge=0, description="Live workers that take from it.")
     rate_per_min: float = Field(ge=0, description="Jobs that ended in the last five minutes, by the minute.")

@@ -20,7 +20,7 @@ from ..contract.recipe import FastRecipe, OptimizeRecipe
 from ..contract.scope import Scope
 from ..contract.status import DeadLetter, Estimate, EventGroup, Glance, JobState, JobStatus, Page
 from ..settings import Settings
-from . import deliveries, groups, listing, names, notifications, streams
+from . import deliveries, groups, keeping, listing, names, notifications, streams
 from .answers import AcceptAnswer, EndAnswer, ThrottleAnswer
 from .listing import JobsWanted
 from .moves import Move, Moves, script
@@ -174,7 +174,7 @@ class AsyncLedger:
     async def make_due(self, job_ids: Sequence[str]) -> None:
         """Have a fresh message sent for these queued jobs at once."""
         if job_ids:
-            await self._ask(lambda redis: redis.zadd(names.DUE_KEY, dict.fromkeys(job_ids, 0)))
+            await self.perform([keeping.make_due(self._moves, job_ids)])
 
     async def told(self, job_id: str) -> None:
         """Store and sender know that this job has ended: nobody needs to see to that any more."""

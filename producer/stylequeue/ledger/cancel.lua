@@ -13,7 +13,7 @@ if record[1] == 'queued' then
   if wanted == 'cancel' or nothing_to_keep then return {'cancelled', finish(id, 'cancelled', arg.cancelled)} end
   redis.call('HDEL', key, 'not_before_ms')
   stop_waiting(id)
-  redis.call('ZADD', DUE_KEY, now_ms, id)
+  make_due(id, now_ms)
 end
 -- Once cancelled there is nothing to keep.
 if record[2] ~= 'cancel' then redis.call('HSET', key, 'wanted', wanted) end

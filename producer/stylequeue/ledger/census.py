@@ -20,9 +20,7 @@ if TYPE_CHECKING:
     from .aio import AsyncLedger
 
 _LOOK_AT = 1000
-"""Of what stands in the way of a count, at most."""
-_SEARCH = 100_000
-"""Of a queue's jobs, for the oldest that waits."""
+"""Jobs of a queue whose message is due this very moment, for the oldest that waits: seldom there are as many."""
 _SEPARATOR = "|"
 
 
@@ -38,7 +36,7 @@ class QueueCount:
     """For another's picture, or for a worker with their network."""
     running: int
     oldest_s: float | None
-    """Since the oldest that waits was accepted; None: none waits, or it stands too far back to be looked for."""
+    """Since the oldest that waits was accepted; None: none waits."""
     paused_s: float | None
     """Since nobody takes from it; None: workers do."""
     rate_per_min: float
@@ -122,7 +120,6 @@ async def count(ledger: AsyncLedger, *, endpoints: Sequence[str] = ()) -> Counts
         endpoints=list(endpoints),
         minutes=RATE_MINUTES,
         look_at=_LOOK_AT,
-        search=_SEARCH,
         parse=_counts,
     )
     [counts] = await ledger.perform([move])

@@ -76,7 +76,7 @@ local is_paused = redis.call('HEXISTS', PAUSED_KEY, redis.call('HGET', key, 'que
 if is_paused or redis.call('EXISTS', drain_key(arg.worker)) == 1 then
   -- Of one that is running without a holder, keepers send it.
   if state == 'running' then return answer('held') end
-  redis.call('ZADD', DUE_KEY, now_ms + (is_paused and arg.closed_ms or 0), id)
+  make_due(id, now_ms + (is_paused and arg.closed_ms or 0))
   return answer('closed')
 end
 if exhausted(id) then
@@ -90,7 +90,7 @@ end
 
 redis.call('HINCRBY', key, 'fence', 1)
 redis.call('HINCRBY', key, 'attempt', 1)
-redis.call('ZREM', DUE_KEY, id)
+not_due(id)
 stop_waiting(id)
 local queue, attempt, began_ms = unpack(redis.call('HMGET', key, 'queue', 'attempt', 'updated_ms'))
 count('attempts', queue)

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import heapq
 import uuid
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from functools import cached_property
+from itertools import islice
+from operator import itemgetter
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from ..awaiting import run
 from ..connection import connect, redis_asked
-from ..contract.base import is_job_id
+from ..contract.base import QUEUES, is_job_id
 from ..contract.errors import LeaseLost
 from ..contract.events import AnyEvent, FailedData, ProgressData
 from ..contract.job import Job
@@ -18,7 +21,7 @@ from ..contract.recipe import Needs
 from ..contract.scope import Scope
 from ..contract.status import DeadLetter, JobState, Page
 from ..settings import Settings
-from . import names, rights
+from . import keeping, names, rights
 from .aio import PAGE, AsyncLedger
 from .answers import (
     ANY_TIME,
@@ -43,6 +46,8 @@ if TYPE_CHECKING:
     from redis import Redis
 
 _T = TypeVar("_T")
+
+_TASKS_AT_ONCE = 1000
 
 
 class Ledger:
@@ -254,7 +259,7 @@ class Ledger:
 
     def overdue(self) -> Overdue:
         """Ids of jobs with which something should have happened by now; some of each kind."""
-        return self._run([self._moves.overdue(PAGE)])[0]
+        return self._run([keeping.overdue(self._moves, PAGE)])[0]
 
     def expire(self, job_id: str) -> EndAnswer:
         """End an open job whose deadline has passed."""
@@ -262,7 +267,7 @@ class Ledger:
 
     def take_due(self) -> list[DueMessage]:
         """Take jobs for which a fresh message is due; the taker sends it."""
-        return self._run([self._moves.take_due(PAGE)])[0]
+        return self._run([keeping.take_due(self._moves, PAGE)])[0]
 
     def make_due(self, job_ids: Sequence[str]) -> None:
         """Have a fresh message sent for these queued jobs at once."""
@@ -277,31 +282,43 @@ class Ledger:
         with self._reachable():
             return int(self.redis.zcard(names.state_key(state)))
 
-    def messages_expected(self) -> int:
-        """How many messages should lie on the broker's lists: one for each queued job that has one."""
+    def messages_expected(self, *, claimed_within_s: float = 0) -> int:
+        """How many messages there should be: of each queued job that has one, and of those claimed so lately."""
         with self._reachable():
+            seconds, _ = self.redis.time()
             pipeline = self.redis.pipeline(transaction=True)
-            for key in (names.state_key("queued"), names.DUE_KEY, names.WAITING_KEY):
-                pipeline.zcard(key)
-            queued, due, waiting = pipeline.execute()
-        return int(queued - due - waiting)
+            for queue in QUEUES:
+                pipeline.zcard(names.ready_key(queue))
+            pipeline.zcount(names.state_key("running"), (seconds - claimed_within_s) * 1000, "+inf")
+            *ready, claimed = pipeline.execute()
+        return int(sum(ready) + (claimed if claimed_within_s else 0))
 
     def queued_task_ids(self, limit: int) -> dict[str, str]:
-        """Celery task ids, by job id, of the queued jobs that should have a message on the broker.
-
-        Of at most `limit` queued jobs, those that have been so longest.
-        """
+        """Celery task ids, by job id, of at most `limit` queued jobs that should have a message: the oldest."""
         with self._reachable():
             pipeline = self.redis.pipeline(transaction=True)
-            pipeline.zrange(names.state_key("queued"), 0, limit - 1)
-            pipeline.zrange(names.DUE_KEY, 0, -1)
-            pipeline.zrange(names.WAITING_KEY, 0, -1)
-            queued, due, waiting = pipeline.execute()
-            job_ids = set(queued) - set(due) - set(waiting)
-            pipeline = self.redis.pipeline(transaction=False)
-            for job_id in job_ids:
-                pipeline.hget(names.record_key(job_id), "task_id")
-            return {job_id: task_id for job_id, task_id in zip(job_ids, pipeline.execute(), strict=True) if task_id}
+            for queue in QUEUES:
+                pipeline.zrange(names.ready_key(queue), 0, limit - 1, withscores=True)
+            oldest = heapq.merge(*pipeline.execute(), key=itemgetter(1))
+            job_ids = [job_id for job_id, _ in islice(oldest, limit)]
+            task_ids: dict[str, str] = {}
+            for start in range(0, len(job_ids), _TASKS_AT_ONCE):
+                some = job_ids[start : start + _TASKS_AT_ONCE]
+                pipeline = self.redis.pipeline(transaction=False)
+                for job_id in some:
+                    pipeline.hget(names.record_key(job_id), "task_id")
+                task_ids |= {one: task_id for one, task_id in zip(some, pipeline.execute(), strict=True) if task_id}
+            return task_ids
+
+    def may_compare(self, within_s: float) -> bool:
+        """Whether nobody compares every message now, or did so lately; then whoever asks is the one, for so long."""
+        with self._reachable():
+            return bool(self.redis.set(names.COMPARED_KEY, 1, nx=True, px=_ms(within_s)))
+
+    def compared(self, rest_s: float) -> None:
+        """It is done, and nobody need do it again for so long."""
+        with self._reachable():
+            self.redis.set(names.COMPARED_KEY, 1, px=_ms(rest_s))
 
     # Reading
 
@@ -347,6 +364,10 @@ class Ledger:
 
     def _reachable(self) -> AbstractContextManager[None]:
         return redis_asked(self.settings)
+
+
+def _ms(seconds: float) -> int:
+    return max(1, int(seconds * 1000))
 
 
 def _stale(job_id: str, fence: int) -> LeaseLost:

@@ -51,10 +51,8 @@ from .answers import (
     AcceptAnswer,
     ClaimAnswer,
     DeleteAnswer,
-    DueMessage,
     EndAnswer,
     HeartbeatAnswer,
-    Overdue,
     PutBackAnswer,
     RefuseAnswer,
     ReplayAnswer,
@@ -88,7 +86,7 @@ TerminalData = SucceededData | FailedData | CancelledData | ExpiredData
 def script(name: str) -> str:
     """The Lua text of a move, with the keys' names and what all moves share in front."""
     here = files(__package__)
-    parts = ("common", "delivering", name) if name in _OF_DELIVERIES else ("common", name)
+    parts = ("common", "waiting", "lives", *(("delivering",) if name in _OF_DELIVERIES else ()), name)
     return "\n".join((names.lua(), *((here / f"{part}.lua").read_text() for part in parts)))
 
 
@@ -317,16 +315,6 @@ class Moves:
         """Put what came among the dead letters as it is."""
         letter = {"kind": kind, "queue": queue, "code": code, "reason": _cut(reason), "message": message}
         return self._move("bury", id=letter_id, letter=letter)
-
-    def take_due(self, count: int) -> Move[list[DueMessage]]:
-        """Take jobs for which a fresh message is due; the taker sends it."""
-        return self._move(
-            "take_due", count=count, parse=lambda a: [DueMessage(*a[n : n + 4]) for n in range(0, len(a), 4)]
-        )
-
-    def overdue(self, count: int) -> Move[Overdue]:
-        """Ids of jobs with which something should have happened by now."""
-        return self._move("overdue", count=count, told_within_ms=self._lease_ms, parse=lambda a: Overdue(*a))
 
     def _accepted(self, job_id: str, queue: str) -> str:
         return self._draft(Accepted, job_id, AcceptedData(queue=queue))

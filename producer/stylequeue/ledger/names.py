@@ -35,6 +35,10 @@ state_key = KeyOfEach("stylequeue:state:")
 """Of a state: its jobs, since when (sorted set)."""
 queue_key = KeyOfEach("stylequeue:queue:")
 """Of a queue: its open jobs, since when they were created (sorted set)."""
+ready_key = KeyOfEach("stylequeue:ready:")
+"""Of a queue: those of its jobs that wait for a worker and have a message, by when they were created (sorted set)."""
+due_key = KeyOfEach("stylequeue:due:")
+"""Of a queue: those of its jobs of which a fresh message is to be sent, from when on (sorted set)."""
 dead_key = KeyOfEach("stylequeue:dead:")
 """Of a dead letter: what it holds (hash)."""
 tenant_key = KeyOfEach("stylequeue:tenant:", ":jobs")
@@ -117,6 +121,12 @@ UPLOADS_KEY = "stylequeue:uploads"
 """What notices of uploads came to, and how late they were, by source ("minio recorded", "minio lag_ms") (hash)."""
 MARKS_KEY = "stylequeue:marks"
 """What marks in the store are made with, where no setting says."""
+COUNTED_KEY = "stylequeue:counted"
+"""That the queues' counts were made anew, for a while."""
+COMPARED_KEY = "stylequeue:compared"
+"""That a keeper compares every message with the jobs, or did so lately."""
+SLIM_KEY = "stylequeue:slim"
+"""Of a stream, while a move makes it slim."""
 PROBE_KEY = "stylequeue:probe"
 """Written to see whether that can be done."""
 

@@ -13,7 +13,7 @@ for _, which in ipairs(draining == '' and arg.lacking or {}) do
     redis.call('ZREM', lacking_key(which), id)
     if redis.call('HGET', record_key(id), 'state') == 'queued' then
       stop_waiting(id)
-      redis.call('ZADD', DUE_KEY, now_ms, id)
+      make_due(id, now_ms)
       woken = woken + 1
     end
   end

@@ -28,5 +28,5 @@ redis.call('ZADD', queue_key(record[2]), now_ms, id)
 if record[7] then redis.call('ZADD', tenant_open_key(record[7]), now_ms, id) end
 enter(id, 'queued')
 tell(id, arg.accepted)
-redis.call('ZADD', DUE_KEY, now_ms, id)
+make_due(id, now_ms)
 return 'queued'

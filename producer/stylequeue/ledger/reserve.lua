@@ -26,8 +26,7 @@ if holder and holder ~= id then
   if other[1] == 'running' and other[2] == fingerprint then
     -- Parked: no message, no lease, no attempt charged. The holder's next move wakes it, whatever that is.
     put_back(id, '', 0, false)
-    redis.call('ZREM', DUE_KEY, id)
-    redis.call('ZADD', WAITING_KEY, now_ms, id)
+    park(id)
     redis.call('HSET', key, 'waits_for', fingerprint)
     redis.call('SADD', waiters_key(fingerprint), id)
     redis.call('PEXPIRE', waiters_key(fingerprint), limits.max_deadline_ms)

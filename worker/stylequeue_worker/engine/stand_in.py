@@ -50,7 +50,7 @@ class StandIn:
         began = _began(resume) if resume else 0
         # One at least, also of a recipe of none.
         for step in range(min(began + 1, steps), steps + 1):
-            if steps > 1:
+            if steps > 1 and self.step_s:
                 time.sleep(self.step_s)
             losses: Mapping[str, float] = {"style": 1 / max(step, 1)}
             yield Step(
