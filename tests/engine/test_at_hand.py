@@ -17,6 +17,12 @@ from tests.support.vgg19 import make_vgg19_from_vgg16
 
 VGG19 = models.MODELS["vgg19"].filename
 VGG16 = models.MODELS["vgg16"].filename
+LISTED = """\
+GPU 0: NVIDIA A100 (UUID: GPU-5d5ba0d6-d33d)
+  MIG 1g.5gb Device 0: (UUID: MIG-c6d4f1ef-42e4)
+GPU 1: NVIDIA L4 (UUID: GPU-77b1)
+"""
+"""As `nvidia-smi -L` has it."""
 
 
 @pytest.fixture
@@ -105,12 +111,15 @@ class TestGpu:
 
     def test_there_are_others(self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
         program = tmp_path / "nvidia-smi"
-        program.write_text("#!/bin/sh\necho '0, NVIDIA H100, 81559 MiB'\necho '1, NVIDIA L4, 23034 MiB'\n")
+        program.write_text(f"#!/bin/sh\ncat <<END\n{LISTED}END\n")
         program.chmod(0o755)
         monkeypatch.setenv("PATH", f"{tmp_path}:/bin:/usr/bin")
-        assert self.refused(monkeypatch, "2").message == (
-            "there is no GPU 2 on this machine; there is 0, NVIDIA H100, 81559 MiB; 1, NVIDIA L4, 23034 MiB"
-        )
-        there = self.refused(monkeypatch, "1")
-        assert there.message == "GPU 1 is on this machine, but TensorFlow cannot use it"
-        assert "stylequeue[gpu]" in there.hint
+        for absent in "2", "11", "GPU-5d5ba0d7", "MIG-5d5ba0d6":
+            assert self.refused(monkeypatch, absent).message == (
+                f"there is no GPU {absent} on this machine; there is GPU 0: NVIDIA A100 (UUID: GPU-5d5ba0d6-d33d); "
+                "MIG 1g.5gb Device 0: (UUID: MIG-c6d4f1ef-42e4); GPU 1: NVIDIA L4 (UUID: GPU-77b1)"
+            )
+        for present in "1", "1,0", "GPU-77b1", "GPU-5d5ba0d6", "MIG-c6d4f1ef-42e4":
+            there = self.refused(monkeypatch, present)
+            assert there.message == f"GPU {present.partition(',')[0]} is on this machine, but TensorFlow cannot use it"
+            assert "stylequeue[gpu]" in there.hint

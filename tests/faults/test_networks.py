@@ -286,3 +286,20 @@ def test_58_a_child_that_never_gets_ready(hurried: Deployment, how: str, code: i
     hurried.worker("sound")
     hurried.queue.wait(job.id, timeout_s=WAIT_S)
     hurried.check(job)
+
+
+@pytest.mark.slow
+def test_58_one_whose_network_is_another_than_the_rests_does_not_start(hurried: Deployment, tmp_path: Path) -> None:
+    """Until those are drained: it paints other pictures."""
+    with_networks(hurried, tmp_path / "one", "vgg16", name="one")
+    hurried.until_ready()
+    [one] = wait_for(hurried.queue._ledger.registry.workers, WAIT_S, "the worker to be on record")
+    # Whose word holds for a while.
+    registry = hurried.client(heartbeat_s=WAIT_S, lease_s=3 * WAIT_S)._ledger.registry
+    registry.register(one.model_copy(update={"name": "other@h", "networks": {"vgg16": "f" * 64}}))
+    hurried.queue.drain(one.name)
+    odd = with_networks(hurried, tmp_path / "odd", "vgg16", name="odd")
+    assert odd.wait(WAIT_S) == ExitCode.CANNOT_SERVE
+    assert "it would paint other pictures than the rest" in odd.log_text()
+    hurried.queue.drain("other@h")
+    with_networks(hurried, tmp_path / "again", "vgg16", name="again").wait_for_line(READY_FOR_JOBS, START_TIMEOUT_S)

@@ -15,13 +15,16 @@ if TYPE_CHECKING:
 
 
 def load_engine(settings: Settings) -> Engine:
-    """The engine with its models loaded: imports TensorFlow. Raises CannotServe where the device is not there."""
+    """The engine with its models loaded: imports TensorFlow. Raises CannotServe where it cannot paint here."""
     from .engine import Engine
     from .engine.device import require_gpu
+    from .engine.fitness import try_out
 
     require_gpu()
     engine = Engine(settings.models, settings.hub_handle, options_of(settings), settings.network_sha256)
     engine.warm_up({"optimize", "fast"})
+    # What a strange network can do is its operator's affair.
+    try_out(engine, {"optimize"} if settings.hub_handle else {"optimize", "fast"})
     return engine
 
 

@@ -13,8 +13,9 @@ from stylequeue.contract.errors import CannotServe, Code
 
 from .options import Options
 
-_ASK = ("--query-gpu=index,name,memory.total", "--format=csv,noheader")
 _ASK_S = 30
+_NUMBER = re.compile(r"GPU (\d+):")
+_UUID = re.compile(r"\(UUID: ((?:GPU|MIG)-[^)]+)\)")
 
 
 def on_gpu() -> bool:
@@ -71,11 +72,11 @@ def require_gpu() -> None:
     Raises CannotServe, with what there is, where it names one in vain: the worker would paint on the processor, and
     nobody would know why it is slow.
     """
-    which = os.environ.get("CUDA_VISIBLE_DEVICES", "")
+    which, _, _ = os.environ.get("CUDA_VISIBLE_DEVICES", "").partition(",")
     if not re.match(r"\d|GPU-|MIG-", which) or on_gpu():
         return
     there = _gpus()
-    if which in {line.split(",")[0].strip() for line in there}:
+    if any(_is(which, line) for line in there):
         raise CannotServe(
             Code.DEVICE_UNAVAILABLE,
             f"GPU {which} is on this machine, but TensorFlow cannot use it",
@@ -89,12 +90,18 @@ def require_gpu() -> None:
 
 
 def _gpus() -> list[str]:
-    """The machine's NVIDIA GPUs as the driver's own program lists them: number, name, memory."""
+    """The machine's NVIDIA GPUs, and the parts of them (MIG), as the driver's own program lists them."""
     program = shutil.which("nvidia-smi")
     if program is None:
         return []
     try:
-        done = subprocess.run([program, *_ASK], capture_output=True, text=True, timeout=_ASK_S, check=False)  # noqa: S603
+        done = subprocess.run([program, "-L"], capture_output=True, text=True, timeout=_ASK_S, check=False)  # noqa: S603
     except (OSError, subprocess.SubprocessError):
         return []
-    return [line for line in done.stdout.splitlines() if line[:1].isdigit()]
+    return [line.strip() for line in done.stdout.splitlines() if _UUID.search(line)]
+
+
+def _is(which: str, line: str) -> bool:
+    """Whether a GPU, or a part of one, goes by this number or by what its UUID begins with, as for CUDA."""
+    number, uuid = _NUMBER.match(line), _UUID.search(line)
+    return bool((number and number[1] == which) or (uuid and not which.isdecimal() and uuid[1].startswith(which)))

@@ -93,6 +93,7 @@ def make_worker_app(settings: Settings, *, module: str, load_engine: Callable[[S
             worker = registration.describe(engine, memory_bytes, settings.pod_name)
             registration.require_networks(worker.queues, worker.networks)
             ledger = Ledger(settings)
+            registration.require_the_fleets_networks(worker, ledger.registry)
             store = Store(settings, partial(mark_secrets, ledger))
             stylist = Stylist(
                 settings,

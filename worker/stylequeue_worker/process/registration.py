@@ -101,6 +101,31 @@ def require_networks(queues: Sequence[str], networks: Mapping[str, str] | Iterab
     )
 
 
+def require_the_fleets_networks(worker: LiveWorker, registry: Registry) -> None:
+    """Return if `worker` would paint the same pictures as the others; also where Redis does not say who they are.
+
+    Raises CannotServe where, of those that take jobs, more have other weights by the name of one of its networks than
+    have the same.
+    """
+    try:
+        others = [other for other in registry.workers() if other.name != worker.name and other.draining is None]
+    except StyleQueueError as error:
+        log.warning("could not look which networks the other workers have: %s", error)
+        return
+    for network, digest in worker.networks.items():
+        holders = Counter(other.networks[network] for other in others if network in other.networks)
+        usual, count = max(holders.items(), key=lambda held: held[1], default=(digest, 0))
+        if usual == digest or count <= holders[digest]:
+            continue
+        one = next(other.name for other in others if other.networks.get(network) == usual)
+        raise CannotServe(
+            Code.NETWORK_UNAVAILABLE,
+            f"it would paint other pictures than the rest: its network is {named({network: digest})}, "
+            f"that of {count} live workers, such as {one}, is {named({network: usual})}",
+            "give it the same; or, to change all of them, first drain the others: `stylequeue workers drain NAME`",
+        )
+
+
 class Announced(BaseModel):
     """What the child says of itself to its parent."""
 

@@ -16,7 +16,7 @@ from stylequeue.store import ObjectInfo, Origin, Store, heeding
 from ..engine import Checkpoint, Step
 from ..pictures import images
 from . import checkpoints
-from .lease import Every, Holder
+from .lease import Every, Holder, stop_requested
 
 log = logging.getLogger(__name__)
 
@@ -25,10 +25,15 @@ PREVIEW_PX = 256
 PREVIEW_QUALITY = 70
 MAX_SHARE = 0.02
 """Of the wall time, for checkpoints and for previews."""
+_LOOK_S = 0.5
+"""Between two looks whether the worker is to stop."""
 
 
 class Workbench:
     """Keeps preview and checkpoint of one job up to date, each in a thread of its own, while the `with` block runs.
+
+    Where the worker is told to stop, what there is is saved at once: the step that is being made may take longer than
+    the worker has.
 
     `fingerprint` says what is painted: a checkpoint of anything else is not resumed.
     """
@@ -50,6 +55,7 @@ class Workbench:
         self._every = (
             Every(settings.preview_interval_s, self._show, name="preview", share=MAX_SHARE),
             Every(settings.checkpoint_interval_s, self.save, name="checkpoint", share=MAX_SHARE),
+            Every(_LOOK_S, self._save_if_stopped, name="last checkpoint"),
         )
 
     def __enter__(self) -> Self:
@@ -93,6 +99,10 @@ class Workbench:
         # One at a time: an older state that arrives last would stand.
         with self._saving:
             self._save()
+
+    def _save_if_stopped(self) -> None:
+        if stop_requested():
+            self.save()
 
     def _save(self) -> None:
         step = self.newest
