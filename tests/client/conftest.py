@@ -36,11 +36,14 @@ def redis_timeout_s() -> float:
 
 
 @pytest.fixture
-def behind(
-    client: Client, stack: Stack, settings: Settings, proxy: Proxy, redis_timeout_s: float
-) -> Iterator[StyleQueue]:
-    """A client that meets what the proxy does."""
+def settings_behind(stack: Stack, settings: Settings, proxy: Proxy, redis_timeout_s: float) -> Settings:
+    """They lead through the proxy."""
     url = settings.redis_url.get_secret_value().replace(f":{stack.valkey.port}/", f":{proxy.port}/")
-    there = {"redis_url": url, "redis_timeout_s": redis_timeout_s}
-    with client(Settings(**{**settings.model_dump(), **there})) as queue:
+    return Settings(**{**settings.model_dump(), "redis_url": url, "redis_timeout_s": redis_timeout_s})
+
+
+@pytest.fixture
+def behind(client: Client, settings_behind: Settings) -> Iterator[StyleQueue]:
+    """A client that meets what the proxy does."""
+    with client(settings_behind) as queue:
         yield queue

@@ -81,20 +81,20 @@ CALLS: dict[str, Callable[[AsyncStyleQueue], Awaitable[object]]] = {
 
 @pytest.mark.parametrize("call", CALLS.values(), ids=CALLS)
 def test_the_loop_goes_on_while_redis_is_silent(
-    behind: StyleQueue, proxy: Proxy, call: Callable[[AsyncStyleQueue], Awaitable[object]]
+    settings_behind: Settings, proxy: Proxy, call: Callable[[AsyncStyleQueue], Awaitable[object]]
 ) -> None:
     async def ask() -> float:
-        async with AsyncStyleQueue(behind.settings) as queue:
+        async with AsyncStyleQueue(settings_behind) as queue:
             await queue.submit(make_job())  # all is loaded and connected
             proxy.half_open()
             began = asyncio.get_running_loop().time()
             async with beating() as longest_s:
                 with pytest.raises(Unavailable):
                     await call(queue)
-            assert asyncio.get_running_loop().time() - began >= behind.settings.redis_timeout_s
+            assert asyncio.get_running_loop().time() - began >= settings_behind.redis_timeout_s
             return longest_s[0]
 
-    assert asyncio.run(ask()) < behind.settings.redis_timeout_s
+    assert asyncio.run(ask()) < settings_behind.redis_timeout_s
 
 
 @pytest.mark.slow  # to give up, each goes through all its tries
@@ -213,9 +213,9 @@ def test_many_at_once(settings: Settings) -> None:
     assert asyncio.run(all_at_once()) == ["queued"] * 50
 
 
-def test_a_message_that_cannot_be_sent_is_told_of(behind: StyleQueue, proxy: Proxy) -> None:
+def test_a_message_that_cannot_be_sent_is_told_of(settings_behind: Settings, proxy: Proxy) -> None:
     async def submit() -> None:
-        async with AsyncStyleQueue(behind.settings) as queue:
+        async with AsyncStyleQueue(settings_behind) as queue:
             for _ in range(OFTEN):
                 proxy.answer_once(b"lpush", b"")
             with pytest.raises(Unavailable, match="the job is recorded"):
@@ -263,12 +263,12 @@ def test_events_are_heard_at_once_by_one_subscription(settings: Settings, monkey
 
 
 def test_what_is_not_heard_is_found_by_looking(
-    behind: StyleQueue, proxy: Proxy, settings: Settings, monkeypatch: pytest.MonkeyPatch
+    settings_behind: Settings, proxy: Proxy, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     _look_every(0.2, monkeypatch)
 
     async def wait() -> None:
-        async with AsyncStyleQueue(behind.settings) as queue:
+        async with AsyncStyleQueue(settings_behind) as queue:
             job_id = await queue.submit(make_job())
             subscription = proxy.hold_answer(b"subscribe")
             waiting = asyncio.create_task(queue.wait(job_id))
@@ -283,13 +283,13 @@ def test_what_is_not_heard_is_found_by_looking(
 
 
 def test_a_broken_subscription_is_made_again(
-    behind: StyleQueue, proxy: Proxy, settings: Settings, monkeypatch: pytest.MonkeyPatch
+    settings_behind: Settings, proxy: Proxy, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """And what was not heard meanwhile is looked for."""
     _look_every(3600, monkeypatch)
 
     async def wait() -> None:
-        async with AsyncStyleQueue(behind.settings) as queue:
+        async with AsyncStyleQueue(settings_behind) as queue:
             job_id = await queue.submit(make_job())
             waiting = asyncio.create_task(queue.wait(job_id))
             while not listeners(settings):

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from stylequeue import EventsLost, JobFailed, SchemaTooNew, StyleQueue, Succeeded, UnknownEvent
+from stylequeue import EventsLost, JobFailed, SchemaTooNew, StyleQueue, Succeeded, UnknownEvent, asking_events
 from stylequeue.cli import console
 from stylequeue.contract.events import (
     PaintingReport,
@@ -96,6 +96,12 @@ class NewerWorker:
         self._redis.xdel(names.events_key(self.job.id), last)
         event = self.tell(event_type, data, **envelope)
         self._redis.hset(names.record_key(self.job.id), mapping={"state": state, "outcome": event})
+
+
+@pytest.fixture(autouse=True)
+def _known_soon(monkeypatch: pytest.MonkeyPatch) -> None:
+    """That an event nobody knows was a job's end is seen at the next look at its record."""
+    monkeypatch.setattr(asking_events, "_LOOK_S", 0.1)
 
 
 @pytest.fixture

@@ -398,9 +398,13 @@ def test_38_a_store_without_conditional_writes(deployment: Deployment) -> None:
 @pytest.mark.parametrize(
     ("wrong", "says"),
     [
-        ({"work_bucket": "nowhere"}, "no such bucket"),
-        ({"read_buckets": ("uploads", "nowhere")}, "bucket 'nowhere': there is no such bucket"),
-        ({"write_buckets": ("nowhere",)}, "no such bucket"),
+        pytest.param({"work_bucket": "nowhere"}, "no such bucket", marks=pytest.mark.slow),
+        pytest.param(
+            {"read_buckets": ("uploads", "nowhere")},
+            "bucket 'nowhere': there is no such bucket",
+            marks=pytest.mark.slow,
+        ),
+        pytest.param({"write_buckets": ("nowhere",)}, "no such bucket", marks=pytest.mark.slow),
         ({"s3_secret_key": SecretStr("another-store's")}, "STYLEQUEUE_S3_SECRET_KEY"),
     ],
     ids=["work", "read", "write", "keys"],

@@ -8,8 +8,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import pytest
 import tomlkit
 
+from stylequeue.delivery import deliverer
 from stylequeue.delivery.deliverer import Deliverer
 from stylequeue.ledger import Ledger, names
 from stylequeue.operator_file import OperatorFile
@@ -17,6 +19,8 @@ from stylequeue.settings import Settings
 from tests.support.processes import wait_for
 
 _KNOWN_S = 30
+_LOOK_S = 0.1
+"""It is told to stop as soon as it looks; a deployment's look once a second."""
 
 
 def pass_time(redis: Any, endpoint: str, seconds: float) -> None:
@@ -57,14 +61,16 @@ class Operator:
 def delivering(settings: Settings, **options: Any) -> Iterator[Deliverer]:
     """A deliverer at work, in this process. It knows the endpoints: they hear of what happens from now on."""
     ledger, stop = Ledger(settings), threading.Event()
-    deliverer = Deliverer(settings, ledger=ledger, **options)
-    thread = threading.Thread(target=deliverer.run, args=(stop,))
-    thread.start()
+    made = Deliverer(settings, ledger=ledger, **options)
+    thread = threading.Thread(target=made.run, args=(stop,))
     known = [names.endpoint_key(name) for name in OperatorFile(settings.operator_file).now.endpoints]
-    try:
-        wait_for(lambda: all(ledger.redis.hexists(key, "since_ms") for key in known), _KNOWN_S, "it to know them")
-        yield deliverer
-    finally:
-        stop.set()
-        thread.join()
-        ledger.close()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(deliverer, "_LOOK_S", _LOOK_S)
+        thread.start()
+        try:
+            wait_for(lambda: all(ledger.redis.hexists(key, "since_ms") for key in known), _KNOWN_S, "it to know them")
+            yield made
+        finally:
+            stop.set()
+            thread.join()
+            ledger.close()
