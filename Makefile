@@ -7,6 +7,8 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 # Hashes, but no address of an index.
 LOCK := --quiet --system-certs --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-annotate --no-header
+# What runs is what was tested.
+TESTED := --constraint requirements/dev.txt
 
 .PHONY: help
 help:  ## list the targets
@@ -137,12 +139,24 @@ images:  ## build the images stylequeue and stylequeue-worker (ENGINE=podman BAS
 	$(build_image) --target service --tag stylequeue .
 	$(build_image) --target worker --tag stylequeue-worker .
 
+# What makes it brings much along: it has an environment of its own.
+.PHONY: sbom
+sbom: $(INSTALLED)  ## write anew what the wheel stands on, and under which licences; after `make lock`
+	test -x $(VENV)/release/bin/python || $(BIN)/uv venv --quiet $(VENV)/release
+	$(BIN)/uv pip install --quiet --python $(VENV)/release --system-certs --require-hashes -r requirements/release.txt
+	$(BIN)/python scripts/sbom.py $(VENV)/release/bin/cyclonedx-py
+
+.PHONY: release
+release: $(INSTALLED)  ## all files of a release, with checksums, in dist (TAG=v1.2.3: only if that is what is here)
+	$(BIN)/python scripts/release.py $(TAG)
+
 .PHONY: lock
 lock: $(INSTALLED)  ## resolve the requirements anew
 	echo uv | $(BIN)/uv pip compile $(LOCK) - --output-file requirements/installer.txt
 	$(BIN)/uv pip compile $(LOCK) --extra dev pyproject.toml --output-file requirements/dev.txt
-	$(BIN)/uv pip compile $(LOCK) --extra worker pyproject.toml --output-file requirements/worker.txt
-	$(BIN)/uv pip compile $(LOCK) --extra gpu pyproject.toml --output-file requirements/gpu.txt
-	echo hatchling | $(BIN)/uv pip compile $(LOCK) --constraint requirements/dev.txt - --output-file requirements/build.txt
-	$(BIN)/uv pip compile $(LOCK) --constraint requirements/dev.txt --extra gateway pyproject.toml --output-file requirements/gateway.txt
-	$(BIN)/uv pip compile $(LOCK) --constraint requirements/worker.txt --constraint requirements/dev.txt --extra models pyproject.toml --output-file requirements/models.txt
+	$(BIN)/uv pip compile $(LOCK) $(TESTED) --extra worker pyproject.toml --output-file requirements/worker.txt
+	$(BIN)/uv pip compile $(LOCK) $(TESTED) --extra gpu pyproject.toml --output-file requirements/gpu.txt
+	echo hatchling | $(BIN)/uv pip compile $(LOCK) $(TESTED) - --output-file requirements/build.txt
+	$(BIN)/uv pip compile $(LOCK) $(TESTED) --extra gateway pyproject.toml --output-file requirements/gateway.txt
+	$(BIN)/uv pip compile $(LOCK) --constraint requirements/worker.txt $(TESTED) --extra models pyproject.toml --output-file requirements/models.txt
+	$(BIN)/uv pip compile $(LOCK) $(TESTED) --group release --output-file requirements/release.txt

@@ -9,10 +9,13 @@ from pathlib import Path
 
 import pytest
 
+from scripts import release
 from stylequeue.testing import Service
 from tests.support import pictures
 
 ROOT = Path(__file__).parents[2]
+EPOCH_S = "1700000000"
+"""When wheels of the tests are said to be made."""
 
 
 @pytest.fixture(scope="module")
@@ -35,3 +38,12 @@ def readme() -> list[str]:
     """The README's programs: a backend, and the same with plain Celery."""
     snippets: list[str] = runpy.run_path(str(ROOT / "scripts" / "check_user_types.py"))["snippets"]()
     return snippets
+
+
+@pytest.fixture(scope="session")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Built as a release is."""
+    directory = tmp_path_factory.mktemp("dist")
+    release.build(ROOT, directory, epoch_s=EPOCH_S, targets=("wheel",))
+    [wheel] = directory.glob("*.whl")
+    return wheel

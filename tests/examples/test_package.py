@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ast
-import subprocess
 import sys
 from collections.abc import Iterator
 from email.message import Message
@@ -17,29 +16,12 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 from stylequeue.testing import Service
-from tests.examples.conftest import ROOT
+from tests.examples.wheels import BIN, ROOT, install, run
 
 PRODUCER = ROOT / "producer" / "stylequeue"
 OWN = {"stylequeue", "stylequeue_worker"}
 PLAIN_CELERY = "celery[redis]"
 """All that the README's program without this package needs."""
-BIN = Path(sys.executable).parent
-WAIT_S = 120
-
-
-def run(*command: str | Path, cwd: Path = ROOT, env: dict[str, str] | None = None) -> str:
-    done = subprocess.run(command, capture_output=True, text=True, cwd=cwd, env=env, timeout=WAIT_S)
-    assert done.returncode == 0, done.stdout + done.stderr
-    return done.stdout
-
-
-@pytest.fixture(scope="session")
-def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Built as `pip wheel` does it, by the backend that pyproject.toml names."""
-    directory = tmp_path_factory.mktemp("dist")
-    run(sys.executable, "-m", "hatchling", "build", "--target", "wheel", "--directory", directory)
-    [wheel] = directory.glob("*.whl")
-    return wheel
 
 
 @pytest.fixture(scope="session")
@@ -47,21 +29,6 @@ def metadata(wheel: Path) -> Message:
     with ZipFile(wheel) as archive:
         [name] = [name for name in archive.namelist() if name.endswith(".dist-info/METADATA")]
         return Parser().parsestr(archive.read(name).decode())
-
-
-def install(directory: Path, *requirements: str) -> Path:
-    """An environment with these and what they ask for, in the versions that we test with; its interpreter."""
-    environment = directory / "environment"
-    run(BIN / "uv", "venv", "--quiet", "--python", sys.executable, environment)
-    python = environment / "bin" / "python"
-    options = ("--quiet", "--system-certs", "--constraint", str(ROOT / "requirements" / "dev.txt"))
-    command: list[str | Path] = [BIN / "uv", "pip", "install", "--python", python, *options, *requirements]
-    try:
-        # What was installed for development is in the cache.
-        run(*command, "--offline")
-    except AssertionError:
-        run(*command)
-    return python
 
 
 def imported(path: Path) -> Iterator[str]:
