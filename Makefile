@@ -34,7 +34,7 @@ docs: $(INSTALLED)  ## write anew what the documents take from the code: schemas
 	$(BIN)/stylequeue schema event > docs/schema/event.json
 	$(BIN)/stylequeue schema status > docs/schema/status.json
 	$(BIN)/python scripts/settings_table.py
-	$(BIN)/python scripts/http_page.py
+	$(BIN)/python -m scripts.http_page
 
 .PHONY: networks
 networks: $(INSTALLED)  ## make the networks that need no internet, where they are absent

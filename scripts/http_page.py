@@ -1,4 +1,4 @@
-"""Writes docs/openapi.json and docs/http.md from the gateway's routes, so that they are written once."""
+"""Writes docs/openapi.json, docs/http.md and what both promise from the gateway's routes, so that they are written once."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from scripts import http_promises
 from stylequeue.contract.codes import STATUS
 from stylequeue.gateway.app import application
 from stylequeue.gateway.problems import meanings, title_of
@@ -93,5 +94,6 @@ def text(document: dict[str, Any]) -> str:
 
 if __name__ == "__main__":
     made = application().openapi()
+    http_promises.write(made)
     DOCUMENT.write_text(text(made))
     PAGE.write_text(page(made))

@@ -23,6 +23,7 @@ from stylequeue.operator_file import Endpoint
 from stylequeue.testing import JobEvents, make_job
 from tests.support.certificates import make_certificates
 from tests.support.receiver import HOST, Receiver, Reply
+from tests.support.tools import fetch, run
 
 OLD, NEW = "whsec_MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3", "whsec_YWJjZGVmMDEyMzQ1Njc4OWFiY2RlZjAx"
 
@@ -63,6 +64,42 @@ def test_a_receiver_with_standard_webhooks_knows_it(receiver: Receiver) -> None:
         Webhook("whsec_" + "QUFB" * 8).verify(request.body, dict(request.headers))
     with pytest.raises(WebhookVerificationError):
         Webhook(OLD).verify(request.body, {**request.headers, "webhook-id": "another"})
+
+
+IN_NODE = """
+import { readFileSync } from "node:fs";
+import { Webhook, WebhookVerificationError } from "standardwebhooks";
+
+const { secrets, stranger, body, headers } = JSON.parse(readFileSync(0));
+for (const secret of secrets) console.log(new Webhook(secret).verify(body, headers).id);
+for (const [secret, text] of [[stranger, body], [secrets[0], body + " "]]) {
+  try {
+    new Webhook(secret).verify(text, headers);
+  } catch (error) {
+    console.log(error instanceof WebhookVerificationError);
+  }
+}
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_so_does_one_in_node(receiver: Receiver, tmp_path: Path) -> None:
+    told = event()
+    send(receiver, told.model_dump_json(), secrets=[NEW, OLD])
+    [request] = receiver.received
+    (tmp_path / "package.json").write_text('{"type": "module"}')
+    (tmp_path / "receiver.js").write_text(IN_NODE)
+    fetch("standardwebhooks", tmp_path, "npm", "install", "--no-save", "standardwebhooks@1")
+    stranger = "whsec_" + "QUFB" * 8
+    sent = {
+        "secrets": [OLD, NEW],
+        "stranger": stranger,
+        "body": request.body.decode(),
+        "headers": dict(request.headers),
+    }
+    said = run(tmp_path, "node", "receiver.js", stdin=json.dumps(sent))
+    assert said.split() == [told.id, told.id, "true", "true"]
 
 
 def test_a_receiver_with_the_cloudevents_sdk_reads_it(receiver: Receiver) -> None:

@@ -70,7 +70,7 @@ def run(program: str, *arguments: object) -> list[float]:
 
 
 CASES = [
-    pytest.param({"preset": "tf-tutorial", "steps": 5}, 384, "float32", id="quick"),
+    pytest.param({"preset": "tf-tutorial", "steps": 10}, 384, "float32", id="quick"),
     *(
         pytest.param(fields, size_px, precision, marks=[pytest.mark.slow, pytest.mark.timeout(900)])
         for fields, size_px, precision in [

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import shutil
-import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,6 +13,7 @@ from stylequeue.client import StyleQueue
 from stylequeue.local.server import HOST
 from stylequeue.settings import Settings
 from tests.support.gate import ServedGate
+from tests.support.tools import fetch, run
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
@@ -68,24 +66,6 @@ console.log(job?.id, job?.state);
 def gate(settings: Settings, tmp_path: Path) -> Iterator[ServedGate]:
     with ServedGate(settings, tmp_path / "keys.json") as gate:
         yield gate
-
-
-def run(directory: Path, *command: str, env: dict[str, str] | None = None) -> str:
-    """What a command says; it does what it should."""
-    done = subprocess.run(
-        command, cwd=directory, env={**os.environ, **(env or {})}, capture_output=True, text=True, timeout=300
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
-    return done.stdout
-
-
-def fetch(what: str, directory: Path, *command: str) -> None:
-    """Bring a generator here, in a folder of the test's own; skip where there is no way to it."""
-    if not shutil.which(command[0]):
-        pytest.skip(f"not run: there is no {command[0]} here for {what}")
-    done = subprocess.run(command, cwd=directory, capture_output=True, text=True, timeout=300)
-    if done.returncode:
-        pytest.skip(f"not run: {what} is not at hand: {done.stderr.strip()[-200:]}")
 
 
 def check_submitted(said: str, queue: StyleQueue) -> None:

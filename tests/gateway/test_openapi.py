@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+import copy
+import json
+from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 import jsonschema
 import pytest
 
-from scripts import http_page
+from scripts import http_page, http_promises
 from stylequeue.client import StyleQueue
 from stylequeue.contract.job import Job
 from stylequeue.gateway.app import VERSION, application
@@ -34,6 +36,69 @@ def test_the_documents_are_as_the_code_is() -> None:
     assert http_page.DOCUMENT.read_text() == http_page.text(DOCUMENT)
     assert http_page.PAGE.read_text() == http_page.page(DOCUMENT)
     assert DOCUMENT["info"]["version"] == VERSION
+
+
+def test_what_callers_rely_on_stays_while_the_version_does() -> None:
+    kept = json.loads(http_promises.FILE.read_text())
+    assert kept.pop("version") == VERSION
+    assert http_promises.broken(kept, http_promises.promises(DOCUMENT)) == []
+    assert kept == http_promises.promises(DOCUMENT), "make docs"
+
+
+Change = Callable[[dict[str, Any]], object]
+FIELDS = "components/schemas/{}/properties".format
+
+
+def at(document: dict[str, Any], path: str) -> Any:
+    for name in path.split("/"):
+        document = document[name.replace("~1", "/")]
+    return document
+
+
+BREAKS: dict[str, Change] = {
+    "an operation goes": lambda d: at(d, "paths/~1v1~1jobs").pop("get"),
+    "an operation is renamed": lambda d: at(d, "paths/~1v1~1jobs/get").update(operationId="all_jobs"),
+    "an answer goes": lambda d: at(d, "paths/~1v1~1jobs/post/responses").pop("202"),
+    "a key is wanted": lambda d: at(d, "paths/~1healthz/get").update(security=[{"key": ["read"]}]),
+    "a parameter goes": lambda d: at(d, "paths/~1v1~1jobs/get/parameters").pop(0),
+    "a parameter is needed": lambda d: at(d, "paths/~1v1~1jobs/get/parameters")[0].update(required=True),
+    "a field is taken no more": lambda d: at(d, FIELDS("JobRequest")).pop("labels"),
+    "a field is needed": lambda d: at(d, "components/schemas/JobRequest/required").append("labels"),
+    "a new field is needed": lambda d: (
+        at(d, FIELDS("JobRequest")).update(new={"type": "string"}),
+        at(d, "components/schemas/JobRequest/required").append("new"),
+    ),
+    "a value is taken no more": lambda d: at(d, FIELDS("FastRecipe") + "/colours/anyOf")[0]["enum"].remove("match"),
+    "less is taken": lambda d: at(d, FIELDS("Style") + "/weight").update(maximum=1),
+    "a pattern is wanted": lambda d: at(d, FIELDS("ImageRef") + "/bucket").update(pattern="^a"),
+    "a kind is taken no more": lambda d: at(d, FIELDS("ImageRef") + "/version_id/anyOf").pop(),
+    "a field is given no more": lambda d: at(d, FIELDS("JobView")).pop("progress"),
+    "a field may be missing": lambda d: at(d, "components/schemas/JobView/required").remove("state"),
+    "a field may be null": lambda d: at(d, FIELDS("JobView")).update(
+        attempt={"anyOf": [at(d, FIELDS("JobView") + "/attempt"), {"type": "null"}]}
+    ),
+    "another kind is given": lambda d: at(d, FIELDS("JobView") + "/attempt").update(type="string"),
+    "an event is called otherwise": lambda d: at(d, FIELDS("Succeeded") + "/type").update(const="done"),
+    "a webhook goes": lambda d: d["webhooks"].clear(),
+}
+ADDS: dict[str, Change] = {
+    "an operation": lambda d: at(d, "paths").update({"/new": {"get": at(d, "paths/~1v1~1jobs/post")}}),
+    "a field that may be left out": lambda d: at(d, FIELDS("JobRequest")).update(
+        new={"type": "string", "maxLength": 3}
+    ),
+    "a field that is given": lambda d: at(d, FIELDS("JobView")).update(new={"type": "string"}),
+    "more is taken": lambda d: at(d, FIELDS("Style") + "/weight").update(maximum=10**9),
+    "nothing is needed": lambda d: at(d, "components/schemas/JobRequest").update(required=[]),
+    "other words": lambda d: at(d, FIELDS("JobView") + "/attempt").update(description="which one"),
+}
+
+
+@pytest.mark.parametrize(("change", "breaks"), [(each, True) for each in BREAKS] + [(each, False) for each in ADDS])
+def test_what_breaks_callers_is_told_from_what_does_not(change: str, breaks: bool) -> None:
+    changed = copy.deepcopy(DOCUMENT)
+    (BREAKS if breaks else ADDS)[change](changed)
+    assert changed != DOCUMENT
+    assert bool(http_promises.broken(http_promises.promises(DOCUMENT), http_promises.promises(changed))) == breaks
 
 
 def test_the_document_is_served(gate: Gate) -> None:

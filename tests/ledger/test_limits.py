@@ -38,22 +38,29 @@ def test_several_at_once(ledger: Ledger) -> None:
     assert not asked(ledger, "another", count=6).allowed
 
 
-def test_what_was_asked_for_is_paid_off_at_the_rate(ledger: Ledger) -> None:
-    """The one number says when; it is set back instead of waiting."""
-    for _ in range(5):
-        asked(ledger, rate_per_s=10)
+def test_what_was_asked_for_is_paid_off_at_the_rate_exactly(ledger: Ledger) -> None:
+    """The one number says when; it is set back instead of waiting, at a rate by which real time pays for nothing."""
+    rate_per_s, burst = 0.001, 5
+    asked(ledger, rate_per_s=rate_per_s, burst=burst, count=burst)
     key = names.rate_key("acme")
-    until_us = int(ledger.redis.get(key) or 0)
-    for paid, more in ((1, 1), (2.5, 2), (0.5, 1), (50, 5)):
-        ledger.redis.set(key, until_us - round(paid * 100_000), px=10_000)
-        allowed = 0
-        while asked(ledger, rate_per_s=10).allowed:
-            allowed += 1
-            assert allowed < 20
-        # Real time goes on too, and pays off a little.
-        assert more <= allowed <= more + 2, paid
+    sums = 0.0, 0
+    for paid in (1, 2.5, 0.5, 1.2, 0.3, 0.3, 0.3, 4.9):
         until_us = int(ledger.redis.get(key) or 0)
+        # A thousandth of one is for the seconds that the test takes.
+        ledger.redis.set(key, until_us - round((paid + 0.001) / rate_per_s * 1e6), px=10_000_000)
+        allowed = 0
+        while asked(ledger, rate_per_s=rate_per_s, burst=burst).allowed:
+            allowed += 1
+        sums = sums[0] + paid, sums[1] + allowed
+        assert sums[1] == int(sums[0] + 0.01), paid
     ledger.redis.delete(key)
+
+
+def test_after_a_long_while_a_burst_is_allowed_and_no_more(ledger: Ledger) -> None:
+    asked(ledger, count=5)
+    key = names.rate_key("acme")
+    ledger.redis.set(key, int(ledger.redis.get(key) or 0) - 50 * 10**9, px=10_000_000)
+    assert [asked(ledger).allowed for _ in range(6)] == [True] * 5 + [False]
 
 
 def test_open_jobs_of_a_tenant(ledger: Ledger) -> None:
