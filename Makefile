@@ -45,7 +45,7 @@ demo: $(INSTALLED)  ## paint the sample pictures on a stack of its own; pictures
 	$(BIN)/stylequeue demo
 
 .PHONY: test
-test: $(INSTALLED)  ## run the tests, but for the slowest of the fault tests
+test: $(INSTALLED)  ## run the tests, but for the slowest (ROLES=1: each program as its own user of Redis)
 	$(BIN)/python -m pytest -m "not slow" --numprocesses 2 --dist loadfile
 
 .PHONY: test-faults

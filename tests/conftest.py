@@ -28,6 +28,7 @@ from tests.support.fake_worker import START_TIMEOUT_S
 from tests.support.invariants import keys_without_end
 from tests.support.leaks import no_secret_is_told, pytest_runtest_logreport
 from tests.support.models import model_dir
+from tests.support.roles import RoleStack, as_role
 
 __all__ = [
     "model_dir",
@@ -61,7 +62,7 @@ _AT_WORK_S = 0.2
 @pytest.fixture(scope="session")
 def stack() -> Iterator[Stack]:
     """The servers, started once; database 0 of Redis belongs to what runs for the whole session."""
-    with Stack(settings=Settings()) as stack:
+    with (RoleStack if os.environ.get("ROLES") else Stack)(settings=Settings()) as stack:
         _databases_in_use[stack.valkey.url()] = stack.settings
         yield stack
         del _databases_in_use[stack.valkey.url()]
@@ -165,7 +166,7 @@ def real_worker(stack: Stack, model_dir: Path) -> Process:
 @pytest.fixture(scope="session")
 def session_queue(stack: Stack) -> Iterator[StyleQueue]:
     """A client of the session's own database."""
-    with StyleQueue(stack.settings) as queue:
+    with StyleQueue(as_role(stack.settings, "producer")) as queue:
         yield queue
 
 

@@ -21,6 +21,7 @@ from tests.support.clients import Client
 from tests.support.deployment import WAIT_S
 from tests.support.jobs import make_job
 from tests.support.proxy import Proxy
+from tests.support.roles import everything
 
 # Celery's own way to store results.
 pytestmark = pytest.mark.filterwarnings("ignore:Call to deprecated setex:DeprecationWarning")
@@ -82,7 +83,7 @@ def test_a_letter_that_redis_does_not_take_stays_a_letter(
     assert [letter.id for letter in queue.dead_letters()] == [letter_id]
     proxy.heal()
     behind.replay(letter_id)
-    messages: Any = queue._ledger.redis.lrange("paint", 0, -1)
+    messages: Any = everything(queue.settings).lrange("paint", 0, -1)
     [message] = messages
     assert (TASK_NAME in message) if task else (message == "{torn")
 
@@ -95,7 +96,7 @@ def test_a_retry_that_broke_off_can_be_tried_again(
     job = make_job()
     queue.submit(job)
     queue.cancel(job.id)
-    queue._ledger.redis.delete("paint")
+    everything(queue.settings).delete("paint")
     for _ in range(OFTEN):
         proxy.answer_once(command, trouble)
     with pytest.raises(Unavailable):

@@ -17,6 +17,7 @@ from stylequeue.settings import Settings
 from tests.support.by_hand import paint
 from tests.support.clients import Client
 from tests.support.jobs import make_job
+from tests.support.roles import everything
 
 # Celery's own way to store results.
 pytestmark = pytest.mark.filterwarnings("ignore:Call to deprecated setex:DeprecationWarning")
@@ -127,7 +128,7 @@ def test_a_job_whose_record_has_expired_is_not_listed(queue: StyleQueue) -> None
     queue.submit_many([gone, there])
     queue._ledger.redis.delete(names.record_key(gone.id))
     assert [status.id for status in queue.jobs()] == [there.id]
-    queue._ledger.redis.flushdb()
+    everything(queue.settings).flushdb()
 
 
 def test_more_jobs_than_are_read_at_once(queue: StyleQueue) -> None:

@@ -22,24 +22,25 @@ from stylequeue.settings import Settings
 from tests.support.jobs import make_job
 from tests.support.processes import wait_for
 from tests.support.proxy import Proxy
+from tests.support.roles import as_role, everything
 
 WAIT_S = 60
 
 
 @pytest.fixture
 def keeper(queue: StyleQueue) -> Keeper:
-    return Keeper(queue.settings)
+    return Keeper(as_role(queue.settings, "keeper"))
 
 
 def waiting(queue: StyleQueue) -> list[str]:
     """Task ids of the messages that wait for a worker."""
-    messages: Any = queue._ledger.redis.lrange("paint", 0, -1)
+    messages: Any = everything(queue.settings).lrange("paint", 0, -1)
     return sorted(json.loads(message)["headers"]["id"] for message in messages)
 
 
 def deliver(queue: StyleQueue, *, delivered_s_ago: float = 0) -> None:
     """A worker takes the next message, as kombu does."""
-    redis: Any = queue._ledger.redis
+    redis: Any = everything(queue.settings)
     raw = redis.rpop("paint")
     tag = json.loads(raw)["properties"]["delivery_tag"]
     redis.hset("unacked", tag, json.dumps([json.loads(raw), "paint", "paint"]))
@@ -69,7 +70,7 @@ def test_nothing_is_sent_twice(queue: StyleQueue, keeper: Keeper, thoroughly: bo
 @pytest.mark.parametrize("thoroughly", [False, True])
 def test_a_lost_message_is_sent_again(queue: StyleQueue, keeper: Keeper, thoroughly: bool) -> None:
     lost, other = submitted(queue), submitted(queue)
-    queue._ledger.redis.rpop("paint")
+    everything(queue.settings).rpop("paint")
     keeper.reconcile(thoroughly=thoroughly)
     assert waiting(queue) == [other.id]
     keeper.reconcile(thoroughly=thoroughly)
@@ -83,7 +84,7 @@ def test_what_dead_workers_had_makes_up_for_nothing(queue: StyleQueue, keeper: K
         deliver(queue)
         queue._ledger.claim(job, task_id=job.id, worker="dead")
     lost = submitted(queue)
-    queue._ledger.redis.rpop("paint")
+    everything(queue.settings).rpop("paint")
     look_twice(keeper, thoroughly=False)
     assert waiting(queue) == [lost.id]
 
@@ -103,7 +104,7 @@ def test_the_longest_queued_are_compared_first(
 ) -> None:
     monkeypatch.setattr(module, "_COMPARE_AT_ONCE", 2)
     jobs = [submitted(queue) for _ in range(3)]
-    redis: Any = queue._ledger.redis
+    redis: Any = everything(queue.settings)
     redis.zadd(ready_key("paint"), {job.id: number for number, job in enumerate(jobs)})
     redis.delete("paint")
     look_twice(keeper, thoroughly=True)
@@ -112,8 +113,8 @@ def test_the_longest_queued_are_compared_first(
 
 def test_a_round_among_garbage_hears_stop(queue: StyleQueue, keeper: Keeper) -> None:
     lost = submitted(queue)
-    queue._ledger.redis.lpush("paint", *("x" for _ in range(500)))
-    queue._ledger.redis.rpop("paint")
+    everything(queue.settings).lpush("paint", *("x" for _ in range(500)))
+    everything(queue.settings).rpop("paint")
     stop = threading.Event()
     stop.set()
     keeper.run(stop)
@@ -129,14 +130,14 @@ def test_an_earlier_delivery_of_a_job_that_was_put_back(queue: StyleQueue, keepe
     queue._ledger.put_back(record, error="came to harm")
     keeper.round()
     assert waiting(queue) == [job.id]
-    queue._ledger.redis.rpop("paint")
+    everything(queue.settings).rpop("paint")
     look_twice(keeper, thoroughly=False)
     assert waiting(queue) == [job.id]
 
 
 def test_a_message_more_than_jobs_hides_a_lost_one_from_a_glance_only(queue: StyleQueue, keeper: Keeper) -> None:
     lost, other = submitted(queue), submitted(queue)
-    queue._ledger.redis.rpop("paint")
+    everything(queue.settings).rpop("paint")
     queue._messages.send([Message.of(other)])
     look_twice(keeper, thoroughly=False)
     assert lost.id not in waiting(queue)
@@ -156,7 +157,7 @@ def test_who_could_not_be_heard_of_has_another_lease(stack: Stack, settings: Set
         proxy.refuse()
         with pytest.raises(Unavailable):
             keeper.round()
-        redis: Any = queue._ledger.redis
+        redis: Any = everything(queue.settings)
         redis.hset(record_key(job.id), "lease_until_ms", 1)
         redis.zadd(LEASES_KEY, {job.id: 1})
         proxy.heal()
@@ -173,7 +174,7 @@ def test_who_could_not_be_heard_of_has_another_lease(stack: Stack, settings: Set
 def test_bytes_that_are_no_text_hide_no_lost_message(queue: StyleQueue, keeper: Keeper) -> None:
     """Anybody may have put them there, and while all workers are down nobody buries them."""
     lost = submitted(queue)
-    redis: Any = queue._ledger.redis
+    redis: Any = everything(queue.settings)
     redis.delete("paint")
     redis.lpush("paint", b"\xff\xfe\x80")
     look_twice(keeper, thoroughly=True)

@@ -11,6 +11,7 @@ from stylequeue.client import StyleQueue
 from stylequeue.settings import Settings
 from tests.support.deliveries import Operator
 from tests.support.receiver import Receiver
+from tests.support.roles import as_role
 
 
 @pytest.fixture
@@ -26,5 +27,5 @@ def operator(settings: Settings, tmp_path: Path, receiver: Receiver) -> Operator
 
 @pytest.fixture
 def queue(operator: Operator) -> Iterator[StyleQueue]:
-    with StyleQueue(operator.settings) as queue:
+    with StyleQueue(as_role(operator.settings, "producer")) as queue:
         yield queue

@@ -21,6 +21,7 @@ from tests.support.deployment import HURRIED, WAIT_S, Deployment
 from tests.support.invariants import check
 from tests.support.processes import child_of, kill, wait_for
 from tests.support.proxy import Proxy
+from tests.support.roles import as_role
 
 # Celery's own way of storing a result, in our process where the client tells of a cancelled job.
 pytestmark = pytest.mark.filterwarnings("ignore:Call to deprecated setex:DeprecationWarning")
@@ -37,7 +38,7 @@ WAIT: Any = {"timeout": WAIT_S}
 @pytest.fixture
 def sender(crew: Deployment) -> Iterator[Celery]:
     """An app as any program makes it, knowing nothing of us."""
-    url = crew.settings.redis_url.get_secret_value()
+    url = as_role(crew.settings, "sender").redis_url.get_secret_value()
     with Celery("somebody", broker=url, backend=url, set_as_current=False) as app:
         yield app
 

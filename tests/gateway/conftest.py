@@ -10,6 +10,7 @@ import pytest
 from stylequeue.client import StyleQueue
 from stylequeue.settings import Settings
 from tests.support.gate import Gate
+from tests.support.roles import as_role
 
 
 @pytest.fixture
@@ -22,5 +23,5 @@ def gate(settings: Settings, tmp_path: Path) -> Iterator[Gate]:
 @pytest.fixture
 def queue(settings: Settings) -> Iterator[StyleQueue]:
     """A client that sees all."""
-    with StyleQueue(settings) as queue:
+    with StyleQueue(as_role(settings, "producer")) as queue:
         yield queue

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from celery import Celery
 from pydantic import SecretStr
 from redis import Redis
 from redis.exceptions import NoPermissionError
@@ -19,12 +20,14 @@ from stylequeue.aclient import AsyncStyleQueue
 from stylequeue.broker.lists import CELERYS_DEFAULT_QUEUE
 from stylequeue.client import StyleQueue
 from stylequeue.contract.errors import Code, JobCancelled, Unavailable
+from stylequeue.contract.job import TASK_NAME
 from stylequeue.delivery.hooks import Hooks
 from stylequeue.keeper import Keeper
 from stylequeue.ledger import Ledger, names, rights
 from stylequeue.local import Stack
 from stylequeue.local.server import HOST
 from stylequeue.settings import Settings
+from tests.support.by_hand import refuse
 from tests.support.deliveries import Operator, delivering
 from tests.support.deployment import Deployment
 from tests.support.door import Door, call
@@ -149,6 +152,26 @@ def test_a_doctors_look(port: int, settings: Settings, monkeypatch: pytest.Monke
     assert not [what for what, finding in findings.items() if "forbids" in finding.found]
 
 
+def test_who_sends_by_celery_alone_has_a_result(port: int) -> None:
+    url = settings_of(port, "sender").redis_url.get_secret_value()
+    with Celery("somebody", broker=url, backend=url, set_as_current=False) as app:
+        job = make_job()
+        sent = app.send_task(TASK_NAME, kwargs={"job": job.model_dump(mode="json", exclude_none=True)}, queue="paint")
+        door = Door(settings_of(port, "worker"))
+        door.take(redis_of(port, "worker").rpop("paint").encode())
+        assert sent.get(timeout=5)["output"]["key"].startswith(job.id)
+        door.close()
+
+
+@pytest.mark.parametrize("role", ["producer", "operator"])
+def test_what_was_refused_is_sent_again(port: int, role: str) -> None:
+    """By Celery, which would like to count what lies in the queue, and may not."""
+    with StyleQueue(settings_of(port, "worker")) as worker, StyleQueue(settings_of(port, role)) as queue:
+        refuse(worker, "sent-by-celery")
+        queue.replay("sent-by-celery")
+        assert redis_of(port, "worker").llen("paint") == 1
+
+
 @pytest.mark.slow
 def test_a_worker_paints(port: int, stack: Stack, settings: Settings) -> None:
     """A whole one, with all that Celery and kombu ask for."""
@@ -197,6 +220,11 @@ def test_a_right_less_is_told(port: int) -> None:
         ("monitor", ("SET", "stylequeue:probe", 1)),
         ("monitor", ("GET", "celery-task-meta-x")),
         ("monitor", ("EVAL", "return 1", 0)),
+        ("sender", ("HGETALL", "stylequeue:job:x")),
+        ("sender", ("LRANGE", "paint", 0, -1)),
+        ("sender", ("RPOP", "paint")),
+        ("sender", ("SET", "celery-task-meta-x", 1)),
+        ("sender", ("EVAL", "return 1", 0)),
     ],
 )
 def test_no_role_does_anothers(port: int, role: str, command: tuple[Any, ...]) -> None:

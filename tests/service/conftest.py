@@ -13,6 +13,7 @@ from stylequeue.contract.events import Failed, SucceededData
 from stylequeue.contract.job import Job
 from stylequeue.contract.objects import ImageRef
 from stylequeue.local import Stack
+from tests.support.roles import as_role
 
 WAIT_S = 60
 
@@ -46,7 +47,7 @@ def paint(queue: StyleQueue, job: Job) -> SucceededData:
 @pytest.fixture
 def plain_celery(stack: Stack) -> Celery:
     """A Celery app as any program makes it, knowing nothing of us."""
-    url = stack.settings.redis_url.get_secret_value()
+    url = as_role(stack.settings, "sender").redis_url.get_secret_value()
     return Celery("somebody", broker=url, backend=url)
 
 

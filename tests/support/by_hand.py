@@ -13,11 +13,12 @@ from stylequeue.contract.job import Job
 from stylequeue.contract.recipe import resolve
 from stylequeue.store import Origin
 from tests.support.jobs import NO_REPORT
+from tests.support.roles import everything
 
 
 def tasks(queue: StyleQueue, name: str = "paint") -> list[str]:
     """Task ids of the messages on a list."""
-    messages: Any = queue._ledger.redis.lrange(name, 0, -1)
+    messages: Any = everything(queue.settings).lrange(name, 0, -1)
     return [json.loads(message)["headers"]["id"] for message in messages]
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from typer.testing import CliRunner, Result
 
 from stylequeue.cli import app
+from tests.support.roles import address_as
 
 DONE, JOB_FAILED, BAD_INPUT, NOT_REACHABLE = range(4)
 
@@ -19,6 +20,8 @@ class Command:
 
     def __init__(self, env: Mapping[str, str]) -> None:
         self.env = {**env, "COLUMNS": "200"}
+        if url := env.get("STYLEQUEUE_REDIS_URL"):
+            self.env["STYLEQUEUE_REDIS_URL"] = address_as(url, "operator")
 
     def __call__(self, *arguments: str | Path, exit_code: int = DONE) -> Result:
         with own_logging():  # what serves sets it up: to a standard error that is closed by the end

@@ -17,6 +17,7 @@ from stylequeue.ledger import Ledger, names
 from stylequeue.operator_file import OperatorFile
 from stylequeue.settings import Settings
 from tests.support.processes import wait_for
+from tests.support.roles import as_role
 
 _KNOWN_S = 30
 _LOOK_S = 0.1
@@ -60,6 +61,7 @@ class Operator:
 @contextmanager
 def delivering(settings: Settings, **options: Any) -> Iterator[Deliverer]:
     """A deliverer at work, in this process. It knows the endpoints: they hear of what happens from now on."""
+    settings = as_role(settings, "keeper")
     ledger, stop = Ledger(settings), threading.Event()
     made = Deliverer(settings, ledger=ledger, **options)
     thread = threading.Thread(target=made.run, args=(stop,))

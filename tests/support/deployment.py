@@ -31,6 +31,7 @@ from tests.support.invariants import check
 from tests.support.jobs import make_job
 from tests.support.processes import kill, living_group, wait_for
 from tests.support.proxy import Proxy
+from tests.support.roles import as_role
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -137,13 +138,15 @@ class Deployment:
         return keeper
 
     def client(self, *, redis: Proxy | None = None, store: Proxy | None = None, **overrides: Any) -> StyleQueue:
-        """A client that is closed at the end."""
-        return self._clients.enter_context(StyleQueue(through(_with(self.settings, overrides), redis, store)))
+        """A producer's client, which is closed at the end."""
+        return self._clients.enter_context(
+            StyleQueue(through(as_role(_with(self.settings, overrides), "producer"), redis, store))
+        )
 
     @cached_property
     def queue(self) -> StyleQueue:
-        """A client that no fault reaches."""
-        return self.client()
+        """A client that no fault reaches, and by which tests look into everything."""
+        return self._clients.enter_context(StyleQueue(self.settings))
 
     @cached_property
     def photograph(self) -> ImageRef:

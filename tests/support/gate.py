@@ -24,6 +24,7 @@ from stylequeue.local.server import HOST, free_ports
 from stylequeue.settings import Settings
 from tests.support.gateway_process import unread
 from tests.support.processes import wait_for
+from tests.support.roles import as_role
 
 WAIT_S = 60
 
@@ -45,7 +46,7 @@ class Gate:
         self.keys_file, self.settings = keys_file, settings
         self.admin = self.key("admin")
         """A key that may do all."""
-        settings = settings.model_copy(update={"keys_file": keys_file})
+        settings = as_role(settings.model_copy(update={"keys_file": keys_file}), "gateway")
         self.app: FastAPI = create_app(settings)
         self.state: Gateway = self.app.state.gateway
         self._loop = asyncio.new_event_loop()

@@ -23,6 +23,7 @@ from stylequeue.uploads.intake import Intake
 from stylequeue.uploads.listener import Listener
 from stylequeue.uploads.sources import fetching
 from tests.support.processes import wait_for
+from tests.support.roles import as_role
 
 WAIT_S = 30
 RULE = """
@@ -53,6 +54,7 @@ def operated(settings: Settings, directory: Path, sources: str, rules: str = RUL
 @contextmanager
 def listening(settings: Settings) -> Iterator[None]:
     """While the block runs, somebody listens; at the end that has ended, and nothing broke."""
+    settings = as_role(settings, "listener")
     loops: list[tuple[asyncio.AbstractEventLoop, asyncio.Event]] = []
     began, broken = threading.Event(), []
 
