@@ -14,8 +14,9 @@ from typing import Any
 import pytest
 
 from stylequeue import pods
+from stylequeue.cli import serve
 from stylequeue.client import StyleQueue
-from stylequeue.contract.errors import InvalidSettings
+from stylequeue.contract.errors import ExitCode, InvalidSettings
 from stylequeue.keeper import Keeper
 from stylequeue.ledger import Ledger
 from stylequeue.ledger.names import DELETION_COSTS_TURN_KEY
@@ -237,3 +238,14 @@ def test_outside_of_a_cluster_it_is_refused(tmp_path: Path, lacks: str) -> None:
     with pytest.raises(InvalidSettings, match="no pod with a service account") as caught:
         Kubernetes(tmp_path, environment)
     assert "docker/kubernetes" in caught.value.hint
+
+
+def test_a_keeper_that_cannot_tell_does_not_start(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("STYLEQUEUE_POD_DELETION_COST", "true")
+    monkeypatch.delenv("KUBERNETES_SERVICE_HOST", raising=False)
+    with pytest.raises(SystemExit) as caught:
+        serve.keeper()
+    assert caught.value.code == ExitCode.BAD_INPUT
+    assert "STYLEQUEUE_POD_DELETION_COST is on" in capsys.readouterr().err

@@ -18,6 +18,7 @@ from stylequeue.contract.job import Job
 from stylequeue.local import Process
 from tests.support.deployment import ENDLESS, WAIT_S, Deployment
 from tests.support.fake_worker import START_TIMEOUT_S
+from tests.support.painting import wait_for_checkpoint
 from tests.support.processes import living_group, processes_below, wait_for
 
 pytestmark = pytest.mark.slow
@@ -104,6 +105,17 @@ def test_52_remapped(deployment: Deployment, number: signal.Signals) -> None:
     job = painting(deployment)
     assert stop(worker, number) < deployment.settings.grace_s
     assert worker.wait(1) == (ExitCode.DONE if number == signal.SIGTERM else KILLED)
+    assert_put_back(deployment, job)
+
+
+def test_52_in_a_step_that_takes_longer_than_the_grace_period(deployment: Deployment) -> None:
+    """It cannot be waited for; the step before it is saved meanwhile, however long ago anything was."""
+    deployment.configure(grace_s=6, checkpoint_interval_s=3600)
+    worker = deployment.start("slow", app="stylequeue_worker.stand_in", env={"_STYLEQUEUE_STAND_IN_STEP_S": "20"})
+    job = painting(deployment)
+    assert stop(worker, signal.SIGTERM) < deployment.settings.grace_s
+    assert worker.wait(1) == KILLED
+    assert wait_for_checkpoint(deployment, job) == 1
     assert_put_back(deployment, job)
 
 
