@@ -7,6 +7,7 @@ import runpy
 import subprocess
 from pathlib import Path
 from typing import Literal
+from xml.etree import ElementTree
 
 import pytest
 
@@ -69,3 +70,53 @@ def test_elsewhere_passes_what_has_to_pass_here() -> None:
     [packages] = re.findall(r"apt-get install [^\n]*--no-install-recommends ([a-z -]+)", here)
     for installed in re.findall(r"apt-get install [^\n]*--no-install-recommends ([a-z -]+)", there):
         assert [*installed.split(), "chromium"] == packages.split()
+
+
+def test_what_the_benchmark_of_scale_measures_goes_into_the_page_and_the_picture() -> None:
+    script = runpy.run_path(str(ROOT / "scripts" / "capacity.py"))
+    page = (ROOT / "docs" / "capacity.md").read_text()
+    spent = {"child": 0.02, "parent": 0.004, "redis": 0.004, "store": 0.01, "all": 0.038}
+    looked = {"median": 2.0, "redis_processor": 1.0}
+
+    def at(workers: int, efficiency: float) -> dict[str, object]:
+        return {
+            "workers": workers,
+            "jobs_per_s": workers * efficiency,
+            "efficiency": efficiency,
+            "processors_allow": 1.0,
+            "processors_used": 0.5,
+            "processor_s_per_job": spent,
+            "stage_s": {"fetch": 0.01, "store": 0.005, "between": 0.01},
+            "redis_round_trips_per_job": 20,
+            "redis_commands_per_job": 180,
+            "redis_connections": 8 * workers,
+        }
+
+    found = {
+        "machine": {"processors": 2, "processor": "a good one", "memory_gb": 23, "python": "3.11", "load": 0.1},
+        "quick": False,
+        "took_s": 1234,
+        "curve": {"32": at(32, 0.875), "1": at(1, 0.96)},
+        "backlog": {
+            "jobs": 100_000,
+            "submit_per_s": 3210,
+            "submit_client_ms": 0.2,
+            "submit_redis_ms": 0.1,
+            "redis_bytes_per_job": 4321,
+            "redis_bytes_by_part": {"own_events": 600},
+        },
+        "submit_beside_busy_per_s": 987,
+        "redis_bytes_per_ended_job": 10_000,
+        "drain": at(32, 0.8),
+        "looks": dict.fromkeys(("scrape_ms", "keeper_round_ms", "keeper_comparison_ms"), looked),
+        "parked": {"scrape_ms": looked},
+        "recovery": {"killed": 32, "back_in_queue_s": 16.0, "all_paint_s": 60.0},
+        "resident_mb": {"parent": 96.0, "child": 106.0, "decoder": 62.0},
+        "wait_of_fast": {"shared": {"workers": [[8, "fast", "bulk"]], "p50_s": 1.0, "p99_s": 4.56}},
+    }
+    filled = script["with_figures"](page, found)
+    for said in ("| 32 | 28.0 | 0.88 |", "3210 jobs/s", "987 jobs/s", "4321 bytes", "4.56 s", "70 GB", "264 MB"):
+        assert said in filled, said
+    assert script["with_figures"](filled, found) == filled, "and again"
+    picture = ElementTree.fromstring(script["curve"](found))
+    assert len(picture.findall("{http://www.w3.org/2000/svg}circle")) == 2

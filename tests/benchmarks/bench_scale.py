@@ -5,7 +5,7 @@
 One Valkey, one SeaweedFS, and workers whose engine takes a second a job without using the processor
 (`scale/worker.py`); everything else is real. Says what it does as it goes, and has in `bench-output/scale.json` what
 it has measured so far, also when it is broken off. It takes half an hour at most; QUICK, with fewer workers and jobs,
-3 minutes. It judges nothing.
+3 minutes. It judges nothing. `scripts/capacity.py` puts the figures into docs/capacity.md.
 """
 
 from __future__ import annotations
@@ -48,6 +48,7 @@ class Results:
                 "processor": _processor(),
                 "memory_gb": round(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / 2**30),
                 "python": platform.python_version(),
+                "load": round(os.getloadavg()[0], 1),
             },
             "quick": QUICK,
         }
@@ -93,6 +94,7 @@ def main() -> int:
         with results.part("drain"):
             results.note("drain", painting.watch(fleet, DRAINED_S, queue=None))
             results.note("submit_beside_busy_per_s", backlog.submit_beside(fleet, BESIDE))
+            results.note("redis_bytes_per_ended_job", backlog.ended_bytes(fleet))
         with results.part("empty"):
             results.note("emptied", backlog.empty(fleet, results.say))
         with results.part("recovery"):

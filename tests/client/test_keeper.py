@@ -89,6 +89,52 @@ def test_what_dead_workers_had_makes_up_for_nothing(queue: StyleQueue, keeper: K
     assert waiting(queue) == [lost.id]
 
 
+def compares(keeper: Keeper, monkeypatch: pytest.MonkeyPatch, *, thoroughly: bool = False) -> bool:
+    """Whether it looks at every message now."""
+    looked: list[bool] = []
+    compare = keeper._compare
+
+    def noted() -> None:
+        looked.append(True)
+        compare()
+
+    with monkeypatch.context() as patched:
+        patched.setattr(keeper, "_compare", noted)
+        keeper.reconcile(thoroughly=thoroughly)
+    return bool(looked)
+
+
+def test_what_is_on_its_way_to_a_child_is_no_reason_to_compare(
+    queue: StyleQueue, keeper: Keeper, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where many work, something always is; and a full queue takes seconds to compare."""
+    submitted(queue)
+    painted = submitted(queue)
+    for _ in range(2):
+        deliver(queue)
+    assert not compares(keeper, monkeypatch)
+    queue._ledger.claim(painted, task_id=painted.id, worker="somebody")
+    assert not compares(keeper, monkeypatch)
+    submitted(queue)
+    queue._ledger.redis.rpop("paint")
+    assert compares(keeper, monkeypatch)
+
+
+def test_of_many_keepers_one_compares_and_rests(
+    queue: StyleQueue, keeper: Keeper, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "_COMPARING_SHARE", 1e-6)
+    lost = submitted(queue)
+    queue._ledger.redis.rpop("paint")
+    other = Keeper(queue.settings)
+    assert compares(keeper, monkeypatch)
+    assert not compares(other, monkeypatch)
+    assert not compares(other, monkeypatch, thoroughly=True)
+    # What it misses it looks for once more, whenever that is.
+    assert compares(keeper, monkeypatch)
+    assert waiting(queue) == [lost.id]
+
+
 @pytest.mark.parametrize(("delivered_s_ago", "sent_again"), [(10, False), (1000, True)])
 def test_a_worker_that_died_before_it_claimed_the_job(
     queue: StyleQueue, keeper: Keeper, delivered_s_ago: float, sent_again: bool

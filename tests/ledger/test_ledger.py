@@ -210,6 +210,22 @@ def test_a_reader_that_fell_behind_the_trim_is_told(ledger: Ledger) -> None:
         ledger.deployment_events(after=everything[4][0])
 
 
+def test_a_queued_job_takes_little_memory(ledger: Ledger) -> None:
+    """And so does one that has ended: Redis takes 4 kB for a stream's first event, and again now and then."""
+    job = make_job()
+    ledger.accept([job])
+    fence = claim(ledger, job).record.fence
+    assert types(ledger, job) == ["accepted", "started"]
+    with_two = ledger.redis.memory_usage(events_key(job.id)) or 0
+    assert 0 < with_two < 1500
+    for number in range(1, 10):
+        ledger.heartbeat(job.id, fence=fence, data=ProgressData(stage="painting", number=number))
+    ledger.finish(job.id, fence=fence, data=FAILED)
+    assert types(ledger, job) == ["accepted", "started", *["progress"] * 9, "failed"]
+    assert (ledger.redis.memory_usage(events_key(job.id), samples=0) or 0) < 500 + 12 * 700
+    assert ledger.redis.pttl(events_key(job.id)) > 0
+
+
 def test_indexes_follow_the_job(ledger: Ledger) -> None:
     job = make_job()
     seen = []

@@ -1,4 +1,4 @@
-"""How long a painting takes is told once it can be known: from its second step on."""
+"""What a holder tells: each stage once; how long a painting takes once that can be known, from its second step on."""
 
 from __future__ import annotations
 
@@ -30,3 +30,20 @@ def test_time_left(monkeypatch: pytest.MonkeyPatch, done: list[float], left_s: l
         holder.step(step)
         told.append(cast("dict[str, Any]", holder._newest)["left_s"])
     assert told == pytest.approx(left_s)
+
+
+def test_a_stage_is_told_once_and_what_was_new_before_it_first() -> None:
+    told: list[Any] = []
+
+    def heartbeat(_: str, *, fence: int, data: Any) -> str:
+        told.append(data and (data.stage, data.step))
+        return "go_on"
+
+    record = SimpleNamespace(id="job-7", fence=1, time_limit_s=None)
+    holder = Holder(cast("Any", SimpleNamespace(heartbeat=heartbeat)), Settings(), cast("Any", record))
+    holder.stage("fetching")
+    holder.stage("painting")
+    step: Any = SimpleNamespace(step=1, steps=10, size_px=64, losses={}, done=0.1)
+    holder.step(step)
+    holder.stage("storing")
+    assert told == [("fetching", 0), ("painting", 0), ("painting", 1), ("storing", 0)]

@@ -85,8 +85,8 @@ local function tell(id, draft_json)
   return event
 end
 
--- A stream takes 4 kB from its first event on, for those that may come; its copy takes what the event does. Most jobs
--- wait far longer than they are painted. A user who may not copy moves on.
+-- A stream takes 4 kB at once, for events that may come; its copy takes what is in it. Most jobs wait, and are remembered,
+-- far longer than they are painted. A user who may not copy moves on.
 local function slim(key)
   local copied = redis.pcall('COPY', key, SLIM_KEY, 'REPLACE')
   if copied == 1 then redis.call('RENAME', SLIM_KEY, key) end

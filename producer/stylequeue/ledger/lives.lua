@@ -34,6 +34,7 @@ end
 -- Ends a job with its terminal event, which is kept in the record as well.
 local function finish(id, state, draft)
   local event = tell(id, draft)
+  slim(events_key(id))
   redis.call('HSET', record_key(id), 'outcome', event)
   local queue = redis.call('HGET', record_key(id), 'queue')
   local minute = ended_key(queue .. ':' .. math.floor(now_ms / 60000))

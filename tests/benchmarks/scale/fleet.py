@@ -92,6 +92,8 @@ class Fleet:
         self.workers += workers
         for worker in workers:
             worker.wait_for_line(READY_FOR_JOBS, _START_S)
+        # They pay for no TensorFlow, which 32 of them had no memory for.
+        assert not any(one.tensorflow for one in self.queue._ledger.registry.workers())
 
     def keep(self, count: int) -> None:
         """Stop all but so many workers, which end what they paint."""

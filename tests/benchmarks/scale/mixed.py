@@ -14,7 +14,7 @@ from tests.benchmarks.scale.fleet import STEPS, Fleet, new_job
 
 BULK_S = 5
 """That a job of `bulk` is painted; real ones take minutes, and a shared pool lets `fast` wait as much longer."""
-FAST_PER_S = 1.5
+FAST_PER_S = 1.0
 _SETTLE_S = 3.0
 _TIMEOUT_S = 120
 

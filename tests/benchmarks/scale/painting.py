@@ -17,8 +17,10 @@ from tests.benchmarks.scale.fleet import Fleet, new_job
 
 JOB_S = 1.0
 """That a job's painting takes."""
-_AHEAD_S = 2.0
-"""Until all have ended a job of theirs, and work as they go on."""
+_AHEAD = 2
+"""Jobs of each worker that are not looked at: with its first, it connects to the S3 server."""
+_MORE_S = 5
+"""Of jobs beside those that are painted meanwhile, lest there are none left."""
 _TIMEOUT_S = 300
 _PAGE = 1000
 
@@ -37,16 +39,17 @@ def watch(fleet: Fleet, seconds: float, *, queue: QueueName | None = "paint") ->
 
     A worker's efficiency is what a job takes alone over what it takes from one end to the next.
     """
-    count = len(fleet.workers)
+    count, before = len(fleet.workers), fleet.ended()
     if queue is not None:
-        jobs = [new_job(queue=queue) for _ in range(count * int(seconds + 2 * _AHEAD_S + 1))]
-        before = fleet.ended()
+        jobs = [new_job(queue=queue) for _ in range(count * int(_AHEAD + seconds + _MORE_S))]
         fleet.queue.submit_many(jobs)
-    time.sleep(_AHEAD_S)
+    fleet.wait_ended(before + _AHEAD * count, _TIMEOUT_S)
     spent, calls, began_s, ended_before = fleet.spent(), fleet.calls(), _redis_s(fleet), fleet.ended()
     time.sleep(seconds)
     spent, ended_s, ended = fleet.spent() - spent, _redis_s(fleet), fleet.ended() - ended_before
     calls = {name: called - calls.get(name, 0) for name, called in fleet.calls().items()}
+    if not ended:
+        raise TimeoutError(f"no job ended in {seconds} s")
     found = _ended(fleet, began_s, ended_s)
     if queue is not None:
         fleet.wait_ended(before + len(jobs), _TIMEOUT_S)
@@ -62,6 +65,7 @@ def watch(fleet: Fleet, seconds: float, *, queue: QueueName | None = "paint") ->
         "processors_used": round(sum(spent.parts()) / took_s, 2),
         # Were there nothing else to wait for, so much of the ideal would be there.
         "processors_allow": round(min(1.0, processors / (spent.per(ended)["all"] * count)), 3),
+        "redis_connections": fleet.redis.info("clients")["connected_clients"],
         "redis_commands_per_job": round(sum(calls.values()) / ended - by_kind["reads"], 1),
         "redis_round_trips_per_job": by_kind.pop("reads"),
         "redis_commands": dict(sorted(by_kind.items(), key=lambda one: -one[1])),
