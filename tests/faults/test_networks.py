@@ -76,6 +76,7 @@ def test_58_one_that_is_killed_is_forgotten(hurried: Deployment) -> None:
     wait_for(lambda: not registry.workers(), WAIT_S, "the worker to be forgotten")
 
 
+@pytest.mark.slow  # with more jobs than the next one, which shows it as well
 def test_58_the_one_that_has_the_network_paints(hurried: Deployment, tmp_path: Path) -> None:
     """Whoever takes the messages: each job is painted by the worker that can, at the first attempt."""
     with_networks(hurried, tmp_path / "poor", "vgg16", name="poor")
@@ -106,10 +107,14 @@ def test_58_a_job_waits_for_a_worker_that_can_paint_it(hurried: Deployment, tmp_
     assert hurried.queue._ledger.registry.lacking() == {("paint", ("vgg19",)): len(jobs)}
     assert poor.log_text().count("vgg19") == 1, "said once"
     with_networks(hurried, tmp_path / "rich", "vgg19", name="rich")
-    for job in jobs:
+    hurried.until_ready()
+    others = [for_network(hurried, "vgg16", steps) for steps in range(3, 7)]
+    hurried.queue.submit_many(others)
+    for job in (*jobs, *others):
         hurried.queue.wait(job.id, timeout_s=WAIT_S)
-        assert (painter_of(hurried, job), hurried.queue.status(job.id).attempt) == ("rich", 1)
-    hurried.check(*jobs, other)
+        painter = "rich" if job in jobs else "poor"
+        assert (painter_of(hurried, job), hurried.queue.status(job.id).attempt) == (painter, 1)
+    hurried.check(*jobs, other, *others)
 
 
 @pytest.mark.slow

@@ -8,8 +8,8 @@ from __future__ import annotations
 import struct
 from dataclasses import dataclass
 from functools import cache
+from html import escape
 from typing import Any, Final
-from xml.sax.saxutils import escape
 
 from PIL import ImageCms
 from PIL.PngImagePlugin import PngInfo
@@ -46,7 +46,7 @@ class Provenance:
 
     def xmp(self) -> bytes:
         """As an XMP packet (ISO 16684-1), by the IPTC's Photo Metadata Standard 2025.1."""
-        return _PACKET.format(**{name: escape(value) for name, value in vars(self).items()}).encode()
+        return _PACKET.format(**{name: escape(value, quote=False) for name, value in vars(self).items()}).encode()
 
 
 def saved_with(image_format: ImageFormat, provenance: Provenance | None) -> dict[str, Any]:
