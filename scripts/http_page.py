@@ -58,9 +58,8 @@ def page(document: dict[str, Any]) -> str:
 
 
 def _operation(document: dict[str, Any], method: str, path: str, operation: dict[str, Any]) -> Iterator[str]:
-    roles = [role for needed in operation.get("security", []) for role in needed["key"]]
     yield f"## {method} {path}\n"
-    yield f"`{operation['operationId']}`, {f'role `{roles[0]}`' if roles else 'no key'}\n"
+    yield f"`{operation['operationId']}`, {_key_of(operation)}\n"
     yield operation.get("description", operation.get("summary", "")) + "\n"
     if parameters := operation.get("parameters"):
         yield from ("| parameter | in | meaning |", "| --- | --- | --- |")
@@ -75,6 +74,13 @@ def _operation(document: dict[str, Any], method: str, path: str, operation: dict
     for status, response in operation["responses"].items():
         if status != "default":
             yield f"| {status} | {response['description']} |"
+
+
+def _key_of(operation: dict[str, Any]) -> str:
+    """What it takes."""
+    if not (security := operation.get("security")):
+        return "no key"
+    return f"role `{security[0]['key'][0]}`" if security[0]["key"] else "any key"
 
 
 def _fields(document: dict[str, Any], schema: dict[str, Any]) -> Iterator[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -10,7 +11,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
-from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, Request, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, Request, Route, expect, sync_playwright
 
 from stylequeue.client import StyleQueue
 from stylequeue.local import Stack
@@ -18,12 +19,15 @@ from stylequeue.local.server import HOST
 from stylequeue.local.shelf import prepare
 from stylequeue.settings import Settings
 from tests.conftest import empty_database
-from tests.support.deployment import Deployment, through
+from tests.support.deployment import ENDLESS, Deployment, through
 from tests.support.gate import ServedGate
 from tests.support.processes import needed
 from tests.support.proxy import Proxy
 
 WAIT_MS = 30_000
+expect.set_options(timeout=WAIT_MS)
+LASTING = "TensorFlow 2019"
+"""The method of what is painted until somebody ends it."""
 SAMPLES = Path(__file__).parents[2] / "producer/stylequeue/local/samples"
 
 
@@ -68,6 +72,16 @@ def gate(
         yield gate
 
 
+def _lasting(route: Route) -> None:
+    """Of a job that is handed in: it takes longer than any test."""
+    if route.request.method != "PUT":
+        return route.fallback()
+    job = json.loads(route.request.post_data or "")
+    if job["recipe"]["method"] == "optimize":
+        job["recipe"]["steps"] = ENDLESS
+    return route.continue_(post_data=json.dumps(job))
+
+
 @dataclass
 class Visitor:
     """A window, and all that went wrong in it, or left it for where nothing should."""
@@ -76,6 +90,8 @@ class Visitor:
     gate: ServedGate
     faults: list[str] = field(default_factory=list)
     requests: list[Request] = field(default_factory=list)
+    forgiven: list[str] = field(default_factory=list)
+    """What of the faults is as it should be."""
 
     @property
     def url(self) -> str:
@@ -100,6 +116,8 @@ class Visitor:
             if not self.page.get_by_label(method).is_visible():
                 self.page.get_by_text("More", exact=True).click()
             self.page.get_by_label(method).check()
+        if method == LASTING:
+            self.page.route("**/v1/jobs/*", _lasting)
 
     def paint(self) -> str:
         """Press the button; the job's id."""
@@ -149,8 +167,9 @@ def told(message: ConsoleMessage) -> str:
 
 
 def check(visitor: Visitor) -> None:
+    faults = [fault for fault in visitor.faults if not any(text in fault for text in visitor.forgiven)]
     # A preview may be gone, for the picture is there.
-    assert not [fault for fault in visitor.faults if "404" not in fault or "preview" not in fault]
+    assert not [fault for fault in faults if "404" not in fault or "preview" not in fault]
     assert not visitor.strangers()
 
 

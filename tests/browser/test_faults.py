@@ -17,8 +17,7 @@ from playwright.sync_api import TimeoutError as NotInTime
 from stylequeue.client import StyleQueue
 from stylequeue.contract.objects import ImageRef
 from stylequeue.gateway import keys
-from tests.browser.conftest import SAMPLES, Visitor
-from tests.browser.test_painting import LASTING
+from tests.browser.conftest import LASTING, SAMPLES, Visitor
 from tests.support import pictures
 from tests.support.proxy import Proxy
 
@@ -29,7 +28,7 @@ def file(name: str, body: bytes, mime_type: str = "image/jpeg") -> dict[str, Any
 
 def forgiven(visitor: Visitor, *texts: str) -> None:
     """Of requests that fail browsers tell in the console, whoever deals with it."""
-    visitor.faults = [fault for fault in visitor.faults if not any(text in fault for text in texts)]
+    visitor.forgiven.extend(texts)
 
 
 def test_a_reload_loses_nothing_in_any_phase(visitor: Visitor) -> None:
@@ -65,6 +64,56 @@ def test_offline_it_waits_and_goes_on_by_itself(visitor: Visitor, context: Brows
     expect(page.get_by_role("link", name="Download")).to_be_visible()
     expect(page.get_by_text("You are offline.")).to_have_count(0)
     forgiven(visitor, "ERR_INTERNET_DISCONNECTED", "ERR_NETWORK")
+
+
+def test_an_hour_offline(visitor: Visitor, context: BrowserContext, client: StyleQueue) -> None:
+    page = visitor.page
+    page.clock.install()
+    visitor.open()
+    visitor.prepare(method=LASTING)
+    job_id = visitor.paint()
+    visitor.expect("Step ")
+    page.get_by_role("link", name="New painting", exact=True).click()
+    page.get_by_label("Sketch").check()
+    context.set_offline(True)
+    visitor.expect("You are offline.")
+    client.cancel(job_id, keep=True)
+    page.clock.fast_forward("01:00:00")
+    visitor.expect("You are offline.")
+    context.set_offline(False)
+    # By itself: what was painted, and what was prepared.
+    card = page.locator(f".gallery [data-job='{job_id}']")
+    expect(card).to_contain_text("Stopped early")
+    expect(page.get_by_text("You are offline.")).to_have_count(0)
+    expect(page.get_by_role("img", name="Photograph: chelsea")).to_be_visible()
+    expect(page.get_by_label("Sketch")).to_be_checked()
+    visitor.paint()
+    expect(page.get_by_role("link", name="Download")).to_be_visible()
+    forgiven(visitor, "ERR_INTERNET_DISCONNECTED", "ERR_NETWORK")
+
+
+def test_a_picture_that_is_gone_is_not_waited_for(visitor: Visitor, client: StyleQueue) -> None:
+    page = visitor.open().page
+    visitor.prepare(method="Sketch")
+    page.get_by_role("slider", name="Strength").fill("0.35")  # nobody else has it
+    job_id = visitor.paint()
+    expect(page.get_by_role("link", name="Download")).to_be_visible()
+    data = client.wait(job_id)
+    assert data.thumbnail_file
+    for file in (data.output, data.thumbnail_file):
+        client._store._client.delete_object(Bucket=file.bucket, Key=file.key)
+    page.evaluate("indexedDB.deleteDatabase('stylequeue')")
+    page.reload()
+    visitor.expect("This picture is no longer there.")
+    assert page.get_by_text("Fetching it").count() == 0
+    expect(page.locator(f".gallery [data-job='{job_id}']")).to_contain_text("No longer there")
+    expect(page.get_by_role("button", name="Paint again, changed")).to_be_visible()
+    # One whose job was deleted elsewhere is not there any more.
+    client.delete(job_id)
+    page.reload()
+    visitor.expect("This picture is not, or no longer, known here.")
+    expect(page.locator(f".gallery [data-job='{job_id}']")).to_have_count(0)
+    forgiven(visitor, "404")
 
 
 def test_redis_away(visitor: Visitor, redis_between: Proxy) -> None:
@@ -257,7 +306,7 @@ def test_a_key_that_is_left_takes_along_what_it_gave(visitor: Visitor) -> None:
     expect(page.get_by_role("link", name="Download")).to_be_visible()
     expect(page.locator(".gallery li")).to_have_count(1)
     page.get_by_role("link", name="New painting", exact=True).click()
-    page.get_by_role("button", name="Leave this page").click()
+    page.get_by_role("button", name="Sign out").click()
     page.get_by_label("Key").fill(gate.key("submit", "bob"))
     assert page.get_by_text("The key is not, or no longer, in force.").count() == 0
     page.get_by_role("button", name="Go on").click()

@@ -11,27 +11,34 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Page, expect
 
-from tests.browser.conftest import SAMPLES, Visitor, check, watch
-from tests.browser.test_painting import LASTING
+from tests.browser.conftest import LASTING, SAMPLES, Visitor, check, watch
 from tests.support.gate import ServedGate
 from tests.support.processes import wait_for
 
+EVERY_MS = 5000
+"""Of the page's clock, at most so often it says something."""
 SAMPLE = SAMPLES / "chelsea.jpg"
 LOOKS = [(width, theme) for width in (320, 1280) for theme in ("light", "dark")]
+WIDTHS_PX = (1440, 320, 768, 1440)
+"""To and fro: what was as wide as there was room must give it back."""
 
 
 def violations(page: Page) -> list[str]:
     """What axe finds wrong, in words."""
-    found: list[dict[str, Any]] = Axe().run(page).response["violations"]
+    page.evaluate(f"window.axe || (() => {{ {Axe().axe_script} }})()")
+    found: list[dict[str, Any]] = page.evaluate("axe.run({resultTypes: ['violations']})")["violations"]
     return [f"{one['id']}: {node['html']}" for one in found for node in one["nodes"]]
 
 
 def looked_at(page: Page, phase: str) -> None:
-    """In both themes and widths: nothing is wrong, nothing is cut off."""
+    """In both themes and widths nothing is wrong; in no width anything is cut off."""
     for width, theme in LOOKS:
         page.set_viewport_size({"width": width, "height": 800})
         page.emulate_media(color_scheme=theme)  # type: ignore[arg-type]
         assert violations(page) == [], (phase, width, theme)
+    for width in WIDTHS_PX:
+        page.set_viewport_size({"width": width, "height": 800})
+        page.evaluate("() => new Promise((drawn) => requestAnimationFrame(() => requestAnimationFrame(drawn)))")
         assert page.evaluate("document.documentElement.scrollWidth") <= width, (phase, width)
 
 
@@ -47,7 +54,8 @@ def calm(browser: Browser, gate: ServedGate) -> Iterator[Visitor]:
 
 def test_nothing_is_wrong_by_the_rules_of_access_in_any_phase(calm: Visitor) -> None:
     page = calm.open().page
-    looked_at(page, "empty")
+    assert violations(page) == [], "empty"
+    page.get_by_text("Behind the pictures").click()
     calm.prepare(method=LASTING)
     page.get_by_role("button", name="facets").click()
     looked_at(page, "prepared")
@@ -103,7 +111,9 @@ def tab_to(page: Page, name: str) -> None:
 
 
 def test_what_happens_is_said_but_not_too_often(visitor: Visitor) -> None:
-    page = visitor.open().page
+    page = visitor.page
+    page.clock.install()
+    visitor.open()
     page.evaluate(
         """() => {
             window.heard = [];
@@ -114,14 +124,18 @@ def test_what_happens_is_said_but_not_too_often(visitor: Visitor) -> None:
     )
     visitor.prepare(method=LASTING)
     visitor.paint()
-    wait_for(lambda: page.evaluate("heard.length") > 1, 30, "something to be said")
+    wait_for(lambda: page.evaluate("heard.length"), 30, "something to be said")
+    page.clock.run_for(EVERY_MS)
+    wait_for(lambda: page.evaluate("heard.length") > 1, 30, "more to be said")
     page.get_by_role("button", name="Stop and keep").click()
+    expect(page.get_by_role("link", name="Download")).to_be_visible()
+    page.clock.run_for(EVERY_MS)
     last = "chelsea, in the style of waves: stopped early."
     wait_for(lambda: page.evaluate("heard.at(-1)[1]") == last, 30, "the end to be said")
     heard: list[tuple[float, str]] = page.evaluate("heard")
     assert any("percent" in text for _, text in heard)
     # A browser's timers round to its clock's steps.
-    assert all(later - earlier >= 4900 for (earlier, _), (later, _) in pairwise(heard)), heard
+    assert all(later - earlier >= EVERY_MS - 100 for (earlier, _), (later, _) in pairwise(heard)), heard
 
 
 def test_twice_as_large(browser: Browser, gate: ServedGate) -> None:

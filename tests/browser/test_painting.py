@@ -5,16 +5,17 @@ from __future__ import annotations
 import re
 from contextlib import closing
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 from PIL import Image
 from playwright.sync_api import Browser, expect
 
 from stylequeue.client import StyleQueue
-from tests.browser.conftest import SAMPLES, Visitor, check, watch
-
-LASTING = "TensorFlow 2019"
-"""Ten seconds of the fake painter's."""
+from stylequeue.settings import Settings
+from tests.browser.conftest import LASTING, SAMPLES, Visitor, check, watch
+from tests.support.by_hand import refuse
+from tests.support.gate import ServedGate
 
 
 def test_from_a_photograph_to_a_download(visitor: Visitor, client: StyleQueue, tmp_path: Path) -> None:
@@ -35,7 +36,7 @@ def test_from_a_photograph_to_a_download(visitor: Visitor, client: StyleQueue, t
     with Image.open(tmp_path / "painting.jpg") as painting:
         assert painting.size == (512, 341)
     expect(page.locator("loss-chart canvas")).to_be_visible()
-    expect(page.locator(".curves li")).to_contain_text(re.compile(r"to the style \W[0-9]+ %"))
+    expect(page.locator(".curves li")).to_contain_text(re.compile(r"the style [0-9]+ % closer"))
     status = client.status(job_id)
     assert status.state == "succeeded"
     assert status.job is not None
@@ -151,12 +152,104 @@ def test_two_browsers_show_one_truth(visitor: Visitor, browser: Browser) -> None
         other.page.goto(f"{visitor.url}/#key={visitor.gate.key('read')}&job={job_id}")
         expect(other.page.get_by_role("heading", name="chelsea, in the style of waves")).to_be_visible()
         other.expect("Step ")
-        other.page.get_by_role("button", name="Stop and keep").click()
-        other.expect("This key may look, but not paint.")
         page.get_by_role("button", name="Stop and keep").click()
         for window in (visitor, other):
             window.expect("stopped before it was done")
             expect(window.page.get_by_role("link", name="Download")).to_be_visible()
-        # Of a refusal browsers tell in the console.
-        other.faults = [fault for fault in other.faults if "403" not in fault]
+            # Also where the photograph is not at hand.
+            expect(window.page.get_by_role("slider", name="How much is shown of Before and of After")).to_be_visible()
         check(other)
+
+
+def test_who_may_look_and_not_paint_has_a_gallery(visitor: Visitor, client: StyleQueue) -> None:
+    page, gate = visitor.page, visitor.gate
+    page.goto(f"{visitor.url}/#key={gate.key('read', 'looker')}")
+    expect(page.get_by_role("heading", name="Nothing has been painted yet")).to_be_visible()
+    with closing(page.context.browser.new_context()) as context:  # type: ignore[union-attr]
+        other = Visitor(context.new_page(), gate)
+        watch(other)
+        other.open(gate.key("submit", "looker"))
+        other.prepare(method="Sketch")
+        job_id = other.paint()
+        expect(other.page.get_by_role("link", name="Download")).to_be_visible()
+        check(other)
+    card = page.locator(f".gallery [data-job='{job_id}']")
+    expect(card.locator("img")).to_be_visible()
+    assert [request for request in visitor.requests if f"{job_id}/thumbnail" in request.url]
+    assert not [request for request in visitor.requests if f"{job_id}/result" in request.url]
+    assert client.look(job_id, "thumbnail").size_bytes <= 60_000
+    card.get_by_role("link").click()
+    expect(page.get_by_role("link", name="Download")).to_be_visible()
+    for name in ("Paint again, changed", "Delete this picture", "Stop and keep", "Choose photographs"):
+        assert page.get_by_role("button", name=name).count() == 0, name
+    assert page.get_by_role("link", name="New painting", exact=True).count() == 0
+
+
+def test_another_browser_paints_again(visitor: Visitor, browser: Browser, client: StyleQueue) -> None:
+    """All it takes lies in the store, and is told to who might name it."""
+    page = visitor.open().page
+    visitor.prepare(style="facets", method="Sketch")
+    page.locator(".shelf input[type=file]").set_input_files(SAMPLES / "swirls.jpg")
+    own = page.get_by_role("button", name="swirls", exact=True).first
+    expect(own).to_have_attribute("aria-pressed", "true")
+    page.get_by_role("button", name="facets").click()
+    page.get_by_role("slider", name="Blend").fill("0.25")
+    first = visitor.paint()
+    with closing(browser.new_context()) as context:
+        other = Visitor(context.new_page(), visitor.gate)
+        watch(other)
+        other.page.goto(f"{visitor.url}/#key={visitor.gate.admin}&job={first}")
+        expect(other.page.get_by_role("slider", name="How much is shown of Before and of After")).to_be_visible()
+        other.page.get_by_role("button", name="Paint again, changed").click()
+        other.expect("As before. Change one thing")
+        expect(other.page.get_by_role("img", name="Photograph: chelsea")).to_be_visible()
+        for name in ("swirls", "facets"):
+            pressed = other.page.get_by_role("button", name=name, exact=True).first
+            expect(pressed).to_have_attribute("aria-pressed", "true")
+        other.page.get_by_role("slider", name="Strength").fill("0.8")
+        second = other.paint()
+        expect(other.page.get_by_role("link", name="Compare with the one before")).to_be_visible()
+        assert not [request for request in other.requests if request.url.endswith("/v1/uploads")], "it lies there"
+        check(other)
+    before, after = (job.job for job in client.statuses([first, second]) if job)
+    assert before
+    assert after
+    assert after["recipe"] == before["recipe"] | {"strength": 0.8}
+    assert (after["content"], after["styles"]) == (before["content"], before["styles"])
+
+
+def test_where_pictures_pass_through_the_gateway(visitor: Visitor, tmp_path: Path, package_settings: Settings) -> None:
+    settings = package_settings.model_copy(update={"gateway_stream": True})
+    with ServedGate(settings, tmp_path / "keys.json") as gate:
+        visitor.gate = gate
+        page = visitor.open().page
+        visitor.prepare(method="Sketch")
+        visitor.paint()
+        expect(page.get_by_role("link", name="Download")).to_be_visible()
+        expect(page.locator(".gallery img").first).to_be_visible()
+        asked = {urlsplit(request.url).netloc for request in visitor.requests if request.url.startswith("http")}
+        assert asked == {urlsplit(visitor.url).netloc}, "the store is out of reach"
+        page.close()  # its stream ends before the gateway does
+
+
+def test_who_looks_after_the_service_sees_how_it_fares(visitor: Visitor, client: StyleQueue) -> None:
+    refuse(client, "nothing-painted")
+    page = visitor.open().page
+    page.get_by_text("Behind the pictures").click()
+    strip = page.locator(".fleet")
+    expect(strip).to_contain_text("1 painter at work")
+    strip.get_by_role("button", name="Pause: queue bulk").click()
+    expect(strip.get_by_role("button", name="Resume: queue bulk")).to_be_visible()
+    assert client.load("bulk").paused
+    strip.get_by_role("button", name="Resume: queue bulk").click()
+    expect(strip.get_by_role("button", name="Pause: queue bulk")).to_be_visible()
+    strip.get_by_role("button", name="Drop: nothing-painted").click()
+    expect(strip.get_by_text("nothing given up")).to_be_visible()
+    assert client.dead_letters() == []
+    page.goto(f"{visitor.url}/#key={visitor.gate.key('monitor')}")
+    expect(page.get_by_role("heading", name="No pictures here")).to_be_visible()
+    expect(strip.get_by_role("rowheader", name="bulk")).to_be_visible()
+    assert strip.get_by_role("button").count() == 0
+    page.goto(f"{visitor.url}/#key={visitor.gate.key('submit')}")
+    expect(page.get_by_role("heading", name="Begin with a photograph")).to_be_visible()
+    assert strip.count() == 0

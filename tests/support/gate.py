@@ -132,9 +132,12 @@ class Gate:
 class ServedGate(Gate):
     """The same behind a port, as its process serves it: what is streamed can be read while it comes."""
 
+    def __init__(self, settings: Settings, keys_file: Path, *, port: int | None = None) -> None:
+        super().__init__(settings, keys_file)
+        self.port = free_ports(1)[0] if port is None else port
+
     def __enter__(self) -> Self:
         super().__enter__()
-        [self.port] = free_ports(1)
         self._server = server_of(self.app, host=HOST, port=self.port)
         self._serving = self.begin(self._server.serve())
         wait_for(lambda: self._server.started, WAIT_S, "the gateway to listen")

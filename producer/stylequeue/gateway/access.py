@@ -101,8 +101,10 @@ def _unauthenticated(text: str) -> Refused:
     return Refused(Code.UNAUTHENTICATED, what, hint, {"WWW-Authenticate": 'Bearer realm="stylequeue"'})
 
 
+Anyone = Annotated[Caller, Security(_caller, scopes=[])]
+"""Of a route: who asks, whatever the key's role."""
 Reader = Annotated[Caller, Security(_caller, scopes=["read"])]
-"""Of a route: who asks, if the role may look at jobs; else the answer is 401 or 403."""
+"""Likewise, if the role may look at jobs; else the answer is 401 or 403."""
 Submitter = Annotated[Caller, Security(_caller, scopes=["submit"])]
 """Likewise, if it may hand jobs in."""
 Admin = Annotated[Caller, Security(_caller, scopes=["admin"])]

@@ -19,6 +19,7 @@ from . import (
     fleet,
     hooks,
     jobs,
+    letters,
     metrics,
     page,
     paint,
@@ -27,6 +28,7 @@ from . import (
     problems,
     shelf,
     uploads,
+    who,
 )
 from .edge import Edge, Traffic
 from .openapi import completed
@@ -40,6 +42,8 @@ _ROUTERS = (
     jobs.router,
     batch.router,
     estimates.router,
+    who.router,
+    letters.router,
     uploads.router,
     uploads.streams,
     pictures.router,

@@ -12,6 +12,11 @@ export class Problem extends Error {
     Object.assign(this, { code, hint, status, retryAfterS });
   }
 
+  /** Whether what was asked for lies there no longer: it was deleted, or another is in its place. */
+  get isGone() {
+    return this.code === "object_not_found" || this.code === "object_changed";
+  }
+
   /** Whether the same may well go through in a while. */
   get passes() {
     return this.code === "network" || this.code === "rate_limited" || this.status >= 502 || SERVICE_AWAY.has(this.code);
@@ -88,6 +93,8 @@ export function sendPicture(form, blob, onShare, signal) {
   return new Promise((resolve, reject) => {
     const request = new XMLHttpRequest();
     request.open(form.method, form.url);
+    // Where pictures pass through the gateway, the address is its own.
+    if (form.url.startsWith("/")) request.setRequestHeader("Authorization", `Bearer ${state.key}`);
     request.upload.onprogress = (event) => event.lengthComputable && onShare(event.loaded / event.total);
     request.onload = () => {
       if (request.status < 300) return resolve();
@@ -132,7 +139,10 @@ export async function fetchStored(url, { etag, signal } = {}) {
     if (signal?.aborted) throw error;
     throw new Problem("network", "the picture could not be fetched");
   }
-  if (!response.ok) throw new Problem("object_not_found", "the picture could not be fetched", "", response.status);
+  if (!response.ok) {
+    const code = response.status === 404 ? "object_not_found" : "store_refused";
+    throw new Problem(code, "the picture could not be fetched", "try again", response.status);
+  }
   const found = response.headers.get("ETag");
   if (etag && etag === found) {
     await response.body?.cancel();

@@ -16,7 +16,7 @@ export function refreshEstimate() {
 async function estimate() {
   asking?.abort();
   const { draft } = state;
-  if (!state.key || !draft.photos.length) return show("");
+  if (!state.may?.paint || !draft.photos.length) return show("");
   asking = new AbortController();
   const { signal } = asking;
   const strengths = strengthsOf(draft);

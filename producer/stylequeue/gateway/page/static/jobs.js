@@ -9,7 +9,11 @@ import { stateInWords, title } from "./words.js";
 const PAGE = 24;
 const RANK = { queued: 0, running: 1 };
 const listeners = new Set();
+const removed = new Set();
 let following;
+
+/** Whether a job failed for want of one of its pictures: they are not asked for either. */
+export const isWithoutPictures = ({ error }) => error?.code === "object_not_found" || error?.code === "object_changed";
 
 export const isOpen = (job) => job.state in RANK;
 
@@ -32,6 +36,7 @@ export function followJobs() {
 
 let refreshing;
 onLeave(() => {
+  removed.clear();
   following?.abort();
   clearTimeout(refreshing);
 });
@@ -47,8 +52,13 @@ function quietly(error) {
 }
 
 async function list() {
+  const before = [...state.jobs.values()];
   const { jobs, cursor } = await askJson("GET", `/v1/jobs?limit=${PAGE}`);
   for (const job of jobs) put(job);
+  // What was known, and would be on this page, was deleted elsewhere.
+  const listed = new Set(jobs.map(({ id }) => id));
+  const oldest = cursor ? jobs.at(-1)?.created_at : "";
+  for (const { id, created_at: at } of before) if (!listed.has(id) && at > oldest) drop(id);
   if (!state.isListed) state.cursor = cursor;
   state.isListed = true;
   changed();
@@ -70,6 +80,7 @@ export async function listAround(ms) {
 
 /** Take a view of a job, unless what is known is newer. */
 export function put(job) {
+  if (removed.has(job.id)) return; // a list that was asked for before still has it
   const before = state.jobs.get(job.id);
   if (before && isBehind(job, before)) return;
   // Lists do not say how a job stands in its queue.
@@ -135,7 +146,13 @@ export async function act(link) {
 /** Take a job and its picture away for good. Raises Problem. */
 export async function remove(job) {
   await ask("DELETE", job.links.self);
-  state.jobs.delete(job.id);
-  state.order = state.order.filter((id) => id !== job.id);
+  removed.add(job.id);
+  drop(job.id);
+}
+
+/** It is known no longer. */
+export function drop(id) {
+  state.jobs.delete(id);
+  state.order = state.order.filter((other) => other !== id);
   changed();
 }

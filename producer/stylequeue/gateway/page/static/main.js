@@ -1,9 +1,11 @@
 // Where it begins: the key, the draft, the address, and what is drawn of them.
 import { addPhotos, loadDraft } from "./draft.js";
 import { refreshEstimate } from "./estimate.js";
+import { followFleet } from "./fleet.js";
 import { followJobs, listAround, lookAt, refreshSoon } from "./jobs.js";
 import { madeAt } from "./keep.js";
 import { onLeave, takeKey } from "./key.js";
+import { isKnown, lookAtKey } from "./may.js";
 import { close, open } from "./opened.js";
 import { loadShelf } from "./shelf.js";
 import { changed, onChange, state } from "./state.js";
@@ -56,7 +58,7 @@ function show() {
   if (view !== "job" || state.open?.id !== id) close();
   closeComparison();
   changed();
-  if (!state.key) return;
+  if (!state.key || !state.may?.see) return;
   if (view === "job" && !state.open) open(id);
   if (view === "compare") for (const one of ids) lookAt(one).catch(tell);
   if (view === "set" && madeAt(id) !== null) listAround(madeAt(id)).catch(tell);
@@ -75,20 +77,26 @@ onLeave(() => {
 });
 
 /** All that takes a key. */
-function begin() {
+async function begin() {
   if (!state.key || !state.draft || hasBegun) return;
   hasBegun = true;
-  followJobs();
-  loadShelf();
-  refreshEstimate();
+  await lookAtKey();
+  if (!state.may) return; // the key was left
+  if (state.may.see) followJobs();
+  if (state.may.paint) {
+    loadShelf();
+    refreshEstimate();
+  }
+  if (state.may.fleet || state.may.admin) followFleet();
   show();
 }
 
 // What is asked for again once it may answer.
 setInterval(() => {
   if (state.key && state.away.size && navigator.onLine) {
-    refreshSoon();
-    if (!state.shelf.isLoaded) loadShelf();
+    if (!isKnown()) lookAtKey();
+    if (state.may?.see) refreshSoon();
+    if (state.may?.paint && !state.shelf.isLoaded) loadShelf();
   }
 }, RETRY_MS);
 
@@ -96,11 +104,11 @@ addEventListener("hashchange", route);
 addEventListener("offline", () => setAway("network", true));
 addEventListener("online", () => {
   setAway("network", false);
-  refreshSoon();
+  if (state.may?.see) refreshSoon();
 });
 addEventListener("paste", (event) => {
   const files = [...(event.clipboardData?.files ?? [])];
-  if (!files.length || !state.key || state.route.view !== "studio") return;
+  if (!files.length || !state.may?.paint || state.route.view !== "studio") return;
   event.preventDefault();
   addPhotos(files);
 });

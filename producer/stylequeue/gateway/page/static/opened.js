@@ -1,7 +1,7 @@
 // The job that is looked at: its losses so far, its newest preview, its picture, the photograph it was painted from.
 import { announce } from "./announce.js";
 import { fetchPicture, Problem } from "./api.js";
-import { isOpen, lookAt, onEvent } from "./jobs.js";
+import { drop, isOpen, isWithoutPictures, lookAt, onEvent } from "./jobs.js";
 import { kept } from "./keep.js";
 import { onLeave } from "./key.js";
 import { changed, state } from "./state.js";
@@ -24,13 +24,15 @@ export async function open(id) {
     succeeded: null,    // the event's data
     preview: null,      // { url, etag } of a blob that has been decoded
     result: null,       // { url, blob } likewise
-    photo: null,        // the photograph, where this browser has it
+    photo: null,        // the photograph: this browser's, or as it lies in the store
+    isGone: false,      // whether the picture is no longer there
     made: null,         // what this browser knows of how it was handed in
     trouble: null,
   };
   state.open = opened;
   changed();
-  await Promise.all([remembered(opened), looking(opened)]);
+  opened.remembered = remembered(opened);
+  await Promise.all([opened.remembered, looking(opened)]);
 }
 
 export function close() {
@@ -75,6 +77,7 @@ async function looked(opened) {
     opened.trouble = null;
     const { from } = job.labels;
     if (from && !state.jobs.has(from)) lookAt(from, { signal }).catch(() => {}); // it may be gone
+    showPhoto(opened, job);
     if (job.state !== "queued") await history(opened, sequence);
     if (job.state === "succeeded" && !opened.result) await showResult(opened, job);
     changed();
@@ -86,6 +89,7 @@ async function looked(opened) {
     if (signal.aborted) return false;
     if (!(error instanceof Problem)) throw error;
     if (!error.passes && error.status !== 401) {
+      if (error.code === "job_not_found") drop(opened.id);
       opened.trouble = kindly(error);
       changed();
       return opened.hasNews;
@@ -176,9 +180,32 @@ async function showPreview(opened, job) {
 }
 
 async function showResult(opened, job) {
-  const { blob } = await fetchPicture(job.links.result, { signal: opened.signal });
-  opened.result = { url: await decoded(blob, opened.signal), blob };
+  try {
+    const { blob } = await fetchPicture(job.links.result, { signal: opened.signal });
+    opened.result = { url: await decoded(blob, opened.signal), blob };
+    opened.isGone = false;
+  } catch (error) {
+    if (!error.isGone) throw error;
+    opened.isGone = true;
+  }
   changed();
+}
+
+/** What it was painted from, where another browser, or a program, handed it in. */
+async function showPhoto(opened, job) {
+  await opened.remembered;
+  if (opened.photo || opened.isFetching || !job.links.content || isWithoutPictures(job)) return;
+  opened.isFetching = true;
+  try {
+    const { blob } = await fetchPicture(job.links.content, { signal: opened.signal });
+    URL.revokeObjectURL(await decoded(blob, opened.signal));
+    opened.photo = blob;
+    changed();
+  } catch (error) {
+    // It may be gone, which takes nothing from the painting; what passes is tried again with the next look.
+    if (!opened.signal.aborted && !(error instanceof Problem)) throw error;
+    opened.isFetching = !error.passes;
+  }
 }
 
 /** The address of a picture that the browser has decoded: it appears whole, or not at all. Whoever asks revokes it. */

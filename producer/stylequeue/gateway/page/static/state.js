@@ -1,6 +1,8 @@
 // The one state of the page, and who draws it anew.
 
 const whatAKeyGives = () => ({
+  may: null,                // what the key may do, see may.js; null: not known yet
+  fleet: null,              // how the deployment fares, for who looks after it, see fleet.js
   shelf: { styles: [], trouble: "", isLoaded: false },
   estimate: { text: "" },
   trouble: "",              // of the studio, in words

@@ -106,6 +106,7 @@ function jobsOf(draft, chosen) {
       content: photo.image,
       styles,
       recipe: recipeOf(draft, strength),
+      output: { thumbnail: true },
       labels: {
         photo: label(bare(photo.name)),
         style: label(chosen.map(({ name }) => name).join(" and ")),

@@ -2,6 +2,7 @@
 import { Problem } from "./api.js";
 import { drawn } from "./intake.js";
 import { keep, kept } from "./keep.js";
+import { whileHeld } from "./key.js";
 
 const LONG_PX = 640;
 const AT_ONCE = 3;
@@ -12,9 +13,11 @@ const waiting = [];
 export async function thumbOf(id, fetch) {
   const there = await kept("thumbs", id);
   if (there) return there;
+  const held = whileHeld();
   if (running >= AT_ONCE) await new Promise((resolve) => waiting.push(resolve));
   running += 1;
   try {
+    if (held.aborted) return null; // by another key it may not be seen
     const blob = await fetch();
     const small = await smaller(blob);
     await keep("thumbs", id, small);

@@ -1,7 +1,7 @@
 // The losses as they fall: one line each, on a logarithmic scale, for only their fall can be compared.
 import { nothing } from "../vendor/lit-html.js";
 
-const TERMS = { content: "to the photograph", style: "to the style", matching: "in its strokes", variation: "in smoothness" };
+const TERMS = { content: "the photograph", style: "the style", matching: "its strokes", variation: "smoothness" };
 let loading;
 
 /** uPlot, which is loaded when it is first needed. */

@@ -2,15 +2,16 @@
 import { html, nothing } from "../vendor/lit-html.js";
 import { fetchPicture } from "../api.js";
 import { urlOf } from "../intake.js";
-import { isOpen, listMore } from "../jobs.js";
+import { isOpen, isWithoutPictures, listMore, onEvent } from "../jobs.js";
 import { kept } from "../keep.js";
 import { onLeave } from "../key.js";
 import { changed, state } from "../state.js";
 import { thumbOf } from "../thumbs.js";
-import { stateInWords, title } from "../words.js";
+import { moment, stateInWords, title } from "../words.js";
 
 const thumbs = new Map(); // blobs by job
 const asked = new Set();
+const gone = new Set(); // jobs whose pictures are
 const near = new IntersectionObserver((entries) => {
   for (const { isIntersecting, target } of entries) if (isIntersecting) want(target.dataset.job);
 }, { rootMargin: "400px" });
@@ -18,14 +19,22 @@ const near = new IntersectionObserver((entries) => {
 onLeave(() => {
   thumbs.clear();
   asked.clear();
+  gone.clear();
 });
+
+/** In place of the studio, for who looks and does not paint. */
+export function nothingYet() {
+  const isEmpty = state.isListed && !state.order.length;
+  return html`<h1 class=${isEmpty ? "" : "unseen"} tabindex="-1">${isEmpty ? "Nothing has been painted yet" : "Pictures"}</h1>
+    ${isEmpty ? html`<p class="faint">What is painted appears here by itself.</p>` : nothing}`;
+}
 
 export function gallery() {
   const jobs = state.order.map((id) => state.jobs.get(id)).filter(Boolean);
   if (!jobs.length) return nothing;
   queueMicrotask(watch);
   return html`
-    <section class="gallery" id="gallery" tabindex="-1" aria-labelledby="gallery-title">
+    <section class="gallery ${state.route.view === "studio" && !state.may.paint ? "first" : ""}" id="gallery" tabindex="-1" aria-labelledby="gallery-title">
       <div class="head">
         <h2 id="gallery-title">Gallery</h2>
         ${jobs.filter(({ state }) => state === "succeeded").length > 1 ? chooser() : nothing}
@@ -57,7 +66,7 @@ function card(job) {
     ${thumb ? html`<img class=${job.state === "succeeded" ? "" : "dim"} src=${urlOf(thumb)} alt="" />` : html`<span class="blank"></span>`}
     <span class="caption">
       <span class="called">${title(job)}</span>
-      <span class="faint">${job.state === "running" && share !== null ? `Painting, ${share} %` : stateInWords(job)}${job.labels.strength ? ` · ${Math.round(100 * job.labels.strength)} %` : ""}</span>
+      <span class="faint">${gone.has(job.id) ? "No longer there" : job.state === "running" && share !== null ? `Painting, ${share} %` : standing(job)}${job.labels.strength ? ` · ${Math.round(100 * job.labels.strength)} %` : ""}</span>
     </span>
     ${isOpen(job) ? html`<span class="bar" .style=${`--share: ${share ?? 0}%`}></span>` : nothing}
   `;
@@ -68,6 +77,11 @@ function card(job) {
     </li>`;
   }
   return html`<li data-job=${job.id}><a class="card" href="#job=${job.id}" aria-current=${isHere ? "page" : nothing}>${inside}</a></li>`;
+}
+
+/** Of what is painted, when: that it is, can be seen. */
+function standing(job) {
+  return job.state === "succeeded" && !job.output?.partial ? moment(job.created_at) : stateInWords(job);
 }
 
 function watch() {
@@ -81,23 +95,41 @@ export async function want(id) {
   const mark = `${id} ${job.state === "succeeded"}`;
   if (asked.has(mark)) return;
   asked.add(mark);
-  const thumb = job.state === "succeeded" ? await painted(job) : await photograph(id);
-  if (!thumb) return;
-  thumbs.set(id, thumb);
-  changed();
+  const thumb = job.state === "succeeded" ? await painted(job) : await photograph(job);
+  if (thumb) thumbs.set(id, thumb);
+  if (thumb || gone.has(id)) changed();
 }
 
 export const smallOf = (id) => thumbs.get(id);
 
 async function painted(job) {
-  return thumbOf(`job:${job.output.sha256}`, async () => (await fetchPicture(job.links.result)).blob);
+  const { thumbnail, result } = job.links;
+  return thumbOf(`job:${job.output.sha256}`, async () => {
+    try {
+      return (await fetchPicture(thumbnail ?? result)).blob;
+    } catch (error) {
+      if (error.isGone) gone.add(job.id);
+      throw error;
+    }
+  });
 }
 
-async function photograph(id) {
+async function photograph({ id, links, error }) {
   const made = await kept("made", id);
-  if (!made) return null;
-  return thumbOf(`photo:${made.photo.id}`, async () => kept("pictures", made.photo.id));
+  const blob = made && (await kept("pictures", made.photo.id));
+  if (blob) return thumbOf(`photo:${made.photo.id}`, async () => blob);
+  if (!links.content || isWithoutPictures({ error })) return null;
+  return thumbOf(`content:${id}`, async () => (await fetchPicture(links.content)).blob);
 }
+
+// Of what could not be had, another try is made once the stream begins anew.
+onEvent((told) => {
+  if (told) return;
+  for (const mark of asked) {
+    const [id] = mark.split(" ");
+    if (!thumbs.has(id) && !gone.has(id)) asked.delete(mark);
+  }
+});
 
 /** Ask again for those whose state is another by now. */
 export function wantAgain() {

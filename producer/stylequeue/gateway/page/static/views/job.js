@@ -4,8 +4,8 @@ import { changed, state } from "../state.js";
 import { act, isOpen, remove } from "../jobs.js";
 import { urlOf } from "../intake.js";
 import { forget } from "../keep.js";
-import { lookAgain } from "../opened.js";
-import { again } from "../again.js";
+import { close, lookAgain, open } from "../opened.js";
+import { again, isRepeatable } from "../again.js";
 import { kindly, moment, place, span, stageInWords, stateInWords, title } from "../words.js";
 import { legendOf } from "./chart.js";
 import { slider } from "./slider.js";
@@ -30,7 +30,7 @@ export function jobView() {
         ${opened.losses.length > 1 ? curves(opened) : nothing}
         ${opened.succeeded ? facts(opened.succeeded) : nothing}
         ${opened.failedToAct ? html`<p class="trouble" role="alert">${opened.failedToAct}</p>` : nothing}
-        ${isOpen(job) ? nothing : html`<p><button class="quiet" @click=${() => doing(() => deleted(job))}>Delete this picture</button></p>`}
+        ${isOpen(job) || !state.may?.paint ? nothing : html`<p><button class="quiet" @click=${() => doing(() => deleted(job))}>Delete this picture</button></p>`}
       </div>
     </div>
   `;
@@ -66,10 +66,12 @@ function underWay(job) {
       <progress aria-label="How far it is painted" max="1" value=${share ?? nothing}></progress>
       <p>${job.state === "queued" ? waiting(job) : painting(progress)}</p>
     </div>
-    <div class="acts">
-      ${job.state === "running" ? html`<button @click=${() => doing(() => act(job.links.stop))}>Stop and keep</button>` : nothing}
-      <button @click=${() => doing(() => act(job.links.cancel))}>Cancel</button>
-    </div>
+    ${state.may?.paint
+      ? html`<div class="acts">
+          ${job.state === "running" ? html`<button @click=${() => doing(() => act(job.links.stop))}>Stop and keep</button>` : nothing}
+          <button @click=${() => doing(() => act(job.links.cancel))}>Cancel</button>
+        </div>`
+      : nothing}
   `;
 }
 
@@ -92,11 +94,12 @@ function painting(progress) {
 function done(opened, job) {
   const { result } = opened;
   return html`
+    ${opened.isGone ? html`<p class="trouble"><strong>This picture is no longer there.</strong> It was deleted where it lay, or another was put in its place.</p>` : nothing}
     <div class="acts">
       ${result
         ? html`<a class="strong" href=${result.url} download=${fileName(job)}>Download</a>`
-        : html`<span class="strong waits">Fetching it</span>`}
-      ${opened.made ? html`<button @click=${() => again(job.id)}>Paint again, changed</button>` : nothing}
+        : opened.isGone ? nothing : html`<span class="strong waits">Fetching it</span>`}
+      ${repeating(opened, job)}
       ${job.labels.from && state.jobs.get(job.labels.from)?.state === "succeeded"
         ? html`<a class="button" href="#compare=${encodeURIComponent(job.labels.from)},${job.id}">Compare with the one before</a>`
         : nothing}
@@ -108,6 +111,11 @@ function done(opened, job) {
   `;
 }
 
+function repeating(opened, job) {
+  if (!state.may?.paint || !isRepeatable(opened, job)) return nothing;
+  return html`<button @click=${() => doing(() => again(job))}>Paint again, changed</button>`;
+}
+
 const fileName = (job) => `${title(job).replace(/[^\p{L}\p{N} ,.-]/gu, "")}.${job.output.content_type.split("/")[1].replace("jpeg", "jpg")}`;
 
 function failed(job) {
@@ -115,22 +123,24 @@ function failed(job) {
   return html`
     <div class="trouble"><p><strong>${what}</strong> ${hint}</p></div>
     <div class="acts">
-      ${job.links.retry && job.state !== "cancelled" ? html`<button class="strong" @click=${() => doing(() => act(job.links.retry))}>Try again</button>` : nothing}
-      ${state.open.made ? html`<button @click=${() => again(job.id)}>Paint again, changed</button>` : nothing}
+      ${job.links.retry && job.state !== "cancelled" && state.may?.paint ? html`<button class="strong" @click=${() => doing(() => act(job.links.retry))}>Try again</button>` : nothing}
+      ${repeating(state.open, job)}
     </div>
   `;
 }
 
-const SIGNS = ["−", "±", "+"]; // of what has fallen, stayed, risen
+function nearer(share) {
+  return share ? `${Math.abs(share)} % ${share > 0 ? "closer" : "further off"}` : "as at the start";
+}
 
 function curves(opened) {
   return html`
     <section class="curves" aria-labelledby="curves-title">
-      <h2 id="curves-title">How close it has come <span class="faint">loss by step</span></h2>
+      <h2 id="curves-title">How close it comes to … <span class="faint">by step; lower is closer</span></h2>
       <loss-chart aria-hidden="true" .losses=${opened.losses}></loss-chart>
       <ul>
         ${legendOf(opened.losses).map(
-          ({ name, fell }, n) => html`<li class="series-${n + 1}">${name} <span class="faint">${SIGNS[1 - Math.sign(Math.round(100 * fell))]}${Math.abs(Math.round(100 * fell))} %</span></li>`,
+          ({ name, fell }, n) => html`<li class="series-${n + 1}">${name} <span class="faint">${nearer(Math.round(100 * fell))}</span></li>`,
         )}
       </ul>
     </section>
@@ -164,14 +174,20 @@ async function doing(what) {
     lookAgain(opened);
   } catch (error) {
     const said = kindly(error);
-    opened.failedToAct = `${said.what} ${said.hint}`;
+    (state.open ?? opened).failedToAct = `${said.what} ${said.hint}`;
   }
   changed();
 }
 
 async function deleted(job) {
   if (!confirm("Delete this picture for good?")) return;
-  await remove(job);
+  close(); // nothing of it is asked for any more
+  try {
+    await remove(job);
+  } catch (error) {
+    open(job.id);
+    throw error;
+  }
   await forget("made", job.id);
   location.hash = "";
 }

@@ -139,7 +139,7 @@ function go() {
             <button class="quiet" @click=${giveUp}>Give up</button>
           </div>`
         : html`<button class="main" ?disabled=${Boolean(lacking)} aria-describedby="takes" @click=${paint}>${callOf(draft)}</button>`}
-      <p id="takes" class="faint takes">${lacking ? `It takes ${lacking} first.` : state.estimate.text}</p>
+      <p id="takes" class="faint takes">${lacking ? `First choose ${lacking}.` : state.estimate.text}</p>
     </section>
   `;
 }
