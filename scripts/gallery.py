@@ -40,8 +40,8 @@ class Exhibit:
 
 
 EXHIBITS = {
-    "brushwork": Exhibit({"preset": "brushwork"}),
-    "painterly": Exhibit(),
+    "brushwork": Exhibit(),
+    "painterly": Exhibit({"preset": "painterly"}),
     "strength-0.2": Exhibit({"strength": 0.2}),
     "strength-0.8": Exhibit({"strength": 0.8}),
     "style-scale-0.5": Exhibit({"style_scale": 0.5}),
@@ -79,7 +79,7 @@ def middle(height: int, width: int) -> np.ndarray:
 
 def paint(engine: Engine, exhibit: Exhibit) -> Image.Image:
     """The exhibit's picture."""
-    method = {} if "method" in exhibit.recipe else {"method": "optimize", "preset": "painterly"}
+    method = {} if "method" in exhibit.recipe else {"method": "optimize"}
     recipe = resolve(TypeAdapter(Recipe).validate_python({**method, "size": SIZE_PX, **exhibit.recipe}))
     content = sample("coffee", SIZE_PX)
     styles = [(sample(name, style_size_px(recipe)), 1.0) for name in exhibit.styles]

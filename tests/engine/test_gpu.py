@@ -82,7 +82,8 @@ class TestCalls:
         def evaluate(picture: tf.Tensor, shared: Any, turn: Any) -> Evaluation:
             return Evaluation(tf.reduce_sum(picture), tf.ones_like(picture), {})
 
-        calls = AdamCalls(evaluate, AdamRule(0.1, 0.9, 0.99, 1e-8), ())
+        rule = AdamRule(0.1, 0.9, 0.99, 1e-8)
+        calls = AdamCalls(evaluate, rule, ())
         compiled = calls.compiled
 
         def timed(*arguments: Any) -> Any:
@@ -91,7 +92,7 @@ class TestCalls:
             return compiled(*arguments)
 
         monkeypatch.setattr(calls, "compiled", timed)
-        counts = [iterate.steps for iterate in calls.descend(tf.zeros([4]), (), [()], 0.1, 40)]
+        counts = [iterate.steps for iterate in calls.descend(tf.zeros([4]), (), [()], rule, 40)]
         assert sum(counts) == 40
         assert counts[0] == counts[1] == 1, "nothing is known yet"
         assert max(counts) == most

@@ -49,7 +49,7 @@ def test_a_picture_finds_itself_and_is_there(objectives: tuple[Objective, Object
     view = objective.views(content)[0]
     targets = objective.targets(scene(content, [(content, 1.0)]), view)
     found = targets["matching"]["found"].numpy().ravel()
-    assert np.mean(targets["matching"]["columns"][MATCHED_LAYERS[0]].shape[0] > found) == 1
+    assert np.mean(targets["matching"]["columns"][MATCHED_LAYERS[0]].shape[2] > found) == 1
     evaluation = objective.evaluate(content, targets, ONE, view)
     # In bfloat16 to three digits; most places are their own nearest, and those that are not are as good as.
     assert 0 <= float(evaluation.terms["matching"]) < 2e-3
@@ -65,7 +65,7 @@ def test_masks_shares_and_tiles(objectives: tuple[Objective, Objective], photo: 
     for objective in objectives:
         view = objective.views(content)[-1]
         targets = objective.targets(given, view)["matching"]
-        found, first = targets["found"].numpy()[0], len(candidates(objective, 0))
+        found, first = targets["found"].numpy()[0, ..., 0], len(candidates(objective, 0))
         across = found.shape[1]
         # Each half has only places of its own style.
         assert (found[:, : across // 2 - 1] < first).all()
@@ -75,6 +75,20 @@ def test_masks_shares_and_tiles(objectives: tuple[Objective, Objective], photo: 
     whole, tiled = evaluations
     np.testing.assert_allclose(tiled.total, whole.total, rtol=1e-4)
     assert np.linalg.norm(tiled.gradient - whole.gradient) < 1e-4 * np.linalg.norm(whole.gradient)
+
+
+def test_one_program_for_all_sizes(narrow: Vgg, photo: Picture) -> None:
+    """Of the terms with matching, and one of those without."""
+    preset = replace(PRESETS["brushwork"], content_layers={}, style_layers={})
+    objective = Objective(narrow, preset)
+    for height in (72, 80):
+        content = tf.constant(photo("coffee", height, 64))
+        view = objective.views(content)[0]
+        given = scene(content, [(tf.constant(photo("chelsea", 64, height)), 1.0)])
+        targets = objective.targets(given, view, ["variation", "matching"])
+        for terms in (["variation"], ["variation", "matching"]):
+            objective.evaluate(content, targets, {name: tf.constant(1.0) for name in terms}, view)
+    assert objective._compiled.function.experimental_get_tracing_count() == 2
 
 
 def candidates(objective: Objective, area: int) -> tf.Tensor:

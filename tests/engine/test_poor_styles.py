@@ -13,6 +13,7 @@ from stylequeue_worker.engine import Engine, losses
 from stylequeue_worker.engine.networks import Vgg
 from stylequeue_worker.engine.pictures import scaled, ssim
 from stylequeue_worker.engine.presets import PRESETS
+from stylequeue_worker.engine.terms import Style
 from stylequeue_worker.engine.weights import sample_pictures
 from tests.engine.conftest import Picture
 
@@ -82,7 +83,18 @@ def test_paintings_are_wanted_as_they_are(narrow: Vgg, photo: Picture) -> None:
         for painting in paintings:
             for layer, style in statistics(narrow, painting).items():
                 covariances = (tf.cast(each["covariance"], tf.float64) for each in (style, own[layer]))
-                assert float(losses._lacking(*covariances)) == 0
+                assert [float(lack) for lack in losses._lacking(*covariances)] == [0, 0]
+
+
+def test_what_varies_in_one_direction_alone_is_not_sharpened() -> None:
+    random = np.random.default_rng(0)
+    content, other = (losses.mean_and_covariance(tf.constant(random.normal(size=(1, 16, 16, 8)))) for _ in range(2))
+    line = losses.mean_and_covariance(tf.constant(random.normal(size=(1, 16, 16, 1)) * np.ones(8)))
+    sharpened = []
+    for styles in ([other], [line], [other, line]):
+        regions = [{"wanted": {"block1_conv1": losses.principal(style, content)}} for style in styles]
+        sharpened.append(PRESETS["painterly"].adam_at(SIDE_PX, plainness=Style.plainness(regions)).sharpening)
+    assert sharpened == [0.3, 0, 0]
 
 
 @pytest.mark.parametrize("name", STYLES)

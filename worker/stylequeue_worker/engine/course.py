@@ -15,7 +15,7 @@ from .device import on_gpu
 from .objective import TERMS, Objective
 from .safety import lenient, rolled_back, sound, strict
 from .swift import swift
-from .terms import Scene, View
+from .terms import Scene, Style, View
 
 
 def weights_of(recipe: ResolvedOptimizeRecipe, dtype: tf.DType) -> dict[str, tf.Tensor]:
@@ -47,8 +47,9 @@ class Course:
         if recipe.optimizer == "swift":
             return swift(self._constant(views[0]), self.start, self.steps, taken, moments)
         balance = recipe.content_weight / max(recipe.style_weight, _LEAST_WEIGHT)
-        rule = preset.adam_at(self._longest_side_px, balance)
         turns = [(objective.targets(self.scene, view, self._terms), view) for view in views]
+        plainness = Style.plainness(turns[0][0].get("style", ()))
+        rule = preset.adam_at(self._longest_side_px, balance, plainness)
         # Whoever looks at every step's loss needs every step; tiles are no compiled function; weights may change.
         if (
             on_gpu()
@@ -60,9 +61,8 @@ class Course:
 
             def in_calls(moments: Moments | None, rate: float) -> Iterator[Iterate]:
                 left = self.steps - (moments.step if moments else 0)
-                return sound(
-                    objective.calls.descend(self.start, weights, turns, rate * rule.learning_rate, left, moments)
-                )
+                slower = replace(rule, learning_rate=rate * rule.learning_rate)
+                return sound(objective.calls.descend(self.start, weights, turns, slower, left, moments))
 
             return rolled_back(in_calls, moments)
 

@@ -121,11 +121,13 @@ class AdamCalls:
         start: tf.Tensor,
         shared: Any,
         turns: Sequence[Any],
-        rate: float,
+        rule: AdamRule,
         steps: int,
         resume: Moments | None = None,
     ) -> Iterator[Iterate]:
-        """`steps` steps from `start` [1, H, W, 3], or on from where it left off, by `turns` in turn, at one rate.
+        """`steps` steps from `start` [1, H, W, 3], or on from where it left off, by `turns` in turn.
+
+        rule: the one that was compiled, at another rate, or sharpened otherwise.
 
         As many steps a call as take `CALL_S`, `MOST_A_CALL` at most: a caller that is told to stop, or shows pictures,
         waits no longer. An iterate tells of the last evaluation of its call, which ends early where loss or gradient
@@ -138,13 +140,15 @@ class AdamCalls:
             before, began_s = moments.step, time.monotonic()
             count = tf.constant(min(steps_a_call, last - before))
             given = moments._replace(step=tf.constant(before))
-            moved, evaluation = self.compiled(given, shared, tuple(turns), tf.constant(rate, start.dtype), count)
+            moved, evaluation = self.compiled(
+                given, shared, tuple(turns), tf.constant(rule.learning_rate, start.dtype), count
+            )
             moments = moved._replace(step=int(moved.step))
             # The first call may have compiled: nothing is known of the second.
             step_s = (time.monotonic() - began_s) / int(count)
             steps_a_call = 1 if is_first else max(1, min(MOST_A_CALL, int(CALL_S / step_s)))
             is_first = False
-            yield Iterate(_shown(moments, self._rule), evaluation, moments, moments.step - before)
+            yield Iterate(_shown(moments, rule), evaluation, moments, moments.step - before)
 
     def _call(
         self, moments: Moments, shared: Any, turns: Sequence[Any], rate: tf.Tensor, steps: tf.Tensor

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-ENGINE_VERSION = "8"
+ENGINE_VERSION = "9"
 """Grows when the same inputs would give another picture."""
 
 

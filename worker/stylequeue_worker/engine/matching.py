@@ -86,27 +86,31 @@ class Matching:
         """
         own = here.own(at_places(features, layer), PLACES)
         # bfloat16 [n, channels] by int32 [1, h, w]: [1, h, w, channels].
-        wanted = tf.gather(target["columns"][layer], here.of_whole(target["found"], PLACES))
+        wanted = tf.gather(_rows(target["columns"][layer]), here.of_whole(target["found"], PLACES)[..., 0])
         product, square = tf.reduce_sum(own * tf.cast(wanted, own.dtype), axis=-1), tf.reduce_sum(own * own, axis=-1)
         return tf.stack([product, square], axis=-1)
 
     def loss(self, picture: tf.Tensor, measured: Mapping[str, Measured], target: Target) -> tf.Tensor:  # noqa: ARG002
         """Over all places that a style applies to. measured: [1, h, w, 2] of each layer."""
-        # Each [1, h, w].
-        product, square = tf.unstack(tf.add_n([measured[layer] for layer in MATCHED_LAYERS]), axis=-1)
+        # Each [1, h, w, 1].
+        product, square = tf.split(tf.add_n([measured[layer] for layer in MATCHED_LAYERS]), 2, axis=-1)
         far = 1 - product / tf.sqrt(square + _TINY)
         return tf.reduce_sum(target["weights"] * far)
 
     def target(self, scene: Scene, view: View, see: See) -> Target:
         """What each place wants, in this view.
 
-        columns: of all candidates, unit columns [n, channels] in bfloat16, by layer; found: int32 [1, h, w], which of
-        them; weights: [1, h, w], how much each place counts, 1 in sum.
+        columns: of all candidates, unit columns [1, 1, n, channels] in bfloat16, by layer; found: int32 [1, h, w, 1],
+        which of them; weights: [1, h, w, 1], how much each place counts, 1 in sum. Maps all, for those of one size and
+        of another go through one program.
         """
         if self._latest is None or self._latest[0] is not scene:
             areas = [self._candidates(area, scene, see) for area in scene.areas]
-            # [all areas' candidates, channels].
-            whole = {layer: tf.concat([area.columns[layer] for area in areas], axis=0) for layer in MATCHED_LAYERS}
+            # [1, 1, all areas' candidates, channels].
+            whole = {
+                layer: tf.concat([area.columns[layer] for area in areas], axis=0)[None, None]
+                for layer in MATCHED_LAYERS
+            }
             self._latest = scene, areas, whole
         _, candidates, columns = self._latest
         looked_up = scene.content
@@ -129,8 +133,8 @@ class Matching:
         covered = np.sum(covers, axis=0)
         return {
             "columns": columns,
-            "found": tf.constant(found.reshape(1, height, width)),
-            "weights": tf.constant(covered[None] / max(float(covered.sum()), _TINY), scene.content.dtype),
+            "found": tf.constant(found.reshape(1, height, width, 1)),
+            "weights": tf.constant(covered[None, ..., None] / max(float(covered.sum()), _TINY), scene.content.dtype),
         }
 
     def _candidates(self, area: Area, scene: Scene, see: See) -> Candidates:

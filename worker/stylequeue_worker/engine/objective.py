@@ -47,7 +47,9 @@ class Objective:
 
         picture: [1, H, W, 3], of the dtype in which losses are taken; weights: scalars.
         """
-        evaluation: Evaluation = self._compiled(picture, dict(targets), dict(weights), view)
+        # One program for each mixture of terms: what is not looked at is no argument.
+        wanted = {name: targets[name] for name in weights}
+        evaluation: Evaluation = self._compiled(picture, wanted, dict(weights), view)
         return evaluation
 
     def views(self, picture: tf.Tensor) -> list[View]:
@@ -143,7 +145,7 @@ class Objective:
         """As `evaluate`, to be compiled."""
         with tf.GradientTape() as tape:
             tape.watch(picture)
-            terms = self.losses_at(picture, {name: targets[name] for name in weights}, view)
+            terms = self.losses_at(picture, targets, view)
             total = tf.add_n([weights[name] * terms[name] for name in weights])
         return Evaluation(total, tape.gradient(total, picture), terms)
 

@@ -100,19 +100,25 @@ class Preset:
         """All that the terms look at."""
         return {layer for term in self.terms() for layer in term.layers}
 
-    def adam_at(self, longest_side_px: int, balance: float = 0) -> AdamRule:
+    def adam_at(self, longest_side_px: int, balance: float = 0, plainness: float = 0) -> AdamRule:
         """Adam at a stage of this size, for a content weight that is so many times the style's.
 
         Its rate falls with the root of what the size is above `full_rate_px`; rate and sharpening with what the balance
-        is above `full_rate_balance`.
+        is above `full_rate_balance`; sharpening with the style's plainness, in [0, 1]: where there are no strokes, none
+        were dimmed, and it would make grain of what is there.
         """
+        sharpening = self.adam.sharpening * max(0.0, 1 - _UNSHARPENED * plainness)
         rate = self.adam.learning_rate
         if self.full_rate_px is not None:
             rate *= min(1, self.full_rate_px / longest_side_px) ** 0.5
         if self.full_rate_balance is None or balance <= self.full_rate_balance:
-            return replace(self.adam, learning_rate=rate)
+            return replace(self.adam, learning_rate=rate, sharpening=sharpening)
         less = self.full_rate_balance / balance
-        return replace(self.adam, learning_rate=rate * less, sharpening=self.adam.sharpening * less)
+        return replace(self.adam, learning_rate=rate * less, sharpening=sharpening * less)
+
+
+_UNSHARPENED = 3.0
+"""Times the plainness: from a third on, nothing is sharpened."""
 
 
 def preset_of(recipe: ResolvedOptimizeRecipe) -> Preset:

@@ -293,6 +293,15 @@ class Style:
         losses = iter(self._measure.losses(pairs))
         return {layer: tf.add_n([region["share"] * next(losses) for region in target]) for layer in self.layers}
 
+    @staticmethod
+    def plainness(target: Target) -> float:
+        """In how many fewer directions than paintings the styles vary, 0 to 1: where it is most, of layers and regions.
+
+        0 where the measure does not say.
+        """
+        wanted = [region["wanted"].values() for region in target]
+        return max((float(each["plainness"]) for layers in wanted for each in layers if "plainness" in each), default=0)
+
     def loss(self, picture: tf.Tensor, measured: Mapping[str, Measured], target: Target) -> tf.Tensor:  # noqa: ARG002
         """Of all layers: a scalar. picture: [1, H, W, 3]; measured: by layer the statistics of each region."""
         distances = self.distances(measured, target)
