@@ -150,6 +150,10 @@ sbom: $(INSTALLED)  ## write anew what the wheel stands on, and under which lice
 release: $(INSTALLED)  ## all files of a release, with checksums, in dist (TAG=v1.2.3: only if that is what is here)
 	$(BIN)/python scripts/release.py $(TAG)
 
+.PHONY: containers
+containers: $(INSTALLED)  ## run the compose file as it is, with the images that were built, and look at all it promises
+	$(BIN)/python -m pytest -p no:randomly --timeout 900 -x -v -rP tests/containers/compose.py
+
 .PHONY: lock
 lock: $(INSTALLED)  ## resolve the requirements anew
 	echo uv | $(BIN)/uv pip compile $(LOCK) - --output-file requirements/installer.txt
