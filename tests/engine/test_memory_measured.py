@@ -30,7 +30,8 @@ random = np.random.default_rng(0)
 content, style = (random.random((1, side, side, 3), np.float32) for side in (size_px, 256))
 loaded = resident("VmRSS")
 Path("/proc/self/clear_refs").write_text("5")
-*_, last = engine.paint(content, [(style, 1.0)], resolve(OptimizeRecipe(network="vgg16", **fields)))
+for last in engine.paint(content, [(style, 1.0)], resolve(OptimizeRecipe(network="vgg16", **fields))):
+    pass
 print(last.plan.peak_bytes, resident("VmHWM") - loaded)
 """
 

@@ -202,8 +202,10 @@ _GPUS_ACTIVATIONS_KEPT = 2.3
 """The same on a GPU, where canvases are masked after every layer. Measured of steps that XLA compiled, on an H200."""
 GPUS_GRID_PX = 64
 """Of canvases on a GPU: it tries algorithms for each new shape of a convolution, and XLA compiles for it."""
-_BESIDES_BYTES = 115 * 10**6
+_BESIDES_BYTES = 40 * 10**6
 """Whatever the size: programs, and kernels as convolutions like to have them. Measured."""
+_BESIDES_A_SCALE_BYTES = 65 * 10**6
+"""The same for each coarser scale at which a painting begins: each size has kernels of its own, which stay."""
 _PICTURES: Mapping[OptimizerName, int] = {"adam": 15, "swift": 15, "lbfgs": 15 + 2 * LBFGS_PAIRS}
 """Of the content's size in float32: the optimiser's memory, the content, the step's gradient."""
 _VIEWS_KEPT = 6
@@ -256,6 +258,7 @@ def plan(
     network: Network,
     optimizer: OptimizerName,
     *,
+    scales: Sequence[Scale],
     margin_px: int,
     budget_bytes: int | None,
     masks: int = 0,
@@ -271,7 +274,8 @@ def plan(
     largest_px = max(map(network.seen_px, laid))
     searched_bytes, stays_bytes = search
     content_floats = sum(network.widths[layer] / stride_px(layer) ** 2 for layer in network.content_layers)
-    kept_bytes: float = _BESIDES_BYTES + stays_bytes
+    coarser = len(schedule(scales, content, len(scales))) - 1
+    kept_bytes: float = _BESIDES_BYTES + _BESIDES_A_SCALE_BYTES * coarser + stays_bytes
     kept_bytes += own_px * (_PICTURE_PX_BYTES * _PICTURES[optimizer] + 4 * _VIEWS_KEPT * content_floats)
     kept_bytes += _PICTURE_PX_BYTES * (_COPIES_OF_STYLES * sum(styles_px) + _COPIES_OF_STYLE * max(styles_px))
     kept_bytes += 4 * own_px * _COPIES_OF_MASK * masks
@@ -320,7 +324,7 @@ def plan_of(
     """
     style = (style_size_px(recipe),) * 2
     if not isinstance(recipe, ResolvedOptimizeRecipe):
-        return Plan(int(_BESIDES_BYTES + _FAST_BYTES_A_PX * max(math.prod(content), math.prod(style))), None)
+        return Plan(int(_FAST_BYTES + _FAST_BYTES_A_PX * max(math.prod(content), math.prod(style))), None)
     reduced = recipe.optimizer == "swift" or (recipe.optimizer == "adam" and recipe.preset in _REDUCED)
     seen_by = Network(
         ARCHITECTURES[network],
@@ -337,6 +341,7 @@ def plan_of(
         [style] * styles,
         seen_by,
         recipe.optimizer,
+        scales=SCALES[recipe.preset],
         margin_px=MARGIN_PX.get(recipe.preset, 0),
         budget_bytes=budget_bytes,
         masks=masks + bool(recipe.keep_faces),
@@ -348,8 +353,8 @@ _MATCHES: tuple[PresetName, ...] = ("brushwork",)
 """In which places take the features of the most similar places of the styles."""
 _REDUCED: tuple[PresetName, ...] = ("painterly", "brushwork")
 """Whose network may compute in less than float32."""
-_FAST_BYTES_A_PX = 200
-"""Of the larger of content and style. Measured at 1024 and 2048 px."""
+_FAST_BYTES, _FAST_BYTES_A_PX = 115 * 10**6, 200
+"""Whatever the size, and of the larger of content and style. Measured at 1024 and 2048 px."""
 
 
 # Feature matching

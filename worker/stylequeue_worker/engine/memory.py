@@ -50,6 +50,7 @@ def plan(
             on_gpu(),
         ),
         optimizer,
+        scales=preset.scales,
         margin_px=preset.margin_px,
         budget_bytes=budget_bytes,
         masks=masks,
