@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shutil
 import socket
@@ -28,12 +29,16 @@ from stylequeue.local.valkey import find_valkey
 from stylequeue.settings import Settings
 from stylequeue.store import Store
 from tests.security.test_machine import listening, speaks_grpc
+from tests.support import pictures
 from tests.support.processes import needed, wait_for
+from tests.support.roles import RIGHTS
 
 DOCKER = Path(__file__).parents[2] / "docker"
 SERVICES: dict[str, dict[str, Any]] = yaml.safe_load((DOCKER / "compose.yaml").read_text())["services"]
 ROLES = ("operator", "gateway", "listener", "worker", "keeper")
 SECRETS = {role: f"of-the-{role}" for role in ROLES}
+POLICIES = {path.stem: path.read_text() for path in (DOCKER.parent / "docs" / "policies").glob("*.json")}
+"""By role, as AWS reads them, and SeaweedFS too."""
 START_TIMEOUT_S = 30
 BUCKETS = ("uploads", "styles", "results", "work")
 
@@ -67,6 +72,9 @@ class ComposedStore:
             s3_addressing="path",
         )
 
+    def by_policy(self, role: str) -> Any:
+        return self.client(f"{role}-by-policy", f"policy-of-the-{role}")
+
     @property
     def producer(self) -> Any:
         """Whoever hands in jobs."""
@@ -75,6 +83,16 @@ class ComposedStore:
     @property
     def worker(self) -> Any:
         return self.of("worker")
+
+
+def allow_policies(file: Path) -> None:
+    """Let in, besides, one for each policy of the documents, with the rights that it gives and no others."""
+    known = json.loads(file.read_text())
+    for role, policy in POLICIES.items():
+        keys = {"accessKey": f"{role}-by-policy", "secretKey": f"policy-of-the-{role}"}
+        known["identities"].append({"name": f"{role}-by-policy", "credentials": [keys], "policyNames": [role]})
+        known.setdefault("policies", []).append({"name": role, "content": policy})
+    file.write_text(json.dumps(known))
 
 
 @pytest.fixture(scope="module")
@@ -86,6 +104,7 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ComposedStore]:
         ["sh", DOCKER / "store-setup.sh", setup], env={**given, "PATH": "/usr/bin:/bin"}, check=True, timeout=60
     )
     shutil.copy(setup / "security.toml", directory)  # there it is read from /etc/seaweedfs
+    allow_policies(setup / "s3.json")
     parts = ("master", "volume", "filer", "s3", "admin")
     ports = dict(zip(parts, free_ports(5, offsets=(0, GRPC_OFFSET)), strict=True))
     here = {"-s3.port=8333": f"-s3.port={ports['s3']}", "-dir=/data": f"-dir={directory}", "-ip.bind=0.0.0.0": ""}
@@ -218,6 +237,62 @@ def test_a_keeper_s_keys_reach_nothing_that_was_handed_in(store: ComposedStore) 
         refused(keeper.put_object, Bucket=bucket, Key="a.jpg", Body=b"other")
 
 
+MAY = {
+    "producer": {"uploads": "read write list", "styles": "read list", "results": "read list", "work": ""},
+    "gateway": {"uploads": "read write list delete", "styles": "read list", "results": "read list delete",
+                "work": "read list delete"},
+    "worker": {"uploads": "read list", "styles": "read list", "results": "read write list",
+               "work": "read write list delete"},
+    "keeper": {"uploads": "", "styles": "", "results": "read write list", "work": "read write list delete"},
+    "listener": {"uploads": "read list", "styles": "", "results": "", "work": ""},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("role", MAY)
+def test_a_policy_gives_what_its_role_needs_and_no_more(store: ComposedStore, role: str) -> None:
+    client = store.by_policy(role)
+    everything: dict[str, Any] = {
+        "read": lambda at: client.get_object(**at),
+        "write": lambda at: client.put_object(**at, Body=b"picture"),
+        "list": lambda at: client.list_objects_v2(Bucket=at["Bucket"]),
+        "delete": lambda at: client.delete_object(**at),
+    }
+    for bucket, rights in MAY[role].items():
+        at = {"Bucket": bucket, "Key": f"{role}.jpg"}
+        (store.worker if bucket in ("results", "work") else store.producer).put_object(**at, Body=b"picture")
+        for what, ask in everything.items():
+            if what in rights.split():
+                ask(at)
+            else:
+                refused(ask, at=at)
+        refused(client.delete_bucket, Bucket=bucket)
+    refused(client.create_bucket, Bucket=f"of-the-{role}")
+
+
+def test_by_their_policies_a_worker_looks_around_and_a_producer_uploads(store: ComposedStore, tmp_path: Path) -> None:
+    """What each does of itself, by our own code: no right is missing."""
+    probes = Store(keyed(store, "worker"))
+    probes.check_reading()
+    probes.check_work()
+    assert probes.honours_conditional_writes()
+    picture = tmp_path / "photo.jpg"
+    picture.write_bytes(pictures.jpeg())
+    for role in ("producer", "gateway"):
+        sent = Store(keyed(store, role)).upload_file(picture)
+        listener = Store(keyed(store, "listener"))
+        assert listener.incoming.find(sent).etag == sent.etag
+        assert not listener.incoming.keeps_versions(sent.bucket)
+
+
+def keyed(store: ComposedStore, role: str) -> Settings:
+    keys = {"s3_access_key": SecretStr(f"{role}-by-policy"), "s3_secret_key": SecretStr(f"policy-of-the-{role}")}
+    return store.settings("worker").model_copy(update=keys)
+
+
+def test_the_documents_have_a_policy_for_each() -> None:
+    assert set(POLICIES) == set(MAY)
+
+
 def test_without_keys_nothing(store: ComposedStore) -> None:
     store.producer.put_object(Bucket="uploads", Key="c.jpg", Body=b"picture")
     for client in (store.client(), store.client("worker", "guessed")):
@@ -272,7 +347,7 @@ def test_its_redis_lets_in_each_role_with_its_own_password_and_nobody_else(tmp_p
         for stranger in (
             redis.Redis(host=HOST, port=port),
             of("gateway", "WORKER_PASSWORD"),
-            redis.Redis(host=HOST, port=port, username="producer", password="PRODUCER_PASSWORD"),
+            *(redis.Redis(host=HOST, port=port, username=name, password=f"{name.upper()}_PASSWORD") for name in RIGHTS),
         ):
             with stranger, pytest.raises(redis.AuthenticationError):
                 stranger.get("stylequeue:a")
