@@ -48,7 +48,7 @@ def at(stack: Stack, port: int) -> Settings:
 def written_at(queue: StyleQueue, job: Job) -> datetime | None:
     """When the picture was stored that lies under the job's key."""
     there = queue._store.find(job.output.bucket, job.output_key)
-    return there and there.written_at
+    return there.written_at if there else None
 
 
 @pytest.mark.slow
