@@ -13,11 +13,19 @@ from stylequeue.contract import errors
 INSIDE = {"Cancelled", "CannotServe", "DeadlinePassed", "Interrupted", "LeaseLost", "Preempted"}
 """Errors of a worker and of the command, which no backend meets; `stylequeue.Cancelled` is the event."""
 HEAVY = {"tensorflow", "keras", "numpy", "PIL", "matplotlib", "boto3", "botocore", "celery", "kombu", "redis"}
+NOT_WITHOUT_NEED = {"opentelemetry", "structlog"}
+OF_TRACES = {"opentelemetry.sdk.trace", "opentelemetry.exporter", "opentelemetry.instrumentation", "google.protobuf"}
+"""What tells of them. FastAPI imports OpenTelemetry's interface, redis-py what measures, where that is installed."""
 
 
 def loaded_after(code: str) -> set[str]:
     """Top-level modules that are loaded once `code` has run in a fresh interpreter."""
-    script = f"import sys\n{code}\nprint(*sorted({{name.split('.')[0] for name in sys.modules}}))"
+    return {name.split(".")[0] for name in all_loaded_after(code)}
+
+
+def all_loaded_after(code: str) -> set[str]:
+    """All modules, likewise."""
+    script = f"import sys\n{code}\nprint(*sys.modules)"
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     return set(done.stdout.split())
 
@@ -33,7 +41,26 @@ def loaded_after(code: str) -> set[str]:
     ],
 )
 def test_importing_loads_nothing_heavy(code: str) -> None:
-    assert not loaded_after(code) & HEAVY
+    assert not loaded_after(code) & (HEAVY | NOT_WITHOUT_NEED)
+
+
+SETTING_UP = """
+from stylequeue import exporting, tracing
+from stylequeue.settings import Settings
+exporting.set_up("gateway", Settings())
+with tracing.submitting(["a"]), tracing.span("fetch"), exporting.flushed():
+    pass
+"""
+PROGRAMS = """
+import stylequeue.gateway.server, stylequeue.gateway.listening, stylequeue.keeper, stylequeue.delivery.deliverer
+import stylequeue_worker.process.app
+"""
+
+
+def test_where_nobody_asks_for_traces_nothing_that_tells_of_them_is_loaded() -> None:
+    assert not all_loaded_after(PROGRAMS + SETTING_UP) & OF_TRACES
+    wanted = "import os; os.environ['OTEL_EXPORTER_OTLP_ENDPOINT'] = 'http://127.0.0.1:9'\n"
+    assert all_loaded_after(wanted + SETTING_UP) >= OF_TRACES, "else it could not be seen"
 
 
 def test_a_producer_that_submits_never_meets_the_worker_side() -> None:

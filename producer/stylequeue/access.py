@@ -83,12 +83,14 @@ class Access:
         """Tells of what the client itself ends."""
         return Teller(self.app, self.ledger, self.store)
 
-    def send(self, jobs: Sequence[Job], forgotten: Sequence[str]) -> None:
-        """Send the messages of jobs on record; the results of those that are `forgotten` are another job's."""
+    def send(self, jobs: Sequence[tuple[Job, str | None]], forgotten: Sequence[str]) -> None:
+        """Send the messages of jobs on record, each given with its trace context; the results of those that are
+        `forgotten` are another job's.
+        """
         with self._celery(recorded=True):
             for job_id in forgotten:
                 self.app.backend.forget(job_id)
-            self.messages.send([Message.of(job) for job in jobs])
+            self.messages.send([Message.of(job, traceparent=traceparent) for job, traceparent in jobs])
 
     def send_due(self) -> None:
         """Send the messages of jobs on record that are due."""

@@ -6,6 +6,7 @@ import asyncio
 import math
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextvars import copy_context
 from functools import cached_property
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, TypeVar
@@ -141,12 +142,12 @@ class AsyncAccess(Access):
     async def call(self, do: Callable[..., _T], *args: Any) -> _T:
         """What `do` returns or raises, in a thread."""
         self._check_loop()
-        return await asyncio.get_running_loop().run_in_executor(self._threads, do, *args)
+        return await asyncio.get_running_loop().run_in_executor(self._threads, copy_context().run, do, *args)
 
     async def call_store(self, do: Callable[..., _T], *args: Any) -> _T:
         """The same, in one of the store's."""
         self._check_loop()
-        return await asyncio.get_running_loop().run_in_executor(self._store_threads, do, *args)
+        return await asyncio.get_running_loop().run_in_executor(self._store_threads, copy_context().run, do, *args)
 
     async def finally_call_store(self, do: Callable[[], object]) -> None:
         """Have `do` done in one of the store's threads, also for a task that is being cancelled."""

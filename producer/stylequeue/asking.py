@@ -33,6 +33,7 @@ from .contract.recipe import FastRecipe, OptimizeRecipe, resolve
 from .contract.status import DeadLetter, Estimate, JobState, JobStatus, Page, Submission, Turn
 from .operator_file import Template, TenantLimits
 from .setting_values import MAX_DEADLINE_S
+from .tracing import submitting
 
 _SENT_AT_ONCE = 1000
 """Jobs recorded and sent in one go: workers begin with the first while the last are still to come."""
@@ -84,25 +85,33 @@ class Asking(AskingEvents, AskingUploads, AskingFleet):
         limits = self._limits
         errors = [_too_late(job) or self._out_of_scope(job) or _too_costly(job, limits) for job in jobs]
         fit = [job for job, error in zip(jobs, errors, strict=True) if not error]
-        accept = partial(self._access.asked.accept, tenant=self.tenant, scope=self.scope, notify=named)
-        answers = iter(await accept(fit, max_open_jobs=limits.open_jobs, once=not again) if fit else ())
+        accept = partial(
+            self._access.asked.accept,
+            tenant=self.tenant,
+            scope=self.scope,
+            notify=named,
+            max_open_jobs=limits.open_jobs,
+            once=not again,
+        )
         submissions: list[Submission] = []
         unsent, forgotten = [], []
-        # Record first, message second: a message lost on the way is found by comparing the two.
-        for job, error in zip(jobs, errors, strict=True):
-            if error:
-                submissions.append(Submission(job.id, is_new=False, error=error))
-                continue
-            answer = next(answers)
-            if answer.state == "queued" and (answer.verdict == "new" or (again and answer.verdict == "known")):
-                # One that waits already is sent again: its first message may never have left. Workers drop doubles.
-                unsent.append(job)
-            if answer.gave_way:
-                forgotten.append(job.id)
-            refused = self._refusal(job, answer.verdict)
-            submissions.append(Submission(job.id, is_new=answer.verdict == "new", error=refused))
-        if unsent:
-            await self._access.call(self._access.send, unsent, forgotten)
+        with submitting([job.id for job in fit]) as traceparents:
+            answers = zip(await accept(fit, traceparents=traceparents) if fit else (), traceparents, strict=True)
+            # Record first, message second: a message lost on the way is found by comparing the two.
+            for job, error in zip(jobs, errors, strict=True):
+                if error:
+                    submissions.append(Submission(job.id, is_new=False, error=error))
+                    continue
+                answer, traceparent = next(answers)
+                if answer.state == "queued" and (answer.verdict == "new" or (again and answer.verdict == "known")):
+                    # One that waits is sent again: its first message may never have left. Workers drop doubles.
+                    unsent.append((job, traceparent))
+                if answer.gave_way:
+                    forgotten.append(job.id)
+                refused = self._refusal(job, answer.verdict)
+                submissions.append(Submission(job.id, is_new=answer.verdict == "new", error=refused))
+            if unsent:
+                await self._access.call(self._access.send, unsent, forgotten)
         return submissions
 
     def _refusal(self, job: Job, verdict: str) -> StyleQueueError | None:

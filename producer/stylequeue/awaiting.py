@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator, Coroutine, Iterator
 from contextlib import contextmanager
+from contextvars import Context
 from typing import Any, TypeVar
 
 _T = TypeVar("_T")
@@ -45,3 +46,8 @@ def iterate(generator: AsyncGenerator[_T, None]) -> Iterator[_T]:
             yield one
     finally:
         run(generator.aclose())
+
+
+def for_all(coroutine: Coroutine[Any, Any, _T]) -> asyncio.Task[_T]:
+    """A task that serves whoever asks, and is no part of what he does who happened to be the first."""
+    return asyncio.get_running_loop().create_task(coroutine, context=Context())

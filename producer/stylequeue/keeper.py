@@ -15,6 +15,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import TYPE_CHECKING
 
+from . import attempts, exporting
 from .broker.app import make_app
 from .broker.lists import ON_ITS_WAY_S, Lists
 from .broker.messages import Messages
@@ -165,6 +166,7 @@ class Keeper:
         error = f"[{Code.LEASE_RAN_OUT}] its worker was not heard of for {self._settings.lease_s:g} s"
         verdict = self._ledger.put_back(record, error=error, late=True)
         if verdict != "lost":
+            attempts.lost(record, error)
             log.warning("job=%s %s (%s): %s", job_id, error, record.worker, verdict)
         if verdict in ("cancelled", "failed"):
             self._tell_senders(job_id)
@@ -194,6 +196,7 @@ class Keeper:
 def main(settings: Settings, beside: Sequence[Callable[[threading.Event], None]] = ()) -> None:
     """Keep house until SIGTERM or SIGINT, and meanwhile run what is to run `beside`, each until its event is set."""
     configure(settings.log_level)
+    exporting.set_up("keeper", settings)
     stop = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: stop.set())
@@ -204,3 +207,4 @@ def main(settings: Settings, beside: Sequence[Callable[[threading.Event], None]]
     Keeper(settings).run(stop)
     for other in others:
         other.join()
+    exporting.flush()

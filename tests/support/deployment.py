@@ -129,10 +129,10 @@ class Deployment:
         self.workers.append(worker)
         return worker
 
-    def keeper(self) -> Process:
+    def keeper(self, env: Mapping[str, str] | None = None) -> Process:
         """Start a keeper by itself."""
         command = [sys.executable, "-m", "stylequeue.cli", "keeper"]
-        keeper = self.stack.process("keeper", command, env=environment(self.settings))
+        keeper = self.stack.process("keeper", command, env={**environment(self.settings), **(env or {})})
         self.workers.append(keeper)
         keeper.wait_for_line("keeping house", WAIT_S)
         return keeper

@@ -13,6 +13,7 @@ from ..contract.errors import Code
 from ..contract.job import TASK_NAME, Job
 from ..contract.plain_json import read_json
 from ..contract.status import DeadLetter
+from ..contract.trace import HEADER
 from .lists import Lists
 
 if TYPE_CHECKING:
@@ -41,11 +42,12 @@ class Message:
     """As JSON; not looked at: a newer producer may have written it, for newer workers."""
     queue: str
     task_id: str
+    traceparent: str | None = None
 
     @classmethod
-    def of(cls, job: Job, *, task_id: str | None = None) -> Message:
+    def of(cls, job: Job, *, task_id: str | None = None, traceparent: str | None = None) -> Message:
         """The message of a job; its Celery task id is the job's id unless given."""
-        return cls(job.model_dump(mode="json", exclude_none=True), job.queue_name, task_id or job.id)
+        return cls(job.model_dump(mode="json", exclude_none=True), job.queue_name, task_id or job.id, traceparent)
 
 
 class Messages:
@@ -119,13 +121,13 @@ class Messages:
             # Celery would copy the arguments in clear into a header otherwise: twice the bytes for nothing.
             argsrepr="()",
             kwargsrepr="{}",
-            headers={RECORDED_HEADER: True},
+            headers={RECORDED_HEADER: True, **({HEADER: message.traceparent} if message.traceparent else {})},
         )
 
 
 def _of_due(due: DueMessage) -> Message | None:
     try:
-        return Message(dict(read_json(due.job)), due.queue, due.task_id)
+        return Message(dict(read_json(due.job)), due.queue, due.task_id, due.traceparent or None)
     except (ValueError, TypeError) as error:
         # Not by our hand. It must not hold up the others; its deadline ends it.
         log.error("job=%s what is on record of it is no job: %s", due.job_id, error)

@@ -222,6 +222,9 @@ class _Event(Told):
     time: AwareDatetime
     datacontenttype: Literal["application/json"] | str = "application/json"
     sequence: str = Field(default="", description="Ten digits; grows with every event of the job; set by the ledger.")
+    traceparent: str | None = Field(
+        default=None, description="W3C trace context of whoever did it, or the job's; where there is one."
+    )
 
     @property
     def kind(self) -> str:

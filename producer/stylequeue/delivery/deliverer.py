@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import random
 import threading
 import time
 import uuid
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
+from .. import tracing
 from ..contract.delivery import Attempt
 from ..contract.errors import StyleQueueError
+from ..contract.trace import HEADER, traceparent_of
 from ..ledger import Ledger
 from ..ledger.deliveries import IN_FLIGHT, Deliveries, ToSend
 from ..operator_file import OperatorFile
@@ -148,9 +152,13 @@ class Lane(threading.Thread):
         name = self._endpoint_name
         try:
             at = datetime.now(UTC)
-            answer = self._send(self.endpoint, delivery.id, delivery.event)
+            with _traced(name, delivery):
+                answer = self._send(self.endpoint, delivery.id, delivery.event)
+                verdict = judge(answer, tries=delivery.tries, jitter=random.uniform(1 - JITTER, 1 + JITTER))
+                tracing.note(status=answer.status)
+                if not verdict.delivered:
+                    tracing.fail(str(answer.status or "no_answer"))
             attempt = Attempt(at=at, status=answer.status, took_ms=int(answer.took_s * 1000), said=answer.said)
-            verdict = judge(answer, tries=delivery.tries, jitter=random.uniform(1 - JITTER, 1 + JITTER))
             settled = self._deliveries.settle(
                 name,
                 delivery.id,
@@ -172,3 +180,19 @@ class Lane(threading.Thread):
             if settled.disabled:
                 log.error("endpoint=%s is disabled: %s; `stylequeue hooks enable %s`", name, settled.disabled, name)
         self.look()
+
+
+def _traced(endpoint: str, delivery: ToSend) -> AbstractContextManager[None]:
+    """Around one try, which is a part of what the event tells of; later ones, hours later maybe, are linked to that."""
+    told = json.loads(delivery.event)
+    return tracing.span(
+        "deliver",
+        kind="PRODUCER",
+        of=traceparent_of(told.get(HEADER)),
+        linked=delivery.tries > 0,
+        endpoint=endpoint,
+        tries=delivery.tries,
+        event_id=delivery.id,
+        event_type=str(told.get("type")),
+        job_id=str(told.get("subject")),
+    )

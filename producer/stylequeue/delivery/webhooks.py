@@ -21,6 +21,8 @@ from urllib.parse import urlsplit
 from .._version import __version__
 from ..contract.delivery import MAX_SAID_CHARS
 from ..contract.text import printable
+from ..contract.trace import HEADER
+from ..tracing import traceparent
 from .addresses import AddressRefused, Resolver, resolve
 from .schedule import Answer
 
@@ -71,6 +73,7 @@ class Webhooks:
             "Host": address.netloc,
             "Content-Type": CONTENT_TYPE,
             "User-Agent": f"stylequeue/{__version__}",
+            **({HEADER: context} if (context := traceparent()) else {}),
             **signed(endpoint.keys, event_id, body, at=datetime.now(UTC)),
         }
         with self._connected(host, port, endpoint, cut) as plain:

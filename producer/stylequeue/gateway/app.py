@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 from fastapi import FastAPI
+from fastapi.telemetry import TelemetryConfig
 from starlette.types import ASGIApp
 
 from ..settings import Settings
@@ -38,6 +39,16 @@ VERSION = "1"
 """Of what is served: another one for what breaks a caller."""
 MAX_JSON_BYTES = 1024**2
 """Of a request's body; a route that takes more says so."""
+_UNTRACED = frozenset({"/healthz", "/readyz", "/metrics"})
+"""Asked all the time."""
+_TELEMETRY: TelemetryConfig = {
+    "operation_spans": False,
+    "metrics": False,  # ours are of the ledger
+    "logs": False,  # with what was sent, where it was wrong
+    "auto_configure": False,  # `exporting` is asked for that
+    "exclude": lambda scope: scope.get("path") in _UNTRACED,
+}
+"""FastAPI's own spans of requests, where there is OpenTelemetry."""
 _ROUTERS = (
     jobs.router,
     batch.router,
@@ -92,7 +103,14 @@ class Application(FastAPI):
     """FastAPI's, with what stands around all that it does."""
 
     def __init__(self, **options: Any) -> None:
-        super().__init__(docs_url=None, redoc_url=None, max_body_size=MAX_JSON_BYTES, redirect_slashes=False, **options)
+        super().__init__(
+            docs_url=None,
+            redoc_url=None,
+            max_body_size=MAX_JSON_BYTES,
+            redirect_slashes=False,
+            telemetry=_TELEMETRY,
+            **options,
+        )
         problems.handle(self)
 
     def build_middleware_stack(self) -> ASGIApp:

@@ -13,7 +13,9 @@ import uuid_utils
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from .. import tracing
 from ..contract.codes import Code
+from ..contract.trace import HEADER, traceparent_of
 from .problems import MEDIA_TYPE, problem
 
 log = logging.getLogger(__name__)
@@ -67,7 +69,9 @@ class Edge:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        await _Exchange(self._app, scope, receive, send, self._body_timeout_s, self._traffic).run()
+        exchange = _Exchange(self._app, scope, receive, send, self._body_timeout_s, self._traffic)
+        with tracing.handed(traceparent_of(Headers(scope=scope).get(HEADER))):
+            await exchange.run()
 
 
 class _Exchange:

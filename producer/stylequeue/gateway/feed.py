@@ -9,6 +9,7 @@ from contextlib import aclosing, contextmanager
 from dataclasses import dataclass, field
 
 from ..aclient import AsyncStyleQueue
+from ..awaiting import for_all
 from ..contract.errors import EventsLost, JobNotFound, StyleQueueError
 from ..contract.events import AnyEvent, Progress, Started, TerminalEvent
 
@@ -87,7 +88,7 @@ class Feed:
         listener = Listener(wants)
         self._listeners.add(listener)
         if self._reading is None:
-            self._reading = asyncio.create_task(self._read())
+            self._reading = for_all(self._read())
         try:
             yield listener
         finally:
@@ -107,9 +108,9 @@ class Feed:
         """Have a listener hear of the progress that an open job makes behind sequence `after`."""
         job = self._jobs.get(job_id)
         if job is None:
-            job = self._jobs[job_id] = _Job(asyncio.create_task(self._read_progress(job_id, after)))
+            job = self._jobs[job_id] = _Job(for_all(self._read_progress(job_id, after)))
         elif job.reading.done():  # of a run that had ended when it was first asked for
-            job.reading = asyncio.create_task(self._read_progress(job_id, after))
+            job.reading = for_all(self._read_progress(job_id, after))
         job.listeners.add(listener)
 
     async def close(self) -> None:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 from fastapi import FastAPI
 
+from .. import exporting
 from ..aclient import AsyncStyleQueue
 from ..logs import configure
 from ..settings import Settings
@@ -85,7 +86,9 @@ async def _life(app: FastAPI) -> AsyncIterator[None]:
 def main(settings: Settings, *, host: str, port: int, forwarded_allow_ips: str) -> None:
     """Listen until SIGTERM or SIGINT. Raises InvalidSettings."""
     configure(settings.log_level)
+    exporting.set_up("listener", settings)
     app = create_listener(settings)
     rules = app.state.intake.rules.all
     log.info("%d rules of deployment %s; notices at http://%s:%d", len(rules), settings.deployment, host, port)
     server_of(app, host=host, port=port, forwarded_allow_ips=forwarded_allow_ips).run()
+    exporting.flush()

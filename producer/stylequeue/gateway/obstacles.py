@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 
 from ..aclient import AsyncStyleQueue
+from ..awaiting import for_all
 
 _LOOK_S = 3
 """For Redis and the store to answer whoever asks whether a process is ready."""
@@ -21,7 +22,7 @@ class Obstacles:
     async def found(self) -> dict[str, str]:
         """What stands in the way now, by where. In bounded time, however often it is asked."""
         if self._looking is None or self._looking.done():
-            self._looking = asyncio.create_task(self._queue.readiness())
+            self._looking = for_all(self._queue.readiness())
         looking = self._looking
         await asyncio.wait([looking], timeout=_LOOK_S)
         late = {"gateway": f"Redis or the store takes over {_LOOK_S} s"}

@@ -12,6 +12,7 @@ import uvicorn
 from fastapi import FastAPI
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
+from .. import exporting
 from ..logs import configure
 from ..settings import Settings
 from .app import create_app
@@ -140,6 +141,8 @@ def server_of(app: FastAPI, *, host: str, port: int, forwarded_allow_ips: str = 
 def main(settings: Settings, *, host: str, port: int, forwarded_allow_ips: str) -> None:
     """Serve until SIGTERM or SIGINT. Raises InvalidSettings."""
     configure(settings.log_level)
+    exporting.set_up("gateway", settings)
     app = create_app(settings)
     log.info("the gateway of deployment %s at http://%s:%d", settings.deployment, host, port)
     server_of(app, host=host, port=port, forwarded_allow_ips=forwarded_allow_ips).run()
+    exporting.flush()

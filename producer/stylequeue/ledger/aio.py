@@ -107,15 +107,20 @@ class AsyncLedger:
         notify: Sequence[str] = (),
         max_open_jobs: int | None = None,
         once: bool = False,
+        traceparents: Sequence[str | None] = (),
     ) -> list[AcceptAnswer]:
         """Record a tenant's jobs as `queued`, in one round trip; the answers are in the jobs' order.
 
         `scope` is what they may read and write, `notify` are the endpoints that they name, `max_open_jobs` is how many
-        the tenant may have. With `once` a job that was deleted is a conflict, and not recorded anew.
+        the tenant may have, `traceparents` are the jobs' trace contexts. With `once` a job that was deleted is a
+        conflict, and not recorded anew.
         """
         beside = partial(self._moves.accept, tenant=tenant, scope=scope, notify=notify)
         accept = partial(beside, max_open_jobs=max_open_jobs, once=once)
-        return await self.perform([accept(job, task_id=job.id) for job in jobs])
+        contexts = traceparents or [None] * len(jobs)
+        return await self.perform(
+            [accept(job, task_id=job.id, traceparent=context) for job, context in zip(jobs, contexts, strict=True)]
+        )
 
     async def cancel(self, job_id: str, *, keep: bool) -> EndAnswer:
         """End a queued job; ask the holder of a running one to end it, keeping the picture so far if `keep`.

@@ -63,6 +63,8 @@ class ClaimAnswer:
     """Whether who waits for the message's Celery task may hear of this: it is no other job's."""
     is_new: bool
     """Whether the job had no record before."""
+    waited_s: float = 0.0
+    """From when the attempt was due to the claim, by Redis's clock."""
 
     @property
     def record(self) -> Record:
@@ -117,6 +119,8 @@ class DueMessage:
     """As JSON; a newer producer may have written it."""
     queue: str
     task_id: str
+    traceparent: str
+    """Its trace context; "": it has none."""
 
 
 HeartbeatAnswer = Literal["go_on", "cancel", "keep", "overdue", "leave", "lost"]

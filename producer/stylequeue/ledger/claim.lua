@@ -2,21 +2,22 @@
 -- A job that came by plain Celery has no record yet and gets it here.
 -- `recorded`: it had a record when its message was sent. `token`: tells one claim from another.
 -- `lacks`: networks one of which the job needs, where this worker has none of them ("": it can paint the job).
--- Returns {verdict, record fields ..., heard, new}: yours | held | early | closed | lacking | ended | conflict | gone.
+-- Returns {verdict, record fields ..., heard, new, waited_ms}: yours | held | early | closed | lacking | ended | conflict | gone.
 -- `heard`: whether whoever waits for the message's Celery task may be told of it. `new`: the record is made here.
+-- `waited_ms`: since the attempt was due.
 local id, job = arg.id, arg.job
 local key = record_key(id)
 local task_id, owner = job.task_id, job_of(job.task_id)
-local is_heard, is_new = not owner or owner == id, false
+local is_heard, is_new, waited_ms = not owner or owner == id, false, 0
 
 -- A message of a job that had a record says nothing new of its time.
 local gave_way = not arg.recorded and give_way(id, job)
 if redis.call('EXISTS', key) == 0 then
   -- It was deleted, or ended so long ago that its record has expired: its message must not bring it back.
   if not gave_way and (arg.recorded or was_deleted(id)) then
-    return {'gone', {}, is_heard and 1 or 0, 0}
+    return {'gone', {}, is_heard and 1 or 0, 0, 0}
   end
-  if job_of(id) then return {'conflict', {}, owner and 0 or 1, 0} end
+  if job_of(id) then return {'conflict', {}, owner and 0 or 1, 0, 0} end
   -- Where another job's sender waits for that task, this job is done under its own name.
   if not is_heard then job.task_id = id end
   accept(id, job, arg.accepted)
@@ -37,7 +38,7 @@ local function answer(verdict)
     redis.call('SADD', tasks_key(id), task_id)
     redis.call('PEXPIRE', tasks_key(id), limits.max_deadline_ms)
   end
-  return {verdict, redis.call('HGETALL', key), is_heard and 1 or 0, is_new and 1 or 0}
+  return {verdict, redis.call('HGETALL', key), is_heard and 1 or 0, is_new and 1 or 0, waited_ms}
 end
 
 if digest ~= job.digest then
@@ -94,12 +95,15 @@ not_due(id)
 stop_waiting(id)
 local queue, attempt, began_ms = unpack(redis.call('HMGET', key, 'queue', 'attempt', 'updated_ms'))
 count('attempts', queue)
+waited_ms = now_ms - (state == 'running' and lease_until_ms or math.max(tonumber(began_ms), not_before_ms))
 if attempt == '1' then
-  observe('wait_s', queue, (now_ms - math.max(tonumber(began_ms), not_before_ms)) / 1000, arg.wait_bounds_s)
+  observe('wait_s', queue, waited_ms / 1000, arg.wait_bounds_s)
 end
 if state == 'running' then release_fingerprint(id) else enter(id, 'running') end
 redis.call('HSET', key, 'token', arg.token, 'worker', arg.worker, 'lease_until_ms', now_ms + arg.lease_ms)
 redis.call('HDEL', key, 'progress', 'progress_number', 'fingerprint', 'not_before_ms')
 redis.call('ZADD', LEASES_KEY, now_ms + arg.lease_ms, id)
+-- A job that came without a trace context has that of whoever took it first, to which later attempts are linked.
+if job.traceparent then redis.call('HSETNX', key, 'traceparent', job.traceparent) end
 tell(id, arg.started)
 return answer('yours')

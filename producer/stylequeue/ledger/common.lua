@@ -55,12 +55,15 @@ local function tell(id, draft_json)
   local draft = cjson.decode(draft_json)
   local key = record_key(id)
   local sequence = redis.call('HINCRBY', key, 'sequence', 1)
-  local record = redis.call('HMGET', key, 'run', 'attempt', 'tenant', 'notify', 'labels')
+  local record = redis.call('HMGET', key, 'run', 'attempt', 'tenant', 'notify', 'labels', 'traceparent')
   local run, attempt, tenant = record[1], record[2], record[3]
+  -- That of whoever did it, if he has one; else the one that the job came with.
+  local traceparent = draft.traceparent ~= '' and draft.traceparent or record[6]
   local what = draft.terminal and '' or (attempt .. '/' .. draft.number)
   local function with(labels)
     return '{"id":"' .. uuid5(id .. '/' .. run .. '/' .. draft.event_type .. '/' .. what)
       .. '","sequence":"' .. string.format('%010d', sequence) .. '",' .. string.sub(draft.envelope, 2, -2)
+      .. (traceparent and ',"traceparent":"' .. traceparent .. '"' or '')
       .. ',"data":{' .. (tenant and '"tenant":"' .. tenant .. '",' or '') .. '"labels":' .. labels .. ',"run":' .. run
       .. ',"attempt":' .. attempt .. (draft.data == '{}' and '' or ',') .. string.sub(draft.data, 2) .. '}'
   end

@@ -24,9 +24,13 @@ class Draft:
     """Ends the job."""
     lifecycle: bool = True
     """Goes to the deployment's stream too."""
+    traceparent: str = ""
+    """Trace context of whoever tells it; "": the one on record."""
 
     @classmethod
-    def of(cls, kind: type[KnownEvent], *, deployment: str, job_id: str, data: EventData) -> Draft:
+    def of(
+        cls, kind: type[KnownEvent], *, deployment: str, job_id: str, data: EventData, traceparent: str = ""
+    ) -> Draft:
         """An event of `kind` about `job_id` that happens now."""
         event_type: str = kind.model_fields["type"].default
         envelope = {
@@ -44,6 +48,7 @@ class Draft:
             number=str(getattr(data, "number", "")),
             terminal=issubclass(kind, TerminalEvent),
             lifecycle=kind is not Progress,
+            traceparent=traceparent,
         )
 
     def to_json(self) -> str:

@@ -18,7 +18,7 @@ _COUNT_AGAIN_MS = 10_000
 def take_due(moves: Moves, count: int) -> Move[list[DueMessage]]:
     """Take jobs for which a fresh message is due; the taker sends it."""
     return moves._move(
-        "take_due", count=count, parse=lambda a: [DueMessage(*a[n : n + 4]) for n in range(0, len(a), 4)]
+        "take_due", count=count, parse=lambda a: [DueMessage(*a[n : n + 5]) for n in range(0, len(a), 5)]
     )
 
 

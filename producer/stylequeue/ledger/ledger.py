@@ -137,13 +137,15 @@ class Ledger:
         timing: Timing = ANY_TIME,
         token: str = "",
         lacks: Needs = (),
+        traceparent: str | None = None,
     ) -> ClaimAnswer:
         """Take a job for painting, with the next fence and attempt and a lease.
 
         A call that is made again because it is not known what became of it has the same `token`.
 
         A job that came by plain Celery gets its record here, with the `queue` it was found on and the `timing` its
-        message named; one that is `recorded` had a record when its message was sent. Where the worker
+        message named; one that is `recorded` had a record when its message was sent. One that has no trace context
+        takes the `traceparent`. Where the worker
         `lacks` the networks that could paint it, it waits without a charge until one is heard of that takes from its
         queue and has one of them.
         """
@@ -156,6 +158,7 @@ class Ledger:
             recorded=recorded,
             timing=timing,
             lacks=lacks,
+            traceparent=traceparent,
         )
         return self._run([move])[0]
 

@@ -85,7 +85,7 @@ local function create(id, job)
     'run', (last[2] or 0) + 1, 'attempt', 0, 'spared', 0, 'fence', last[1] or 0, 'sequence', last[3] or 0,
     'created_ms', now_ms, 'deadline_ms', deadline_ms)
   if job.time_limit_s then redis.call('HSET', record_key(id), 'time_limit_s', job.time_limit_s) end
-  for _, name in ipairs({'scope', 'notify'}) do
+  for _, name in ipairs({'scope', 'notify', 'traceparent'}) do
     if job[name] then redis.call('HSET', record_key(id), name, job[name]) end
   end
   if job.hurried then redis.call('HSET', record_key(id), 'hurried', 1) end

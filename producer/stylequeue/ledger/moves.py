@@ -45,6 +45,7 @@ from ..contract.scope import Scope
 from ..contract.status import JobState, LetterKind
 from ..setting_values import MAX_DEADLINE_S
 from ..settings import Settings
+from ..tracing import traceparent
 from . import names
 from .answers import (
     ANY_TIME,
@@ -73,7 +74,6 @@ _Data = TypeVar("_Data", bound=EventData)
 
 _CLOSED_MS = 1000
 """Until a fresh message is sent of a job whose queue is paused: workers that listen to it still will know by then."""
-
 MAX_NOTE_CHARS = 2000
 """Of a message, hint or reason on record. What Redis refused for its size would be kept, and told again and again."""
 
@@ -144,16 +144,18 @@ class Moves:
         notify: Sequence[str] = (),
         max_open_jobs: int | None = None,
         once: bool = False,
+        traceparent: str | None = None,
     ) -> Move[AcceptAnswer]:
         """Record a job as `queued`, and beside it what is no part of it.
 
         `notify` are the endpoints that it names, `max_open_jobs` is its tenant's limit. With `once` it is a conflict
-        where it was deleted.
+        where it was deleted. `traceparent` is its trace context.
         """
         beside = {
             "tenant": tenant,
             "scope": scope and scope.model_dump_json(),
             "notify": json.dumps(list(notify)) if notify else None,
+            "traceparent": traceparent,
         }
         limited = {"max_open_jobs": max_open_jobs} if tenant and max_open_jobs is not None else {}
         return self._move(
@@ -188,12 +190,13 @@ class Moves:
         recorded: bool,
         timing: Timing = ANY_TIME,
         lacks: Needs = (),
+        traceparent: str | None = None,
     ) -> Move[ClaimAnswer]:
         """Take a job for painting; `token` tells one claim from another."""
         return self._move(
             "claim",
             id=job.id,
-            job=_fields(job, task_id, queue, timing),
+            job=_fields(job, task_id, queue, timing) | ({"traceparent": traceparent} if traceparent else {}),
             token=token,
             worker=worker,
             lease_ms=self._lease_ms,
@@ -207,7 +210,7 @@ class Moves:
             exhausted=self._exhausted(job.id, "the worker that had it was not heard of any more"),
             cancelled=self._draft(Cancelled, job.id, CancelledData.by_request()),
             parse=lambda a: ClaimAnswer(
-                a[0], Record.from_redis(_pairs(a[1])) if a[1] else None, bool(a[2]), bool(a[3])
+                a[0], Record.from_redis(_pairs(a[1])) if a[1] else None, bool(a[2]), bool(a[3]), a[4] / 1000
             ),
         )
 
@@ -259,11 +262,11 @@ class Moves:
             id=job_id,
             fence=str(fence),
             state=state,
-            terminal=self._draft(kind, job_id, _within_bounds(data)),
+            terminal=self._draft(kind, job_id, _within_bounds(data), traceparent() or ""),
             painted=painted,
             reused=isinstance(data, SucceededData) and data.reused,
             observed=[seen.as_dict() for seen in observed],
-            parse=_end,
+            parse=lambda a: EndAnswer(*a),
         )
 
     def cancel(self, job_id: str, *, keep: bool = False) -> Move[EndAnswer]:
@@ -273,12 +276,14 @@ class Moves:
             id=job_id,
             wanted="keep" if keep else "cancel",
             cancelled=self._draft(Cancelled, job_id, CancelledData.by_request()),
-            parse=_end,
+            parse=lambda a: EndAnswer(*a),
         )
 
     def expire(self, job_id: str) -> Move[EndAnswer]:
         """End an open job whose deadline has passed."""
-        return self._move("expire", id=job_id, expired=self._draft(Expired, job_id, ExpiredData.late()), parse=_end)
+        return self._move(
+            "expire", id=job_id, expired=self._draft(Expired, job_id, ExpiredData.late()), parse=lambda a: EndAnswer(*a)
+        )
 
     def replay(self, job_id: str, *, queue: str, max_open_jobs: int | None = None) -> Move[ReplayAnswer]:
         """Begin another run of a job that ended without a picture; `max_open_jobs` is its tenant's limit."""
@@ -327,8 +332,8 @@ class Moves:
         )
         return self._draft(Failed, job_id, data)
 
-    def _draft(self, kind: type[KnownEvent], job_id: str, data: EventData) -> str:
-        return Draft.of(kind, deployment=self._deployment, job_id=job_id, data=data).to_json()
+    def _draft(self, kind: type[KnownEvent], job_id: str, data: EventData, traceparent: str = "") -> str:
+        return Draft.of(kind, deployment=self._deployment, job_id=job_id, data=data, traceparent=traceparent).to_json()
 
     def _move(self, name: str, *, parse: Callable[[Any], _T] = lambda answer: answer, **arguments: object) -> Move[_T]:
         return Move(name, (self._limits, json.dumps(arguments)), parse)
@@ -348,10 +353,6 @@ def _within_bounds(data: _Data) -> _Data:
 def letter_id() -> str:
     """A new one, for a message that has none of its own."""
     return f"message-{uuid.uuid4().hex}"
-
-
-def _end(answer: Sequence[Any]) -> EndAnswer:
-    return EndAnswer(answer[0], answer[1])
 
 
 def _fields(job: Job, task_id: str, queue: str = "", timing: Timing = ANY_TIME) -> dict[str, str | float]:

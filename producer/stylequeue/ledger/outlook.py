@@ -11,6 +11,7 @@ from functools import partial
 from operator import itemgetter
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
+from ..awaiting import for_all
 from ..contract import cost
 from ..contract.base import QUEUES
 from ..contract.cost import Sides
@@ -168,7 +169,7 @@ class _Kept(Generic[_T]):
             return await self._read()
         if self._kept and (self._reading or time.monotonic() < self._until):
             return self._kept[0]
-        self._reading = self._reading or asyncio.create_task(self._read_anew())
+        self._reading = self._reading or for_all(self._read_anew())
         # Whoever goes away takes it from none of the others.
         return await asyncio.shield(self._reading)
 

@@ -16,6 +16,7 @@ from ..contract.events import Progress, read_event
 from ..contract.recipe import Needs, Recipe, networks_of
 from ..contract.scope import Scope
 from ..contract.status import TERMINAL_STATES, DeadLetter, Glance, JobState, JobStatus
+from ..contract.trace import HEADER, traceparent_of
 
 
 class Record(BaseModel):
@@ -37,6 +38,7 @@ class Record(BaseModel):
     tenant: str | None = Field(None, description="Whose job it is, where its client was bound to a tenant.")
     scope: Scope | None = Field(None, description="What it may read and write in the store; None: what workers may.")
     notify: tuple[str, ...] = Field((), description="The endpoints that its sender names.")
+    traceparent: str | None = Field(None, description="The W3C trace context that it came with.")
     created_at: datetime
     updated_at: datetime
     deadline_at: datetime
@@ -61,6 +63,7 @@ class Record(BaseModel):
                 "tenant": fields.get("tenant"),
                 "scope": json.loads(fields["scope"]) if "scope" in fields else None,
                 "notify": json.loads(fields.get("notify", "[]")),
+                "traceparent": traceparent_of(fields.get(HEADER)),
                 "created_at": _moment(fields["created_ms"]),
                 "updated_at": _moment(fields["updated_ms"]),
                 "deadline_at": _moment(fields["deadline_ms"]),
@@ -108,7 +111,17 @@ class Record(BaseModel):
 
 FIELDS = (
     *("id", "state", "run", "attempt", "spared", "sequence", "fence", "queue", "task_id", "job", "labels", "tenant"),
-    *("scope", "notify", "created_ms", "updated_ms", "deadline_ms", "not_before_ms", "time_limit_s", "lease_until_ms"),
+    *(
+        "scope",
+        "notify",
+        "traceparent",
+        "created_ms",
+        "updated_ms",
+        "deadline_ms",
+        "not_before_ms",
+        "time_limit_s",
+        "lease_until_ms",
+    ),
     *("worker", "progress", "last_error", "fingerprint", "waits_for", "outcome"),
 )
 """Of a job's hash, what `Record.from_redis` reads."""

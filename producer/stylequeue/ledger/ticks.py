@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
-from ..awaiting import cancellation_heard
+from ..awaiting import cancellation_heard, for_all
 from ..connection import redis_asked
 from ..contract.errors import StyleQueueError
 from ..settings import Settings
@@ -69,7 +69,7 @@ class Ticks:
     def listen(self) -> None:
         """Hear from now on, for as long as it is not closed."""
         if self._listening is None or self._listening.done():
-            self._listening = asyncio.get_running_loop().create_task(self._go_on_listening())
+            self._listening = for_all(self._go_on_listening())
 
     async def _go_on_listening(self) -> None:
         again_s, most_s = _AGAIN_S

@@ -9,6 +9,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from itertools import islice
 
+from ..awaiting import for_all
 from ..connection import Ask
 from ..contract.errors import StyleQueueError
 from ..contract.events import AnyEvent
@@ -98,7 +99,7 @@ class Watching:
         elif job_id in self._waiters:
             self._due.add(job_id)
         if self._due and (self._looking is None or self._looking.done()):
-            self._looking = asyncio.get_running_loop().create_task(self._look())
+            self._looking = for_all(self._look())
 
     async def _look(self) -> None:
         while self._due:

@@ -19,12 +19,13 @@ from celery.utils.time import maybe_iso8601, maybe_make_aware
 from kombu.serialization import register
 from kombu.utils.json import dumps
 
-from stylequeue import logs
+from stylequeue import exporting, logs
 from stylequeue.broker.app import READY_FOR_JOBS, make_app
 from stylequeue.broker.messages import RECORDED_HEADER, Messages
 from stylequeue.contract.errors import CannotServe, ExitCode, JobEnded, StyleQueueError
 from stylequeue.contract.job import TASK_NAME
 from stylequeue.contract.plain_json import read_json
+from stylequeue.contract.trace import HEADER
 from stylequeue.ledger import Ledger, Timing, mark_secrets
 from stylequeue.ledger.registry import PROCESSOR
 from stylequeue.settings import Settings
@@ -74,6 +75,7 @@ def make_worker_app(settings: Settings, *, module: str, load_engine: Callable[[S
     def warm_up(**_: Any) -> None:
         """In the child, before its first job."""
         nonlocal stylist
+        exporting.set_up("worker", settings)
         # Celery would only log an exception here, and the child would serve jobs without its models.
         try:
             from ..engine.available import available_bytes
@@ -136,9 +138,11 @@ def make_worker_app(settings: Settings, *, module: str, load_engine: Callable[[S
             queue=request.delivery_info.get("routing_key") or "",
             recorded=bool(request.get(RECORDED_HEADER)),
             timing=timing_of(request),
+            traceparent=request.get(HEADER),
         )
         try:
-            return stylist.stylize(args, kwargs, delivery)
+            with exporting.flushed():
+                return stylist.stylize(args, kwargs, delivery)
         except NotOurs:
             # Acknowledged, and the result stays with whoever has the job.
             raise Ignore from None

@@ -21,12 +21,13 @@ from typing import Annotated, Any, Literal, cast
 
 from celery.utils.time import maybe_iso8601, maybe_make_aware, timezone
 from kombu.transport.virtual import Base64
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
 from stylequeue.contract.base import parse
 from stylequeue.contract.errors import Code, InvalidJob
 from stylequeue.contract.plain_json import read_json
 from stylequeue.contract.text import check_text
+from stylequeue.contract.trace import HEADER, traceparent_of
 from stylequeue.setting_values import MAX_DEADLINE_S
 
 MAX_MESSAGE_BYTES = 256 * 1024
@@ -237,6 +238,7 @@ class _Headers(_Part):
     id: ShownName
     eta: Moment | None = None
     expires: Moment | None = None
+    traceparent: Annotated[str | None, BeforeValidator(traceparent_of)] = None
     timelimit: Annotated[list[LimitS | None], Field(min_length=2, max_length=2)] | None = None
     retries: int | None = None
     shadow: NameOrEmpty | None = None
@@ -304,6 +306,7 @@ class Task(_Part):
             "content-encoding": "utf-8",
             "headers": {
                 **self.headers.model_dump(include={"task", "id", "eta", "expires", "timelimit"}),
+                **({HEADER: self.headers.traceparent} if self.headers.traceparent else {}),
                 **self.ours,
                 "lang": "py",
                 "root_id": task_id,

@@ -14,7 +14,7 @@ from celery import Celery
 from celery.signals import task_failure, worker_init, worker_ready
 from celery.worker import state
 
-from stylequeue import logs
+from stylequeue import attempts, exporting, logs
 from stylequeue.broker.messages import Messages, call_as_text
 from stylequeue.contract.base import QUEUES
 from stylequeue.contract.errors import (
@@ -80,6 +80,7 @@ class Parent:
 
     def _begin(self, sender: Any = None, **_: Any) -> None:
         self._name = sender.hostname
+        exporting.set_up("worker", self._settings)
         try:
             self.stopping.prepare()
             self.vitals.begin()
@@ -220,6 +221,8 @@ class Parent:
                 if record.worker != self._name:
                     return
                 verdict = self._ledger.put_back(record, error=error, charged=charged)
+                if verdict != "lost":
+                    attempts.lost(record, error)
                 log.error("%s: %s", error, verdict)
                 # The sender hears of an end at once; the rest of the telling may take a while and is the keeper's.
                 # "lost" may mean that the child had ended the job itself, and was cut off before it said so.

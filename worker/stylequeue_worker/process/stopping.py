@@ -28,6 +28,7 @@ from celery.apps import worker as celerys
 from celery.signals import worker_shutting_down
 from celery.worker import state
 
+from stylequeue import exporting
 from stylequeue.contract.errors import ExitCode, InvalidSettings
 from stylequeue.settings import Settings
 
@@ -116,6 +117,7 @@ class Stopping:
         putting_back = threading.Thread(target=self._put_back, name="put-back", daemon=True)
         putting_back.start()
         putting_back.join(self._grace_s * (1 - _GRACE_SHARE) / 2)
+        exporting.flush()
         self.clear_up()
         for child in active_children():
             with suppress(ProcessLookupError, TypeError):  # it may be gone, or only about to start
@@ -161,6 +163,7 @@ class Worker(celerys.Worker):
         finally:
             self.stopping.clear_up()
             self.vitals.file.clear_up()
+            exporting.flush()
         if code:
             raise SystemExit(code)
 

@@ -13,6 +13,7 @@ from functools import partial
 
 from PIL import Image
 
+from stylequeue import tracing
 from stylequeue.contract import objects
 from stylequeue.contract.errors import Code, Permanent, Unavailable
 from stylequeue.contract.events import PaintingReport, StoredFile, StoredPicture, SucceededData
@@ -342,7 +343,8 @@ class Stopwatch:
 
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:
-        """Time what is inside as `name`."""
+        """Time what is inside as `name`, which is also its span's."""
         began_at = time.monotonic()
-        yield
+        with tracing.span(name):
+            yield
         self.seconds[name] = round(self.seconds.get(name, 0) + time.monotonic() - began_at, 3)

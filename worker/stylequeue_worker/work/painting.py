@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Literal, Protocol
 
 from PIL.Image import Resampling
 
+from stylequeue import tracing
 from stylequeue.contract.errors import Cancelled, Preempted
 from stylequeue.contract.events import Face, PaintingReport
 from stylequeue.contract.recipe import ResolvedRecipe
@@ -109,6 +110,8 @@ def paint(
     began_s, begun = time.monotonic(), 0.0
     with workbench:
         for step in _steps(engine, order, inputs, state, holder):
+            if last is None or step.size_px != last.size_px:
+                tracing.event("scale", size_px=step.size_px, step=step.step)
             if last is not None and step.size_px != last.size_px:
                 scales.append((last.size_px, images.to_picture(last.picture)))
             history.append(Sample(step.step, step.size_px, step.losses))

@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NoReturn, ParamSpec
 
+from stylequeue import attempts, tracing
 from stylequeue.broker.messages import Messages, call_as_text
 from stylequeue.contract.base import canonical_json
 from stylequeue.contract.errors import (
@@ -61,6 +62,8 @@ class Delivery:
     recorded: bool = False
     """Whether the job had a record when the message was sent."""
     timing: Timing = ANY_TIME
+    traceparent: str | None = None
+    """The trace context that it came with."""
 
 
 class NotOurs(Exception):
@@ -153,7 +156,8 @@ class Stylist:
             case "yours":
                 if claim.is_heard:
                     self.teller.begun(delivery.task_id, first=claim.record.attempt == 1)
-                return self._attempt(job, claim.record)
+                with attempts.made(claim.record, waited_s=claim.waited_s, unless=NotOurs):
+                    return self._attempt(job, claim.record)
 
     def _conflict(self, job: Job, delivery: Delivery, *, is_heard: bool) -> Exception:
         """The message is of another job than its id's: it is a dead letter, and its own sender hears of it."""
@@ -196,6 +200,13 @@ class Stylist:
         return needs
 
     def _claim(self, job: Job, delivery: Delivery) -> ClaimAnswer:
+        """Take the job; one that came without a trace context begins its trace here."""
+        if delivery.traceparent:
+            return self._claimed(job, delivery, delivery.traceparent)
+        with tracing.span("receive", kind="CONSUMER", job_id=job.id, queue=delivery.queue):
+            return self._claimed(job, delivery, tracing.traceparent())
+
+    def _claimed(self, job: Job, delivery: Delivery, traceparent: str | None) -> ClaimAnswer:
         """However long Redis takes to answer: meanwhile there is nothing to do, and the message may be all there is."""
         token = uuid.uuid4().hex
         while True:
@@ -209,6 +220,7 @@ class Stylist:
                     lacks=self._lacks(job),
                     timing=delivery.timing,
                     token=token,
+                    traceparent=traceparent,
                 )
             except Unavailable as error:
                 log.warning("not claimed yet: %s", error)
@@ -305,6 +317,7 @@ class Stylist:
             delay_s = retry_delay_s(self.settings, record.attempt - record.spared)
         verdict = self.ledger.put_back(record, error=error, delay_s=delay_s, charged=charged)
         log.warning("put back: %s", verdict)
+        attempts.came_to_harm(error)
         self._send_due()
         if verdict in ("cancelled", "failed"):
             event = self.ledger.outcome(record.id)
@@ -326,6 +339,7 @@ class Stylist:
             raise NotOurs from None
         if isinstance(data, SucceededData):
             log.info("succeeded: %s", data.output.key)
+            tracing.note(reused=data.reused, partial=data.partial)
         else:
             log.warning("ended: [%s] %s", data.code, data.message)
         self.activity.note_end(data.report.timings_s if isinstance(data, SucceededData) else {})
