@@ -158,9 +158,9 @@ containers: $(INSTALLED)  ## run the compose file as it is, with the images that
 lock: $(INSTALLED)  ## resolve the requirements anew
 	echo uv | $(BIN)/uv pip compile $(LOCK) - --output-file requirements/installer.txt
 	$(BIN)/uv pip compile $(LOCK) --extra dev pyproject.toml --output-file requirements/dev.txt
-	$(BIN)/uv pip compile $(LOCK) $(TESTED) --extra worker pyproject.toml --output-file requirements/worker.txt
-	$(BIN)/uv pip compile $(LOCK) $(TESTED) --extra gpu pyproject.toml --output-file requirements/gpu.txt
+	$(BIN)/uv pip compile $(LOCK) $(TESTED) --extra worker --extra otel pyproject.toml --output-file requirements/worker.txt
+	$(BIN)/uv pip compile $(LOCK) $(TESTED) --extra gpu --extra otel pyproject.toml --output-file requirements/gpu.txt
 	echo hatchling | $(BIN)/uv pip compile $(LOCK) $(TESTED) - --output-file requirements/build.txt
-	$(BIN)/uv pip compile $(LOCK) $(TESTED) --extra gateway pyproject.toml --output-file requirements/gateway.txt
+	$(BIN)/uv pip compile $(LOCK) $(TESTED) --extra gateway --extra otel pyproject.toml --output-file requirements/gateway.txt
 	$(BIN)/uv pip compile $(LOCK) --constraint requirements/worker.txt $(TESTED) --extra models pyproject.toml --output-file requirements/models.txt
 	$(BIN)/uv pip compile $(LOCK) $(TESTED) --group release --output-file requirements/release.txt
