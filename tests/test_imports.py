@@ -45,7 +45,8 @@ def test_importing_loads_nothing_heavy(code: str) -> None:
 
 
 SETTING_UP = """
-from stylequeue import exporting, tracing
+from stylequeue import tracing
+from stylequeue.tracing import exporting
 from stylequeue.settings import Settings
 exporting.set_up("gateway", Settings())
 with tracing.submitting(["a"]), tracing.span("fetch"), exporting.flushed():

@@ -15,7 +15,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import TYPE_CHECKING
 
-from . import attempts, exporting
+from . import attempts
 from .broker.app import make_app
 from .broker.lists import ON_ITS_WAY_S, Lists
 from .broker.messages import Messages
@@ -26,6 +26,7 @@ from .logs import configure
 from .settings import Settings
 from .store import Store, heeding
 from .telling import Teller
+from .tracing import exporting
 
 if TYPE_CHECKING:
     from celery import Celery

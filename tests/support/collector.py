@@ -78,6 +78,11 @@ class Collector:
         assert len(found) == 1, found
         return found[0]
 
+    def by_id(self, span_id: str) -> Span:
+        """That one, waited for."""
+        found = wait_for(lambda: [span for span in list(self.spans) if span.id == span_id], _WAIT_S, f"span {span_id}")
+        return found[0]
+
     def below(self, span: Span) -> set[str]:
         """The names of those of ours whose parent it is."""
         return {one.name for one in list(self.spans) if one.parent == span.id}

@@ -11,11 +11,12 @@ from typing import Any
 
 import pytest
 
-from stylequeue import exporting, tracing
+from stylequeue import tracing
 from stylequeue.client import StyleQueue
 from stylequeue.contract.trace import trace_id_of, traceparent_of
 from stylequeue.ledger import names
 from stylequeue.settings import Settings
+from stylequeue.tracing import exporting
 from stylequeue_worker.process.message import read_message
 from tests.support.deliveries import Operator, delivering
 from tests.support.jobs import make_job

@@ -21,10 +21,11 @@ def test_one_trace_leads_from_the_request_to_the_webhook(traced: Traced) -> None
     job = traced.deployment.job(steps=3, labels={"whose": PRIVATE})
     assert traced.post(job, traceparent=CALLER).status_code == 202
     of_hook = traced.hooked(job.id)
-    request = traced.collector.one("POST /v1/jobs")
     submit = traced.collector.one("submit", job_id=job.id)
+    request = traced.collector.by_id(submit.parent)
     attempt = traced.collector.one("attempt", job_id=job.id)
     deliver = traced.collector.one("deliver", job_id=job.id)
+    assert (request.name, request.attributes["http.response.status_code"]) == ("POST /v1/jobs", 202)
     assert {span.trace for span in (request, submit, attempt, deliver)} == {TRACE}
     assert [span.parent for span in (request, submit, attempt, deliver)] == [PARENT, request.id, submit.id, attempt.id]
     assert [span.service for span in (request, submit, attempt, deliver)] == [

@@ -45,7 +45,7 @@ _TELEMETRY: TelemetryConfig = {
     "operation_spans": False,
     "metrics": False,  # ours are of the ledger
     "logs": False,  # with what was sent, where it was wrong
-    "auto_configure": False,  # `exporting` is asked for that
+    "auto_configure": False,  # `tracing.exporting` is asked for that
     "exclude": lambda scope: scope.get("path") in _UNTRACED,
 }
 """FastAPI's own spans of requests, where there is OpenTelemetry."""

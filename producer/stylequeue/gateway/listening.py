@@ -10,10 +10,10 @@ from dataclasses import dataclass
 
 from fastapi import FastAPI
 
-from .. import exporting
 from ..aclient import AsyncStyleQueue
 from ..logs import configure
 from ..settings import Settings
+from ..tracing import exporting
 from ..uploads import webhook
 from ..uploads.intake import Intake
 from ..uploads.listener import Fetching, Listener

@@ -12,9 +12,9 @@ import uvicorn
 from fastapi import FastAPI
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from .. import exporting
 from ..logs import configure
 from ..settings import Settings
+from ..tracing import exporting
 from .app import create_app
 from .state import Serving
 from .streams import CONNECTION

@@ -19,7 +19,7 @@ from celery.utils.time import maybe_iso8601, maybe_make_aware
 from kombu.serialization import register
 from kombu.utils.json import dumps
 
-from stylequeue import exporting, logs
+from stylequeue import logs
 from stylequeue.broker.app import READY_FOR_JOBS, make_app
 from stylequeue.broker.messages import RECORDED_HEADER, Messages
 from stylequeue.contract.errors import CannotServe, ExitCode, JobEnded, StyleQueueError
@@ -31,6 +31,7 @@ from stylequeue.ledger.registry import PROCESSOR
 from stylequeue.settings import Settings
 from stylequeue.store import Store
 from stylequeue.telling import Teller
+from stylequeue.tracing import exporting
 
 from . import registration
 from .parent import Parent

@@ -14,7 +14,7 @@ from celery import Celery
 from celery.signals import task_failure, worker_init, worker_ready
 from celery.worker import state
 
-from stylequeue import attempts, exporting, logs
+from stylequeue import attempts, logs
 from stylequeue.broker.messages import Messages, call_as_text
 from stylequeue.contract.base import QUEUES
 from stylequeue.contract.errors import (
@@ -36,6 +36,7 @@ from stylequeue.ledger import Ledger, Record, mark_secrets
 from stylequeue.settings import Settings
 from stylequeue.store import Store
 from stylequeue.telling import Teller
+from stylequeue.tracing import exporting
 
 from .inspection import inspect_messages
 from .listening import Listening

@@ -28,9 +28,9 @@ from celery.apps import worker as celerys
 from celery.signals import worker_shutting_down
 from celery.worker import state
 
-from stylequeue import exporting
 from stylequeue.contract.errors import ExitCode, InvalidSettings
 from stylequeue.settings import Settings
+from stylequeue.tracing import exporting
 
 from ..work.lease import STOP_FILE_VARIABLE
 from .vitals import Vitals

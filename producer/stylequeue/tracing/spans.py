@@ -12,9 +12,9 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, Literal
 
-from ._version import __version__
-from .contract.errors import StyleQueueError
-from .contract.trace import traceparent_of
+from .._version import __version__
+from ..contract.errors import StyleQueueError
+from ..contract.trace import traceparent_of
 
 if TYPE_CHECKING:
     from opentelemetry.context import Context
