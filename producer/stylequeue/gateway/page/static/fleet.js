@@ -15,16 +15,18 @@ export async function followFleet() {
   clearTimeout(timer);
   const isSeen = document.visibilityState === "visible" && (!state.fleet || document.querySelector(".fleet details")?.open);
   if (isSeen && !state.away.size) await refreshFleet();
-  if (state.may) timer = setTimeout(followFleet, EVERY_MS);
+  clearTimeout(timer);
+  if (state.may?.fleet || state.may?.admin) timer = setTimeout(followFleet, EVERY_MS);
 }
 
 export async function refreshFleet() {
-  const { may } = state;
+  const { key, may } = state;
   const [workers, dead, ...queues] = await Promise.all([
     may.fleet && had("/v1/workers"),
     may.admin && had(`/v1/admin/dead?limit=${LETTERS}`),
     ...(may.fleet ? QUEUES.map((name) => had(`/v1/queues/${name}`)) : []),
   ]);
+  if (state.key !== key) return; // what another key is told is not this one's
   state.fleet = { queues: queues.filter(Boolean), workers: workers?.workers ?? null, letters: dead?.letters ?? null };
   changed();
 }
