@@ -6,7 +6,8 @@ import time
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 
-from . import tracing
+from . import logs, tracing
+from .contract.trace import trace_id_of
 from .ledger import Record
 
 
@@ -14,10 +15,23 @@ from .ledger import Record
 def made(record: Record, *, waited_s: float, unless: type[Exception] | tuple[()] = ()) -> Iterator[None]:
     """Around an attempt that was due `waited_s` ago, up to now; what is raised of the kind `unless` is no failure."""
     due_at = time.time() - waited_s
-    with _attempt(record, began_at=due_at, unless=unless):
+    with _attempt(record, began_at=due_at, unless=unless), about(record):
         with tracing.span("wait", began_at=due_at):
             pass
         yield
+
+
+def about(record: Record) -> AbstractContextManager[None]:
+    """Everything logged inside is about this attempt."""
+    return logs.about(
+        record.id,
+        run=record.run,
+        attempt=record.attempt,
+        fence=record.fence,
+        tenant=record.tenant,
+        worker=record.worker,
+        trace=record.traceparent and trace_id_of(record.traceparent),
+    )
 
 
 def came_to_harm(error: str) -> None:

@@ -15,14 +15,13 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import TYPE_CHECKING
 
-from . import attempts
+from . import attempts, logs
 from .broker.app import make_app
 from .broker.lists import ON_ITS_WAY_S, Lists
 from .broker.messages import Messages
 from .connection import celery_asked
 from .contract.errors import Code, JobNotFound, Permanent, Preempted, StyleQueueError, Unavailable
 from .ledger import Ledger, Overdue, mark_secrets
-from .logs import configure
 from .settings import Settings
 from .store import Store, heeding
 from .telling import Teller
@@ -151,7 +150,7 @@ class Keeper:
         """One job's trouble is not the others'. False: there was some."""
         self._check()
         try:
-            with celery_asked(self._settings):
+            with logs.about(job_id), celery_asked(self._settings):
                 what(job_id)
         except Exception as error:
             log.warning("job=%s left for the next round: %s", job_id, error)
@@ -196,7 +195,7 @@ class Keeper:
 
 def main(settings: Settings, beside: Sequence[Callable[[threading.Event], None]] = ()) -> None:
     """Keep house until SIGTERM or SIGINT, and meanwhile run what is to run `beside`, each until its event is set."""
-    configure(settings.log_level)
+    logs.configure(settings.log_level)
     exporting.set_up("keeper", settings)
     stop = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):

@@ -91,7 +91,11 @@ def test_errors_of_strangers(capsys: pytest.CaptureFixture[str]) -> None:
     assert json.loads(said)["error"]["message"] == STRANGE
 
 
-def test_log_lines_of_strangers(capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize("for_people", [False, True])
+def test_log_lines_of_strangers(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, for_people: bool
+) -> None:
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: for_people)
     with own_logging():
         logs.configure("INFO")
         log = logging.getLogger("of.strangers")
@@ -103,12 +107,36 @@ def test_log_lines_of_strangers(capsys: pytest.CaptureFixture[str]) -> None:
                 log.exception("came to harm")
     said = capsys.readouterr().err
     assert not OBEYED.intersection(said)
+    if not for_people:
+        first, second = map(json.loads, said.splitlines())
+        assert (first["job"], first["message"]) == (STRANGE, f"came to harm: {STRANGE}"), "as it was"
+        assert second["exception"].endswith(STRANGE)
+        return
     first, second, *trace = said.splitlines()
     assert f"job={ESCAPED}" in first
     assert first.endswith(f"came to harm: {ESCAPED}")
     assert second.endswith("came to harm")
     assert trace[-1].endswith(r"d\x9be\u2028f\x00\r")
     assert all(line.startswith("  ") for line in trace), "no line of it looks like a record"
+
+
+def test_a_command_logs_as_all_programs_do_and_loads_that_when_it_has_to() -> None:
+    script = """
+import logging, sys
+from typer import Typer
+from stylequeue.cli import console
+app = Typer()
+@app.command()
+def say():
+    print("structlog" in sys.modules)
+    logging.getLogger("a.library").warning("redis://:hunter22hunter22@host is away")
+    print("structlog" in sys.modules)
+console.run(app, "say")
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, timeout=60)
+    assert done.stdout.split() == ["False", "True"]
+    line = json.loads(done.stderr)
+    assert (line["level"], line["logger"], line["message"]) == ("warning", "a.library", "redis://:***@host is away")
 
 
 @pytest.mark.parametrize("encoding", ["ascii", "latin-1"])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -160,14 +161,46 @@ LOGGED: dict[str, Callable[[logging.Logger], None]] = {
 }
 
 
+@pytest.mark.parametrize("for_people", [False, True])
 @pytest.mark.parametrize("what", LOGGED)
-def test_logs(capsys: pytest.CaptureFixture[str], what: str) -> None:
+def test_logs(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, what: str, for_people: bool) -> None:
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: for_people)
     with logging_as_ours() as log, logs.about(HOSTILE):
         LOGGED[what](log)
     said = capsys.readouterr().err
     check(said)
     records = [line for line in said.splitlines() if not line.startswith("  ")]
     assert len(records) == 1, "all else is set off"
+
+
+LOGGING = """
+import logging, sys
+from pydantic import SecretStr
+from stylequeue import logs
+logs.configure("INFO")
+for secret in (*sys.argv[1:], SecretStr("hunter22hunter22")):
+    logging.warning("it is %s here", secret)
+logging.error("failed", exc_info=ValueError("redis://user:hunter22hunter22@host/0"))
+"""
+
+
+def test_no_secret_is_logged_whoever_says_it() -> None:
+    """By its type, and by how it looks; what stands around it stays."""
+    secrets = {
+        "redis://user:hunter22hunter22@host/0": "redis://user:***@host/0",
+        "sq_0123456789ab_" + "0f" * 32: "***",
+        "whsec_MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3": "***",
+        "Authorization: Bearer abcdefgh": "Authorization: Bearer ***",
+        "https://s3/x?X-Amz-Signature=0123abcd&y=1": "https://s3/x?X-Amz-Signature=***&y=1",
+    }
+    # In a process of its own: what is logged in this one is looked through for secrets before it is masked.
+    done = subprocess.run(
+        [sys.executable, "-c", LOGGING, *secrets], capture_output=True, text=True, check=True, timeout=60
+    )
+    lines = [json.loads(line) for line in done.stderr.splitlines()]
+    assert [line["message"] for line in lines[:-2]] == [f"it is {shown} here" for shown in secrets.values()]
+    assert "hunter22" not in done.stderr
+    assert "ValueError: redis://user:***@host/0" in lines[-1]["exception"]
 
 
 def test_a_log_that_another_handler_has_shown_before(capsys: pytest.CaptureFixture[str]) -> None:

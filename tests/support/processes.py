@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shutil
@@ -10,7 +11,7 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import pytest
 
@@ -33,7 +34,22 @@ def wait_for(condition: Callable[[], _T], timeout_s: float, what: str) -> _T:
 
 def children_of(worker: Process) -> list[int]:
     """The worker's children that said they were ready for jobs, the newest last; some may be gone by now."""
-    return [int(pid) for pid in re.findall(rf"pid=(\d+) .*{READY_FOR_JOBS}", worker.log_text())]
+    return [int(pid) for pid in re.findall(rf'"pid": (\d+), .*{READY_FOR_JOBS}', worker.log_text())]
+
+
+REQUIRED = {"time", "level", "pid", "logger", "message"}
+"""What every line of a log has."""
+
+
+def logged(*processes: Process, beside: str = "") -> list[dict[str, Any]]:
+    """The lines of their logs, each of which is an object that says what every line says.
+
+    `beside` is a pattern of what native code may print there by itself.
+    """
+    said = [line for process in processes for line in process.log_text().splitlines()]
+    lines = [json.loads(line) for line in said if not (beside and re.match(beside, line))]
+    assert all(line.keys() >= REQUIRED for line in lines)
+    return lines
 
 
 def child_of(worker: Process) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -133,3 +134,29 @@ def test_that_the_extra_is_missing_is_said(monkeypatch: pytest.MonkeyPatch, capl
         exporting.set_up("worker", Settings())
         monkeypatch.delenv(name)
     assert caplog.messages == [said]
+
+
+SILENT = """
+import os, socket, time
+with socket.socket() as silent:
+    silent.bind(("127.0.0.1", 0))
+    silent.listen()
+    os.environ["OTEL_EXPORTER_OTLP_ENDPOINT"] = f"http://127.0.0.1:{silent.getsockname()[1]}"
+    from stylequeue import tracing
+    from stylequeue.settings import Settings
+    from stylequeue.tracing import exporting
+    exporting.set_up("worker", Settings())
+    for _ in range(3):
+        began_s = time.monotonic()
+        with exporting.flushed(), tracing.span("fetch"):
+            pass
+        print(time.monotonic() - began_s)
+    os._exit(0)
+"""
+
+
+def test_a_collector_that_does_not_answer_holds_up_one_job_for_a_moment() -> None:
+    done = subprocess.run([sys.executable, "-c", SILENT], capture_output=True, text=True, check=True, timeout=60)
+    first, *others = map(float, done.stdout.split())
+    assert first >= 1, "else it would not have waited, and a child that is recycled would lose its spans"
+    assert max(others) < first, "what is on its way already is not waited for"

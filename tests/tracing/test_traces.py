@@ -8,6 +8,7 @@ from collections.abc import Iterator
 import pytest
 
 from stylequeue.local import Stack
+from tests.support.processes import logged
 from tests.support.traced import CALLER, PARENT, PRIVATE, TRACE, Traced, traced_deployment
 
 
@@ -45,6 +46,22 @@ def test_one_trace_leads_from_the_request_to_the_webhook(traced: Traced) -> None
     assert events[-1].traceparent == f"00-{TRACE}-{attempt.id}-01"
     assert of_hook.headers["traceparent"] == f"00-{TRACE}-{deliver.id}-01"
     assert json.loads(of_hook.body)["traceparent"] == events[-1].traceparent
+
+
+def test_all_programs_log_by_one_chain(traced: Traced) -> None:
+    """Each line is an object, Celery's and uvicorn's among them, and says of a job which attempt it is about."""
+    job = traced.deployment.job(steps=6)
+    traced.post(job, traceparent=CALLER)
+    traced.hooked(job.id)
+    programs = (traced.gateway.process, traced.worker, traced.keeper)
+    assert all(logged(program) for program in programs)
+    loggers = {line["logger"].split(".")[0] for line in logged(*programs)}
+    assert loggers >= {"celery", "uvicorn", "stylequeue", "stylequeue_worker"}
+    of_job = [line for line in logged(traced.worker) if line.get("job") == job.id]
+    assert len(of_job) > 1
+    for line in of_job:
+        assert (line["run"], line["attempt"], line["fence"], line["trace"]) == (1, 1, 1, TRACE)
+        assert line["worker"].startswith("traced@")
 
 
 def test_what_jobs_say_is_not_told(traced: Traced) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import sys
 from collections.abc import Iterator
@@ -27,6 +28,7 @@ def run(app: Typer, name: str) -> NoReturn:
         with suppress(AttributeError):  # not a text file's: somebody reads along
             stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
     sys.excepthook = _tell_uncaught
+    logging.basicConfig(level=logging.WARNING, handlers=[_FirstLine()])
     try:
         try:
             app(prog_name=name)
@@ -41,6 +43,17 @@ def run(app: Typer, name: str) -> NoReturn:
             os.dup2(nowhere, stream.fileno())
         sys.exit(ExitCode.PIPE_CLOSED)
     sys.exit(ExitCode.DONE)
+
+
+class _FirstLine(logging.Handler):
+    """Sets logging up when something is logged: most commands log nothing, and need not wait for what that takes."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """This line, and all that follow, as all programs of ours log."""
+        from ..logs import configure
+
+        configure("WARNING")
+        logging.getLogger().handle(record)
 
 
 def _tell_uncaught(kind: type[BaseException], error: BaseException, at: TracebackType | None) -> None:

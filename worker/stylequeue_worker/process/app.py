@@ -12,9 +12,10 @@ from datetime import datetime
 from functools import partial
 from typing import TYPE_CHECKING, Any, cast
 
+from billiard.util import get_logger
 from celery import Celery, Task
 from celery.exceptions import Ignore, Reject
-from celery.signals import setup_logging, worker_process_init
+from celery.signals import celeryd_init, setup_logging, worker_process_init
 from celery.utils.time import maybe_iso8601, maybe_make_aware
 from kombu.serialization import register
 from kombu.utils.json import dumps
@@ -61,7 +62,15 @@ def make_worker_app(settings: Settings, *, module: str, load_engine: Callable[[S
     app.conf.include = [module]
     app.conf.worker_pool = "stylequeue_worker.process.pool:TaskPool"
     app.conf.worker_consumer = "stylequeue_worker.process.consumer:Consumer"
-    connect(setup_logging, lambda **_: logs.configure(settings.log_level), vital=True)
+
+    def log_as_ours(**_: Any) -> None:
+        logs.configure(settings.log_level)
+        # That of billiard keeps to itself, and says on standard error what it likes.
+        get_logger().propagate = True
+
+    # The former, for Celery warns of things before it sets up its logging.
+    connect(celeryd_init, log_as_ours, vital=True)
+    connect(setup_logging, log_as_ours, vital=True)
     parent = Parent(app, settings)
     parent.connect()
     cast("Any", app).Worker = app.subclass_with_self(

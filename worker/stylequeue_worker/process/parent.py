@@ -217,7 +217,7 @@ class Parent:
         except StyleQueueError as trouble:
             log.warning("could not look for the job of task %s: %s", task_id, trouble)
             return
-        with logs.about(record.id):
+        with attempts.about(record):
             try:
                 if record.worker != self._name:
                     return

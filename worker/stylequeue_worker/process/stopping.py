@@ -101,6 +101,7 @@ class Stopping:
         hurry = self._asked.get()
         ends_at = time.monotonic() + self._grace_s * _GRACE_SHARE
         self.began.set()
+        log.info("Warm shutdown: the child is told to stop")
         try:
             Path(os.environ[STOP_FILE_VARIABLE]).touch()
         except OSError as error:
@@ -144,13 +145,15 @@ class Worker(celerys.Worker):
             if signal.getsignal(number) is not signal.SIG_IGN:
                 signal.signal(number, self._on_signal)
 
+    def emit_banner(self) -> None:
+        """None: what is printed there is no line of a log, and says nothing that `ready for jobs` does not."""
+
     def _on_signal(self, number: int, _frame: object) -> None:
         again = _state.should_stop is not None
         # What is asked for by hand a second time is meant; orchestrators repeat themselves.
         self.stopping.ask(hurry=number == signal.SIGQUIT or (number == signal.SIGINT and again))
         if not again:
             name = signal.Signals(number).name
-            _celerys.safe_say(f"worker: Warm shutdown ({name})")
             worker_shutting_down.send(sender=self.hostname, sig=name, how="Warm", exitcode=ExitCode.DONE)
         # Celery's loop looks at it.
         _state.should_stop = int(ExitCode.DONE)

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import Any, Self
 
+from stylequeue import logs
 from stylequeue.contract.errors import (
     Cancelled,
     Code,
@@ -21,7 +22,6 @@ from stylequeue.contract.errors import (
 )
 from stylequeue.contract.events import ProgressData
 from stylequeue.ledger import Ledger, Record
-from stylequeue.logs import about, current_job_id
 from stylequeue.settings import Settings
 
 from ..engine import Step
@@ -70,6 +70,7 @@ class Holder:
         self._beat_at = time.monotonic()
         self._speaking = threading.Lock()
         self._done = threading.Event()
+        self._log_context = logs.current()
         self._thread = threading.Thread(target=self._keep_alive, name="heartbeat", daemon=True)
 
     def __enter__(self) -> Self:
@@ -176,7 +177,7 @@ class Holder:
 
     def _keep_alive(self) -> None:
         pause_s = self._interval_s
-        with about(self.record.id):
+        with logs.as_before(self._log_context):
             while not self._done.wait(pause_s or 0.001):
                 pause_s = self._interval_s
                 is_due = self._newest is not None or time.monotonic() - self._beat_at >= self._heartbeat_s
@@ -197,7 +198,7 @@ class Every:
         self._share = share
         self._name = name
         self._done = threading.Event()
-        self._job_id = current_job_id()
+        self._log_context = logs.current()
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
 
     def __enter__(self) -> Self:
@@ -210,7 +211,7 @@ class Every:
 
     def _run(self) -> None:
         pause_s = self._interval_s
-        with about(self._job_id):
+        with logs.as_before(self._log_context):
             while not self._done.wait(pause_s):
                 began_at = time.monotonic()
                 try:
