@@ -285,8 +285,12 @@ def test_prometheus_has_all_its_targets_and_the_alerts(running: Deployment) -> N
     groups = httpx2.get(f"{PROMETHEUS}/api/v1/rules").json()["data"]["groups"]
     assert {rule["health"] for group in groups for rule in group["rules"]} <= {"ok", "unknown"}
     query = {"query": "max(stylequeue_queue_workers)"}
-    [workers] = httpx2.get(f"{PROMETHEUS}/api/v1/query", params=query).json()["data"]["result"]
-    assert workers["value"][1] == "2"
+
+    def workers() -> list[str]:
+        found = httpx2.get(f"{PROMETHEUS}/api/v1/query", params=query).json()["data"]["result"]
+        return [series["value"][1] for series in found]
+
+    wait_for(lambda: workers() == ["2"], 60, "both workers to be counted")
 
 
 def test_nothing_was_written_but_to_volumes_and_tmpfs(running: Deployment) -> None:
