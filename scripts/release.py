@@ -66,9 +66,11 @@ def build(root: Path, directory: Path, *, epoch_s: str, targets: tuple[str, ...]
 
 
 def main(tag: str | None = None) -> None:
-    """Do it. Where a tag is given that cannot be released, say why, and do nothing."""
+    """Do it. Where a tag is given that cannot be released, or npm is lacking, say so, and do nothing."""
     if tag and (why_not := obstacles(tag, (ROOT / "CHANGELOG.md").read_text())):
         raise SystemExit("\n".join(why_not))
+    if not shutil.which("npm"):
+        raise SystemExit("npm makes the TypeScript types, and is not there: install Node.js")
     shutil.rmtree(DIST, ignore_errors=True)
     build(ROOT, DIST, epoch_s=commit_s())
     own = f"stylequeue-{version()}"

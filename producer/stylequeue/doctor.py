@@ -17,9 +17,9 @@ from importlib.util import find_spec
 from . import __version__
 from .broker.app import make_app
 from .broker.lists import CELERYS_DEFAULT_QUEUE, Lists
-from .connection import celery_asked
+from .connection import celery_asked, redis_asked
 from .contract.base import DEFAULT_QUEUE, QUEUES
-from .contract.errors import ExitCode, InvalidSettings, Misconfigured, Permanent, StyleQueueError
+from .contract.errors import Code, ExitCode, InvalidSettings, Misconfigured, Permanent, StyleQueueError, Unavailable
 from .contract.recipe import networks_of_queue
 from .delivery.hooks import Hooks
 from .finding import Finding, finding_of, trouble_of
@@ -59,7 +59,7 @@ def examine(load: Callable[[], Settings] = Settings.load, *, fix: bool = False) 
             _queues,
             _networks,
             _waiting,
-            _astray,
+            partial(_astray, settings),
             partial(_endpoints, settings),
         ):
             try:
@@ -285,11 +285,20 @@ def _networks(ledger: Ledger) -> Iterator[Finding]:
             yield Finding(f"network {network}", "warning", found, hint)
 
 
-def _astray(ledger: Ledger) -> Iterator[Finding]:
+def _astray(settings: Settings, ledger: Ledger) -> Iterator[Finding]:
     """Jobs that nobody hears of: by plain Celery, to no queue of ours."""
-    if count := Lists(ledger.redis).astray():
+    what = f"list {CELERYS_DEFAULT_QUEUE}"
+    try:
+        with redis_asked(settings):
+            count = Lists(ledger.redis).astray()
+    except Unavailable as error:
+        if error.code != Code.BROKER_REFUSED:
+            raise
+        yield Finding(what, "warning", "this user of Redis may not see whether messages went astray", "an operator may")
+        return
+    if count:
         yield Finding(
-            f"list {CELERYS_DEFAULT_QUEUE}",
+            what,
             "warning",
             f"{count} messages lie where no worker takes them: their senders named no queue",
             f'have them sent with queue="{DEFAULT_QUEUE}"; those that lie there have to be sent again',

@@ -21,7 +21,9 @@ from stylequeue.settings import Settings
 from tests.support.deployment import HURRIED, UNLIMITED, WAIT_S, Deployment
 from tests.support.processes import wait_for
 from tests.support.redis_server import redis_server
+from tests.support.roles import make_users
 
+PASSWORD = "password"
 APPENDING = ("appendonly yes", "maxmemory-policy noeviction")
 Copy = Callable[[Any, Path, Path], tuple[str, ...]]
 """Copies a running server's data from a directory into another: with what a server is started there."""
@@ -67,6 +69,8 @@ def test_a_copy_is_restored(stack: Stack, tmp_path: Path, copy: Copy) -> None:
         before.until_painting(painting)
         queue.submit(waiting)
         with Redis(host=HOST, port=port) as redis:
+            make_users(redis, PASSWORD)
+        with Redis(host=HOST, port=port, username="backup", password=PASSWORD) as redis:
             lines = copy(redis, data, backup)
         queue.submit(after)
         for job in jobs:

@@ -91,6 +91,15 @@ def test_a_tag_is_released_if_it_is_what_is_here(tag: str, changes: str, told: l
     assert all(part in line for part, line in zip(told, found, strict=True))
 
 
+def test_without_npm_what_was_made_before_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "old").touch()
+    monkeypatch.setattr(release, "DIST", tmp_path)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(SystemExit, match="npm"):
+        release.main()
+    assert (tmp_path / "old").exists()
+
+
 def test_the_wheel_says_what_it_stands_on(wheel: Path) -> None:
     with ZipFile(wheel) as archive:
         [name] = [name for name in archive.namelist() if ".dist-info/sboms/" in name]

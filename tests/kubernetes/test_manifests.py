@@ -316,8 +316,8 @@ class TestNetwork:
             ports = {("TCP", port["name"]) for port in container_of(pod).get("ports", [])}
             assert set(self.allowed(applied, name, "Ingress")) == ports, name
 
-    def test_out_go_names_redis_and_the_store(self, applied: Applied) -> None:
-        usual = {("UDP", 53), ("TCP", 53), ("TCP", 6379), ("TCP", 443), ("TCP", 8333)}
+    def test_out_go_names_redis_the_store_and_traces(self, applied: Applied) -> None:
+        usual = {("UDP", 53), ("TCP", 53), ("TCP", 6379), ("TCP", 443), ("TCP", 8333), ("TCP", 4318)}
         for name in applied.pods():
             tells = name == "stylequeue-keeper" and applied.of("ServiceAccount")
             assert set(self.allowed(applied, name, "Egress")) == usual | ({("TCP", 6443)} if tells else set()), name

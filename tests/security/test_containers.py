@@ -22,6 +22,7 @@ from botocore.config import Config
 from botocore.exceptions import ClientError
 from pydantic import SecretStr
 
+from stylequeue.contract.errors import Code, StyleQueueError
 from stylequeue.local import Process
 from stylequeue.local.seaweedfs import find_weed
 from stylequeue.local.server import GRPC_OFFSET, HOST, free_ports
@@ -245,6 +246,7 @@ MAY = {
                "work": "read write list delete"},
     "keeper": {"uploads": "", "styles": "", "results": "read write list", "work": "read write list delete"},
     "listener": {"uploads": "read list", "styles": "", "results": "", "work": ""},
+    "setup": {"uploads": "", "styles": "", "results": "", "work": ""},
 }  # fmt: skip
 
 
@@ -282,6 +284,22 @@ def test_by_their_policies_a_worker_looks_around_and_a_producer_uploads(store: C
         listener = Store(keyed(store, "listener"))
         assert listener.incoming.find(sent).etag == sent.etag
         assert not listener.incoming.keeps_versions(sent.bucket)
+
+
+def test_by_its_policy_setup_sets_the_rules_and_a_worker_sets_none(store: ComposedStore) -> None:
+    pages = {"browser_origins": ("https://shop.example",)}
+    rules = Store(keyed(store, "setup").model_copy(update=pages)).upload_rules
+    assert not rules.has_lifecycle()
+    assert set(rules.lacking_cors()) == set(BUCKETS)
+    rules.set_lifecycle()
+    rules.set_cors()
+    assert rules.has_lifecycle()
+    assert rules.lacking_cors() == []
+    others = Store(keyed(store, "worker").model_copy(update=pages)).upload_rules
+    for change in others.set_lifecycle, others.set_cors:
+        with pytest.raises(StyleQueueError) as caught:
+            change()
+        assert caught.value.code == Code.ACCESS_DENIED
 
 
 def keyed(store: ComposedStore, role: str) -> Settings:
@@ -344,6 +362,11 @@ def test_its_redis_lets_in_each_role_with_its_own_password_and_nobody_else(tmp_p
                         client.execute_command(*command.split())
         with monitor, pytest.raises(redis.exceptions.NoPermissionError):
             monitor.set("stylequeue:a", "c")
+        with of("backup") as backup:
+            backup.bgsave()
+            backup.config_set("maxmemory", "800mb")
+            with pytest.raises(redis.exceptions.NoPermissionError):
+                backup.get("stylequeue:a")
         for stranger in (
             redis.Redis(host=HOST, port=port),
             of("gateway", "WORKER_PASSWORD"),

@@ -152,6 +152,18 @@ def test_a_doctors_look(port: int, settings: Settings, monkeypatch: pytest.Monke
     assert not [what for what, finding in findings.items() if "forbids" in finding.found]
 
 
+@pytest.mark.parametrize("role", ["worker", "gateway"])
+def test_a_doctor_of_another_role_looks_to_the_end(
+    port: int, settings: Settings, monkeypatch: pytest.MonkeyPatch, role: str
+) -> None:
+    monkeypatch.setattr(doctor, "find_spec", lambda _: None)
+    own = settings_of(port, role, settings)
+    findings = {finding.what: finding for finding in doctor.examine(lambda: own)}
+    assert findings[f"list {CELERYS_DEFAULT_QUEUE}"].state == "warning"
+    assert "upload cors" in findings
+    assert [what for what, finding in findings.items() if finding.state == "bad"] == ["workers"], "there is none"
+
+
 def test_who_sends_by_celery_alone_has_a_result(port: int) -> None:
     url = settings_of(port, "sender").redis_url.get_secret_value()
     with Celery("somebody", broker=url, backend=url, set_as_current=False) as app:
@@ -170,6 +182,15 @@ def test_what_was_refused_is_sent_again(port: int, role: str) -> None:
         refuse(worker, "sent-by-celery")
         queue.replay("sent-by-celery")
         assert redis_of(port, "worker").llen("paint") == 1
+
+
+def test_a_backup_is_made_and_memory_raised(port: int) -> None:
+    with redis_of(port, "backup") as redis:
+        redis.bgsave()
+        wait_for(lambda: not redis.info("persistence")["rdb_bgsave_in_progress"], 60, "the snapshot")
+        redis.config_set("auto-aof-rewrite-percentage", 100)
+        redis.config_set("maxmemory", "4gb")
+        assert redis.config_get("maxmemory") == {"maxmemory": str(4 * 2**30)}
 
 
 @pytest.mark.slow
@@ -225,6 +246,10 @@ def test_a_right_less_is_told(port: int) -> None:
         ("sender", ("RPOP", "paint")),
         ("sender", ("SET", "celery-task-meta-x", 1)),
         ("sender", ("EVAL", "return 1", 0)),
+        ("backup", ("LRANGE", "paint", 0, -1)),
+        ("backup", ("PUBLISH", "stylequeue:lifecycle:0", "x")),
+        ("backup", ("SHUTDOWN",)),
+        ("backup", ("ACL", "SETUSER", "backup", "+@all")),
     ],
 )
 def test_no_role_does_anothers(port: int, role: str, command: tuple[Any, ...]) -> None:

@@ -73,5 +73,5 @@ class HealthFile:
 
 def _unusable(path: Path, why: str) -> InvalidSettings:
     variable = variable_of("health_file")
-    hint = "let it lie in a directory that is there and that only the worker's own user may write"
+    hint = "let it lie in a directory that nobody else may write; the worker makes it, if its parent is there"
     return InvalidSettings(f"{variable}: {path} cannot be the health file: {why}", hint)
