@@ -117,7 +117,7 @@ class Deployment:
 def running() -> Iterator[Deployment]:
     names = set(re.findall(r"\$\{(\w+):\?", FILE.read_text()))
     project = Project(FILE, "stylequeue-checked", {name: secrets.token_hex(24) for name in names})
-    project.compose("down", "--volumes", check=False)
+    project.down()
     deployment = Deployment(project)
     try:
         project.compose("up", "--detach", "--no-build", "--scale", "worker=2")
@@ -131,7 +131,7 @@ def running() -> Iterator[Deployment]:
             said = engine("logs", "--tail", "60", container.name, check=False)
             print(f"--- {container.name}", said.stdout, said.stderr, sep="\n")
         deployment.http.close()
-        project.compose("down", "--volumes", "--timeout", "30", check=False)
+        project.down()
 
 
 def answers(deployment: Deployment) -> bool:

@@ -119,6 +119,13 @@ class Project:
         command = [*compose_command(), "--project-name", self.name, "--file", str(self.file), *arguments]
         return run(command, check=check, env={**os.environ, **self.secrets}, cwd=self.file.parent)
 
+    def down(self) -> None:
+        """End and remove all of it, volumes included, also what compose leaves behind."""
+        self.compose("down", "--volumes", "--timeout", "30", check=False)
+        if left := [container.name for container in self.containers()]:
+            engine("rm", "--force", "--volumes", *left, check=False)
+            self.compose("down", "--volumes", check=False)
+
     def containers(self, service: str | None = None) -> list[Container]:
         """Its containers, or a service's, those that have ended included."""
         wanted = [f"label=com.docker.compose.project={self.name}"]

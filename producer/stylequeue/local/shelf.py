@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from contextlib import closing
 from importlib.resources import files
 
 from ..asking_pictures import SHELF
+from ..contract.errors import StyleQueueError
 from ..settings import Settings
 from ..store import Store
 
@@ -32,4 +34,7 @@ def put_samples(settings: Settings) -> None:
 
 
 if __name__ == "__main__":  # docker/compose.yaml's
-    put_samples(Settings.load())
+    try:
+        put_samples(Settings.load())
+    except StyleQueueError as error:
+        sys.exit(str(error))
