@@ -65,7 +65,9 @@ class AskingEvents(AskingPictures):
         async with aclosing(self.watch(job_id, timeout_s=timeout_s)) as events:
             async for event in events:
                 if isinstance(event, Succeeded):
-                    return JobResult(id=event.subject, **dict(event.data))
+                    # What was not told of stays unset.
+                    told = {name: getattr(event.data, name) for name in event.data.model_fields_set}
+                    return JobResult(id=event.subject, **told)
                 if isinstance(event, TerminalEvent):
                     result_of(event.model_dump_json())
         result_of((await self._record(job_id)).outcome)

@@ -9,10 +9,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 import uuid_utils
-from pydantic import ValidationError
 
 from .access import Access
-from .contract.errors import Code, InvalidRequest, JobNotFound, JobOpen, Permanent
+from .contract.errors import Code, InvalidJob, InvalidRequest, JobNotFound, JobOpen, Permanent
 from .contract.events import StoredPicture
 from .contract.job import Job
 from .contract.objects import ImageRef, PictureKind, StoredObject, UploadForm, check_key, preview_key, suffix_of
@@ -55,7 +54,8 @@ class AskingPictures:
                 await self._access.call_store(upload.write, piece)
             return await self._access.call_store(upload.end)
         except BaseException:
-            await self._access.finally_call_store(upload.drop)
+            # Under a name that was given, the same may have been sent before.
+            await self._access.finally_call_store(partial(upload.drop, made=name is None))
             raise
 
     async def upload_form(
@@ -208,7 +208,7 @@ def _named(record: Record, kind: Literal["content", "style"], number: int) -> Im
     """One of the pictures that a job is painted from. Raises Permanent with `object_not_found`."""
     try:
         job = Job.model_validate_json(record.job)
-    except ValidationError:  # no job, or a newer producer's
+    except InvalidJob:  # no job, or another version's
         raise _none_of(record.id, kind) from None
     images = [job.content] if kind == "content" else [style.image for style in job.styles]
     if not 1 <= number <= len(images):

@@ -21,7 +21,7 @@ from stylequeue.contract.scope import Scope
 from stylequeue.local.shelf import STYLES
 from stylequeue.settings import Settings
 from stylequeue.store import Store
-from stylequeue.store.exchange import PART_BYTES
+from stylequeue.store.exchange import PART_BYTES, Upload
 from tests.support import pictures
 from tests.support.by_hand import paint
 from tests.support.clients import Client
@@ -110,6 +110,28 @@ def test_of_what_breaks_off_nothing_stays(client: Client, settings: Settings) ->
         assert lying(queue, f"{tenant}/") == []
         mine.upload_stream([b"a"])
         assert len(lying(queue, f"{tenant}/")) == 1
+
+
+@pytest.mark.parametrize("name", [None, "named.jpg"])
+def test_whoever_goes_once_it_lies_there(
+    client: Client, settings: Settings, monkeypatch: pytest.MonkeyPatch, name: str | None
+) -> None:
+    tenant = f"goes-{uuid.uuid4().hex}"
+    end = Upload.end
+
+    def cancelled(upload: Upload) -> ImageRef:
+        end(upload)
+        raise ConnectionError
+
+    with client(settings) as queue:
+        mine = queue.for_tenant(tenant)
+        if name:
+            mine.upload_stream([b"a"], name=name)
+        monkeypatch.setattr(Upload, "end", cancelled)
+        with pytest.raises(ConnectionError):
+            mine.upload_stream([b"a"], name=name)
+        # What was sent under the name before, a job may have named by now.
+        assert lying(queue, f"{tenant}/") == ([f"{tenant}/{name}"] if name else [])
 
 
 # Addresses for others

@@ -136,7 +136,7 @@ def test_results_by_celery(queue: StyleQueue, killed: Recording, name: str) -> N
         result: Any = app.AsyncResult(killed.jobs[name])
         if name in PICTURES:
             assert result.get(timeout=1) == queue.wait(killed.jobs[name]).model_dump(
-                mode="json", exclude={"id", "tenant", "report_file"}, exclude_unset=True
+                mode="json", exclude={"id", "tenant"}, exclude_unset=True
             )
         else:
             kind, code = TOLD_BY_CELERY[name]

@@ -19,6 +19,7 @@ from tests.support.by_hand import paint, tasks
 from tests.support.gate import Gate
 from tests.support.jobs import job_fields, make_job
 from tests.support.processes import wait_for
+from tests.support.roles import everything
 from tests.support.stages import STAGES
 
 # Celery's own way to store results.
@@ -376,6 +377,23 @@ def test_a_view_in_each_state(gate: Gate, queue: StyleQueue) -> None:
                 assert link is None or link.startswith(f"/v1/jobs/{job.id}"), name
     queue._ledger.redis.flushdb()
     assert views == json.loads(GOLDEN.read_text()), json.dumps(views, indent=2)
+
+
+@pytest.mark.parametrize("change", [{"schema_version": 3}, {"output": {"bucket": "results", "key": "old.thumb.webp"}}])
+def test_a_job_that_this_version_cannot_read_hides_no_other(
+    gate: Gate, queue: StyleQueue, change: dict[str, Any]
+) -> None:
+    other, job = make_job(), make_job()
+    queue.submit_many([other, job])
+    text = json.dumps(json.loads(job.canonical_json()) | change)
+    everything(queue.settings).hset(names.record_key(job.id), "job", text)
+    view = gate.get(f"/v1/jobs/{job.id}").json()
+    assert (view["state"], view["asked"], view["links"]["content"]) == ("queued", None, None)
+    listed = {one["id"]: one for one in gate.get("/v1/jobs").json()["jobs"]}
+    assert listed.keys() == {other.id, job.id}
+    assert listed[job.id] == view
+    assert listed[other.id]["asked"]
+    check_problem(gate.get(f"/v1/jobs/{job.id}/content"), "object_not_found")
 
 
 class TestList:

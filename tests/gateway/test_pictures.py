@@ -13,6 +13,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
+import uuid_utils
 
 from stylequeue.aclient import AsyncStyleQueue
 from stylequeue.client import StyleQueue
@@ -452,10 +453,21 @@ def test_pictures_to_paint_pass_through(streaming: Gate, queue: StyleQueue) -> N
     assert streaming.get(job["links"]["content"], key=key).content == PHOTO
     assert streaming.get(f"{job['links']['styles'][0]}?as=json", key=key).json()["expires_at"] is None
     # Only there, only for whom it is, and only for as long.
+    put = partial(streaming.ask, "PUT", headers=told["headers"])
     check_problem(put(told["url"], content=PHOTO, key=streaming.key("read", "passing")), "forbidden")
     name = told["url"].removeprefix("/v1/uploads/")
-    for other in ("a.jpg", f"{uuid.uuid4()}.jpg", name.replace("jpeg", "gif"), f"00000000{name[8:]}"):
+    in_a_minute = uuid.UUID(int=uuid.UUID(name.removesuffix(".jpeg")).int + (60_000 << 80))
+    for other in (
+        "a.jpg",
+        f"{uuid.uuid4()}.jpg",
+        name.replace("jpeg", "gif"),
+        f"00000000{name[8:]}",
+        f"{in_a_minute}.jpeg",
+    ):
         check_problem(put(f"/v1/uploads/{other}", content=PHOTO, key=key), "address_not_found")
+    for said in ({"Content-Type": "image/png"}, {}):
+        refused = streaming.ask("PUT", told["url"], headers=said, content=PHOTO, key=key)
+        check_problem(refused, "media_type_unsupported")
     assert len(lying(queue, "passing/")) == 1
     too_large = put(told["url"], content=bytes(queue.settings.max_image_bytes + 1), key=key)
     check_problem(too_large, "image_too_many_bytes")
@@ -465,13 +477,26 @@ def test_pictures_to_paint_pass_through(streaming: Gate, queue: StyleQueue) -> N
     queue._store._client.delete_object(Bucket="uploads", Key=image["key"])
 
 
+def test_where_they_do_not_none_is_taken(gate: Gate, queue: StyleQueue, acme: str) -> None:
+    name, said = f"{uuid_utils.uuid7()}.jpg", {"Content-Type": "image/jpeg"}
+    refused = gate.ask("PUT", f"/v1/uploads/{name}", headers=said, content=PHOTO, key=acme)
+    check_problem(refused, "address_not_found")
+    assert lying(queue, f"acme/{name}") == []
+
+
 def test_so_does_the_shelf(streaming: Gate, queue: StyleQueue) -> None:
-    queue._store._client.put_object(Bucket="styles", Key="shelf/a wave.png", Body=WAVE)
-    there = {style["name"]: style for style in streaming.get("/v1/styles").json()["styles"]}["a wave"]
-    assert (there["url"], there["expires_at"]) == ("/v1/styles/a%20wave.png", None)
-    assert streaming.get(there["url"]).content == WAVE
-    check_problem(streaming.get("/v1/styles/none.png"), "object_not_found")
-    queue._store._client.delete_object(Bucket="styles", Key="shelf/a wave.png")
+    # Each is itself, also where two are called alike.
+    lie = {"shelf/a wave.png": WAVE, "shelf/of/a wave.png": WAVE + b"another", "beside.png": WAVE}
+    for style, body in lie.items():
+        queue._store._client.put_object(Bucket="styles", Key=style, Body=body)
+    there = {style["image"]["key"]: style for style in streaming.get("/v1/styles").json()["styles"]}
+    assert there["shelf/a wave.png"]["url"] == "/v1/styles/styles/shelf/a%20wave.png"
+    for style in ("shelf/a wave.png", "shelf/of/a wave.png"):
+        assert streaming.get(there[style]["url"]).content == lie[style]
+    for other in ("styles/shelf/none.png", "styles/a%20wave.png", "uploads/shelf/a%20wave.png", "styles/beside.png"):
+        check_problem(streaming.get(f"/v1/styles/{other}"), "object_not_found")
+    for style in lie:
+        queue._store._client.delete_object(Bucket="styles", Key=style)
 
 
 def test_who_leaves_before_the_end_holds_no_connection(

@@ -29,7 +29,7 @@ class ShelfStyle(BaseModel):
     image: ImageRef = Field(description="To be named in a job.")
     size_bytes: int
     url: str = Field(description="Where the picture can be fetched.")
-    expires_at: AwareDatetime | None = Field(description="Until then; null: for as long as the key holds.")
+    expires_at: AwareDatetime = Field(description="Until then at least; ask for the styles anew after it.")
 
 
 class Shelf(BaseModel):
@@ -45,7 +45,7 @@ async def list_styles(request: Request, gateway: GatewayState, caller: Reader) -
 
     async def url(there: StoredObject) -> str:
         if passes:
-            return f"{request.url.path}/{quote(PurePosixPath(there.key).name)}"
+            return f"{request.url.path}/{there.bucket}/{quote(there.key)}"
         return await caller.queue.link(there, valid_s=valid_s)
 
     expires_at = datetime.now(UTC) + timedelta(seconds=valid_s)
@@ -56,7 +56,7 @@ async def list_styles(request: Request, gateway: GatewayState, caller: Reader) -
                 image=ImageRef(bucket=there.bucket, key=there.key, etag=there.etag),
                 size_bytes=there.size_bytes,
                 url=await url(there),
-                expires_at=None if passes else expires_at,
+                expires_at=expires_at,
             )
             for there in await caller.queue.shelf()
         ]
@@ -64,17 +64,20 @@ async def list_styles(request: Request, gateway: GatewayState, caller: Reader) -
 
 
 @router.get(
-    "/styles/{name}",
+    "/styles/{bucket}/{key:path}",
     operation_id="get_shelf_style",
     response_model=None,
     responses={200: {"description": "The picture.", "content": {"image/*": {}}}},
 )
 async def get_shelf_style(
-    request: Request, caller: Reader, name: Annotated[str, Path(max_length=1024, description="Of its file.")]
+    request: Request,
+    caller: Reader,
+    bucket: Annotated[str, Path(max_length=64, description="As `list_styles` names it.")],
+    key: Annotated[str, Path(max_length=1024, description="Likewise.")],
 ) -> StreamingResponse:
     """A style on the shelf, for who does not reach the store."""
-    found = next((one for one in await caller.queue.shelf() if PurePosixPath(one.key).name == name), None)
+    found = next((one for one in await caller.queue.shelf() if (one.bucket, one.key) == (bucket, key)), None)
     if found is None:
         raise Refused(Code.OBJECT_NOT_FOUND, "there is no such style on the shelf", "GET /v1/styles names all")
-    asked = request.headers
+    name, asked = PurePosixPath(key).name, request.headers
     return streamed(caller.queue, found, name, range_=asked.get("range"), if_range=asked.get("if-range"))

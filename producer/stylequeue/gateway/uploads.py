@@ -23,6 +23,8 @@ router = APIRouter(prefix="/v1", tags=["pictures"], responses=document(), route_
 streams = APIRouter(prefix="/v1", tags=["pictures"], responses=document())
 """Of those whose bodies are pictures."""
 
+_CLOCKS_APART_S = 5
+"""As far as the clocks of two gateways may be apart."""
 _PICTURE = {"required": True, "content": {"image/*": {"schema": {"type": "string", "format": "binary"}}}}
 
 
@@ -31,7 +33,7 @@ class UploadRequest(BaseModel):
 
     filename: str = Field(max_length=255, description="Its suffix becomes the key's.")
     content_type: str = Field(max_length=64, description="image/jpeg, image/png or image/webp.")
-    size: int = Field(description="Bytes: a form takes no more, a PUT just as many.")
+    size: int = Field(description="Bytes: a form takes no more, a PUT to the store just as many.")
 
 
 @router.post("/uploads", operation_id="create_upload", status_code=201)
@@ -42,7 +44,7 @@ async def create_upload(
 
     With `method` POST, send a form of `fields` and then the picture as `file`; with PUT, the picture with `headers`.
     Where pictures pass through the gateway, the address is its own (`put_upload`), and wants the key as well.
-    What no job names is deleted after a day.
+    What no job names is deleted by the bucket's lifecycle rule: a day after the longest that a job may take.
     """
     form = await caller.queue.upload_form(wanted.filename, content_type=wanted.content_type, size_bytes=wanted.size)
     if not gateway.settings.gateway_stream:
@@ -66,10 +68,13 @@ async def put_upload(
     name: Annotated[str, Path(max_length=64, description="As `create_upload` gave it.")],
 ) -> ImageRef:
     """Send a picture by the gateway, to an address that `create_upload` gave, while that holds."""
-    if not _is_given_now(name, gateway.settings.link_ttl_s):
+    if not (gateway.settings.gateway_stream and _is_given_now(name, gateway.settings.link_ttl_s)):
         raise Refused(
             Code.ADDRESS_NOT_FOUND, "no picture is taken at this address, or no longer", "ask for one: POST /v1/uploads"
         )
+    said, wanted = request.headers.get("content-type", ""), mimetypes.guess_type(name)[0]
+    if said != wanted:
+        raise Refused(Code.MEDIA_TYPE_UNSUPPORTED, f"it is to be {wanted}, and not {said!r}", "send it as was said")
     try:
         return await caller.queue.upload_stream(pieces_of(request), name=name)
     except Exception as error:
@@ -77,11 +82,11 @@ async def put_upload(
 
 
 def _is_given_now(name: str, valid_s: float) -> bool:
-    """Whether it is the name of an upload that was asked for in the last `valid_s` seconds: its UUIDv7 says when."""
+    """Whether an upload asked for in the last `valid_s` seconds may be called so: its UUIDv7 says when that was."""
     stem = PurePosixPath(name).stem
     try:
         given = uuid.UUID(stem)
     except ValueError:
         return False
     is_ours = str(given) == stem and given.version == 7 and mimetypes.guess_type(name)[0] in CONTENT_TYPES.values()
-    return is_ours and abs(time.time() - (given.int >> 80) / 1000) <= valid_s
+    return is_ours and -_CLOCKS_APART_S <= time.time() - (given.int >> 80) / 1000 <= valid_s

@@ -8,8 +8,9 @@ from typing import Any, Literal
 from urllib.parse import quote
 
 from fastapi import Request, Response
-from pydantic import AwareDatetime, BaseModel, Field, ValidationError
+from pydantic import AwareDatetime, BaseModel, Field
 
+from ..contract.errors import InvalidJob
 from ..contract.events import Progress, StoredPicture, Succeeded, TerminalEvent, UnknownEvent
 from ..contract.job import Job, Style
 from ..contract.objects import ImageRef
@@ -152,10 +153,10 @@ def _code(error: str | None) -> str | None:
 
 
 def _job(status: JobStatus) -> Job | None:
-    """None: the message was none, or a newer producer wrote it."""
+    """None: the message was none, or a producer of another version wrote it."""
     try:
         return None if status.job is None else Job.model_validate(status.job)
-    except ValidationError:
+    except InvalidJob:
         return None
 
 

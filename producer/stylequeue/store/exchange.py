@@ -193,12 +193,16 @@ class Upload:
             self._made = ImageRef(bucket=bucket, key=key, etag=etag)
             return self._made
 
-    def drop(self) -> None:
-        """Leave nothing of it: what stays all the same, the bucket's lifecycle takes away."""
+    def drop(self, *, made: bool = True) -> None:
+        """Leave nothing of it, but if not `made` what is there already: others may have put the same there.
+
+        What stays all the same, the bucket's lifecycle takes away.
+        """
         with self._lock, suppress(StyleQueueError):
             self._held.clear()
             if self._made:
-                self._objects.delete(self._made.bucket, self._made.key, etag=self._made.etag)
+                if made:
+                    self._objects.delete(self._made.bucket, self._made.key, etag=self._made.etag)
             elif self._upload_id is not None:
                 self._s3.call("abort_multipart_upload", own=True, **self._at, UploadId=self._upload_id)
 

@@ -9,7 +9,7 @@ import { changed, state } from "./state.js";
 import { pause } from "./stream.js";
 import { bare, kindly } from "./words.js";
 
-const SENT_HOLDS_MS = 20 * 3600 * 1000; // what no job names is deleted after a day
+const SENT_HOLDS_MS = 20 * 3600 * 1000; // what no job names goes by the bucket's lifecycle rule, a day or more after it came
 const TRIES = 40;
 
 let sending = null;
