@@ -58,6 +58,7 @@ def test_what_the_producer_imports_the_wheel_asks_for(metadata: Message) -> None
         "uploads/webhook.py": {"gateway"},
         "metrics.py": {"metrics"},
         "local": {"local"},
+        "tracing": {"otel"},
         "testing.py": {"local", "testing"},
     }
     distributions = packages_distributions()
@@ -81,6 +82,7 @@ def test_the_extras_are_those_that_the_documents_name(metadata: Message) -> None
         "models",
         "gateway",
         "metrics",
+        "otel",
         "local",
         "testing",
         "dev",

@@ -213,9 +213,9 @@ def _moved(moments: Moments, gradient: tf.Tensor, rule: AdamRule, rate: float, r
 def _shown(moments: Moments, rule: AdamRule) -> tf.Tensor:
     """The average [1, H, W, 3] so far, in [0, 1], sharpened."""
     shown = moments.average / (1 - rule.averaging**moments.step)
-    if not rule.sharpening:
-        return shown
-    return tf.clip_by_value(shown + rule.sharpening * (shown - _blurred(shown)), 0, 1)
+    if rule.sharpening:
+        shown += rule.sharpening * (shown - _blurred(shown))
+    return tf.clip_by_value(shown, 0, 1)
 
 
 def lbfgs(evaluate: Evaluate, start: tf.Tensor) -> Iterator[Iterate]:
