@@ -23,10 +23,11 @@ _Line = MutableMapping[str, Any]
 
 MASK: Final = "***"
 _SECRETS: Final = re.compile(
-    r"(?P<before>://[^\s/@:'\"]*:)[^\s/@'\"]+(?=@)"  # the password of an address
+    r"(?P<before>://(?:[^\s/@:'\"]*:)?)[^\s/@'\"]+(?=@)"  # an address's password, or its user
     r"|sq_[0-9a-f]{12}_[0-9a-f]{64}_?[0-9a-f]*"  # a key of the gateway's
     r"|whsec_[A-Za-z0-9+/=]{16,}"  # a webhook's
-    r"|(?P<named>(?i:bearer |x-amz-signature=|x-amz-credential=|x-amz-security-token=))[^\s&'\"]+"
+    r"|(?P<named>(?i:bearer(?: |%20)|authorization.{1,9}(?:basic|aws)(?: |%20)"
+    r"|signature=|x-amz-credential=|x-amz-security-token=))[^\s&'\"]+"
 )
 """What looks like one, whoever says it."""
 _CHATTY: Final = ("celery.app.trace", "celery.worker.strategy", "botocore", "boto3", "urllib3", "h5py", "matplotlib")

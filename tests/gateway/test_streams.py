@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
 import signal
 import subprocess
-from collections.abc import Iterator
+from collections.abc import AsyncGenerator, Iterator
 from contextlib import ExitStack
+from contextvars import ContextVar
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from stylequeue.client import StyleQueue
+from stylequeue.gateway.streams import EventStream, Streams
 from stylequeue.local import Stack
 from stylequeue.local.server import HOST, free_ports
 from stylequeue.settings import Settings
@@ -114,3 +118,26 @@ def test_what_is_published_and_lost_is_found_within_a_few_seconds(
         assert next(told).kind == "cancelled"
         assert next(events(lines)).kind == "cancelled"
         subscription.drop()
+
+
+def test_what_a_stream_looks_at_is_no_part_of_its_request() -> None:
+    """Of a trace neither: it may go on for hours."""
+    current, seen, sent = ContextVar("current", default=""), list[str](), list[Any]()
+
+    async def frames() -> AsyncGenerator[bytes, None]:
+        seen.append(current.get())
+        yield b"told"
+
+    async def stay() -> Any:
+        await asyncio.Event().wait()
+
+    async def send(what: Any) -> None:
+        sent.append(what)
+
+    async def serve() -> None:
+        current.set("a request")
+        await EventStream(Streams(asyncio.Event()), frames())({"type": "http"}, stay, send)
+
+    asyncio.run(serve())
+    assert seen == [""]
+    assert b"told" in [one.get("body") for one in sent]

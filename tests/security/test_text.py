@@ -188,9 +188,19 @@ def test_no_secret_is_logged_whoever_says_it() -> None:
     """By its type, and by how it looks; what stands around it stays."""
     secrets = {
         "redis://user:hunter22hunter22@host/0": "redis://user:***@host/0",
+        "https://hunter22hunter22@host/x": "https://***@host/x",
         "sq_0123456789ab_" + "0f" * 32: "***",
         "whsec_MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3": "***",
         "Authorization: Bearer abcdefgh": "Authorization: Bearer ***",
+        "{'Authorization': 'Basic aHVudGVyMjI='}": "{'Authorization': 'Basic ***'}",
+        "authorization=Basic%20aHVudGVyMjI=": "authorization=Basic%20***",
+        "Authorization: AWS AKIA:0123abcd=": "Authorization: AWS ***",
+        "Authorization: AWS4-HMAC-SHA256 SignedHeaders=host, Signature=0123abcd": (
+            "Authorization: AWS4-HMAC-SHA256 SignedHeaders=host, Signature=***"
+        ),
+        "https://s3/x?AWSAccessKeyId=a&Signature=0123abcd%3D&Expires=1": (
+            "https://s3/x?AWSAccessKeyId=a&Signature=***&Expires=1"
+        ),
         "https://s3/x?X-Amz-Signature=0123abcd&y=1": "https://s3/x?X-Amz-Signature=***&y=1",
     }
     # In a process of its own: what is logged in this one is looked through for secrets before it is masked.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import signal
+import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,10 @@ from celery.utils.dispatch import Signal
 from stylequeue.contract.errors import ExitCode, InvalidSettings
 from stylequeue.local import Process, Stack
 from stylequeue.settings import Settings
+from stylequeue.tracing import exporting
+from stylequeue_worker.process import stopping
 from stylequeue_worker.process.receivers import connect
+from stylequeue_worker.work.lease import STOP_FILE_VARIABLE
 from tests.support.deployment import WAIT_S, Deployment
 
 HEAD = "from stylequeue.settings import Settings\nfrom stylequeue_worker.process.app import make_worker_app\n"
@@ -119,3 +123,26 @@ def test_where_its_threads_are_is_shown_without_what_they_hold(deployment: Deplo
     password = deployment.settings.redis_url.get_secret_value().split(":")[2].split("@")[0]
     assert password not in worker.log_text()
     assert "LOCAL VARIABLES" not in worker.log_text()
+
+
+@pytest.mark.parametrize("hurry", [False, True])
+def test_the_child_is_gone_before_traces_are_waited_for(monkeypatch: pytest.MonkeyPatch, hurry: bool) -> None:
+    """Whoever is out of patience with this process kills it alone, and its child would go on."""
+    status: list[int] = []
+    within_s: list[float] = []
+    monkeypatch.setenv(STOP_FILE_VARIABLE, os.devnull)
+    monkeypatch.setattr(os, "_exit", status.append)
+    with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as child:
+        monkeypatch.setattr(stopping, "active_children", lambda: [child])
+
+        def flush(seconds: float) -> None:
+            assert child.wait(WAIT_S) == -signal.SIGKILL
+            within_s.append(seconds)
+
+        monkeypatch.setattr(exporting, "flush", flush)
+        stops = stopping.Stopping(0.5, lambda: None)
+        stops.ask(hurry=hurry)
+        stops._see_to_it()
+    assert status == [128 + signal.SIGKILL]
+    assert len(within_s) == (0 if hurry else 1)
+    assert all(0 <= seconds <= 0.1 for seconds in within_s), "what is left of the grace"

@@ -11,6 +11,7 @@ from fastapi.sse import KEEPALIVE_COMMENT
 from starlette.responses import StreamingResponse
 from starlette.types import Receive, Scope, Send
 
+from ..awaiting import for_all
 from ..contract.errors import StyleQueueError
 from .tasks import ended, gone
 
@@ -76,7 +77,8 @@ class EventStream(StreamingResponse):
         try:
             await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
             while not stopped.done():
-                coming = coming or asyncio.create_task(_next(self._frames))
+                # No part of the request, which is over for whoever traces it: else each look at Redis would be.
+                coming = coming or for_all(_next(self._frames))
                 await asyncio.wait({coming, left, stopped}, timeout=PING_S, return_when=asyncio.FIRST_COMPLETED)
                 if left.done():
                     return

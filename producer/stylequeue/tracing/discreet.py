@@ -26,6 +26,9 @@ _TOLD = frozenset(
     }
 )
 """Attributes that are told as they are; beside those that begin with `_OURS`."""
+_MAX_NAME_CHARS = 64
+_MAX_TEXT_CHARS = 200
+"""Of an attribute."""
 
 
 class Discreet(SpanExporter):
@@ -53,7 +56,7 @@ class Discreet(SpanExporter):
 
 def _discreet(span: ReadableSpan) -> ReadableSpan:
     return ReadableSpan(
-        name=span.name,
+        name=_name(span),
         context=span.context,
         parent=span.parent,
         resource=span.resource,
@@ -69,5 +72,15 @@ def _discreet(span: ReadableSpan) -> ReadableSpan:
     )
 
 
+def _name(span: ReadableSpan) -> str:
+    """A pipeline is named by all its commands: thousands, and never twice the same."""
+    is_redis = (span.attributes or {}).keys() & {"db.system", "db.system.name"}
+    return (span.name.partition(" ")[0] if is_redis else span.name)[:_MAX_NAME_CHARS]
+
+
 def _told(attributes: Mapping[str, Any] | None) -> dict[str, Any]:
-    return {name: value for name, value in (attributes or {}).items() if name in _TOLD or name.startswith(_OURS)}
+    return {
+        name: value[:_MAX_TEXT_CHARS] if isinstance(value, str) else value
+        for name, value in (attributes or {}).items()
+        if name in _TOLD or name.startswith(_OURS)
+    }

@@ -12,6 +12,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
 from .._version import __version__
 from ..settings import Settings
@@ -24,7 +25,7 @@ log = logging.getLogger(__name__)
 _ENDPOINTS = ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT")
 _FLUSH_S = 1.0
 """The longest that a job waits for its spans to be sent. Those that are not are sent later, if the process lives."""
-_END_S = 3.0
+END_S = 3.0
 """The same where a process ends."""
 
 _provider: TracerProvider | None = None
@@ -32,25 +33,35 @@ _flushing: threading.Thread | None = None
 
 
 def set_up(program: str, settings: Settings) -> None:
-    """Have this process tell of traces, if that is wanted: once, before what is traced begins."""
+    """Have this process tell of traces, if that is wanted: once, before what is traced begins.
+
+    Where that cannot be, the log says why, and the program does its work without.
+    """
     global _provider
     if _provider is not None or not _is_wanted():
         return
     try:
-        from opentelemetry import trace
-        from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
-        from opentelemetry.instrumentation.botocore import BotocoreInstrumentor
-        from opentelemetry.instrumentation.redis import RedisInstrumentor
-        from opentelemetry.sdk.resources import OTELResourceDetector, Resource
-        from opentelemetry.sdk.trace import TracerProvider
-        from opentelemetry.sdk.trace.export import BatchSpanProcessor
-
-        from .discreet import Discreet
+        _provider = _made(program, settings)
+        log.info("traces go to %s", _without_secrets(os.environ[_endpoint()]))
     except ImportError as error:
         log.warning(
             "no traces: %s is set, but the extra is missing: pip install 'stylequeue[otel]' (%s)", _endpoint(), error
         )
-        return
+    except Exception as error:
+        log.warning("no traces: %s: %s", type(error).__name__, error)
+
+
+def _made(program: str, settings: Settings) -> TracerProvider:
+    """What tells of them. Raises ImportError, and whatever OpenTelemetry does where it refuses a setting."""
+    from opentelemetry import trace
+    from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
+    from opentelemetry.instrumentation.botocore import BotocoreInstrumentor
+    from opentelemetry.instrumentation.redis import RedisInstrumentor
+    from opentelemetry.sdk.resources import OTELResourceDetector, Resource
+    from opentelemetry.sdk.trace import TracerProvider
+    from opentelemetry.sdk.trace.export import BatchSpanProcessor
+
+    from .discreet import Discreet
 
     said = OTELResourceDetector().detect().attributes
     ours = {
@@ -60,13 +71,19 @@ def set_up(program: str, settings: Settings) -> None:
         "stylequeue.deployment": settings.deployment,
     }
     resource = Resource.create({name: value for name, value in ours.items() if name not in said})
-    # Ended by `flushed` and `at_the_end`, in bounds; its own way at exit would wait for long.
-    _provider = TracerProvider(resource=resource, shutdown_on_exit=False)
-    _provider.add_span_processor(BatchSpanProcessor(Discreet(OTLPSpanExporter())))
-    trace.set_tracer_provider(_provider)
+    # Ended by `flushed` and `flush`, in bounds; its own way at exit would wait for long.
+    provider = TracerProvider(resource=resource, shutdown_on_exit=False)
+    provider.add_span_processor(BatchSpanProcessor(Discreet(OTLPSpanExporter())))
+    trace.set_tracer_provider(provider)
     RedisInstrumentor().instrument()
     BotocoreInstrumentor().instrument()  # type: ignore[no-untyped-call]
-    log.info("traces go to %s", os.environ[_endpoint()])
+    return provider
+
+
+def _without_secrets(address: str) -> str:
+    """Scheme, host and port: before and behind them there may be what lets one in."""
+    parts = urlsplit(address)
+    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}"
 
 
 def _endpoint() -> str:
@@ -88,7 +105,7 @@ def flushed() -> Iterator[None]:
         flush(_FLUSH_S)
 
 
-def flush(within_s: float = _END_S) -> None:
+def flush(within_s: float = END_S) -> None:
     """Send what there is to tell, and wait for that, but for no longer; if the last time still goes on, not at all."""
     global _flushing
     if _provider is None or (_flushing is not None and _flushing.is_alive() and within_s == _FLUSH_S):

@@ -29,9 +29,9 @@ _handed: ContextVar[str | None] = ContextVar("traceparent", default=None)
 def _api() -> Any:
     """OpenTelemetry's, where somebody has imported it and told it what to do with spans."""
     api: Any = sys.modules.get("opentelemetry.trace")
-    if api is None or isinstance(api.get_tracer_provider(), api.ProxyTracerProvider):
-        return None
-    return api
+    # Another thread may be importing it just now.
+    provider = getattr(api, "get_tracer_provider", None)
+    return None if provider is None or isinstance(provider(), api.ProxyTracerProvider) else api
 
 
 def traceparent() -> str | None:

@@ -85,9 +85,9 @@ def make_worker_app(settings: Settings, *, module: str, load_engine: Callable[[S
     def warm_up(**_: Any) -> None:
         """In the child, before its first job."""
         nonlocal stylist
-        exporting.set_up("worker", settings)
         # Celery would only log an exception here, and the child would serve jobs without its models.
         try:
+            exporting.set_up("worker", settings)
             from ..engine.available import available_bytes
             from ..pictures.decoder import Decoder
             from ..work.options import options_of

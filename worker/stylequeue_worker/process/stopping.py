@@ -99,7 +99,8 @@ class Stopping:
 
     def _see_to_it(self) -> None:
         hurry = self._asked.get()
-        ends_at = time.monotonic() + self._grace_s * _GRACE_SHARE
+        began_at = time.monotonic()
+        ends_at = began_at + self._grace_s * _GRACE_SHARE
         self.began.set()
         log.info("Warm shutdown: the child is told to stop")
         try:
@@ -118,11 +119,12 @@ class Stopping:
         putting_back = threading.Thread(target=self._put_back, name="put-back", daemon=True)
         putting_back.start()
         putting_back.join(self._grace_s * (1 - _GRACE_SHARE) / 2)
-        exporting.flush()
-        self.clear_up()
         for child in active_children():
             with suppress(ProcessLookupError, TypeError):  # it may be gone, or only about to start
                 os.kill(child.pid, signal.SIGKILL)  # type: ignore[arg-type]
+        self.clear_up()
+        if not hurry:
+            exporting.flush(max(0.0, min(exporting.END_S, began_at + self._grace_s - time.monotonic())))
         # Not by a signal: as the first process of a container this one would survive that.
         os._exit(_KILLED)
 
