@@ -44,6 +44,8 @@ _COMPARED_WITHIN_S = 60.0
 """Until another keeper takes one that compares for dead."""
 _COMPARING_SHARE = 0.05
 """Of the time, for comparing messages; of a full queue, that takes seconds."""
+_REST_S = 300.0
+"""The longest without a comparison."""
 _TELL_AT_ONCE = 20
 """Jobs of a round."""
 
@@ -117,7 +119,7 @@ class Keeper:
         try:
             self._compare()
         finally:
-            self._ledger.compared((time.monotonic() - began_s) / _COMPARING_SHARE)
+            self._ledger.compared(min((time.monotonic() - began_s) / _COMPARING_SHARE, _REST_S))
         self._messages.send_due()
 
     def _are_fewer_messages(self) -> bool:
@@ -127,8 +129,8 @@ class Keeper:
 
     def _compare(self) -> None:
         queued = self._ledger.queued_task_ids(_COMPARE_AT_ONCE)
-        missed = self._lists.missed(queued.values(), self._check)
-        absent = {job_id for job_id, task_id in queued.items() if task_id in missed}
+        missed = self._lists.missed(filter(None, queued.values()), self._check)
+        absent = {job_id for job_id, task_id in queued.items() if task_id in missed or not task_id}
         for job_id in sorted(absent & self._missing):
             log.warning("job=%s its message is lost, a fresh one is due", job_id)
         self._ledger.make_due(sorted(absent & self._missing))

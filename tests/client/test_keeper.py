@@ -15,7 +15,7 @@ from stylequeue.client import StyleQueue
 from stylequeue.contract.errors import Preempted, Unavailable
 from stylequeue.contract.job import Job
 from stylequeue.keeper import Keeper
-from stylequeue.ledger.names import LEASES_KEY, ready_key, record_key
+from stylequeue.ledger.names import COMPARED_KEY, LEASES_KEY, ready_key, record_key
 from stylequeue.local import Stack
 from stylequeue.local.server import HOST
 from stylequeue.settings import Settings
@@ -130,6 +130,8 @@ def test_of_many_keepers_one_compares_and_rests(
     assert compares(keeper, monkeypatch)
     assert not compares(other, monkeypatch)
     assert not compares(other, monkeypatch, thoroughly=True)
+    rest_ms: Any = queue._ledger.redis.pttl(COMPARED_KEY)
+    assert 0 < rest_ms <= 300_000, "however long that one took"
     # What it misses it looks for once more, whenever that is.
     assert compares(keeper, monkeypatch)
     assert waiting(queue) == [lost.id]
@@ -189,6 +191,26 @@ def test_a_message_more_than_jobs_hides_a_lost_one_from_a_glance_only(queue: Sty
     assert lost.id not in waiting(queue)
     look_twice(keeper, thoroughly=True)
     assert lost.id in waiting(queue)
+
+
+@pytest.mark.parametrize("gone", [False, True])
+def test_what_an_older_version_claimed_hides_not_what_another_sent(
+    queue: StyleQueue, keeper: Keeper, gone: bool
+) -> None:
+    """It knows nothing of which jobs have a message: one too many is there, another lacks, and the counts agree."""
+    claimed, lost = submitted(queue), submitted(queue)
+    queue.cancel(claimed.id)
+    redis: Any = everything(queue.settings)
+    if gone:
+        queue.delete(claimed.id)
+    redis.delete("paint")
+    redis.zadd(ready_key("paint"), {claimed.id: 1})
+    redis.zrem(ready_key("paint"), lost.id)
+    for _ in range(2):
+        look_twice(keeper, thoroughly=True)
+        redis.delete(COMPARED_KEY)
+        keeper.round()
+    assert waiting(queue) == [lost.id]
 
 
 def test_who_could_not_be_heard_of_has_another_lease(stack: Stack, settings: Settings) -> None:

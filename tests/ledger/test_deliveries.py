@@ -139,7 +139,11 @@ def test_what_is_on_its_way_is_sent_once_more_all_the_same(deliveries: Deliverie
     assert settle(deliveries, token="before", delivered=True).state == "stale"
     assert ids(deliveries, token="since") == ["e0"]
     assert settle(deliveries, token="before", delivered=True).state == "stale"
-    assert settle(deliveries, token="since").state == "pending"
+    deliveries.replay(CRM, "e0")
+    assert ids(deliveries, token="now") == ["e0"]
+    for token in ("before", "since"):
+        assert settle(deliveries, token=token, delivered=True).state == "stale"
+    assert settle(deliveries, token="now").state == "pending"
 
 
 def test_an_endpoint_that_asks_for_it_is_left_alone(ledger: Ledger, deliveries: Deliveries) -> None:

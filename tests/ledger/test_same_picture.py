@@ -115,6 +115,19 @@ def test_whoever_was_woken_and_does_not_come_wakes_another(ledger: Ledger, end: 
     assert woken(ledger) == []
 
 
+def test_waiters_whose_records_are_gone_stand_in_nobodys_way(ledger: Ledger) -> None:
+    """Redis may have had too little memory."""
+    painter, *gone, there = [make_job() for _ in range(6)]
+    for job in (painter, *gone, there):
+        reserve(ledger, job)
+    ledger.redis.delete(*(record_key(job.id) for job in gone))
+    ledger.finish(painter.id, fence=1, data=FAILED)
+    assert woken(ledger) == [there.id]
+    assert ledger.redis.exists(*(record_key(job.id) for job in gone)) == 0, "no more than before"
+    # Of what is gone much is left.
+    ledger.redis.flushdb()
+
+
 def test_a_waiter_can_be_cancelled(ledger: Ledger) -> None:
     first, second = make_job(), make_job()
     reserve(ledger, first)

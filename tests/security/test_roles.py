@@ -276,6 +276,19 @@ def test_who_has_no_channels_moves_jobs_and_hears_of_them_later(port: int, monke
     asyncio.run(wait())
 
 
+@pytest.mark.parametrize("forbidden", ["copy", "rename"])
+def test_who_may_not_copy_moves_jobs_all_the_same(port: int, forbidden: str) -> None:
+    user = f"without-{forbidden}"
+    with Redis(host=HOST, port=port) as redis:
+        ask: Any = redis.execute_command
+        ask("ACL", "SETUSER", user, "on", f">{PASSWORD}", *RIGHTS["producer"].split(), f"-{forbidden}")
+        with StyleQueue(settings_of(port, user)) as queue:
+            job_id = queue.submit(make_job())
+            assert queue.cancel(job_id) == "cancelled"
+            assert len([*queue.watch(job_id)]) == 2
+        assert not redis.exists(names.SLIM_KEY)
+
+
 def test_all_that_scripts_call_is_tried(port: int) -> None:
     """By the doctor: a user that lacks one of them is told so, whichever it is."""
     called = set()

@@ -89,10 +89,10 @@ local function tell(id, draft_json)
 end
 
 -- A stream takes 4 kB at once, for events that may come; its copy takes what is in it. Most jobs wait, and are remembered,
--- far longer than they are painted. A user who may not copy moves on.
+-- far longer than they are painted. A user who may not copy, or rename, moves on.
 local function slim(key)
-  local copied = redis.pcall('COPY', key, SLIM_KEY, 'REPLACE')
-  if copied == 1 then redis.call('RENAME', SLIM_KEY, key) end
+  if redis.pcall('COPY', key, SLIM_KEY, 'REPLACE') ~= 1 then return end
+  if redis.pcall('RENAME', SLIM_KEY, key).err then redis.call('DEL', SLIM_KEY) end
 end
 
 -- Whose job that is or, once its record is deleted, was: an id stays its tenant's. '' for nobody's.

@@ -29,6 +29,8 @@ LEASE_S = 30
 """Longer than sending takes."""
 _MAX_ATTEMPTS_BYTES = 16 * 1024
 """Remembered of one delivery."""
+_MAX_OVERTAKEN_CHARS = 1000
+"""The same of those who were sending it when it was replayed: the tokens of thirty."""
 
 
 @dataclass(frozen=True)
@@ -180,7 +182,10 @@ class Deliveries:
 
 async def replay(ledger: AsyncLedger, endpoint: str, event_id: str) -> None:
     """Send an event to an endpoint once more, whatever came of it before. Raises DeliveryNotFound."""
-    [verdict] = await ledger.perform([_move(ledger._moves, "replay_delivery", endpoint=endpoint, id=event_id)])
+    move = _move(
+        ledger._moves, "replay_delivery", endpoint=endpoint, id=event_id, max_overtaken_chars=_MAX_OVERTAKEN_CHARS
+    )
+    [verdict] = await ledger.perform([move])
     if verdict == "unknown":
         raise DeliveryNotFound(event_id)
 

@@ -23,8 +23,8 @@ def take_due(moves: Moves, count: int) -> Move[list[DueMessage]]:
 
 
 def make_due(moves: Moves, job_ids: Sequence[str]) -> Move[str]:
-    """Have fresh messages of queued jobs sent now."""
-    return moves._move("make_due", ids=list(job_ids))
+    """Have fresh messages of queued jobs sent now; any other's is missed no more."""
+    return moves._move("make_due", ids=list(job_ids), queues=QUEUES)
 
 
 def overdue(moves: Moves, count: int) -> Move[Overdue]:

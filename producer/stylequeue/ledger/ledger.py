@@ -297,7 +297,10 @@ class Ledger:
         return int(sum(ready) + (claimed if claimed_within_s else 0))
 
     def queued_task_ids(self, limit: int) -> dict[str, str]:
-        """Celery task ids, by job id, of at most `limit` queued jobs that should have a message: the oldest."""
+        """Celery task ids, by job id, of at most `limit` queued jobs that should have a message: the oldest.
+
+        "" for one of which there is no record.
+        """
         with self._reachable():
             pipeline = self.redis.pipeline(transaction=True)
             for queue in QUEUES:
@@ -310,7 +313,7 @@ class Ledger:
                 pipeline = self.redis.pipeline(transaction=False)
                 for job_id in some:
                     pipeline.hget(names.record_key(job_id), "task_id")
-                task_ids |= {one: task_id for one, task_id in zip(some, pipeline.execute(), strict=True) if task_id}
+                task_ids |= {one: task_id or "" for one, task_id in zip(some, pipeline.execute(), strict=True)}
             return task_ids
 
     def may_compare(self, within_s: float) -> bool:

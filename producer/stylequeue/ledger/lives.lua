@@ -34,7 +34,6 @@ end
 -- Ends a job with its terminal event, which is kept in the record as well.
 local function finish(id, state, draft)
   local event = tell(id, draft)
-  slim(events_key(id))
   redis.call('HSET', record_key(id), 'outcome', event)
   local queue = redis.call('HGET', record_key(id), 'queue')
   local minute = ended_key(queue .. ':' .. math.floor(now_ms / 60000))
@@ -43,6 +42,7 @@ local function finish(id, state, draft)
   redis.call('PEXPIRE', minute, limits.rate_kept_ms)
   enter(id, state)
   redis.call('ZADD', UNTOLD_KEY, now_ms, id)
+  slim(events_key(id))
   return event
 end
 
@@ -195,6 +195,6 @@ local function accept(id, job, accepted)
     make_due(id, job.not_before_ms)
   end
   tell(id, accepted)
-  slim(events_key(id))
   count('jobs_accepted', job.queue)
+  slim(events_key(id))
 end

@@ -4,9 +4,13 @@ if redis.call('EXISTS', key) == 0 then return 'unknown' end
 redis.call('PEXPIRE', key, arg.kept_ms)
 redis.call('HSET', key, 'made_ms', now_ms)
 redis.call('ZADD', deliveries_key(arg.endpoint), now_ms, arg.id)
--- What comes of sending it now, if somebody does, is of before: not even what arrives makes this one needless.
-local under_way = redis.call('HGET', key, 'token')
-if under_way then redis.call('HSET', key, 'overtaken', under_way) end
+-- What comes of sending it now, if somebody does, is of before: not even what arrives makes this one needless. And of
+-- those who were overtaken before, some may be at it still.
+local under_way, overtaken = unpack(redis.call('HMGET', key, 'token', 'overtaken'))
+if under_way then
+  local all = overtaken and overtaken .. ' ' .. under_way or under_way
+  redis.call('HSET', key, 'overtaken', string.sub(all, -arg.max_overtaken_chars))
+end
 redis.call('HDEL', key, 'token')
 redis.call('ZREM', sending_key(arg.endpoint), arg.id)
 send_anew(arg.endpoint, arg.id)

@@ -6,7 +6,8 @@
 local endpoint, id = arg.endpoint, arg.id
 local key, fares = delivery_of(endpoint, id), endpoint_key(endpoint)
 local delivery = redis.call('HMGET', key, 'token', 'attempts', 'event', 'state', 'overtaken')
-if not delivery[3] or delivery[4] ~= 'pending' or delivery[5] == arg.token then return {'stale', ''} end
+if not delivery[3] or delivery[4] ~= 'pending' then return {'stale', ''} end
+if string.find(' ' .. (delivery[5] or '') .. ' ', ' ' .. arg.token .. ' ', 1, true) then return {'stale', ''} end
 -- Somebody else sends it by now, and says what came of that. What has arrived has arrived all the same.
 if delivery[1] ~= arg.token and not arg.delivered then return {'stale', ''} end
 keep(endpoint)

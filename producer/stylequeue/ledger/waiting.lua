@@ -1,8 +1,9 @@
 -- What jobs in a queue wait for, behind common.lua: their turn, a moment, another's picture, a worker with their network.
 
--- A fresh message of a queued job is sent from this moment on.
+-- A fresh message of a queued job is sent from this moment on; of one whose record is gone there is none.
 local function make_due(id, at_ms)
   local queue = redis.call('HGET', record_key(id), 'queue')
+  if not queue then return end
   redis.call('ZADD', DUE_KEY, at_ms, id)
   redis.call('ZADD', due_key(queue), at_ms, id)
   redis.call('ZREM', ready_key(queue), id)
@@ -18,7 +19,9 @@ end
 -- A queued job waits without a message, until something wakes it.
 local function park(id)
   not_due(id)
-  redis.call('ZREM', ready_key(redis.call('HGET', record_key(id), 'queue')), id)
+  local queue = redis.call('HGET', record_key(id), 'queue')
+  if not queue then return end
+  redis.call('ZREM', ready_key(queue), id)
   redis.call('ZADD', WAITING_KEY, now_ms, id)
 end
 
@@ -39,10 +42,17 @@ end
 -- Makes a fresh message due now for some of the jobs that wait for this fingerprint. Each of them wakes others in turn,
 -- when it asks for the picture or ends before: where thousands wait, they do not all come at once.
 local function wake_waiters(fingerprint, count)
-  for _, id in ipairs(redis.call('SRANDMEMBER', waiters_key(fingerprint), count)) do
+  while count > 0 do
+    local id = redis.call('SRANDMEMBER', waiters_key(fingerprint))
+    if not id then return end
+    redis.call('SREM', waiters_key(fingerprint), id)
     stop_waiting(id)
-    redis.call('HSET', record_key(id), 'woken_for', fingerprint)
-    make_due(id, now_ms)
+    -- One whose record is gone would wake nobody.
+    if redis.call('EXISTS', record_key(id)) == 1 then
+      redis.call('HSET', record_key(id), 'woken_for', fingerprint)
+      make_due(id, now_ms)
+      count = count - 1
+    end
   end
 end
 
