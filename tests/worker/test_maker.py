@@ -16,6 +16,7 @@ from stylequeue.ledger.answers import ReserveAnswer
 from stylequeue.store import Origin
 from stylequeue_worker.pictures.decoder import Decoder
 from stylequeue_worker.work import checkpoints
+from stylequeue_worker.work.order import Order
 from tests.support import pictures
 from tests.support.odd_s3 import OddS3, refuse
 from tests.support.workshop import LOOK_THERE, LOOKS, READ_THERE, READS, Workshop
@@ -195,6 +196,36 @@ class TestOutputFirst:
         workshop.make(output={"quality": 1})
         assert workshop.fail().code == Code.OUTPUT_EXISTS
         assert workshop.seen == [*LOOKS, LOOK_THERE]
+
+    @pytest.mark.parametrize("whole", [True, False])
+    def test_this_jobs_own_that_a_worker_of_another_version_stored(
+        self, workshop: Workshop, monkeypatch: pytest.MonkeyPatch, whole: bool
+    ) -> None:
+        before = workshop.make(id="mine")
+        if not whole:
+            how: Any = {"content_type": "image/jpeg", "overwrite": True}
+            workshop.store.write("results", "out.jpg", b"half", origin=Origin("mine", "f+partial"), **how)
+        monkeypatch.setattr("stylequeue.contract.job.METADATA_POLICY", 0)
+        assert workshop.fail(id="mine").code == Code.OUTPUT_EXISTS, "a job of before that had its id"
+        assert workshop.fail(id="another", attempt=2).code == Code.OUTPUT_EXISTS
+        done = workshop.make(id="mine", attempt=2)
+        assert done.fingerprint != before.fingerprint
+        assert workshop.make(id="mine", attempt=3).output == done.output
+
+    def test_a_stranger_in_the_place_of_this_jobs_own(
+        self, workshop: Workshop, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        workshop.make(id="mine")
+        monkeypatch.setattr("stylequeue.contract.job.METADATA_POLICY", 0)
+        fetch = workshop.maker._fetch
+
+        def meanwhile(order: Order, holder: Any) -> Any:
+            workshop.s3.lay("/results/out.jpg", b"theirs")
+            return fetch(order, holder)
+
+        monkeypatch.setattr(workshop.maker, "_fetch", meanwhile)
+        assert workshop.fail(id="mine", attempt=2).code == Code.OUTPUT_EXISTS
+        assert workshop.s3.objects["/results/out.jpg"][0] == b"theirs"
 
     def test_half_of_this_picture_kept_by_another_job(self, workshop: Workshop) -> None:
         whole = workshop.make(output={"key": "other.jpg"}).fingerprint

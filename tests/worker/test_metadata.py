@@ -13,6 +13,7 @@ import pytest
 from PIL import Image, ImageCms
 from PIL.PngImagePlugin import PngInfo
 
+from stylequeue.contract.errors import Code, Permanent, Retryable
 from stylequeue.contract.job import MAX_THUMBNAIL_BYTES
 from stylequeue.contract.objects import SUFFIXES, ImageFormat
 from stylequeue_worker.pictures import images
@@ -141,6 +142,20 @@ def test_a_thumbnail_that_is_missing_is_made_of_the_picture(workshop: Workshop, 
     with Image.open(io.BytesIO(workshop.s3.objects[THUMBNAIL][0])) as image:
         assert image.size == (64, 43)
         assert b"stylequeue:" + done.fingerprint.encode() in image.info["xmp"]
+
+
+@pytest.mark.parametrize("kind", [Permanent, Retryable])
+def test_a_picture_that_lies_there_is_not_given_up_for_its_thumbnail(
+    workshop: Workshop, monkeypatch: pytest.MonkeyPatch, kind: type[Permanent | Retryable]
+) -> None:
+    first = workshop.make()
+
+    def refuse(*_: object, **__: object) -> None:
+        raise kind(Code.IMAGE_TOO_COSTLY, "too costly")
+
+    monkeypatch.setattr(workshop.maker.decoder, "decode", refuse)
+    done = workshop.make(attempt=2, output={"thumbnail": True})
+    assert (done.output, done.thumbnail_file) == (first.output, None)
 
 
 def test_a_picture_of_before_there_was_provenance_is_not_reused(workshop: Workshop) -> None:

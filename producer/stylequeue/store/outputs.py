@@ -96,9 +96,10 @@ class Outputs:
         origin: Origin,
         content_type: str,
         metadata: Mapping[str, str] | None = None,
-        overwrite: bool,
+        overwrite: bool | str,
     ) -> Written:
-        """Put a picture; without `overwrite` only where nothing lies, or one of ours with the same fingerprint.
+        """Put a picture; without `overwrite` only where nothing lies, one of ours with the same fingerprint, or what
+        has `overwrite` for its ETag.
 
         What has the same fingerprint is never replaced: a write that was held up on its way does no harm. Raises
         Permanent with `bucket_not_allowed` outside `write_buckets`, `output_exists` where another object is in the
@@ -126,7 +127,7 @@ class Outputs:
         *,
         there: ObjectInfo | None,
         origin: Origin,
-        overwrite: bool,
+        overwrite: bool | str,
     ) -> Written:
         """Copy a picture of ours inside the store to (bucket, key), under the rules of `write`.
 
@@ -261,18 +262,15 @@ class Outputs:
                 raise
             return None
 
-    def _same_picture(self, there: ObjectInfo, origin: Origin, *, overwrite: bool) -> Written | None:
-        """What lies there, where that is the picture to be written; None where it may be replaced.
-
-        Raises Permanent with `output_exists` where it may not.
-        """
+    def _same_picture(self, there: ObjectInfo, origin: Origin, *, overwrite: bool | str) -> Written | None:
+        """What lies there, if that is the picture to be written; None: it may be replaced. Raises as `write` does."""
         mark = self.mark_of(there)
         if mark and mark.origin.fingerprint == origin.fingerprint:
             with self._changing():
                 if self.is_whole(there, mark):
                     return Written(**vars(there), created=False)
             return None  # damaged
-        if not overwrite:
+        if overwrite not in (True, there.etag):
             raise output_exists(there)
         return None
 

@@ -15,7 +15,7 @@ from PIL import Image
 
 from stylequeue import tracing
 from stylequeue.contract import objects
-from stylequeue.contract.errors import Code, Permanent, Unavailable
+from stylequeue.contract.errors import Code, Permanent, Retryable, Unavailable
 from stylequeue.contract.events import PaintingReport, StoredFile, StoredPicture, SucceededData
 from stylequeue.contract.job import THUMBNAIL_PX, Job
 from stylequeue.contract.objects import CONTENT_TYPES
@@ -148,7 +148,7 @@ class Maker:
             (output.bucket, order.job.output_key),
             there=order.place.picture,
             origin=order.origin,
-            overwrite=output.overwrite,
+            overwrite=order.overwrite,
         )
         made = _as_stored(order.job, stored)
         log.info("reused: %s", data["output"]["key"])
@@ -239,7 +239,11 @@ class Maker:
         sides_px = made.output.width_px, made.output.height_px
         scale = min(1, THUMBNAIL_PX / max(sides_px))
         width, height = (max(1, round(side_px * scale)) for side_px in sides_px)
-        pixels = self.decoder.decode(body, Role.CONTENT, (width, height), check=holder.check)
+        try:
+            pixels = self.decoder.decode(body, Role.CONTENT, (width, height), check=holder.check)
+        except (Permanent, Retryable) as error:
+            log.warning("the picture is stored, and goes without a thumbnail: %s", error)
+            return made
         small = Image.fromarray(pixels)
         return replace(made, thumbnail=self._store_thumbnail(order, made.output, small, order.origin))
 
@@ -272,7 +276,7 @@ class Maker:
                 HEIGHT_METADATA: str(picture.height),
                 PAINTING_METADATA: painting.report.model_dump_json(),
             },
-            overwrite=job.output.overwrite,
+            overwrite=order.overwrite,
         )
         return _stored_picture(job, stored)
 

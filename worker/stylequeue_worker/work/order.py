@@ -42,6 +42,8 @@ class Order:
     network: Network
     place: Place
     """What lies where the picture is to go: nothing, the same picture, or what may be replaced."""
+    overwrite: bool | str
+    """Whether the picture may take the place of another; an ETag: of that one."""
     content: Found
     styles: tuple[Found, ...]
     masks: tuple[Found | None, ...]
@@ -93,6 +95,7 @@ class Order:
             recipe=recipe,
             network=network,
             place=place,
+            overwrite=job.output.overwrite or _of_attempt_before(place, job, record) or False,
             content=content,
             styles=styles,
             masks=masks,
@@ -112,11 +115,12 @@ class Order:
                 tenant=record.tenant,
             ),
         )
+        # An attempt before this one may have stored what there was of the picture, and come to harm then.
+        ours = {order.fingerprint, order.partial_fingerprint} if record.attempt > 1 else {order.fingerprint}
+        is_ours = place.mark is not None and place.mark.origin.fingerprint in ours
+        if place.picture and not (is_ours or order.overwrite):
+            raise output_exists(place.picture)
         if not job.output.overwrite:
-            # An attempt before this one may have stored what there was of the picture, and come to harm then.
-            ours = {order.fingerprint, order.partial_fingerprint} if record.attempt > 1 else {order.fingerprint}
-            if place.picture and (place.mark is None or place.mark.origin.fingerprint not in ours):
-                raise output_exists(place.picture)
             store.refuse_strangers(place.beside, order.origin)
         return order
 
@@ -150,6 +154,14 @@ class Order:
     def style_size_px(self) -> int:
         """Longest side at which the style pictures are looked at."""
         return style_size_px(self.recipe)
+
+
+def _of_attempt_before(place: Place, job: Job, record: Record) -> str | None:
+    """The ETag of what lies there, if an attempt before this one stored it: a worker of another version, by another
+    fingerprint, or one that was to keep what there was.
+    """
+    is_its_own = record.attempt > 1 and place.mark is not None and place.mark.origin.job_id == job.id
+    return place.picture.etag if place.picture and is_its_own else None
 
 
 def _at_once(pool: Executor, calls: Sequence[Callable[[], Any]]) -> list[Any]:
