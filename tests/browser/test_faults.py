@@ -38,14 +38,14 @@ def test_a_reload_loses_nothing_in_any_phase(visitor: Visitor) -> None:
     page.reload()
     expect(page.get_by_role("img", name="Photograph: chelsea")).to_be_visible()
     expect(page.get_by_role("button", name="facets")).to_have_attribute("aria-pressed", "true")
-    page.get_by_text("More", exact=True).click()
+    expect(page.get_by_label(LASTING)).to_be_visible()  # though it lies under "More"
     expect(page.get_by_label(LASTING)).to_be_checked()
     visitor.paint()
     visitor.expect("Step ")
     page.reload()
     visitor.expect("Step ")
     expect(page.locator("loss-chart canvas")).to_be_visible()  # also of what was before
-    page.get_by_role("button", name="Stop and keep").click()
+    page.get_by_role("button", name="Finish now, keep it").click()
     expect(page.get_by_role("link", name="Download")).to_be_visible()
     page.reload()
     expect(page.get_by_role("link", name="Download")).to_be_visible()
@@ -107,7 +107,7 @@ def test_a_picture_that_is_gone_is_not_waited_for(visitor: Visitor, client: Styl
     visitor.expect("This picture is no longer there.")
     assert page.get_by_text("Fetching it").count() == 0
     expect(page.locator(f".gallery [data-job='{job_id}']")).to_contain_text("No longer there")
-    expect(page.get_by_role("button", name="Paint again, changed")).to_be_visible()
+    expect(page.get_by_role("button", name="Change and paint again")).to_be_visible()
     # One whose job was deleted elsewhere is not there any more.
     client.delete(job_id)
     page.reload()

@@ -62,7 +62,7 @@ def test_nothing_is_wrong_by_the_rules_of_access_in_any_phase(calm: Visitor) -> 
     calm.paint()
     calm.expect("Step ")
     looked_at(page, "painting")
-    page.get_by_role("button", name="Stop and keep").click()
+    page.get_by_role("button", name="Finish now, keep it").click()
     expect(page.get_by_role("link", name="Download")).to_be_visible()
     page.get_by_text("How it was painted").click()
     looked_at(page, "painted")
@@ -127,7 +127,7 @@ def test_what_happens_is_said_but_not_too_often(visitor: Visitor) -> None:
     wait_for(lambda: page.evaluate("heard.length"), 30, "something to be said")
     page.clock.run_for(EVERY_MS)
     wait_for(lambda: page.evaluate("heard.length") > 1, 30, "more to be said")
-    page.get_by_role("button", name="Stop and keep").click()
+    page.get_by_role("button", name="Finish now, keep it").click()
     expect(page.get_by_role("link", name="Download")).to_be_visible()
     page.clock.run_for(EVERY_MS)
     last = "chelsea, in the style of waves: stopped early."

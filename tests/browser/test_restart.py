@@ -50,7 +50,7 @@ def test_draft_and_jobs_are_there(stack: Stack, settings: Settings, context: Bro
                     page.reload()
                 page.goto(f"{visitor.url}/#job={job_id}")
                 visitor.expect("Step ")
-                page.get_by_role("button", name="Stop and keep").click()
+                page.get_by_role("button", name="Finish now, keep it").click()
                 expect(page.get_by_role("link", name="Download")).to_be_visible()
                 forgiven(visitor, "ERR_", "503")
                 check(visitor)

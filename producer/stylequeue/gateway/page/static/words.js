@@ -34,12 +34,23 @@ export const METHODS = [
 export const hasStrength = (method) => ["fast", "brushwork", "painterly"].includes(method);
 
 export const SIZES = [
-  { px: 320, name: "Tiny" },
-  { px: 512, name: "Small" },
-  { px: 1024, name: "Medium" },
-  { px: 2048, name: "Large" },
-  { px: 4096, name: "Very large" },
+  { px: 320, name: "Tiny", says: "a quick trial" },
+  { px: 512, name: "Small", says: "for a message" },
+  { px: 1024, name: "Medium", says: "for a screen" },
+  { px: 2048, name: "Large", says: "to print" },
+  { px: 4096, name: "Very large", says: "to print as a poster" },
 ];
+
+/** How large a painting is, by its longer side. */
+export function largenessInWords(px) {
+  const { name, says } = SIZES.findLast((size) => size.px <= px) ?? SIZES[0];
+  return `${name}, ${says}`;
+}
+
+/** "a", "a and b", "a, b and c". */
+export function listed(names) {
+  return [names.slice(0, -1).join(", "), names.at(-1)].filter(Boolean).join(" and ");
+}
 
 export function strengthInWords(strength) {
   if (strength <= 0.2) return "a breath of it";
@@ -116,9 +127,10 @@ export function title(job) {
 
 export const bare = (name) => name.replace(/\.[a-z0-9]{2,5}$/i, "");
 
+export const isToday = (text) => new Date(text).toDateString() === new Date().toDateString();
+
 export function moment(text) {
   const then = new Date(text);
-  const isToday = then.toDateString() === new Date().toDateString();
   const time = then.toLocaleTimeString([], { hour: "2-digit", minute: "2-digit" });
-  return isToday ? time : `${then.toLocaleDateString([], { day: "numeric", month: "short" })}, ${time}`;
+  return isToday(text) ? time : `${then.toLocaleDateString([], { day: "numeric", month: "short" })}, ${time}`;
 }

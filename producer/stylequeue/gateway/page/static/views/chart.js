@@ -1,6 +1,4 @@
 // The losses as they fall: one line each, on a logarithmic scale, for only their fall can be compared.
-import { nothing } from "../vendor/lit-html.js";
-
 const TERMS = { content: "the photograph", style: "the style", matching: "its strokes", variation: "smoothness" };
 let loading;
 
@@ -18,6 +16,13 @@ function plotter() {
   });
   return loading;
 }
+
+function namesOf(losses) {
+  return [...new Set(losses.flatMap(Object.keys))].filter((name) => !["run", "step", "size"].includes(name));
+}
+
+/** Of the ticks of a logarithmic scale, few: 1, 10, 100. */
+const tens = (_, ticks) => ticks.map((tick) => (Number.isInteger(Math.round(1e6 * Math.log10(tick)) / 1e6) ? tick : null));
 
 class LossChart extends HTMLElement {
   #plot = null;
@@ -55,7 +60,7 @@ class LossChart extends HTMLElement {
   async #draw() {
     const uPlot = await plotter().catch(() => null);
     if (!uPlot || !this.isConnected) return;
-    const names = [...new Set(this.#losses.flatMap(Object.keys))].filter((name) => !["run", "step", "size"].includes(name));
+    const names = namesOf(this.#losses);
     const data = [
       this.#losses.map(({ step }) => step),
       ...names.map((name) => this.#losses.map((one) => (one[name] > 0 ? one[name] : null))),
@@ -64,13 +69,15 @@ class LossChart extends HTMLElement {
     this.#plot?.destroy();
     this.#names = names.join();
     const colour = (name) => getComputedStyle(this).getPropertyValue(name).trim();
-    const axis = { stroke: colour("--faint"), grid: { stroke: colour("--line"), width: 1 }, ticks: { show: false }, font: "12px system-ui" };
+    const axis = { stroke: colour("--faint"), ticks: { show: false }, font: "12px system-ui" };
+    const steps = { ...axis, grid: { show: false }, size: 26 };
+    const heights = { ...axis, grid: { stroke: colour("--line"), width: 1, filter: tens }, size: 56, filter: tens, values: (_, ticks) => ticks.map((tick) => (tick === null ? "" : String(Number(tick.toPrecision(1))))) };
     const options = {
       ...this.#size(),
       legend: { show: false },
       cursor: { show: false },
       scales: { x: { time: false }, y: { distr: 3 } },
-      axes: [axis, { ...axis, size: 56, values: (_, ticks) => ticks.map((tick) => (tick === null ? "" : String(Number(tick.toPrecision(1))))) }],
+      axes: [steps, heights],
       series: [{}, ...names.map((name, n) => ({ label: name, stroke: colour(`--series-${n + 1}`), width: 2, points: { show: false } }))],
     };
     this.#plot = new uPlot(options, data, this);
@@ -78,11 +85,5 @@ class LossChart extends HTMLElement {
 }
 customElements.define("loss-chart", LossChart);
 
-/** What the lines are, and how far each has fallen: for all, and for who sees no chart. */
-export function legendOf(losses) {
-  const [first, last] = [losses[0], losses.at(-1)];
-  if (!last) return nothing;
-  return Object.keys(last)
-    .filter((name) => !["run", "step", "size"].includes(name))
-    .map((name) => ({ name: TERMS[name] ?? name, fell: first[name] > 0 ? 1 - last[name] / first[name] : 0 }));
-}
+/** What the lines are of. */
+export const termsOf = (losses) => namesOf(losses).map((name) => TERMS[name] ?? name);

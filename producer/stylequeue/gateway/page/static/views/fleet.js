@@ -25,22 +25,29 @@ export function fleet() {
 function inShort({ queues, workers, letters }) {
   const waiting = queues.reduce((sum, one) => sum + one.waiting + one.due + one.parked, 0);
   return [
-    ...(workers ? [workers.length ? `${count(workers.length, "painter")} at work` : "no painter at work"] : []),
+    ...(workers ? [ready(workers)] : []),
     ...(queues.length ? [`${waiting} waiting`] : []),
-    ...(letters ? [letters.length ? `${letters.length === LETTERS ? `${LETTERS} and more` : letters.length} given up` : "nothing given up"] : []),
+    ...(letters?.length ? [`${letters.length === LETTERS ? `${LETTERS} and more` : letters.length} given up`] : []),
   ].join(", ");
+}
+
+function ready(workers) {
+  if (!workers.length) return "no painter there";
+  const painting = workers.filter(({ job }) => job).length;
+  if (!painting) return `${count(workers.length, "painter")} ready`;
+  return painting === workers.length ? `${count(painting, "painter")} at work` : `${painting} of ${workers.length} painters at work`;
 }
 
 function queues(all, isAdmin) {
   return html`<table>
     <caption class="unseen">Queues</caption>
-    <thead><tr><th scope="col">Queue</th><th scope="col">waiting</th><th scope="col">painting</th><th scope="col">painters</th><td></td></tr></thead>
+    <thead><tr><th scope="col">Queue</th><th scope="col">waiting</th><th scope="col">painting</th><th scope="col">painters</th><th scope="col">takes more</th></tr></thead>
     <tbody>${all.map((one) => html`<tr>
       <th scope="row">${one.queue}</th>
       <td title=${one.oldest_s ? `the first for ${span(one.oldest_s)}` : nothing}>${one.waiting + one.due + one.parked}</td>
       <td>${one.running}</td>
       <td>${one.workers}</td>
-      <td>${isAdmin ? acting(one.paused ? "Resume" : "Pause", `queue ${one.queue}`, "POST", `/v1/admin/queues/${one.queue}/${one.paused ? "resume" : "pause"}`) : one.paused ? "Paused" : nothing}</td>
+      <td>${one.paused ? "No" : "Yes"} ${isAdmin ? acting(one.paused ? "Resume" : "Pause", `queue ${one.queue}`, "POST", `/v1/admin/queues/${one.queue}/${one.paused ? "resume" : "pause"}`) : nothing}</td>
     </tr>`)}</tbody>
   </table>`;
 }
@@ -48,20 +55,20 @@ function queues(all, isAdmin) {
 function painters(all) {
   return html`<table>
     <caption class="unseen">Painters</caption>
-    <thead><tr><th scope="col">Painter</th><th scope="col">is at</th><td></td></tr></thead>
-    ${all.length ? nothing : html`<tbody><tr><td colspan="3">None is at work.</td></tr></tbody>`}
+    <thead><tr><th scope="col">Painter</th><th scope="col">is doing</th><th scope="col">painted so far</th></tr></thead>
+    ${all.length ? nothing : html`<tbody><tr><td colspan="3">None is there.</td></tr></tbody>`}
     <tbody>${all.map((one) => html`<tr>
       <th scope="row">${one.name} <span class="faint">${one.device}</span></th>
-      <td>${one.draining ? "Takes no more" : one.job ? html`<a href="#job=${encodeURIComponent(one.job)}">${one.steps ? `Step ${one.step} of ${one.steps}` : "Begins"}</a>` : "Idle"}</td>
-      <td class="faint">${one.jobs_done} done</td>
+      <td>${one.draining ? "Stopping" : one.job ? html`<a href="#job=${encodeURIComponent(one.job)}">${one.steps ? `Step ${one.step} of ${one.steps}` : "Beginning"}</a>` : "Waiting for work"}</td>
+      <td>${one.jobs_done}</td>
     </tr>`)}</tbody>
   </table>`;
 }
 
 function letters(all) {
   return html`<table>
-    <caption class="unseen">Dead letters</caption>
-    <thead><tr><th scope="col">Given up</th><th scope="col">because</th><td></td></tr></thead>
+    <caption class="unseen">Given up</caption>
+    <thead><tr><th scope="col">Given up</th><th scope="col">because</th><th scope="col">what to do</th></tr></thead>
     ${all.length ? nothing : html`<tbody><tr><td colspan="3">Nothing.</td></tr></tbody>`}
     <tbody>${all.map((one) => html`<tr>
       <th scope="row">${one.code} <span class="faint">${one.kind}, ${moment(one.buried_at)}</span></th>

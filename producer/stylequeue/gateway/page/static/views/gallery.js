@@ -7,8 +7,9 @@ import { kept } from "../keep.js";
 import { onLeave } from "../key.js";
 import { changed, state } from "../state.js";
 import { thumbOf } from "../thumbs.js";
-import { moment, stateInWords, title } from "../words.js";
+import { isToday, moment, stateInWords, title } from "../words.js";
 
+const FEW = 4; // have more room, each
 const thumbs = new Map(); // blobs by job
 const asked = new Set();
 const gone = new Set(); // jobs whose pictures are
@@ -26,7 +27,7 @@ onLeave(() => {
 export function nothingYet() {
   const isEmpty = state.isListed && !state.order.length;
   return html`<h1 class=${isEmpty ? "" : "unseen"} tabindex="-1">${isEmpty ? "Nothing has been painted yet" : "Pictures"}</h1>
-    ${isEmpty ? html`<p class="faint">What is painted appears here by itself.</p>` : nothing}`;
+    <p class="faint">${isEmpty ? "What is painted appears here by itself." : "You can look and download."}</p>`;
 }
 
 export function gallery() {
@@ -39,7 +40,7 @@ export function gallery() {
         <h2 id="gallery-title">Gallery</h2>
         ${jobs.filter(({ state }) => state === "succeeded").length > 1 ? chooser() : nothing}
       </div>
-      <ul>${jobs.map(card)}</ul>
+      <ul class=${jobs.length <= FEW ? "few" : ""}>${jobs.map(card)}</ul>
       ${state.cursor ? html`<p><button @click=${() => listMore().catch(() => {})}>Show earlier ones</button></p>` : nothing}
     </section>
   `;
@@ -81,7 +82,9 @@ function card(job) {
 
 /** Of what is painted, when: that it is, can be seen. */
 function standing(job) {
-  return job.state === "succeeded" && !job.output?.partial ? moment(job.created_at) : stateInWords(job);
+  const then = moment(job.created_at);
+  if (job.state === "succeeded" && !job.output?.partial) return then;
+  return isToday(job.created_at) ? stateInWords(job) : `${stateInWords(job)} · ${then}`;
 }
 
 function watch() {

@@ -6,8 +6,8 @@ import { urlOf } from "../intake.js";
 import { forget } from "../keep.js";
 import { close, lookAgain, open } from "../opened.js";
 import { again, isRepeatable } from "../again.js";
-import { kindly, moment, place, span, stageInWords, stateInWords, title } from "../words.js";
-import { legendOf } from "./chart.js";
+import { kindly, largenessInWords, listed, moment, place, span, stageInWords, stateInWords, title } from "../words.js";
+import { termsOf } from "./chart.js";
 import { slider } from "./slider.js";
 
 export function jobView() {
@@ -27,8 +27,7 @@ export function jobView() {
         <h1 tabindex="-1">${title(job)}</h1>
         <p class="state">${stateInWords(job)}<span class="faint"> · ${moment(job.created_at)}${recipeOf(job)}</span></p>
         ${isOpen(job) ? underWay(job) : job.state === "succeeded" ? done(opened, job) : failed(job)}
-        ${opened.losses.length > 1 ? curves(opened) : nothing}
-        ${opened.succeeded ? facts(opened.succeeded) : nothing}
+        ${opened.succeeded ? facts(opened) : curves(opened)}
         ${opened.failedToAct ? html`<p class="trouble" role="alert">${opened.failedToAct}</p>` : nothing}
         ${isOpen(job) || !state.may?.paint ? nothing : html`<p><button class="quiet" @click=${() => doing(() => deleted(job))}>Delete this picture</button></p>`}
       </div>
@@ -45,7 +44,15 @@ function canvas(opened, job) {
   const shown = opened.result?.url ?? (isOpen(job) ? opened.preview?.url : null) ?? photo;
   if (!shown) return html`<div class="blank canvas"></div>`;
   const alt = opened.result ? name : opened.preview ? `${name}, half painted` : "The photograph, not painted yet";
-  return html`<figure class="photo fitted" .style=${`--ratio: ${ratioOf(opened, job)}`}><img class=${opened.result || opened.preview ? "" : "dim"} src=${shown} alt=${alt} /></figure>`;
+  return html`<figure class="photo fitted" .style=${`--ratio: ${ratioOf(opened, job)}`}>
+    <img class=${opened.result || opened.preview ? "" : "dim"} src=${shown} alt=${alt} />
+    ${isOpen(job) ? html`<figcaption class="faint">${captionOf(opened, job)}</figcaption>` : nothing}
+  </figure>`;
+}
+
+function captionOf({ preview, made }, { state }) {
+  if (preview) return "The painting so far";
+  return `${made ? "Your" : "The"} photograph${state === "running" ? "; the first view comes soon" : ""}`;
 }
 
 function ratioOf(opened, { output }) {
@@ -68,7 +75,7 @@ function underWay(job) {
     </div>
     ${state.may?.paint
       ? html`<div class="acts">
-          ${job.state === "running" ? html`<button @click=${() => doing(() => act(job.links.stop))}>Stop and keep</button>` : nothing}
+          ${job.state === "running" ? html`<button @click=${() => doing(() => act(job.links.stop))}>Finish now, keep it</button>` : nothing}
           <button @click=${() => doing(() => act(job.links.cancel))}>Cancel</button>
         </div>`
       : nothing}
@@ -106,14 +113,14 @@ function done(opened, job) {
       ${job.labels.set ? html`<a class="button" href="#set=${encodeURIComponent(job.labels.set)}">See them side by side</a>` : nothing}
     </div>
     <p class="faint">
-      ${job.output.width_px} × ${job.output.height_px} pixels${job.output.partial ? ", stopped before it was done" : ""}${job.output.reused ? "; it had been painted before, and was there at once" : ""}.
+      ${largenessInWords(Math.max(job.output.width_px, job.output.height_px))}: ${job.output.width_px} × ${job.output.height_px} pixels${job.output.partial ? ", stopped before it was done" : ""}${job.output.reused ? "; it had been painted before, and was there at once" : ""}.
     </p>
   `;
 }
 
 function repeating(opened, job) {
   if (!state.may?.paint || !isRepeatable(opened, job)) return nothing;
-  return html`<button @click=${() => doing(() => again(job))}>Paint again, changed</button>`;
+  return html`<button @click=${() => doing(() => again(job))}>Change and paint again</button>`;
 }
 
 const fileName = (job) => `${title(job).replace(/[^\p{L}\p{N} ,.-]/gu, "")}.${job.output.content_type.split("/")[1].replace("jpeg", "jpg")}`;
@@ -129,25 +136,20 @@ function failed(job) {
   `;
 }
 
-function nearer(share) {
-  return share ? `${Math.abs(share)} % ${share > 0 ? "closer" : "further off"}` : "as at the start";
-}
-
-function curves(opened) {
+function curves({ losses }) {
+  if (losses.length < 2) return nothing;
+  const terms = termsOf(losses);
   return html`
     <section class="curves" aria-labelledby="curves-title">
-      <h2 id="curves-title">How close it comes to … <span class="faint">by step; lower is closer</span></h2>
-      <loss-chart aria-hidden="true" .losses=${opened.losses}></loss-chart>
-      <ul>
-        ${legendOf(opened.losses).map(
-          ({ name, fell }, n) => html`<li class="series-${n + 1}">${name} <span class="faint">${nearer(Math.round(100 * fell))}</span></li>`,
-        )}
-      </ul>
+      <h2 id="curves-title">How close it comes to ${listed(terms)} <span class="faint">Step by step; lower is closer.</span></h2>
+      <loss-chart aria-hidden="true" .losses=${losses}></loss-chart>
+      ${terms.length > 1 ? html`<ul>${terms.map((name, n) => html`<li class="series-${n + 1}">${name}</li>`)}</ul>` : nothing}
     </section>
   `;
 }
 
-function facts({ recipe, report }) {
+function facts(opened) {
+  const { recipe, report } = opened.succeeded;
   const took = report.timings_s?.paint;
   return html`
     <details class="facts">
@@ -160,6 +162,7 @@ function facts({ recipe, report }) {
         ${took ? html`<dt>Took</dt><dd>${span(took)}</dd>` : nothing}
         <dt>Likeness to the photograph</dt><dd>${Math.round(100 * report.ssim)} %</dd>
       </dl>
+      ${curves(opened)}
       ${(report.notes ?? []).map((note) => html`<p class="faint">${note}</p>`)}
     </details>
   `;

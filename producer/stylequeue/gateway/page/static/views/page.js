@@ -19,7 +19,7 @@ export function page() {
       ${state.key
         ? html`<nav aria-label="Page">
             ${state.route.view === "studio" || !state.may?.paint ? nothing : html`<a href="#">New painting</a>`}
-            ${state.may?.see ? html`<a href="#gallery" @click=${toGallery}>Gallery</a>` : nothing}
+            ${state.may?.see ? html`<a href="#gallery" aria-current=${state.route.view === "studio" && !state.may.paint ? "page" : nothing} @click=${toGallery}>Gallery</a>` : nothing}
           </nav>`
         : nothing}
     </header>

@@ -5,22 +5,24 @@ import { state } from "../state.js";
 import { hasStrength, METHODS, SIZES, strengthInWords } from "../words.js";
 
 const SHOWN = 3; // methods that all see; the others are for who looks for them
+let isMoreOpen = false; // as it was left; what is chosen in it opens it, too
 
 export function settings() {
   const { draft } = state;
+  const within = chosenWithin(draft);
   return html`
     <section class="settings" aria-label="Settings">
       <fieldset class="methods">
         <legend>Method</legend>
         ${METHODS.slice(0, SHOWN).map(method)}
       </fieldset>
-      ${hasStrength(draft.method) ? strength(draft) : html`<p class="faint">A published recipe: it is painted as strongly as it was then.</p>`}
+      ${hasStrength(draft.method) ? strength(draft) : html`<p>${nameOf(draft.method)} <span class="faint">As the authors published it; strength is fixed.</span></p>`}
       <label class="field" for="size">Size</label>
       <select id="size" @change=${(event) => change({ size: Number(event.target.value) })}>
-        ${sizes(draft.size).map(({ px, name }) => html`<option value=${px} ?selected=${px === draft.size}>${name}, ${px} pixels</option>`)}
+        ${sizes(draft.size).map(({ px, name, says }) => html`<option value=${px} ?selected=${px === draft.size}>${name}${says ? `: ${says}` : ""}, ${px} pixels</option>`)}
       </select>
-      <details>
-        <summary>More</summary>
+      <details ?open=${isMoreOpen || within.length > 0} @toggle=${({ target }) => { isMoreOpen = target.open; }}>
+        <summary>More${within.length ? html`<span>: ${within.join(", ")}</span>` : nothing}</summary>
         <label class="field" for="colours">Colours</label>
         <select id="colours" @change=${(event) => change({ colours: event.target.value })}>
           ${Object.entries(COLOURS).map(([id, name]) => html`<option value=${id} ?selected=${id === draft.colours}>${name}</option>`)}
@@ -40,6 +42,17 @@ export function settings() {
   `;
 }
 
+/** What is chosen of what lies under "More". */
+function chosenWithin({ method, colours, isRow }) {
+  return [
+    colours === "style" ? "" : `colours: ${COLOURS[colours].toLowerCase()}`,
+    isRow && hasStrength(method) ? "four strengths" : "",
+    METHODS.slice(SHOWN).some(({ id }) => id === method) ? nameOf(method) : "",
+  ].filter(Boolean);
+}
+
+const nameOf = (method) => METHODS.find(({ id }) => id === method).name;
+
 const COLOURS = { style: "The style’s", luminance: "The photograph’s own", match: "The style’s, brought over first" };
 
 const sizes = (px) => (SIZES.some((size) => size.px === px) ? SIZES : [...SIZES, { px, name: "As it was" }]);
@@ -58,7 +71,7 @@ function strength({ strength, isRow }) {
   return html`
     <label class="field" for="strength">Strength <output>${Math.round(100 * strength)} %</output></label>
     <input
-      id="strength" type="range" min="0.05" max="1" step="0.05" .value=${String(strength)}
+      id="strength" type="range" min="0" max="1" step="0.05" .value=${String(strength)}
       aria-valuetext="${Math.round(100 * strength)} percent, ${strengthInWords(strength)}"
       @input=${(event) => change({ strength: Number(event.target.value) })}
     />

@@ -26,7 +26,7 @@ function invitation() {
   return html`
     <div class="invitation">
       <h1 id="photo-title" tabindex="-1">Begin with a photograph</h1>
-      <p>Drop it here, paste it, or</p>
+      <p class="for-a-mouse">Drop it here, paste it, or</p>
       <div class="choices">
         ${picker("Choose photographs", { multiple: true, isMain: true })}
         ${picker("Take one", { capture: true })}
@@ -87,7 +87,7 @@ function shelf() {
       <h2 id="style-title">Style <span class="faint">one, or a blend of two</span></h2>
       <ul>
         ${all.map((style) => tile(style, chosen.includes(style.id)))}
-        <li>${picker("Your own", { multiple: true, onFiles: addStyles })}</li>
+        <li>${picker("+ Your own", { multiple: true, onFiles: addStyles })}</li>
       </ul>
       ${state.shelf.trouble ? html`<p class="faint">${state.shelf.trouble}</p>` : nothing}
       ${chosen.length === 2 ? blend(all, chosen, share) : nothing}
@@ -110,14 +110,19 @@ function tile(style, isChosen) {
   `;
 }
 
+/** In the order of the tiles, whichever was chosen first. */
 function blend(all, chosen, share) {
-  const [first, second] = chosen.map((id) => all.find((style) => style.id === id)?.name ?? "");
+  const both = all.filter(({ id }) => chosen.includes(id));
+  const isTurned = both[0]?.id === chosen[1];
+  const ofRight = isTurned ? 1 - share : share;
+  const [first, second] = both.length === 2 ? both.map(({ name }) => name) : ["", ""];
+  const [left, right] = [1 - ofRight, ofRight].map((part) => Math.round(100 * part));
   return html`
-    <label class="field" for="share">Blend <output>${Math.round(100 * (1 - share))} : ${Math.round(100 * share)}</output></label>
+    <label class="field" for="share">Blend <output>${left} % ${first}, ${right} % ${second}</output></label>
     <input
-      id="share" type="range" min="0" max="1" step="0.05" .value=${String(share)}
-      aria-valuetext="${Math.round(100 * (1 - share))} percent ${first}, ${Math.round(100 * share)} percent ${second}"
-      @input=${(event) => change({ share: Number(event.target.value) })}
+      id="share" class="balance" type="range" min="0" max="1" step="0.05" .value=${String(ofRight)}
+      aria-valuetext="${left} percent ${first}, ${right} percent ${second}"
+      @input=${({ target }) => change({ share: isTurned ? 1 - Number(target.value) : Number(target.value) })}
     />
     <div class="ends"><span>${first}</span><span>${second}</span></div>
   `;
@@ -125,7 +130,7 @@ function blend(all, chosen, share) {
 
 function go() {
   const { draft, sending } = state;
-  const lacking = !draft.photos.length ? "a photograph" : !draft.chosen.length ? "a style" : "";
+  const lacking = [draft.photos.length ? "" : "a photograph", draft.chosen.length ? "" : "a style"].filter(Boolean).join(" and ");
   return html`
     <section class="go" aria-label="Paint">
       ${state.trouble ? html`<p class="trouble" role="alert">${state.trouble}</p>` : nothing}
@@ -139,7 +144,7 @@ function go() {
             <button class="quiet" @click=${giveUp}>Give up</button>
           </div>`
         : html`<button class="main" ?disabled=${Boolean(lacking)} aria-describedby="takes" @click=${paint}>${callOf(draft)}</button>`}
-      <p id="takes" class="faint takes">${lacking ? `First choose ${lacking}.` : state.estimate.text}</p>
+      <p id="takes" class="faint takes">${lacking ? `Choose ${lacking}.` : state.estimate.text}</p>
     </section>
   `;
 }
