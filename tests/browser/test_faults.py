@@ -100,19 +100,23 @@ def test_a_picture_that_is_gone_is_not_waited_for(visitor: Visitor, client: Styl
     expect(page.get_by_role("link", name="Download")).to_be_visible()
     data = client.wait(job_id)
     assert data.thumbnail_file
-    for file in (data.output, data.thumbnail_file):
+    card = page.locator(f".gallery [data-job='{job_id}']")
+    for file in (data.thumbnail_file, data.output):
         client._store._client.delete_object(Bucket=file.bucket, Key=file.key)
-    page.evaluate("indexedDB.deleteDatabase('stylequeue')")
-    page.reload()
+        page.evaluate("indexedDB.deleteDatabase('stylequeue')")
+        page.reload()
+        if file is data.thumbnail_file:
+            expect(card.locator("img")).to_be_visible()
+            assert card.get_by_text("No longer there").count() == 0
     visitor.expect("This picture is no longer there.")
     assert page.get_by_text("Fetching it").count() == 0
-    expect(page.locator(f".gallery [data-job='{job_id}']")).to_contain_text("No longer there")
+    expect(card).to_contain_text("No longer there")
     expect(page.get_by_role("button", name="Change and paint again")).to_be_visible()
     # One whose job was deleted elsewhere is not there any more.
     client.delete(job_id)
     page.reload()
     visitor.expect("This picture is not, or no longer, known here.")
-    expect(page.locator(f".gallery [data-job='{job_id}']")).to_have_count(0)
+    expect(card).to_have_count(0)
     forgiven(visitor, "404")
 
 
@@ -147,6 +151,15 @@ def test_a_key_that_is_revoked(visitor: Visitor) -> None:
     expect(page.get_by_role("img", name="Photograph: chelsea")).to_be_visible()
     assert page.get_by_role("button", name="waves").get_attribute("aria-pressed") == "true"
     forgiven(visitor, "401")
+
+
+def test_what_a_key_may_do_is_asked_until_it_is_known(visitor: Visitor) -> None:
+    page = visitor.page
+    page.route("**/v1/key", lambda route: route.fulfill(status=500, json={"code": "internal_error"}), times=2)
+    visitor.open()
+    # For who looks after the service; no more is known to be away.
+    expect(page.locator(".fleet")).to_contain_text(re.compile("1 painter (ready|at work)"))
+    forgiven(visitor, "500")
 
 
 HEIC = b"\0\0\0\x18ftypheic\0\0\0\0mif1heic" + bytes(200)

@@ -224,13 +224,21 @@ def test_another_browser_paints_again(visitor: Visitor, browser: Browser, client
     assert (after["content"], after["styles"]) == (before["content"], before["styles"])
 
 
-def test_where_pictures_pass_through_the_gateway(visitor: Visitor, tmp_path: Path, package_settings: Settings) -> None:
+def test_where_pictures_pass_through_the_gateway(
+    visitor: Visitor, client: StyleQueue, tmp_path: Path, package_settings: Settings
+) -> None:
     settings = package_settings.model_copy(update={"gateway_stream": True})
     with ServedGate(settings, tmp_path / "keys.json") as gate:
         visitor.gate = gate
         page = visitor.open().page
         visitor.prepare(method="Sketch")
-        visitor.paint()
+        busy = {"code": "rate_limited", "detail": "too many at once"}
+        page.route("**/v1/uploads/*", lambda route: route.fulfill(status=429, json=busy), times=1)
+        job_id = visitor.paint()
+        visitor.forgiven.append("429")
+        job = client.status(job_id).job
+        assert job
+        assert job["content"]["etag"], "no other is painted"
         expect(page.get_by_role("link", name="Download")).to_be_visible()
         expect(page.locator(".gallery img").first).to_be_visible()
         asked = {urlsplit(request.url).netloc for request in visitor.requests if request.url.startswith("http")}

@@ -16,21 +16,25 @@ export function isRepeatable({ made, photo }, { asked, links }) {
 
 /** Make it the draft. Raises Problem, NotTaken. */
 export async function again(job) {
+  const sentBy = keyId();
   const made = await kept("made", job.id);
   const blob = made && (await kept("pictures", made.photo.id));
-  const before = blob ? { ...made.settings, photos: [{ ...made.photo, blob }], ownStyles: made.ownStyles } : await asAsked(job);
+  const before = blob ? { ...made.settings, photos: [{ ...made.photo, blob }], ownStyles: made.ownStyles } : await asAsked(job, sentBy);
+  if (keyId() !== sentBy) return; // by another key it may not be seen
   change({ ...before, isRow: false, from: job.id });
   location.hash = "";
 }
 
 /** As another browser handed it in, or a program. */
-async function asAsked({ asked, labels, links }) {
-  const photo = await fetched(links.content, labels.photo ?? "photograph", asked.content);
+async function asAsked({ asked, labels, links, created_at: createdAt }, sentBy) {
+  // It came before the job: when it goes is not put off.
+  const sent = { sentAt: Date.parse(createdAt), sentBy };
+  const photo = await fetched(links.content, labels.photo ?? "photograph", asked.content, sent);
   const called = labels.style?.split(" and ") ?? [];
   const styles = await Promise.all(
     asked.styles.map(async ({ image }, n) => {
       const id = `shelf:${image.bucket}/${image.key}`;
-      return state.shelf.styles.some((one) => one.id === id) ? { id } : fetched(links.styles[n], called[n] ?? "style", image);
+      return state.shelf.styles.some((one) => one.id === id) ? { id } : fetched(links.styles[n], called[n] ?? "style", image, sent);
     }),
   );
   const [first, second] = asked.styles.map(({ weight }) => weight);
@@ -44,7 +48,7 @@ async function asAsked({ asked, labels, links }) {
 }
 
 /** A picture that lies in the store, as if it had been chosen here and sent there. */
-async function fetched(link, name, image) {
+async function fetched(link, name, image, sent) {
   const { blob } = await fetchPicture(link);
-  return { ...(await taken(new File([blob], name))), image, sentAt: Date.now(), sentBy: keyId() };
+  return { ...(await taken(new File([blob], name))), image, ...sent };
 }

@@ -88,18 +88,17 @@ export function setAway(what, isAway) {
   changed();
 }
 
-/** Send a picture to where an upload form leads; `onShare` hears how much of it has left, 0 to 1. Raises Problem. */
+/** Send a picture to where an upload form leads; `onShare` hears how much of it has left, 0 to 1. What a job is to name
+ *  it by. Raises Problem. */
 export function sendPicture(form, blob, onShare, signal) {
+  const { key } = state;
   return new Promise((resolve, reject) => {
     const request = new XMLHttpRequest();
     request.open(form.method, form.url);
     // Where pictures pass through the gateway, the address is its own.
-    if (form.url.startsWith("/")) request.setRequestHeader("Authorization", `Bearer ${state.key}`);
+    if (form.url.startsWith("/")) request.setRequestHeader("Authorization", `Bearer ${key}`);
     request.upload.onprogress = (event) => event.lengthComputable && onShare(event.loaded / event.total);
-    request.onload = () => {
-      if (request.status < 300) return resolve();
-      reject(new Problem("store_refused", `the store would not take the picture (${request.status})`, "try again", request.status));
-    };
+    request.onload = () => sentAs(form, request, key).then(resolve, reject);
     request.onerror = () => {
       setAway("network", !navigator.onLine);
       reject(new Problem("network", "the picture could not be sent to the store"));
@@ -117,6 +116,19 @@ export function sendPicture(form, blob, onShare, signal) {
     fields.append("file", blob);
     request.send(fields);
   });
+}
+
+/** What came of it, as the store has it, or the gateway. */
+async function sentAs({ url, image }, request, key) {
+  const { status } = request;
+  if (url.startsWith("/")) {
+    const headers = { "Retry-After": request.getResponseHeader("Retry-After") ?? "" };
+    const response = new Response(request.responseText, { status, statusText: request.statusText, headers });
+    if (!response.ok) throw await problemOf(response, key);
+    return bodyOf(response, "json");
+  }
+  if (status >= 300) throw new Problem("store_refused", `the store would not take the picture (${status})`, "try again", status);
+  return image;
 }
 
 /** The bytes of a job's picture: `link` is one of those in its view. Raises Problem. */

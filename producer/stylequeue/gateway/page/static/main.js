@@ -81,10 +81,13 @@ async function begin() {
   if (!state.key || !state.draft || hasBegun) return;
   hasBegun = true;
   await lookAtKey();
-  if (!state.may) return; // the key was left
+  if (state.may) followAll(); // else the key was left
+}
+
+function followAll() {
   if (state.may.see) followJobs();
   if (state.may.paint) {
-    loadShelf();
+    if (!state.shelf.isLoaded) loadShelf();
     refreshEstimate();
   }
   if (state.may.fleet || state.may.admin) followFleet();
@@ -92,9 +95,12 @@ async function begin() {
 }
 
 // What is asked for again once it may answer.
-setInterval(() => {
+setInterval(async () => {
+  if (state.key && navigator.onLine && !isKnown()) {
+    await lookAtKey();
+    if (state.may && isKnown()) followAll();
+  }
   if (state.key && state.away.size && navigator.onLine) {
-    if (!isKnown()) lookAtKey();
     if (state.may?.see) refreshSoon();
     if (state.may?.paint && !state.shelf.isLoaded) loadShelf();
   }

@@ -8,11 +8,11 @@ const UNKNOWN = { see: true, paint: true, fleet: false, admin: false }; // the s
 
 onLeave(() => sessionStorage.removeItem(NAME));
 
-/** Ask what the key may do; what was known before holds meanwhile. */
+/** Ask what the key may do; what was known before in this tab holds meanwhile. */
 export async function lookAtKey() {
   state.may ??= JSON.parse(sessionStorage.getItem(NAME));
   const asked = asking();
-  if (!state.may) await asked;
+  if (!state.may || !isKnown()) await asked;
 }
 
 async function asking() {
@@ -28,7 +28,7 @@ async function asking() {
     sessionStorage.setItem(NAME, JSON.stringify(state.may));
   } catch (error) {
     if (!(error instanceof Problem)) throw error;
-    if (error.status !== 401) state.may ??= UNKNOWN;
+    if (error.status !== 401) state.may ??= UNKNOWN; // until it answers: see main.js
   }
   changed();
 }

@@ -88,8 +88,8 @@ async function send(record, text, signal) {
     show(text, 0);
     const body = { filename: `picture${suffix}`, content_type: blob.type, size: blob.size };
     const form = await askJson("POST", "/v1/uploads", { body, signal });
-    await sendPicture(form, blob, (share) => show(text, share), signal);
-    Object.assign(record, { image: form.image, sentAt: Date.now(), sentBy });
+    const image = await sendPicture(form, blob, (share) => show(text, share), signal);
+    Object.assign(record, { image, sentAt: Date.now(), sentBy });
   }, signal);
 }
 

@@ -106,15 +106,23 @@ export async function want(id) {
 export const smallOf = (id) => thumbs.get(id);
 
 async function painted(job) {
-  const { thumbnail, result } = job.links;
   return thumbOf(`job:${job.output.sha256}`, async () => {
     try {
-      return (await fetchPicture(thumbnail ?? result)).blob;
+      return (await smallest(job.links)).blob;
     } catch (error) {
       if (error.isGone) gone.add(job.id);
       throw error;
     }
   });
+}
+
+async function smallest({ thumbnail, result }) {
+  try {
+    return await fetchPicture(thumbnail ?? result);
+  } catch (error) {
+    if (!thumbnail || !error.isGone) throw error;
+    return fetchPicture(result);
+  }
 }
 
 async function photograph({ id, links, error }) {
