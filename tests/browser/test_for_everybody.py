@@ -125,6 +125,7 @@ def test_what_happens_is_said_but_not_too_often(visitor: Visitor) -> None:
     visitor.prepare(method=LASTING)
     visitor.paint()
     wait_for(lambda: page.evaluate("heard.length"), 30, "something to be said")
+    visitor.expect("Step ")
     page.clock.run_for(EVERY_MS)
     wait_for(lambda: page.evaluate("heard.length") > 1, 30, "more to be said")
     page.get_by_role("button", name="Finish now, keep it").click()

@@ -47,11 +47,6 @@ export function largenessInWords(px) {
   return `${name}, ${says}`;
 }
 
-/** "a", "a and b", "a, b and c". */
-export function listed(names) {
-  return [names.slice(0, -1).join(", "), names.at(-1)].filter(Boolean).join(" and ");
-}
-
 export function strengthInWords(strength) {
   if (strength <= 0.2) return "a breath of it";
   if (strength <= 0.4) return "gently";

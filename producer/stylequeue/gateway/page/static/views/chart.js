@@ -17,8 +17,10 @@ function plotter() {
   return loading;
 }
 
+/** Of the losses that there is something to draw of. */
 function namesOf(losses) {
-  return [...new Set(losses.flatMap(Object.keys))].filter((name) => !["run", "step", "size"].includes(name));
+  const names = [...new Set(losses.flatMap(Object.keys))].filter((name) => !["run", "step", "size"].includes(name));
+  return names.filter((name) => losses.some((one) => one[name] > 0));
 }
 
 /** Of the ticks of a logarithmic scale, few: 1, 10, 100. */
@@ -54,7 +56,7 @@ class LossChart extends HTMLElement {
   };
 
   #size() {
-    return { width: Math.max(200, this.clientWidth), height: 180 };
+    return { width: Math.max(200, this.clientWidth), height: 160 };
   }
 
   async #draw() {
@@ -78,7 +80,7 @@ class LossChart extends HTMLElement {
       cursor: { show: false },
       scales: { x: { time: false }, y: { distr: 3 } },
       axes: [steps, heights],
-      series: [{}, ...names.map((name, n) => ({ label: name, stroke: colour(`--series-${n + 1}`), width: 2, points: { show: false } }))],
+      series: [{}, ...names.map((name, n) => ({ label: name, stroke: colour(`--series-${n + 1}`), width: 2, spanGaps: true, points: { show: false } }))],
     };
     this.#plot = new uPlot(options, data, this);
   }

@@ -19,6 +19,7 @@ export function compareView() {
   const sides = jobs.map((job, n) => ({
     url: shown[n],
     alt: job ? title(job) : "",
+    width: job?.output?.width_px,
     ratio: job?.output ? job.output.width_px / job.output.height_px : 1.5,
     called: job ? (same ? `${n ? "Later" : "Earlier"}, ${moment(job.created_at)}` : title(job)) : "",
   }));

@@ -55,7 +55,7 @@ function queues(all, isAdmin) {
 function painters(all) {
   return html`<table>
     <caption class="unseen">Painters</caption>
-    <thead><tr><th scope="col">Painter</th><th scope="col">is doing</th><th scope="col">painted so far</th></tr></thead>
+    <thead><tr><th scope="col">Painter</th><th scope="col">is doing</th><th scope="col">painted</th></tr></thead>
     ${all.length ? nothing : html`<tbody><tr><td colspan="3">None is there.</td></tr></tbody>`}
     <tbody>${all.map((one) => html`<tr>
       <th scope="row">${one.name} <span class="faint">${one.device}</span></th>

@@ -6,9 +6,9 @@ import { urlOf } from "../intake.js";
 import { forget } from "../keep.js";
 import { close, lookAgain, open } from "../opened.js";
 import { again, isRepeatable } from "../again.js";
-import { kindly, largenessInWords, listed, moment, place, span, stageInWords, stateInWords, title } from "../words.js";
+import { kindly, largenessInWords, moment, place, span, stageInWords, stateInWords, title } from "../words.js";
 import { termsOf } from "./chart.js";
-import { slider } from "./slider.js";
+import { shapeOf, slider } from "./slider.js";
 
 export function jobView() {
   const opened = state.open;
@@ -39,12 +39,12 @@ function canvas(opened, job) {
   const name = title(job);
   const photo = opened.photo && urlOf(opened.photo);
   if (opened.result && photo) {
-    return slider({ url: photo, alt: "The photograph", called: "Before" }, { url: opened.result.url, alt: name, called: "After", ratio: ratioOf(opened, job) });
+    return slider({ url: photo, alt: "The photograph", called: "Before" }, { url: opened.result.url, alt: name, called: "After", ...sidesOf(opened, job) });
   }
   const shown = opened.result?.url ?? (isOpen(job) ? opened.preview?.url : null) ?? photo;
   if (!shown) return html`<div class="blank canvas"></div>`;
   const alt = opened.result ? name : opened.preview ? `${name}, half painted` : "The photograph, not painted yet";
-  return html`<figure class="photo fitted" .style=${`--ratio: ${ratioOf(opened, job)}`}>
+  return html`<figure class="photo fitted" .style=${shapeOf(sidesOf(opened, job))}>
     <img class=${opened.result || opened.preview ? "" : "dim"} src=${shown} alt=${alt} />
     ${isOpen(job) ? html`<figcaption class="faint">${captionOf(opened, job)}</figcaption>` : nothing}
   </figure>`;
@@ -55,9 +55,12 @@ function captionOf({ preview, made }, { state }) {
   return `${made ? "Your" : "The"} photograph${state === "running" ? "; the first view comes soon" : ""}`;
 }
 
-function ratioOf(opened, { output }) {
-  const shape = output ? { width: output.width_px, height: output.height_px } : (opened.made?.photo ?? { width: 3, height: 2 });
-  return shape.width / shape.height;
+/** How wide it is, or will be, and its width over its height. */
+function sidesOf({ made }, { asked, output }) {
+  if (output) return { width: output.width_px, ratio: output.width_px / output.height_px };
+  const ratio = made ? made.photo.width / made.photo.height : 1.5;
+  const size = made?.settings.size ?? asked?.recipe.size;
+  return { width: size && size * Math.min(1, ratio), ratio };
 }
 
 function recipeOf(job) {
@@ -141,7 +144,8 @@ function curves({ losses }) {
   const terms = termsOf(losses);
   return html`
     <section class="curves" aria-labelledby="curves-title">
-      <h2 id="curves-title">How close it comes to ${listed(terms)} <span class="faint">Step by step; lower is closer.</span></h2>
+      <h2 id="curves-title">${terms.length > 1 ? "How close it comes, step by step" : `How close it comes to ${terms[0]}`}</h2>
+      <p class="faint">Lower is closer.</p>
       <loss-chart aria-hidden="true" .losses=${losses}></loss-chart>
       ${terms.length > 1 ? html`<ul>${terms.map((name, n) => html`<li class="series-${n + 1}">${name}</li>`)}</ul>` : nothing}
     </section>

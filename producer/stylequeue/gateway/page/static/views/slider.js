@@ -1,10 +1,16 @@
 // Two pictures of one thing, one over the other, and a line to draw between them.
 import { html } from "../vendor/lit-html.js";
 
-/** `left` and `right`: `{ url, alt, called }`; the right one gives the shape, its `ratio` is width over height. */
+const ENLARGED = 2; // at most: beyond, pixels are seen
+
+/** The style of what is `fitted`. */
+export const shapeOf = ({ ratio, width }) => `--ratio: ${ratio}${width ? `; --widest: ${ENLARGED * width}px` : ""}`;
+
+/** `left` and `right`: `{ url, alt, called }`; the right one gives the shape, its `ratio` is width over height, and
+ * its `width` in pixels says how large it is shown at most. */
 export function slider(left, right) {
   return html`
-    <figure class="slider fitted" .style=${`--ratio: ${right.ratio}`}>
+    <figure class="slider fitted" .style=${shapeOf(right)}>
       <div class="pair">
         <img src=${right.url} alt=${right.alt} />
         <img class="upper" src=${left.url} alt=${left.alt} />
