@@ -63,7 +63,8 @@ def test_every_field_is_an_option() -> None:
     for name in {**OptimizeRecipe.model_fields, **FastRecipe.model_fields}.keys() - {"init_image"}:
         assert f" {RECIPE.flag(name)} " in shown
     assert RECIPE.flag("init_image") == "--init"
-    assert {option.flag for option in OUTPUT.by_name.values()} == {"--format", "--quality", "--overwrite", "--report"}
+    flags = {option.flag for option in OUTPUT.by_name.values()}
+    assert flags == {"--format", "--quality", "--overwrite", "--report", "--provenance", "--thumbnail"}
 
 
 def test_names_types_choices_help_and_defaults_are_the_fields_own(paint: typer.Typer) -> None:

@@ -476,7 +476,7 @@ def test_54_the_workers_fault_for_longer_than_attempts_last(service: Service) ->
     service.paint(job)
     record = service.queue._ledger.record(job.id)
     assert (record.attempt, record.spared) == (times + 1, times)
-    assert "CRITICAL" in service.worker.log_text()
+    assert '"level": "critical"' in service.worker.log_text()
     service.check(job)
 
 

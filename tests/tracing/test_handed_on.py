@@ -150,7 +150,7 @@ with socket.socket() as silent:
         began_s = time.monotonic()
         with exporting.flushed(), tracing.span("fetch"):
             pass
-        print(time.monotonic() - began_s)
+        print(time.monotonic() - began_s, flush=True)
     os._exit(0)
 """
 
