@@ -244,7 +244,7 @@ def half(preset: str, size: str, file: str) -> dict[str, Any]:
     """One evaluation in float32, its gradient in `file`; what a short run ends with, and whether it does so again."""
     import tensorflow as tf
 
-    from stylequeue.contract.cost import GPUS_GRID_PX
+    from stylequeue.contract.memory import GPUS_GRID_PX
     from stylequeue.settings import Settings
     from stylequeue_worker import models
     from stylequeue_worker.engine.device import on_gpu

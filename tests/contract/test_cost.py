@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from stylequeue.contract import cost
+from stylequeue.contract import cost, memory
 from stylequeue.contract.recipe import FastRecipe, OptimizeRecipe, resolve
 
 GB = 10**9
@@ -16,9 +16,9 @@ def work(sides: tuple[int, int] = (256, 256), **recipe: Any) -> float:
     return cost.megapixel_steps(resolve(OptimizeRecipe(**recipe)), sides)
 
 
-def plan(size: int = 512, budget_bytes: int | None = None, *, on_gpu: bool = False, **recipe: Any) -> cost.Plan:
+def plan(size: int = 512, budget_bytes: int | None = None, *, on_gpu: bool = False, **recipe: Any) -> memory.Plan:
     resolved = resolve(OptimizeRecipe(**{"preset": "painterly", "size": size, **recipe}))
-    return cost.plan_of(resolved, (size, size), 1, "vgg16", on_gpu=on_gpu, halved=on_gpu, budget_bytes=budget_bytes)
+    return memory.plan_of(resolved, (size, size), 1, "vgg16", on_gpu=on_gpu, halved=on_gpu, budget_bytes=budget_bytes)
 
 
 def test_work_grows_with_steps_and_pixels() -> None:
@@ -63,11 +63,11 @@ def test_kinds_are_what_takes_alike() -> None:
 def test_what_does_not_fit_is_cut_into_tiles() -> None:
     whole = plan(2048)
     assert whole.tile_px is None
-    assert cost.tiles((2048, 2048), None, 16) == 1
+    assert memory.tiles((2048, 2048), None, 16) == 1
     tiled = plan(2048, budget_bytes=3 * GB)
     assert tiled.tile_px is not None
     assert tiled.peak_bytes <= 3 * GB < whole.peak_bytes
-    assert cost.tiles((2048, 2048), tiled.tile_px, 16) == len(cost.tile_starts(2080, tiled.tile_px)) ** 2 > 1
+    assert memory.tiles((2048, 2048), tiled.tile_px, 16) == len(memory.tile_starts(2080, tiled.tile_px)) ** 2 > 1
 
 
 MEASURED_MB = {(256, "bfloat16"): 304, (512, "bfloat16"): 679, (1024, "bfloat16"): 2064, (2048, "bfloat16"): 7746}
@@ -80,7 +80,7 @@ def test_a_gpus_plan_is_what_was_measured_there(size: int, measured_mb: int) -> 
 
 
 def test_in_float32_too() -> None:
-    wide = cost.plan_of(
+    wide = memory.plan_of(
         resolve(OptimizeRecipe(preset="painterly", size=1024)),
         (1024, 1024),
         1,
@@ -96,7 +96,7 @@ def test_masks_are_counted_and_that_of_faces() -> None:
     def peak(*, keep_faces: bool, masks: int) -> int:
         recipe = resolve(OptimizeRecipe(preset="painterly", size=1024, keep_faces=keep_faces))
         how: Any = {"on_gpu": False, "halved": False, "budget_bytes": None}
-        return cost.plan_of(recipe, (1024, 1024), 2, "vgg16", masks=masks, **how).peak_bytes
+        return memory.plan_of(recipe, (1024, 1024), 2, "vgg16", masks=masks, **how).peak_bytes
 
     one = peak(keep_faces=False, masks=1) - peak(keep_faces=False, masks=0)
     assert one == pytest.approx(3 * 4 * 1056**2, abs=1)

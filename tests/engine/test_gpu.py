@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from stylequeue.contract.cost import GPUS_GRID_PX
+from stylequeue.contract.memory import GPUS_GRID_PX
 from stylequeue.contract.recipe import OptimizeRecipe, PresetName, ResolvedOptimizeRecipe, resolve
 from stylequeue_worker import models
 from stylequeue_worker.engine import Options, Step, course, descent, painter

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from stylequeue.contract.cost import MATCHED_LAYERS
+from stylequeue.contract.memory import MATCHED_LAYERS
 from stylequeue.contract.recipe import OptimizeRecipe, ResolvedOptimizeRecipe, resolve
 from stylequeue_worker.engine.course import Course
 from stylequeue_worker.engine.descent import Evaluation

@@ -10,7 +10,8 @@ import tensorflow as tf
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from stylequeue.contract.cost import MIN_TILE_PX, schedule, style_size_px
+from stylequeue.contract.cost import schedule, style_size_px
+from stylequeue.contract.memory import MIN_TILE_PX
 from stylequeue.contract.recipe import (
     MAX_SIZE_PX,
     MAX_TIME_BUDGET_S,

@@ -1,12 +1,11 @@
-"""What a painting costs, by arithmetic alone: scales, evaluations, megapixels, bytes.
+"""What a painting costs, by arithmetic alone: scales, evaluations, megapixels; its bytes are in `memory`.
 
 The engine plans by it, and a producer estimates by it, without TensorFlow. Sides are (height, width) in pixels.
 """
 
 from __future__ import annotations
 
-import math
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -14,7 +13,6 @@ from .recipe import (
     FAST_NETWORK,
     MAX_SIZE_PX,
     MIN_SIDE_PX,
-    OptimizerName,
     PresetName,
     ResolvedOptimizeRecipe,
     ResolvedRecipe,
@@ -132,6 +130,10 @@ def scaled_sides(sides_px: Sequence[int], scale: float) -> Sides:
 
 _BEGIN_STEPS, _END_STEPS = 2.0, 2.0
 """What each stage begins with, targets, and a painting ends with, its report, in evaluations of its size."""
+MATCHES: tuple[PresetName, ...] = ("brushwork",)
+"""In which places take the features of the most similar places of the styles."""
+MATCHED_MOST_PX = 512
+"""The longest side of the stages at which places are matched."""
 _MATCHED = 1.25
 """Evaluations that one comes to at a stage where places are matched, the search included."""
 _SMALLEST_MPX = 0.01
@@ -171,7 +173,7 @@ def megapixel_steps(recipe: ResolvedRecipe, content: Sides) -> float:
     work = _END_STEPS * _megapixels(content, margin_px)
     for stage in stages:
         sides = scaled_sides(content, stage.scale)
-        matched = recipe.preset in _MATCHES and max(sides) <= MATCHED_MOST_PX
+        matched = recipe.preset in MATCHES and max(sides) <= MATCHED_MOST_PX
         work += (_MATCHED if matched else 1) * (stage.steps + _BEGIN_STEPS) * _megapixels(sides, margin_px)
     return work
 
@@ -184,221 +186,3 @@ def _megapixels(sides: Sides, margin_px: int) -> float:
 def job_megapixel_steps(recipe: ResolvedRecipe, styles: int) -> float:
     """What limits count of a job: its painting of a square content, once for each of its styles."""
     return styles * megapixel_steps(recipe, output_sides(recipe, None))
-
-
-# Memory
-
-LBFGS_PAIRS = 10
-"""Steps and gradient changes that L-BFGS remembers, each two pictures."""
-TILES_GRID_PX = 16
-"""The deepest layers' stride. Tiles begin on this grid, so that pooling takes together what it does in the whole."""
-MIN_TILE_PX = 64
-"""Twice what the mirrored margin may take off the last tile, and a feature at the deepest layers is left."""
-_FIRST_TILE_PX = 1024
-
-_ACTIVATIONS_KEPT = 1.15
-"""Bytes a step needs at its peak over those of the activations alone: gradients and work space. Measured."""
-_GPUS_ACTIVATIONS_KEPT = 2.3
-"""The same on a GPU, where canvases are masked after every layer. Measured of steps that XLA compiled, on an H200."""
-GPUS_GRID_PX = 64
-"""Of canvases on a GPU: it tries algorithms for each new shape of a convolution, and XLA compiles for it."""
-_BESIDES_BYTES = 40 * 10**6
-"""Whatever the size: programs, and kernels as convolutions like to have them. Measured."""
-_BESIDES_A_SCALE_BYTES = 65 * 10**6
-"""The same for each coarser scale at which a painting begins: each size has kernels of its own, which stay."""
-_PICTURES: Mapping[OptimizerName, int] = {"adam": 15, "swift": 15, "lbfgs": 15 + 2 * LBFGS_PAIRS}
-"""Of the content's size in float32: the optimiser's memory, the content, the step's gradient."""
-_VIEWS_KEPT = 6
-"""Content features of full size: targets for each view of the picture, its own features, their gradient."""
-_COPIES_OF_STYLES = 1.25
-"""Of all style pictures in float32: scaled, and those of the scale before."""
-_COPIES_OF_STYLE = 2
-"""Of one of them, besides, as it is scaled."""
-_COPIES_OF_MASK = 3
-"""Of each mask, of the content's size: scaled, and its region's as an array and as a tensor."""
-_PICTURE_PX_BYTES = 3 * 4
-
-
-@dataclass(frozen=True)
-class Plan:
-    """How a painting is done, and the memory that is predicted for it, beside what the process has already."""
-
-    peak_bytes: int
-    tile_px: int | None
-    """Side of a tile; None: the picture is painted whole."""
-
-
-@dataclass(frozen=True)
-class Network:
-    """What a painting's memory hangs on of the network that sees it."""
-
-    widths: Widths
-    layers: Collection[str]
-    """All that the loss looks at."""
-    content_layers: Collection[str]
-    float_bytes: int
-    """Of a number as it is kept."""
-    on_gpu: bool = False
-
-    def seen_px(self, sides: Iterable[int]) -> int:
-        """Pixels of the canvas that it sees of a picture of these sides."""
-        grid_px = GPUS_GRID_PX if self.on_gpu else 1
-        return math.prod(-(-side // grid_px) * grid_px for side in sides)
-
-    @property
-    def bytes_a_px(self) -> float:
-        """That an evaluation keeps, for each pixel that is seen."""
-        kept = _GPUS_ACTIVATIONS_KEPT if self.on_gpu else _ACTIVATIONS_KEPT
-        return kept * self.float_bytes * floats_per_px(self.widths, self.layers)
-
-
-def plan(
-    content: Sides,
-    styles: Sequence[Sides],
-    network: Network,
-    optimizer: OptimizerName,
-    *,
-    scales: Sequence[Scale],
-    margin_px: int,
-    budget_bytes: int | None,
-    masks: int = 0,
-    search: tuple[int, int] = (0, 0),
-) -> Plan:
-    """Whole if that fits into the budget, else the largest tiles that do, else the smallest there are.
-
-    No budget: whole. `masks`: how many there are, of styles and of what is kept. `search`: bytes that a search for
-    similar places takes at its peak, and those of them that stay.
-    """
-    laid = [[side + 2 * margin_px for side in sides] for sides in (content, *styles)]
-    own_px, *styles_px = map(math.prod, laid)
-    largest_px = max(map(network.seen_px, laid))
-    searched_bytes, stays_bytes = search
-    content_floats = sum(network.widths[layer] / stride_px(layer) ** 2 for layer in network.content_layers)
-    coarser = len(schedule(scales, content, len(scales))) - 1
-    kept_bytes: float = _BESIDES_BYTES + _BESIDES_A_SCALE_BYTES * coarser + stays_bytes
-    kept_bytes += own_px * (_PICTURE_PX_BYTES * _PICTURES[optimizer] + 4 * _VIEWS_KEPT * content_floats)
-    kept_bytes += _PICTURE_PX_BYTES * (_COPIES_OF_STYLES * sum(styles_px) + _COPIES_OF_STYLE * max(styles_px))
-    kept_bytes += 4 * own_px * _COPIES_OF_MASK * masks
-
-    def peak(tile_px: int | None) -> int:
-        seen_px = largest_px
-        if tile_px is not None:
-            side_px = tile_px + 2 * reach_px(network.widths, network.layers)
-            seen_px = min(largest_px, network.seen_px((side_px, side_px)))
-        return int(kept_bytes + max(seen_px * network.bytes_a_px, searched_bytes))
-
-    if budget_bytes is None or peak(None) <= budget_bytes:
-        return Plan(peak(None), None)
-    tile_px = _FIRST_TILE_PX
-    while tile_px > MIN_TILE_PX and peak(tile_px) > budget_bytes:
-        tile_px = max(MIN_TILE_PX, int(tile_px / 2**0.5) // TILES_GRID_PX * TILES_GRID_PX)
-    return Plan(peak(tile_px), tile_px)
-
-
-def tile_starts(length_px: int, tile_px: int) -> list[int]:
-    """Where tiles of `tile_px` (a multiple of 16, from 64) begin along a side; the last is up to 63 px longer."""
-    return list(range(0, max(length_px - MIN_TILE_PX, 0) + 1, tile_px))
-
-
-def tiles(content: Sides, tile_px: int | None, margin_px: int) -> int:
-    """Into how many tiles a picture is cut."""
-    if tile_px is None:
-        return 1
-    return math.prod(len(tile_starts(side + 2 * margin_px, tile_px)) for side in content)
-
-
-def plan_of(
-    recipe: ResolvedRecipe,
-    content: Sides,
-    styles: int,
-    network: str,
-    *,
-    masks: int = 0,
-    on_gpu: bool,
-    halved: bool,
-    budget_bytes: int | None,
-) -> Plan:
-    """The plan of a recipe on one of the networks, with so many square styles and masks, and one of faces if it has it.
-
-    `halved`: whether the worker is fastest in 16 bits, which a GPU then keeps where a preset allows it.
-    """
-    style = (style_size_px(recipe),) * 2
-    if not isinstance(recipe, ResolvedOptimizeRecipe):
-        return Plan(int(_FAST_BYTES + _FAST_BYTES_A_PX * max(math.prod(content), math.prod(style))), None)
-    reduced = recipe.optimizer == "swift" or (recipe.optimizer == "adam" and recipe.preset in _REDUCED)
-    seen_by = Network(
-        ARCHITECTURES[network],
-        {*recipe.content_layers, *recipe.style_layers, *(MATCHED_LAYERS if recipe.preset in _MATCHES else ())},
-        list(recipe.content_layers),
-        2 if on_gpu and halved and reduced else 4,
-        on_gpu,
-    )
-    search = (0, 0)
-    if recipe.preset in _MATCHES:
-        search = search_bytes(content, [style] * styles, turned=bool(recipe.turned_styles))
-    return plan(
-        content,
-        [style] * styles,
-        seen_by,
-        recipe.optimizer,
-        scales=SCALES[recipe.preset],
-        margin_px=MARGIN_PX.get(recipe.preset, 0),
-        budget_bytes=budget_bytes,
-        masks=masks + bool(recipe.keep_faces),
-        search=search,
-    )
-
-
-_MATCHES: tuple[PresetName, ...] = ("brushwork",)
-"""In which places take the features of the most similar places of the styles."""
-_REDUCED: tuple[PresetName, ...] = ("painterly", "brushwork")
-"""Whose network may compute in less than float32."""
-_FAST_BYTES, _FAST_BYTES_A_PX = 115 * 10**6, 200
-"""Whatever the size, and of the larger of content and style. Measured at 1024 and 2048 px."""
-
-
-# Feature matching
-
-MATCHED_LAYERS = tuple(
-    f"block{block}_conv{number}" for block, numbers in ((2, 2), (3, 3), (4, 3)) for number in range(1, 1 + numbers)
-)
-"""Those of the first block took a fifth of what matching takes, and made no difference that eyes could see."""
-MATCHED_MOST_PX = 512
-"""The longest side of the stages at which places are matched."""
-PLACES_PX = 4
-"""Side of a place."""
-COMPARED_AT_ONCE = 2048
-"""Places that are compared at once with all candidates."""
-_MOST_COMPARED = 1 << 26
-"""Pairs of places, 34 GFLOP for each view. Where there are more, fewer candidates are taken."""
-_LEAST_CANDIDATES = 1024
-SEARCH_RANK = 256
-"""Of all directions, those in which candidates differ most: what is found so is by 0.001 less similar than the most
-similar there is, which has 0.5."""
-
-
-def most_candidates(content: Sides) -> int:
-    """With how many of the styles' places those of a content are compared."""
-    return max(_LEAST_CANDIDATES, _MOST_COMPARED // max(_places(content), 1))
-
-
-def search_bytes(content: Sides, styles: Sequence[Sides], *, turned: bool) -> tuple[int, int]:
-    """What a search takes at its peak, and what of it stays, for the pictures of a painting of these sides.
-
-    turned: whether the styles' quarter turns are candidates, too.
-    """
-    scale = min(1, MATCHED_MOST_PX / max(content))
-    then, *styles_then = ((int(height * scale), int(width * scale)) for height, width in (content, *styles))
-    channels = sum(ARCHITECTURES["vgg16"][layer] for layer in MATCHED_LAYERS)
-    candidates = min(most_candidates(then), sum(map(_places, styles_then)) * (4 if turned else 1))
-    # In bfloat16: of a picture that is looked at each layer's features, and all together; candidates as columns. Their
-    # directions are made in float32, of distances from the mean; so are a chunk's places, and how alike they are.
-    looked_at = 4 * channels * max(map(_places, (then, *styles_then)))
-    # So is what an evaluation keeps: each place's own column, and the one wanted there.
-    stays = (2 * channels + 4 * SEARCH_RANK) * candidates + 8 * channels * _places(then)
-    return looked_at + 16 * channels * candidates + COMPARED_AT_ONCE * (4 * candidates + 8 * channels), stays
-
-
-def _places(sides: Sides) -> int:
-    height, width = sides
-    return (height // PLACES_PX) * (width // PLACES_PX)

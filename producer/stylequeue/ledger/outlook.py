@@ -12,7 +12,7 @@ from operator import itemgetter
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from ..awaiting import for_all
-from ..contract import cost
+from ..contract import cost, memory
 from ..contract.base import QUEUES
 from ..contract.cost import Sides
 from ..contract.recipe import FastRecipe, OptimizeRecipe, ResolvedRecipe, networks_of, resolve
@@ -85,7 +85,7 @@ class Outlook:
             paint_s=_rounded(paint_s),
             wait_s=_rounded(line.begins_s(line.waiting, takers)),
             peak_bytes=plan.peak_bytes,
-            tiles=cost.tiles(sides, plan.tile_px, margin_px),
+            tiles=memory.tiles(sides, plan.tile_px, margin_px),
             workers=len(takers),
         )
 
@@ -209,9 +209,9 @@ def _ranks(length: int, running: int) -> list[int]:
 
 def _plan(
     recipe: ResolvedRecipe, content: Sides | None, styles: int, masks: int, worker: LiveWorker | None
-) -> cost.Plan:
+) -> memory.Plan:
     needs = networks_of(recipe)
-    return cost.plan_of(
+    return memory.plan_of(
         recipe,
         cost.output_sides(recipe, content),
         styles,

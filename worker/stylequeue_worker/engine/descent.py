@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 
 import tensorflow as tf
 
-from stylequeue.contract.cost import LBFGS_PAIRS
+from stylequeue.contract.memory import LBFGS_PAIRS
 
 from .programs import Program
 

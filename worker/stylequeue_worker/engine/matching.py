@@ -13,13 +13,13 @@ from typing import NamedTuple
 import numpy as np
 import tensorflow as tf
 
-from stylequeue.contract.cost import (
+from stylequeue.contract.cost import stride_px
+from stylequeue.contract.memory import (
     COMPARED_AT_ONCE,
     MATCHED_LAYERS,
     PLACES_PX,
     SEARCH_RANK,
     most_candidates,
-    stride_px,
 )
 
 from .terms import Area, Here, Measured, Raster, Scene, See, Target, View

@@ -9,9 +9,10 @@ from collections.abc import Callable, Sequence
 
 import tensorflow as tf
 
-from stylequeue.contract import cost
-from stylequeue.contract.cost import MIN_TILE_PX, TILES_GRID_PX, Plan, Sides
+from stylequeue.contract import memory
+from stylequeue.contract.cost import Sides
 from stylequeue.contract.errors import Code, Permanent
+from stylequeue.contract.memory import MIN_TILE_PX, TILES_GRID_PX, Plan
 from stylequeue.contract.recipe import MIN_SIDE_PX, OptimizerName
 
 from .device import on_gpu
@@ -35,14 +36,14 @@ def plan(
     budget_bytes: int | None,
     masks: int = 0,
 ) -> Plan:
-    """As `cost.plan`, of a preset on a network, here."""
+    """As `memory.plan` of the contract, of a preset on a network, here."""
     search = (0, 0)
     if preset.matching:
-        search = cost.search_bytes(content, styles, turned=preset.matching.turned)
-    return cost.plan(
+        search = memory.search_bytes(content, styles, turned=preset.matching.turned)
+    return memory.plan(
         content,
         styles,
-        cost.Network(
+        memory.Network(
             network.widths,
             preset.layers,
             list(preset.content_layers),

@@ -13,8 +13,9 @@ from functools import partial
 import numpy as np
 import tensorflow as tf
 
-from stylequeue.contract.cost import GPUS_GRID_PX, Plan, Stage, schedule
+from stylequeue.contract.cost import Stage, schedule
 from stylequeue.contract.errors import CannotServe, Code, Permanent
+from stylequeue.contract.memory import GPUS_GRID_PX, Plan
 from stylequeue.contract.recipe import DEFAULT_PRESET, PRESETS, PoolingName, ResolvedOptimizeRecipe
 
 from .available import available_bytes

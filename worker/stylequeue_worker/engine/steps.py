@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
-from stylequeue.contract.cost import Plan
+from stylequeue.contract.memory import Plan
 
 if TYPE_CHECKING:
     import numpy as np

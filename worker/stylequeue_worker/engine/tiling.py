@@ -15,7 +15,7 @@ from typing import NamedTuple
 import numpy as np
 import tensorflow as tf
 
-from stylequeue.contract.cost import TILES_GRID_PX, tile_starts
+from stylequeue.contract.memory import TILES_GRID_PX, tile_starts
 
 from .descent import Evaluation
 from .losses import mixture
