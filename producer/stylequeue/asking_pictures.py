@@ -179,8 +179,7 @@ class AskingPictures:
     def _check_reading(self, image: ImageRef) -> None:
         """Return if a job of this client's may name it. Raises Permanent with `bucket_not_allowed`."""
         if self.scope:
-            by_version = image.version_id is not None
-            self.scope.check_reading(image.bucket, image.key, tenant=self.tenant, by_version=by_version)
+            self.scope.check_image(image, tenant=self.tenant)
 
     async def _record(self, job_id: str) -> Record:
         """The record of a job that this client may know of. Raises JobNotFound."""

@@ -13,7 +13,7 @@ from pydantic import AfterValidator, Field
 from .base import Contract
 from .errors import Code, Permanent
 from .job import Job
-from .objects import check_key
+from .objects import ImageRef, check_key
 
 MAX_FOLDERS = 32
 _TENANT = "{tenant}"
@@ -46,7 +46,7 @@ class Scope(Contract):
     def check(self, job: Job, *, tenant: str | None) -> None:
         """Return if the job keeps within. Raises Permanent with `bucket_not_allowed`."""
         for image in job.images:
-            self.check_reading(image.bucket, image.key, tenant=tenant, by_version=image.version_id is not None)
+            self.check_image(image, tenant=tenant)
         output = job.output
         for key in (job.output_key, *job.side_keys):
             self.check_writing(output.bucket, key, tenant=tenant, overwrite=output.overwrite)
@@ -58,11 +58,15 @@ class Scope(Contract):
             for bucket, key in _named(value):
                 _check(folders, bucket, key, tenant, own=False, wanted=wanted)
 
-    def check_reading(self, bucket: str, key: str, *, tenant: str | None, by_version: bool = False) -> None:
-        """Return if that object may be read; a `by_version` only in the tenant's own folders: it may be one that was
-        replaced because others were to see it no longer. Raises as `check`.
+    def check_image(self, image: ImageRef, *, tenant: str | None) -> None:
+        """Return if a job may name it; a version only in the tenant's own folders: it may be one that was replaced
+        because others were to see it no longer. Raises as `check`.
         """
-        _check(self.read, bucket, key, tenant, own=by_version, wanted="read")
+        _check(self.read, image.bucket, image.key, tenant, own=image.version_id is not None, wanted="read")
+
+    def check_reading(self, bucket: str, key: str, *, tenant: str | None) -> None:
+        """Return if that object may be read. Raises as `check`."""
+        _check(self.read, bucket, key, tenant, own=False, wanted="read")
 
     def check_writing(self, bucket: str, key: str, *, tenant: str | None, overwrite: bool = False) -> None:
         """Return if something may be put there; to `overwrite`, only in the tenant's own folders. Raises as `check`."""

@@ -45,8 +45,7 @@ class Caller:
             return False
         try:
             if scope := self.key.scope:
-                by_version = image.version_id is not None
-                scope.check_reading(image.bucket, image.key, tenant=self.tenant, by_version=by_version)
+                scope.check_image(image, tenant=self.tenant)
         except Permanent:
             return False
         return True
