@@ -45,50 +45,33 @@ _SHOWN: dict[int | str, dict[str, Any]] = {
 _As = Annotated[Literal["json"] | None, Query(alias="as", description="json: where it is, instead of going there.")]
 
 
-@router.get("/jobs/{job_id}/result", operation_id="get_result", status_code=303, responses=_SHOWN, response_model=None)
-async def get_result(
-    request: Request, gateway: GatewayState, caller: Reader, job_id: JobId, as_: _As = None
-) -> Response:
-    """The picture of a job. 410 `object_changed` where another lies in its place by now."""
-    return await _show(request, gateway, caller.queue, job_id, "result", as_)
+_OF_A_JOB: dict[PictureKind, str] = {
+    "result": "The picture of a job. 410 `object_changed` where another lies in its place by now.",
+    "preview": "A small picture of the work so far, while a job is painted.",
+    "report": "The contact sheet of a job that asked for one: its pictures, the scales, the losses.",
+    "thumbnail": "A small one of the picture, of a job that asked for one (`output.thumbnail`).",
+    "content": "The picture that a job paints, for whoever's own jobs might name it.",
+}
 
 
-@router.get(
-    "/jobs/{job_id}/preview", operation_id="get_preview", status_code=303, responses=_SHOWN, response_model=None
-)
-async def get_preview(
-    request: Request, gateway: GatewayState, caller: Reader, job_id: JobId, as_: _As = None
-) -> Response:
-    """A small picture of the work so far, while a job is painted."""
-    return await _show(request, gateway, caller.queue, job_id, "preview", as_)
+def _route_of(kind: PictureKind, about: str) -> None:
+    async def get(request: Request, gateway: GatewayState, caller: Reader, job_id: JobId, as_: _As = None) -> Response:
+        return await _show(request, gateway, caller.queue, job_id, kind, as_)
+
+    router.add_api_route(
+        f"/jobs/{{job_id}}/{kind}",
+        get,
+        name=f"get_{kind}",
+        operation_id=f"get_{kind}",
+        description=about,
+        status_code=303,
+        responses=_SHOWN,
+        response_model=None,
+    )
 
 
-@router.get("/jobs/{job_id}/report", operation_id="get_report", status_code=303, responses=_SHOWN, response_model=None)
-async def get_report(
-    request: Request, gateway: GatewayState, caller: Reader, job_id: JobId, as_: _As = None
-) -> Response:
-    """The contact sheet of a job that asked for one: its pictures, the scales, the losses."""
-    return await _show(request, gateway, caller.queue, job_id, "report", as_)
-
-
-@router.get(
-    "/jobs/{job_id}/thumbnail", operation_id="get_thumbnail", status_code=303, responses=_SHOWN, response_model=None
-)
-async def get_thumbnail(
-    request: Request, gateway: GatewayState, caller: Reader, job_id: JobId, as_: _As = None
-) -> Response:
-    """A small one of the picture, of a job that asked for one (`output.thumbnail`)."""
-    return await _show(request, gateway, caller.queue, job_id, "thumbnail", as_)
-
-
-@router.get(
-    "/jobs/{job_id}/content", operation_id="get_content", status_code=303, responses=_SHOWN, response_model=None
-)
-async def get_content(
-    request: Request, gateway: GatewayState, caller: Reader, job_id: JobId, as_: _As = None
-) -> Response:
-    """The picture that a job paints, for whoever's own jobs might name it."""
-    return await _show(request, gateway, caller.queue, job_id, "content", as_)
+for _kind, _about in _OF_A_JOB.items():
+    _route_of(_kind, _about)
 
 
 @router.get(
