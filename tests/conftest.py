@@ -25,6 +25,7 @@ from tests.support.command import Command
 from tests.support.deployment import Deployment
 from tests.support.distribution import pytest_collection_modifyitems, pytest_xdist_make_scheduler
 from tests.support.fake_worker import START_TIMEOUT_S
+from tests.support.gate import Gate
 from tests.support.invariants import keys_without_end
 from tests.support.leaks import no_secret_is_told, pytest_runtest_logreport
 from tests.support.models import model_dir
@@ -122,6 +123,20 @@ def settings(stack: Stack) -> Iterator[Settings]:
     """This test's own database."""
     with empty_database(stack) as settings:
         yield settings
+
+
+@pytest.fixture
+def queue(settings: Settings) -> Iterator[StyleQueue]:
+    """A client of this test's own database, which sees all."""
+    with StyleQueue(settings) as queue:
+        yield queue
+
+
+@pytest.fixture
+def gate(settings: Settings, tmp_path: Path) -> Iterator[Gate]:
+    """A gateway of this test's own database."""
+    with Gate(settings, tmp_path / "keys.json") as gate:
+        yield gate
 
 
 @pytest.fixture(params=CLIENTS)

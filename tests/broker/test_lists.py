@@ -6,7 +6,6 @@ import base64
 import json
 import time
 import tracemalloc
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -18,15 +17,8 @@ from stylequeue.client import StyleQueue
 from stylequeue.contract.base import QUEUES
 from stylequeue.contract.errors import Preempted
 from stylequeue.contract.job import TASK_NAME
-from stylequeue.settings import Settings
 from tests.support.jobs import make_job
 from tests.support.messages import BAD_MESSAGES
-
-
-@pytest.fixture
-def queue(settings: Settings) -> Iterator[StyleQueue]:
-    with StyleQueue(settings) as queue:
-        yield queue
 
 
 @pytest.fixture

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 
 import pytest
 
@@ -20,12 +19,6 @@ NAME = "one@here"
 @pytest.fixture
 def command(settings: Settings) -> Command:
     return Command(environment(settings))
-
-
-@pytest.fixture
-def queue(settings: Settings) -> Iterator[StyleQueue]:
-    with StyleQueue(settings) as queue:
-        yield queue
 
 
 def test_workers(command: Command, queue: StyleQueue) -> None:

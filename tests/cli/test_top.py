@@ -7,7 +7,6 @@ import json
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -24,12 +23,6 @@ from tests.support.ledger import FAILED, claim
 from tests.support.processes import wait_for
 
 ROWS, COLUMNS = 24, 80
-
-
-@pytest.fixture
-def queue(settings: Settings) -> Iterator[StyleQueue]:
-    with StyleQueue(settings) as queue:
-        yield queue
 
 
 def drawn(queue: StyleQueue) -> list[str]:

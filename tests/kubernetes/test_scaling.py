@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -13,7 +11,6 @@ import pytest
 from stylequeue.client import StyleQueue
 from stylequeue.contract.base import QUEUES
 from stylequeue.contract.job import Job
-from stylequeue.settings import Settings
 from tests.kubernetes.autoscaler import Autoscaler
 from tests.kubernetes.conftest import Applied
 from tests.support.gate import Gate
@@ -23,18 +20,6 @@ from tests.support.ledger import FAILED
 POLL_S = 15.0
 LAST_S = 120.0
 """What a job takes."""
-
-
-@pytest.fixture
-def gate(settings: Settings, tmp_path: Path) -> Iterator[Gate]:
-    with Gate(settings, tmp_path / "keys.json") as gate:
-        yield gate
-
-
-@pytest.fixture
-def queue(settings: Settings) -> Iterator[StyleQueue]:
-    with StyleQueue(settings) as queue:
-        yield queue
 
 
 @dataclass

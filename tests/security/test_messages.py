@@ -42,12 +42,6 @@ def door(settings: Settings) -> Iterator[Door]:
     door.close()
 
 
-@pytest.fixture
-def queue(settings: Settings) -> Iterator[StyleQueue]:
-    with StyleQueue(settings) as queue:
-        yield queue
-
-
 def mine(**fields: Any) -> Job:
     return make_job(**{"id": "mine", **fields})
 

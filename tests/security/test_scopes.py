@@ -75,12 +75,6 @@ NO_KEYS: list[dict[str, Any]] = [
 
 
 @pytest.fixture
-def queue(settings: Settings) -> Iterator[StyleQueue]:
-    with StyleQueue(settings) as queue:
-        yield queue
-
-
-@pytest.fixture
 def acme(queue: StyleQueue) -> StyleQueue:
     return queue.for_tenant("acme", scope=SCOPE)
 

@@ -6,7 +6,6 @@ import json
 import logging
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -28,12 +27,6 @@ from tests.support.receiver import Receiver
 from tests.support.traced import CALLER, TRACE
 
 OTHER = CALLER.replace("0a", "1b")
-
-
-@pytest.fixture
-def queue(settings: Settings) -> Iterator[StyleQueue]:
-    with StyleQueue(settings) as queue:
-        yield queue
 
 
 def headers_of(queue: StyleQueue) -> list[Any]:

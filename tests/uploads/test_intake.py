@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import socket
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from typing import Any
 
@@ -40,12 +40,6 @@ def taken(settings: Settings, *notices: Notice) -> list[Outcome]:
 
 def upload(key: str = "in/photo.jpg", **more: Any) -> Notice:
     return Notice("here", "uploads", key, **{"etag": '"e1"', "size_bytes": 1000, **more})
-
-
-@pytest.fixture
-def queue(settings: Settings) -> Iterator[StyleQueue]:
-    with StyleQueue(settings) as queue:
-        yield queue
 
 
 @pytest.fixture

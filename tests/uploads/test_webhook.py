@@ -44,12 +44,6 @@ def gate(taking: Settings, tmp_path: Path) -> Iterator[Gate]:
         yield gate
 
 
-@pytest.fixture
-def queue(settings: Settings) -> Iterator[StyleQueue]:
-    with StyleQueue(settings) as queue:
-        yield queue
-
-
 def test_a_notice_is_answered_once_its_job_is_on_record(gate: Gate, queue: StyleQueue) -> None:
     for verdict in ("recorded", "known"):
         answer = gate.post(PATH, key=TOKEN, content=TELLING)

@@ -111,18 +111,8 @@ class Record(BaseModel):
 
 FIELDS = (
     *("id", "state", "run", "attempt", "spared", "sequence", "fence", "queue", "task_id", "job", "labels", "tenant"),
-    *(
-        "scope",
-        "notify",
-        "traceparent",
-        "created_ms",
-        "updated_ms",
-        "deadline_ms",
-        "not_before_ms",
-        "time_limit_s",
-        "lease_until_ms",
-    ),
-    *("worker", "progress", "last_error", "fingerprint", "waits_for", "outcome"),
+    *("scope", "notify", "traceparent", "created_ms", "updated_ms", "deadline_ms", "not_before_ms", "time_limit_s"),
+    *("lease_until_ms", "worker", "progress", "last_error", "fingerprint", "waits_for", "outcome"),
 )
 """Of a job's hash, what `Record.from_redis` reads."""
 GLANCE_FIELDS = ("id", "state", "sequence", "labels", "tenant", "progress")

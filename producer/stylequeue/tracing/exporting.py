@@ -98,17 +98,20 @@ def _is_wanted() -> bool:
 
 @contextmanager
 def flushed() -> Iterator[None]:
-    """Around a job: when it is over, its spans are sent, for the process may be over, too. Waits a second at most."""
+    """Around a job: when it is over, its spans are sent, for the process may be over, too. Waits a second at most, and
+    not at all while what was sent for the job before is not taken yet.
+    """
     try:
         yield
     finally:
-        flush(_FLUSH_S)
+        if _flushing is None or not _flushing.is_alive():
+            flush(_FLUSH_S)
 
 
 def flush(within_s: float = END_S) -> None:
-    """Send what there is to tell, and wait for that, but for no longer; if the last time still goes on, not at all."""
+    """Send what there is to tell, and wait for that, but for no longer."""
     global _flushing
-    if _provider is None or (_flushing is not None and _flushing.is_alive() and within_s == _FLUSH_S):
+    if _provider is None:
         return
     _flushing = threading.Thread(target=_provider.force_flush, name="traces", daemon=True)
     _flushing.start()

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from stylequeue.contract.recipe import ResolvedOptimizeRecipe, ResolvedRecipe
 from stylequeue.settings import Settings
 from stylequeue_worker.engine.stand_in import StandIn
-from stylequeue_worker.engine.steps import Checkpoint, Step
+from stylequeue_worker.engine.steps import Step
 from stylequeue_worker.process.app import make_worker_app
 
 if TYPE_CHECKING:
@@ -32,15 +32,13 @@ class Sleeper(StandIn):
         content: np.ndarray,
         styles: Sequence[tuple[np.ndarray, float]],
         recipe: ResolvedRecipe,
-        resume: Checkpoint | None = None,
-        start: np.ndarray | None = None,
-        masks: Sequence[np.ndarray | None] | None = None,
-        kept: np.ndarray | None = None,
+        *more: Any,
+        **named: Any,
     ) -> Iterator[Step]:
         """As the stand-in, which does not sleep itself."""
         step_s = STEP_S if isinstance(recipe, ResolvedOptimizeRecipe) else FAST_S
         due_s = time.monotonic()
-        for step in super().paint(content, styles, recipe, resume, start, masks, kept):
+        for step in super().paint(content, styles, recipe, *more, **named):
             due_s += step_s
             time.sleep(max(0.0, due_s - time.monotonic()))
             yield step
