@@ -60,6 +60,7 @@ test-all: check networks  ## run everything there is: checks, all tests, a short
 	$(BIN)/python -m tests.benchmarks.bench_queue
 	$(BIN)/python -m tests.benchmarks.bench_recovery
 	$(BIN)/python -m tests.benchmarks.bench_uploads
+	$(BIN)/python -m tests.benchmarks.bench_delivery
 	$(BIN)/python -m tests.benchmarks.bench_step 128
 	$(BIN)/python -m tests.benchmarks.bench_overhead
 	$(BIN)/python -m tests.benchmarks.bench_engine
@@ -90,6 +91,10 @@ bench-queue: $(INSTALLED)  ## what the service adds to a bare Celery task (JOBS=
 .PHONY: bench-gateway
 bench-gateway: $(INSTALLED)  ## the gateway with many streams while jobs come in (STREAMS=500 SUBMITS=200 SECONDS=60)
 	$(BIN)/python -m tests.benchmarks.bench_gateway
+
+.PHONY: bench-delivery
+bench-delivery: $(INSTALLED)  ## how late events are while another endpoint hangs; bench-output/delivery.json (QUICK=1)
+	$(BIN)/python -m tests.benchmarks.bench_delivery
 
 .PHONY: bench-uploads
 bench-uploads: $(INSTALLED)  ## how fast uploads become jobs, each once, with a listener killed (UPLOADS=10000 QUICK=1)

@@ -71,7 +71,7 @@ class TestCalls:
         keep: dict[str, Any] = {"keep_mask": {"bucket": "uploads", "key": "keep.png"}}
         one = workshop.make(**keep).fingerprint
         assert "HEAD /uploads/keep.png" in workshop.s3.seen
-        assert workshop.s3.seen[-4:] == [*READS, "GET /uploads/keep.png", "PUT /results/out.jpg"]
+        assert workshop.s3.seen[-3:] == [READS[0], "GET /uploads/keep.png", "PUT /results/out.jpg"]
         workshop.s3.lay("/uploads/keep.png", pictures.grey_with_alpha_png())
         other = workshop.make(**keep, output={"key": "other.jpg"}).fingerprint
         assert len({without, one, other}) == 3
@@ -156,7 +156,7 @@ class TestCalls:
         workshop.painted = workshop.make(output={"key": "before.jpg"})
         del workshop.s3.objects["/results/before.jpg"]
         assert not workshop.make().reused
-        assert workshop.seen[-3:] == [*READS, "PUT /results/out.jpg"]
+        assert workshop.seen[-2:] == [READS[0], "PUT /results/out.jpg"]
 
 
 class TestCheckpoints:

@@ -42,6 +42,7 @@ from .lease import Holder
 from .order import Found, Order
 from .painting import Inputs, Painting, PaintingEngine, paint
 from .rates import Rates
+from .recent import RecentStyles
 from .workbench import Workbench
 
 log = logging.getLogger(__name__)
@@ -83,6 +84,7 @@ class Maker:
         self.decoder = decoder
         self.rates = Rates()
         """How fast it paints here."""
+        self._styles = RecentStyles()
         self._looks = ThreadPoolExecutor(_LOOKS_AT_ONCE, thread_name_prefix="look")
 
     def make(self, job: Job, holder: Holder) -> SucceededData:
@@ -223,7 +225,7 @@ class Maker:
         height, width, _ = content.shape
         return Inputs(
             content=content,
-            styles=[picture(style, order.style_size_px) for style in order.styles],
+            styles=[self._styles.pixels(style, order.style_size_px, picture) for style in order.styles],
             masks=[picture(mask, (width, height)) if mask else None for mask in order.masks],
             kept=picture(order.kept, (width, height)) if order.kept else None,
             start=picture(order.init, (width, height)) if order.init else None,
