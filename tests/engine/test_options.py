@@ -15,10 +15,12 @@ import pytest
 import tensorflow as tf
 from tensorflow.python.framework import config
 
+from stylequeue.contract.errors import Code, Permanent
 from stylequeue.contract.recipe import OptimizeRecipe, resolve
 from stylequeue.settings import Settings
 from stylequeue_worker.engine import Engine, Options, device, painter
 from stylequeue_worker.engine.device import rounds_float32, set_up
+from stylequeue_worker.engine.pictures import look
 from stylequeue_worker.work.options import options_of
 from tests.engine.conftest import Picture
 
@@ -100,19 +102,44 @@ def test_the_limit_of_the_gpu_is_the_plans(
         assert step.plan.tile_px == tile_px
 
 
-@pytest.mark.usefixtures("uncompiled_once")
-def test_sizes_to_be_ready_for_are_painted_before_the_first_job(
-    model_dir: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    painted: list[tuple[int, ...]] = []
+class TestSizesToBeReadyFor:
+    """They are painted before the first job."""
 
-    def paint(_: Engine, content: np.ndarray, *__: object) -> Iterator[None]:
-        painted.append(content.shape[1:3])
-        return iter(())
+    @pytest.fixture
+    def painted(self, monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, ...]]:
+        """The sides of what is painted."""
+        painted: list[tuple[int, ...]] = []
 
-    monkeypatch.setattr(Engine, "paint", paint)
-    Engine(model_dir, options=Options(warm_up_px=(48,), memory_bytes=MB * 1000)).warm_up({"optimize"})
-    assert set(painted) == {(48, 48), (48, 36), (36, 48), (48, 32), (32, 48), (48, 27), (27, 48)}
+        def paint(_: Engine, content: np.ndarray, *__: object) -> Iterator[None]:
+            painted.append(look(content).shape[1:3])
+            assert len(painted) < 20, "it starts over"
+            if max(painted[-1]) == 64:
+                raise Permanent(Code.OUT_OF_MEMORY, "others have it")
+            return iter(())
+
+        monkeypatch.setattr(Engine, "paint", paint)
+        return painted
+
+    def warm_up(self, model_dir: Path, *sizes_px: int) -> None:
+        Engine(model_dir, options=Options(warm_up_px=sizes_px, memory_bytes=MB * 1000)).warm_up({"optimize"})
+
+    def test_in_the_usual_shapes(self, model_dir: Path, painted: list[tuple[int, ...]]) -> None:
+        self.warm_up(model_dir, 48)
+        assert set(painted) == {(48, 48), (48, 36), (36, 48), (48, 32), (32, 48), (48, 27), (27, 48)}
+
+    def test_no_side_is_too_short(self, model_dir: Path, painted: list[tuple[int, ...]]) -> None:
+        self.warm_up(model_dir, 16, 24)
+        assert set(painted) == {(16, 16), (24, 24), (24, 18), (18, 24), (24, 16), (16, 24)}
+
+    def test_one_that_fails_is_passed_over(
+        self, model_dir: Path, painted: list[tuple[int, ...]], caplog: pytest.LogCaptureFixture
+    ) -> None:
+        self.warm_up(model_dir, 64, 16)
+        assert len(painted) == 2
+        assert painted[1] == (16, 16)
+        assert [record.getMessage() for record in caplog.records if record.levelname == "ERROR"] == [
+            "pictures of 64 px cannot be painted ahead: [out_of_memory] others have it"
+        ]
 
 
 @pytest.mark.parametrize(

@@ -17,6 +17,7 @@ from stylequeue.contract.cost import schedule
 from stylequeue.contract.errors import Code, Permanent
 from stylequeue.contract.recipe import (
     FAST_NETWORK,
+    MIN_SIDE_PX,
     VGG_NETWORKS,
     OptimizeRecipe,
     ResolvedFastRecipe,
@@ -77,8 +78,8 @@ class Engine:
     def warm_up(self, methods: Collection[Literal["optimize", "fast"]]) -> None:
         """Load TensorFlow and those networks for `methods` that are on disk. Do this once, before the first job.
 
-        What cannot be loaded is logged and passed over. Raises CannotServe where the memory at hand is not enough for
-        the smallest painting.
+        What cannot be loaded, or painted ahead, is logged and passed over. Raises CannotServe where the memory at hand
+        is not enough for the smallest painting.
         """
         if self._options.compilation_cache_dir:
             # Read as TensorFlow is loaded.
@@ -92,8 +93,9 @@ class Engine:
             while name := next(filter(self._at_hand, VGG_NETWORKS), None):
                 with _logged():
                     self._painter(name).require_room()
-                    self._paint_ahead()
                     break
+            if name:
+                self._paint_ahead()
         if "fast" in methods and (self._hub_handle or self._at_hand(FAST_NETWORK)):
             with _logged():
                 self.load_fast()
@@ -105,10 +107,13 @@ class Engine:
         recipe = resolve(OptimizeRecipe(steps=_AHEAD_STEPS))
         for longest_px in self._options.warm_up_px:
             shorter = {round(longest_px / ratio) for ratio in _USUAL_RATIOS}
-            for sides in {sides for side in shorter for sides in ((longest_px, side), (side, longest_px))}:
-                picture = np.random.default_rng(0).random((1, *sides, 3), np.float32)
-                for _ in self.paint(picture, [(picture, 1.0)], recipe):
-                    pass
+            fitting = {side for side in shorter if side >= MIN_SIDE_PX}
+            # What fails at one size, for want of memory say, may do at another.
+            with _logged(f"pictures of {longest_px} px cannot be painted ahead"):
+                for sides in {sides for side in fitting for sides in ((longest_px, side), (side, longest_px))}:
+                    picture = np.random.default_rng(0).random((1, *sides, 3), np.float32)
+                    for _ in self.paint(picture, [(picture, 1.0)], recipe):
+                        pass
 
     @property
     def device(self) -> str:
@@ -324,11 +329,11 @@ def _kept(
 
 
 @contextmanager
-def _logged() -> Iterator[None]:
+def _logged(what: str = "a network cannot be used") -> Iterator[None]:
     try:
         yield
     except Permanent as error:
-        log.error("a network cannot be used: %s", error)
+        log.error("%s: %s", what, error)
 
 
 def within(content: np.ndarray, covered: np.ndarray, steps: Iterable[Step]) -> Iterator[Step]:
