@@ -77,6 +77,22 @@ def test_masks_shares_and_tiles(objectives: tuple[Objective, Objective], photo: 
     assert np.linalg.norm(tiled.gradient - whole.gradient) < 1e-4 * np.linalg.norm(whole.gradient)
 
 
+def test_what_lies_under_a_small_mask_counts_as_it_does_without_one(
+    objectives: tuple[Objective, Objective], photo: Picture, stripes: Picture
+) -> None:
+    """A region counts by its area: painted no harder than the whole would be."""
+    content, styles = tf.constant(photo("coffee", HEIGHT_PX, WIDTH_PX)), [(tf.constant(stripes(64, 72)), 1.0)]
+    small = np.zeros((1, HEIGHT_PX, WIDTH_PX, 1), np.float32)
+    small[:, : HEIGHT_PX // 4, : WIDTH_PX // 4] = 1
+    for objective in objectives:
+        view = objective.views(content)[0]
+        whole = objective.targets(scene(content, styles), view)["matching"]["weights"].numpy()
+        inside = objective.targets(scene(content, styles, [small]), view)["matching"]["weights"].numpy()
+        assert inside.sum() == pytest.approx(1 / 16, rel=0.1)
+        np.testing.assert_allclose(inside[0, 0, 0], whole[0, 0, 0])
+        assert inside[0, -1, -1] == 0
+
+
 def test_one_program_for_all_sizes(narrow: Vgg, photo: Picture) -> None:
     """Of the terms with matching, and one of those without."""
     preset = replace(PRESETS["brushwork"], content_layers={}, style_layers={})

@@ -101,8 +101,8 @@ class Matching:
         """What each place wants, in this view.
 
         columns: of all candidates, unit columns [1, 1, n, channels] in bfloat16, by layer; found: int32 [1, h, w, 1],
-        which of them; weights: [1, h, w, 1], how much each place counts, 1 in sum. Maps all, for those of one size and
-        of another go through one program.
+        which of them; weights: [1, h, w, 1], how much each place counts, in sum what share of
+        the picture styles apply to. Maps all, for those of one size and of another go through one program.
         """
         if self._latest is None or self._latest[0] is not scene:
             areas = [self._candidates(area, scene, see) for area in scene.areas]
@@ -134,7 +134,7 @@ class Matching:
         return {
             "columns": columns,
             "found": tf.constant(found.reshape(1, height, width, 1)),
-            "weights": tf.constant(covered[None, ..., None] / max(float(covered.sum()), _TINY), scene.content.dtype),
+            "weights": tf.constant(covered[None, ..., None] / covered.size, scene.content.dtype),
         }
 
     def _candidates(self, area: Area, scene: Scene, see: See) -> Candidates:
