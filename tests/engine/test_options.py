@@ -15,11 +15,13 @@ import pytest
 import tensorflow as tf
 from tensorflow.python.framework import config
 
+from stylequeue.contract.cost import ARCHITECTURES
 from stylequeue.contract.errors import Code, Permanent
-from stylequeue.contract.recipe import OptimizeRecipe, resolve
+from stylequeue.contract.recipe import FastRecipe, OptimizeRecipe, resolve
 from stylequeue.settings import Settings
-from stylequeue_worker.engine import Engine, Options, device, painter
+from stylequeue_worker.engine import Engine, Options, device, painter, weights
 from stylequeue_worker.engine.device import rounds_float32, set_up
+from stylequeue_worker.engine.networks import Vgg
 from stylequeue_worker.engine.pictures import look
 from stylequeue_worker.work.options import options_of
 from tests.engine.conftest import Picture
@@ -88,6 +90,39 @@ class TestSetUp:
         monkeypatch.setattr(device, "on_gpu", lambda: True)
         for asked, reduced, expected in ((True, False, True), (True, True, False), (False, False, False)):
             assert rounds_float32(Options(tensor_float_32=asked), reduced=reduced) == expected == rounded()
+
+    @pytest.mark.usefixtures("uncompiled_once")
+    def test_a_painting_leaves_the_next_one_nothing_rounded(
+        self, model_dir: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        rounded: dict[str, bool] = {}
+
+        def note(what: str) -> None:
+            rounded[what] = tf.config.experimental.tensor_float_32_execution_enabled()
+
+        def rescaled(network: Vgg, _: object) -> Vgg:
+            note("filters, which are kept")
+            return network
+
+        class Fast:
+            def paint(self, content: np.ndarray, *_: object) -> np.ndarray:
+                note("fast")
+                return content
+
+        third = np.full((3, 3, 3, 3), 1 / 27, np.float32)
+        kernels = {layer: (third, np.zeros(3, np.float32)) for layer in ARCHITECTURES["vgg16"]}
+        monkeypatch.setattr(device, "on_gpu", lambda: True)
+        monkeypatch.setattr(weights, "load", lambda *_: Vgg(kernels))
+        monkeypatch.setattr(painter, "sample_pictures", list)
+        monkeypatch.setattr(Vgg, "rescaled", rescaled)
+        monkeypatch.setattr(Engine, "load_fast", lambda _: Fast())
+        engine = Engine(model_dir, options=Options(tensor_float_32=True))
+        small = np.full((1, 16, 16, 3), 0.5, np.float32)
+        device.rounds_float32(Options(tensor_float_32=True), reduced=False)
+        for recipe in (OptimizeRecipe(network="vgg16", preset="gatys-2016", steps=1), FastRecipe()):
+            for _ in engine.paint(small, [(small, 1.0)], resolve(recipe)):
+                note(recipe.method)
+        assert rounded == {"filters, which are kept": False, "optimize": True, "fast": False}
 
 
 def test_the_limit_of_the_gpu_is_the_plans(

@@ -37,8 +37,7 @@ def set_up(options: Options) -> None:
         raise CannotServe(
             Code.DEVICE_UNAVAILABLE, f"the GPU's memory is taken already: {error}", "set up the engine first of all"
         ) from error
-    # Else a GPU rounds what is meant to be float32: statistics and losses.
-    tf.config.experimental.enable_tensor_float_32_execution(False)
+    keep_float32_whole()
     if options.deterministic:
         # It wants random numbers to be seeded; ours are NumPy's.
         tf.random.set_seed(0)
@@ -46,6 +45,11 @@ def set_up(options: Options) -> None:
 
 
 _MB = 1024**2
+
+
+def keep_float32_whole() -> None:
+    """From here on. Else a GPU rounds what is meant to be float32: statistics and losses."""
+    tf.config.experimental.enable_tensor_float_32_execution(False)
 
 
 def rounds_float32(options: Options, *, reduced: bool) -> bool:

@@ -173,9 +173,12 @@ class Engine:
         fast network that can do only the plainest recipe) or NOT_FINITE; BadCheckpoint before the first step where
         `resume` is none of this painting.
         """
+        from .device import keep_float32_whole
         from .pictures import floats, in_colours_of, look, look_at_mask
         from .regions import coverage
 
+        # Whatever the painting before had, until this one's own says otherwise.
+        keep_float32_whole()
         if not styles or any(weight <= 0 for _, weight in styles):
             raise ValueError("at least one style is needed, and weights above nought")
         content = floats(look(content))
