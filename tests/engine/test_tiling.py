@@ -8,7 +8,9 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from stylequeue.contract.cost import ARCHITECTURES
 from stylequeue.contract.recipe import PresetName
+from stylequeue_worker.engine import tiling
 from stylequeue_worker.engine.networks import Vgg
 from stylequeue_worker.engine.objective import Objective
 from stylequeue_worker.engine.presets import PRESETS
@@ -60,6 +62,26 @@ def test_loss_and_gradient_are_those_of_the_whole(
     np.testing.assert_allclose(
         tiled.gradient, whole.gradient, rtol=0, atol=10 * TOLERANCE * np.abs(whole.gradient).max()
     )
+
+
+def test_what_was_compiled_for_a_view_does_for_all_paintings(
+    monkeypatch: pytest.MonkeyPatch, uncompiled_once: None
+) -> None:
+    random = np.random.default_rng(0)
+    thin = {
+        layer: (random.normal(size=(3, 3, 3, 3)).astype(np.float32), np.zeros(3, np.float32))
+        for layer in ARCHITECTURES["vgg16"]
+    }
+    monkeypatch.setattr(tiling, "Program", lambda function: function)
+    objective = TiledObjective(Vgg(thin), PRESETS["brushwork"], TILE_PX)
+    compiled = []
+    for _ in range(2):
+        content, style = (tf.constant(random.random((1, 48, 48, 3), np.float32)) for _ in range(2))
+        painted = scene(content, [(style, 1.0)], kept=tf.constant(disc(48, 48)))
+        for view in objective.views(content)[:2]:
+            objective.targets(painted, view, ["content", "matching"])
+            compiled.append(len(objective._parts))
+    assert compiled == [3, 3, 3, 3], "content, what of it is kept, columns"
 
 
 @pytest.mark.parametrize("length_px", [16, 63, 64, 127, 128, 129, 191, 192, 500])

@@ -49,6 +49,10 @@ class Columns:
         return tf.cast(here.own(at_places(features, layer), PLACES), tf.bfloat16)
 
 
+_COLUMNS = Columns()
+"""One for all: what is compiled for a look is kept by its identity."""
+
+
 def at_places(features: tf.Tensor, layer: str) -> tf.Tensor:
     """Features [1, h, w, channels] of a layer as `PLACES` has them, in float32 at least, over their number."""
     stride = stride_px(layer)
@@ -116,7 +120,7 @@ class Matching:
         looked_up = scene.content
         if scene.start is not None:
             looked_up = _START_SHARE * scene.start + (1 - _START_SHARE) * scene.content
-        seen = see(Columns(), looked_up, view)
+        seen = see(_COLUMNS, looked_up, view)
         # bfloat16 [h w, all channels].
         rows = tf.concat([_rows(seen[layer]) for layer in MATCHED_LAYERS], axis=-1)
         height, width = seen[MATCHED_LAYERS[0]].shape[1:3]
@@ -145,7 +149,7 @@ class Matching:
         for picture, share in area.styles:
             kept = max(1, int(share * most / self._turns))
             for turn in range(self._turns):
-                seen = see(Columns(), tf.image.rot90(picture[0], turn)[None])
+                seen = see(_COLUMNS, tf.image.rot90(picture[0], turn)[None])
                 count = int(np.prod(seen[MATCHED_LAYERS[0]].shape[1:3]))
                 # The same for the same picture: a resumed painting wants the same. int [at most `kept`].
                 chosen = np.random.default_rng(turn).permutation(count)[:kept]

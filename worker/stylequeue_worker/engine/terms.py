@@ -178,6 +178,8 @@ class Content:
         self.layers: Collection[str] = layers.keys()
         self._shares = layers
         self._loss = loss
+        # One for all views: what is compiled for a look is kept by its identity.
+        self._covered = _Covered(self.layers)
 
     def raster(self, layer: str) -> Raster | None:
         """The features' own."""
@@ -192,7 +194,7 @@ class Content:
         features = see(self, scene.content, view)
         if scene.kept is None:
             return {layer: {"features": features[layer]} for layer in self.layers}
-        weights = see(_Covered(self.layers), scene.content, view, [scene.kept])
+        weights = see(self._covered, scene.content, view, [scene.kept])
         return {
             layer: {"features": features[layer], "weights": 1 + _KEPT_MORE * weights[layer]} for layer in self.layers
         }
