@@ -19,7 +19,7 @@ from stylequeue.local import Process
 from tests.support.deployment import ENDLESS, WAIT_S, Deployment
 from tests.support.fake_worker import START_TIMEOUT_S
 from tests.support.painting import wait_for_checkpoint
-from tests.support.processes import living_group, processes_below, wait_for
+from tests.support.processes import child_of, living_group, pause, processes_below, wait_for
 
 pytestmark = pytest.mark.slow
 
@@ -90,8 +90,7 @@ def test_52_stopped_in_a_hurry(deployment: Deployment, signals: tuple[signal.Sig
     """Nobody waits for a child that may hang: it is held here, and does nothing more."""
     worker = deployment.worker(grace_s=60)
     job = painting(deployment)
-    [child] = [pid for pid in processes_below(worker.pid) if pid in living_group(worker.pid)][-1:]
-    os.kill(child, signal.SIGSTOP)
+    pause(child_of(worker))
     assert stop(worker, *signals) < HURRIED_S
     assert worker.wait(1) == KILLED
     wait_for(lambda: not living_group(worker.pid), WAIT_S, "the child to end")
