@@ -18,8 +18,11 @@ _INTRO = """# HTTP
 
 Made by scripts/http_page.py from what the gateway serves; [openapi.json](openapi.json) is the same for programs.
 
-    stylequeue keys new --role submit --tenant acme
-    stylequeue gateway --port 8000
+    export STYLEQUEUE_KEYS_FILE=$PWD/keys.json
+    KEY=$(stylequeue keys new --role submit --tenant acme)
+    stylequeue upload photo.jpg s3://uploads/acme/
+    stylequeue upload wave.jpg s3://styles/
+    stylequeue gateway --port 8000 &    # extra `gateway`; a worker has to run as well
     curl -H "Authorization: Bearer $KEY" -H 'Content-Type: application/json' -H 'Idempotency-Key: order-7' \\
       -d '{"content": {"bucket": "uploads", "key": "acme/photo.jpg"}, "styles": [{"image": {"bucket": "styles", "key": "wave.jpg"}}]}' \\
       'http://127.0.0.1:8000/v1/jobs?wait=60'
@@ -67,9 +70,13 @@ def _operation(document: dict[str, Any], method: str, path: str, operation: dict
             words = parameter.get("description") or parameter["schema"].get("description", "")
             yield f"| `{parameter['name']}` | {parameter['in']} | {words} |"
         yield ""
-    for kind, content in operation.get("requestBody", {}).get("content", {}).items():
-        yield f"Body, `{kind}`:\n"
-        yield from _fields(document, content["schema"])
+    body = operation.get("requestBody", {})
+    for kind, content in body.get("content", {}).items():
+        rows = list(_fields(document, content["schema"]))
+        optional = "" if body.get("required") else ", which may be left out"
+        yield f"Body, `{kind}`{optional}{':' if rows else '.'}\n"
+        if rows:
+            yield from ("| field | meaning |", "| --- | --- |", *rows, "")
     yield from ("| status | answer |", "| --- | --- |")
     for status, response in operation["responses"].items():
         if status != "default":
@@ -84,13 +91,16 @@ def _key_of(operation: dict[str, Any]) -> str:
 
 
 def _fields(document: dict[str, Any], schema: dict[str, Any]) -> Iterator[str]:
-    name = schema.get("$ref", "").rpartition("/")[2]
-    model = document["components"]["schemas"].get(name, schema)
-    yield from ("| field | meaning |", "| --- | --- |")
-    for field, about in model.get("properties", {}).items():
-        needed = ", required" if field in model.get("required", ()) else ""
-        yield f"| `{field}`{needed} | {about.get('description', '')} |"
-    yield ""
+    """A row for each, wherever its model stands; those that are named by a pattern come last."""
+    for kind in schema.get("anyOf", (schema,)):
+        name = kind.get("$ref", "").rpartition("/")[2]
+        model = document["components"]["schemas"].get(name, kind)
+        for field, about in model.get("properties", {}).items():
+            needed = ", required" if field in model.get("required", ()) else ""
+            yield f"| `{field}`{needed} | {about.get('description', '')} |"
+        others = model.get("additionalProperties")
+        if isinstance(others, dict) and (words := others.get("description")):
+            yield f"| others | {words} |"
 
 
 def text(document: dict[str, Any]) -> str:

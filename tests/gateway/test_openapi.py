@@ -38,6 +38,23 @@ def test_the_documents_are_as_the_code_is() -> None:
     assert DOCUMENT["info"]["version"] == VERSION
 
 
+def on_the_page(operation: str) -> str:
+    """What the page says of an operation, such as `POST /v1/paint`."""
+    return http_page.page(DOCUMENT).partition(f"\n## {operation}\n")[2].partition("\n## ")[0]
+
+
+def test_the_page_has_the_fields_of_all_bodies() -> None:
+    """Of those that may be left out, too, and those that have many names."""
+    drained = on_the_page("POST /v1/admin/workers/{name}/drain")
+    assert "Body, `application/json`, which may be left out:" in drained
+    assert "| `checkpoint` | Another worker goes on" in drained
+    painted = on_the_page("POST /v1/paint")
+    assert "Body, `multipart/form-data`:" in painted
+    assert "| `content`, required | The picture" in painted
+    assert "label.NAME" in painted
+    assert "| field |" not in on_the_page("PUT /v1/uploads/{name}"), "a picture has none"
+
+
 def test_what_callers_rely_on_stays_while_the_version_does() -> None:
     kept = json.loads(http_promises.FILE.read_text())
     assert kept.pop("version") == VERSION
