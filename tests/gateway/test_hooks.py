@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -72,6 +74,25 @@ def test_one_is_tried_out_and_has_its_secret_changed(gate: Gate, receiver: Recei
     assert secret.startswith("whsec_")
     assert gate.get(f"{HOOKS}/{CRM}").json()["secrets"] == 2
     assert secret not in gate.get(HOOKS).text
+
+
+@pytest.mark.parametrize("why", [errno.EROFS, errno.EACCES])
+def test_a_file_that_is_not_the_gateway_s_to_write_stays_as_it_is(
+    gate: Gate, operator: Operator, monkeypatch: pytest.MonkeyPatch, why: int
+) -> None:
+    opened, before = Path.open, operator.path.read_text()
+
+    def read_only(path: Path, mode: str = "r", *args: Any, **options: Any) -> Any:
+        if path.parent == operator.path.parent and "w" in mode:
+            raise OSError(why, os.strerror(why))
+        return opened(path, mode, *args, **options)
+
+    monkeypatch.setattr(Path, "open", read_only)
+    problem = check_problem(gate.post(f"{HOOKS}/{CRM}/rotate"), "file_unusable")
+    assert problem["status"] == 409
+    assert str(operator.path.parent) not in str(problem)
+    assert operator.path.read_text() == before
+    assert gate.get(f"{HOOKS}/{CRM}").json()["secrets"] == 1
 
 
 def test_it_takes_an_admins_key(gate: Gate) -> None:

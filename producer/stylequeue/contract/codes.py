@@ -115,7 +115,7 @@ class Code(StrEnum):
     STORE_REFUSED = "store_refused"
     """The store understood the request and will not serve it, for a reason that has no code of its own here."""
     FILE_UNUSABLE = "file_unusable"
-    """A file on the machine where the command runs cannot be read or written."""
+    """A file on the machine where the command runs cannot be read or written; of a gateway, the operator's file."""
     INTERRUPTED = "interrupted"
     """The command was broken off while it waited; the job goes on."""
     LOCAL_STACK_FAILED = "local_stack_failed"
@@ -208,7 +208,7 @@ STATUS: Mapping[Code, int] = {
     Code.SOURCE_UNAVAILABLE: 503,
     Code.STORE_UNAVAILABLE: 503,
     Code.STORE_REFUSED: 502,
-    Code.FILE_UNUSABLE: 500,
+    Code.FILE_UNUSABLE: 409,
     Code.INTERRUPTED: 500,
     Code.LOCAL_STACK_FAILED: 500,
     Code.UNAUTHENTICATED: 401,

@@ -40,7 +40,7 @@ class Hooks:
     """The endpoints of the operator's file, all or a tenant's. Safe to share between threads.
 
     Any method raises InvalidSettings where the file cannot be read, EndpointNotFound for an endpoint that there is not,
-    Unavailable where Redis does not answer.
+    Unavailable where Redis does not answer; those that edit the file FileUnusable where it is not ours to write.
     """
 
     def __init__(

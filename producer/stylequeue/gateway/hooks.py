@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import logging
 from typing import Annotated, Literal, Self
 
 from fastapi import APIRouter, Depends, Path, Query
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, model_validator
 
 from ..contract.base import ID_PATTERN, MAX_ID_CHARS, MAX_TENANT_CHARS
+from ..contract.codes import Code
 from ..contract.delivery import Attempt, Delivery, EndpointStatus
+from ..contract.errors import FileUnusable
 from ..delivery.hooks import Hooks
 from .access import Admin
-from .problems import document
+from .problems import Refused, document
 from .reading import StrictRoute
 from .state import GatewayState
+
+log = logging.getLogger(__name__)
 
 MAX_PAGE = 100
 """Deliveries in one answer."""
@@ -129,5 +134,17 @@ def enable_hook(hooks: TheirHooks, name: Name) -> Replayed:
 
 @router.post("/{name}/rotate", operation_id="rotate_hook")
 def rotate_hook(hooks: TheirHooks, name: Name) -> Secret:
-    """Make a webhook a new secret; messages are signed with the one before as well."""
-    return Secret(secret=hooks.rotate(name))
+    """Make a webhook a new secret; messages are signed with the one before as well.
+
+    It goes into the operator's file: 409 `file_unusable` where the gateway may not write that.
+    """
+    try:
+        return Secret(secret=hooks.rotate(name))
+    except FileUnusable as error:
+        # Where it lies is the operator's to know.
+        log.warning("the secret of endpoint %s stays: %s", name, error)
+        detail, hint = (
+            "the gateway may not write the operator's file",
+            "whoever may edits it, or runs the command there",
+        )
+        raise Refused(Code.FILE_UNUSABLE, detail, hint) from None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import logging
 import os
@@ -11,7 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
-from ..contract.errors import InvalidSettings
+from ..contract.errors import FileUnusable, InvalidSettings
 from ..variables import why
 from .tables import HINT, Operator
 
@@ -22,6 +23,8 @@ log = logging.getLogger(__name__)
 
 MAX_FILE_BYTES = 1024**2
 _Stamp: TypeAlias = tuple[int, int, int]
+_NOT_OURS = frozenset({errno.EACCES, errno.EPERM, errno.EROFS})
+"""What keeps a file from being written that is for somebody else to write."""
 
 
 class OperatorFile:
@@ -69,7 +72,8 @@ def editing(path: Path) -> Iterator[TOMLDocument]:
     """The file as a document to be changed: written when the block ends, whole or not at all.
 
     Comments and order stay. Where there is no file one is made, which only its user may read. Two who edit wait for
-    each other. Raises InvalidSettings, and leaves the file as it is, where that is, or would be, in no order.
+    each other. Raises InvalidSettings, and leaves the file as it is, where that is, or would be, in no order;
+    FileUnusable where this process may not write it.
     """
     import tomlkit
     from tomlkit.exceptions import ParseError
@@ -86,6 +90,9 @@ def editing(path: Path) -> Iterator[TOMLDocument]:
     except ParseError as error:
         raise InvalidSettings(f"{path}: {error}", HINT) from None
     except OSError as error:
+        if error.errno in _NOT_OURS:
+            hint = "edit it where it lies, or run the command as a user who may write there"
+            raise FileUnusable(f"{path}: {why(error).lower()}", hint, because=error) from None
         raise _unreadable(path, error) from None
 
 
