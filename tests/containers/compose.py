@@ -162,6 +162,11 @@ def test_what_is_to_end_has_done_its_work(running: Deployment, service: str) -> 
     assert [container.inspect()["State"]["ExitCode"] for container in ended] == [0]
 
 
+def test_uploads_go_by_themselves(running: Deployment) -> None:
+    [rule] = running.store("operator").get_bucket_lifecycle_configuration(Bucket="uploads")["Rules"]
+    assert (rule["Status"], rule["Expiration"]["Days"]) == ("Enabled", 8)
+
+
 def test_every_process_is_somebody_without_rights(running: Deployment) -> None:
     for service in LASTING:
         for container in running.project.containers(service):

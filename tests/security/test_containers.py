@@ -23,7 +23,7 @@ from botocore.exceptions import ClientError
 from pydantic import SecretStr
 
 from stylequeue.contract.errors import Code, StyleQueueError
-from stylequeue.local import Process
+from stylequeue.local import Process, shelf
 from stylequeue.local.seaweedfs import find_weed
 from stylequeue.local.server import GRPC_OFFSET, HOST, free_ports
 from stylequeue.local.valkey import find_valkey
@@ -175,6 +175,16 @@ def test_a_worker_s_keys_do_no_more(store: ComposedStore) -> None:
     assert store.producer.get_object(Bucket="uploads", Key="b.jpg")["Body"].read() == b"picture"
 
 
+def test_uploads_go_by_themselves_and_styles_lie_on_the_shelf(store: ComposedStore) -> None:
+    role = SERVICES["shelf"]["environment"]["STYLEQUEUE_S3_ACCESS_KEY"]
+    for _ in range(2):  # at each start
+        shelf.set_up(store.settings(role))
+        [rule] = store.producer.get_bucket_lifecycle_configuration(Bucket="uploads")["Rules"]
+        assert (rule["Status"], rule["Expiration"]["Days"]) == ("Enabled", 8)
+    there = store.producer.list_objects_v2(Bucket="styles", Prefix="shelf/")["Contents"]
+    assert {f"shelf/{name}" for name in shelf.STYLES} <= {style["Key"] for style in there}
+
+
 def test_a_producer_s_keys_reach_no_checkpoint_and_no_bucket(store: ComposedStore) -> None:
     store.worker.put_object(Bucket="work", Key="checkpoint", Body=b"of a worker")
     producer = store.producer
@@ -287,8 +297,9 @@ def test_by_their_policies_a_worker_looks_around_and_a_producer_uploads(store: C
 
 
 def test_by_its_policy_setup_sets_the_rules_and_a_worker_sets_none(store: ComposedStore) -> None:
-    pages = {"browser_origins": ("https://shop.example",)}
-    rules = Store(keyed(store, "setup").model_copy(update=pages)).upload_rules
+    pages: dict[str, Any] = {"browser_origins": ("https://shop.example",)}
+    longer = {"job_deadline_s": 30 * 24 * 3600}  # than what compose sets, maybe before this
+    rules = Store(keyed(store, "setup").model_copy(update=pages | longer)).upload_rules
     assert not rules.has_lifecycle()
     assert set(rules.lacking_cors()) == set(BUCKETS)
     rules.set_lifecycle()

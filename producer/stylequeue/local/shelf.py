@@ -1,4 +1,4 @@
-"""What the page finds in the store of this machine: styles on its shelf, and buckets that open to browsers."""
+"""What a store is given first: when uploads go, styles on the shelf, buckets that open to browsers."""
 
 from __future__ import annotations
 
@@ -17,24 +17,26 @@ STYLES = ("facets.jpg", "swirls.jpg", "waves.jpg")
 
 
 def prepare(settings: Settings, origins: Sequence[str]) -> None:
-    """Set the buckets' rules, for pages of `origins` beside those of the settings, and put the samples on the shelf."""
+    """Set all that a page needs, too: buckets are open to those of `origins` beside those of the settings."""
     origins = tuple(dict.fromkeys((*settings.browser_origins, *origins)))
     with closing(Store(settings.model_copy(update={"browser_origins": origins}))) as store:
-        store.upload_rules.set_lifecycle()
         store.upload_rules.set_cors()
-    put_samples(settings)
+    set_up(settings)
 
 
-def put_samples(settings: Settings) -> None:
-    """Put the sample styles on the shelf, if the deployment has such a bucket: where nothing lies by those names."""
-    if BUCKET in settings.buckets:
-        with closing(Store(settings)) as store:
-            for name in STYLES:
-                store.exchange.put_new(BUCKET, SHELF + name, (files(__package__) / "samples" / name).read_bytes())
+def set_up(settings: Settings) -> None:
+    """Have uploads go once no job can want them, and put the sample styles on the shelf.
+
+    The latter if the deployment has such a bucket: where nothing lies by those names.
+    """
+    with closing(Store(settings)) as store:
+        store.upload_rules.set_lifecycle()
+        for name in STYLES if BUCKET in settings.buckets else ():
+            store.exchange.put_new(BUCKET, SHELF + name, (files(__package__) / "samples" / name).read_bytes())
 
 
 if __name__ == "__main__":  # docker/compose.yaml's
     try:
-        put_samples(Settings.load())
+        set_up(Settings.load())
     except StyleQueueError as error:
         sys.exit(str(error))
