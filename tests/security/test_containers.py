@@ -294,6 +294,7 @@ def test_by_their_policies_a_worker_looks_around_and_a_producer_uploads(store: C
         listener = Store(keyed(store, "listener"))
         assert listener.incoming.find(sent).etag == sent.etag
         assert not listener.incoming.keeps_versions(sent.bucket)
+        assert "QueueConfigurations" not in listener.incoming.announced(sent.bucket)
 
 
 def test_by_its_policy_setup_sets_the_rules_and_a_worker_sets_none(store: ComposedStore) -> None:
