@@ -105,7 +105,7 @@ def main() -> int:
     if device and not device["gpu"] and not arguments.cpu:
         print(
             f"no GPU found. {device['tensorflow']}. Look at `nvidia-smi`, at CUDA_VISIBLE_DEVICES, and whether "
-            "stylequeue[gpu] is installed. With --cpu all runs on the processor.",
+            "the extra `gpu` is installed. With --cpu all runs on the processor.",
             file=sys.stderr,
         )
         return 2

@@ -1,4 +1,4 @@
-"""How to test what uses stylequeue; needs `pip install "stylequeue[testing]"`, no TensorFlow and no GPU."""
+"""How to test what uses stylequeue; needs `pip install ".[testing]"` in a checkout, no TensorFlow and no GPU."""
 
 from __future__ import annotations
 

@@ -122,4 +122,4 @@ class TestGpu:
         for present in "1", "1,0", "GPU-77b1", "GPU-5d5ba0d6", "MIG-c6d4f1ef-42e4":
             there = self.refused(monkeypatch, present)
             assert there.message == f"GPU {present.partition(',')[0]} is on this machine, but TensorFlow cannot use it"
-            assert "stylequeue[gpu]" in there.hint
+            assert 'pip install ".[gpu]" in a checkout' in there.hint

@@ -121,7 +121,7 @@ def test_that_the_extra_is_missing_is_said(monkeypatch: pytest.MonkeyPatch, capl
         exporting.set_up("worker", Settings())
     [said] = caplog.messages
     assert "OTEL_EXPORTER_OTLP_ENDPOINT" in said
-    assert "stylequeue[otel]" in said
+    assert 'pip install ".[otel]" in a checkout' in said
     for name, off in (("OTEL_SDK_DISABLED", "true"), ("OTEL_TRACES_EXPORTER", "none")):
         monkeypatch.setenv(name, off)
         exporting.set_up("worker", Settings())

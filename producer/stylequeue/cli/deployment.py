@@ -16,7 +16,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
-from ..contract.errors import InvalidSettings
+from ..contract.errors import InvalidSettings, with_extra
 from ..settings import Settings
 from . import console
 
@@ -52,7 +52,7 @@ def needs(extra: str, **packages: str) -> None:
     """Return if these are installed, given as `module="what people call it"`, else raise InvalidSettings: how to."""
     if not all(find_spec(module) for module in packages):
         lacking = " or ".join(packages.values())
-        raise InvalidSettings(f"{lacking} is not installed", f'pip install "stylequeue[{extra}]"')
+        raise InvalidSettings(f"{lacking} is not installed", with_extra(extra))
 
 
 def variables_of_up() -> dict[str, str]:

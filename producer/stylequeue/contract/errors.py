@@ -55,6 +55,11 @@ if TYPE_CHECKING:
     from .status import Turn
 
 
+def with_extra(extra: str) -> str:
+    """The hint where a package is missing that an extra brings along. Ours is on no index."""
+    return f'install it with the extra: pip install ".[{extra}]" in a checkout of stylequeue'
+
+
 class StyleQueueError(Exception):
     """Root of the tree. `str()` gives code, message and hint in one line."""
 

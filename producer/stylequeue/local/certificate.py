@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 
-from ..contract.errors import Code, Unavailable
+from ..contract.errors import Code, Unavailable, with_extra
 
 _VALID = timedelta(days=3650)
 _CLOCK_SKEW = timedelta(days=1)
@@ -21,7 +21,7 @@ def new_certificate(name: str) -> str:
         raise Unavailable(
             Code.LOCAL_STACK_FAILED,
             f"the Python package {error.name} is not installed",
-            'pip install "stylequeue[local]"',
+            with_extra("local"),
         ) from None
     key = ec.generate_private_key(ec.SECP256R1())
     subject = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, name)])

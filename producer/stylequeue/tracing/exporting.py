@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from .._version import __version__
+from ..contract.errors import with_extra
 from ..settings import Settings
 
 if TYPE_CHECKING:
@@ -44,9 +45,7 @@ def set_up(program: str, settings: Settings) -> None:
         _provider = _made(program, settings)
         log.info("traces go to %s", _without_secrets(os.environ[_endpoint()]))
     except ImportError as error:
-        log.warning(
-            "no traces: %s is set, but the extra is missing: pip install 'stylequeue[otel]' (%s)", _endpoint(), error
-        )
+        log.warning("no traces: %s is set, but: %s; %s", _endpoint(), error, with_extra("otel"))
     except Exception as error:
         log.warning("no traces: %s: %s", type(error).__name__, error)
 

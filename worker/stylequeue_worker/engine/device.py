@@ -9,7 +9,7 @@ import subprocess
 
 import tensorflow as tf
 
-from stylequeue.contract.errors import CannotServe, Code
+from stylequeue.contract.errors import CannotServe, Code, with_extra
 
 from .options import Options
 
@@ -84,7 +84,7 @@ def require_gpu() -> None:
         raise CannotServe(
             Code.DEVICE_UNAVAILABLE,
             f"GPU {which} is on this machine, but TensorFlow cannot use it",
-            'pip install "stylequeue[gpu]", which brings CUDA; `--gpu -1` paints on the processor',
+            f"where CUDA is missing, {with_extra('gpu')}; `--gpu -1` paints on the processor",
         )
     raise CannotServe(
         Code.DEVICE_UNAVAILABLE,

