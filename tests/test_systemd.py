@@ -16,6 +16,7 @@ import pytest
 import typer
 
 from stylequeue.cli import command
+from stylequeue.contract.base import QUEUES
 from stylequeue.settings import Settings
 from stylequeue.variables import PREFIX
 from stylequeue_worker.__main__ import app as worker_app
@@ -51,6 +52,18 @@ def variables(unit: str) -> dict[str, str]:
     return {name: value for name, _, value in pairs}
 
 
+def example() -> str:
+    """Arguments that the worker's unit names."""
+    [found] = re.findall(r"ARGUMENTS=(.+)$", (DIRECTORY / WORKER).read_text(), re.MULTILINE)
+    return str(found)
+
+
+@pytest.mark.parametrize("said", [example(), (DIRECTORY.parents[1] / "README.md").read_text()], ids=["unit", "README"])
+def test_the_workers_that_are_named_leave_no_queue_to_nobody(said: str) -> None:
+    """Uploads go to `bulk`, unless their rule says otherwise."""
+    assert {queue for queues in re.findall(r"--queues ([a-z,]+)", said) for queue in queues.split(",")} == set(QUEUES)
+
+
 def test_there_is_one_for_each_process() -> None:
     expected = {"stylequeue-gateway", "stylequeue-keeper", "stylequeue-listen", "stylequeue-worker@"}
     assert {Path(unit).stem for unit in UNITS} == expected
@@ -60,9 +73,7 @@ def test_there_is_one_for_each_process() -> None:
 def test_its_command_is_one(unit: str) -> None:
     [start] = service(unit)["ExecStart"]
     # systemd takes $ARGUMENTS apart, and leaves nothing of it where it is not set.
-    program, name, *arguments = shlex.split(
-        start.replace("$ARGUMENTS", "--gpu 0 --queues fast,paint").replace("%i", "0")
-    )
+    program, name, *arguments = shlex.split(start.replace("$ARGUMENTS", example()).replace("%i", "0"))
     assert program == COMMAND
     of: Any = typer.main.get_command(worker_app if name == "worker" else command.app)
     (of if name == "worker" else of.commands[name]).make_context(name, arguments)
