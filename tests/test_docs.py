@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import runpy
 import subprocess
+import tomllib
 from pathlib import Path
 from typing import Literal
 from xml.etree import ElementTree
@@ -70,6 +71,27 @@ def test_elsewhere_passes_what_has_to_pass_here() -> None:
     [packages] = re.findall(r"apt-get install [^\n]*--no-install-recommends ([a-z -]+)", here)
     for installed in re.findall(r"apt-get install [^\n]*--no-install-recommends ([a-z -]+)", there):
         assert [*installed.split(), "chromium"] == packages.split()
+
+
+def test_nothing_of_ours_is_said_to_come_from_an_index() -> None:
+    """Neither by a document nor by a hint: a checkout is named, or a file."""
+    sources = [path for side in ("producer", "worker", "examples", "docker") for path in (ROOT / side).rglob("*.*")]
+    told = [path for path in (*PAGES, *sources) if path.suffix in (".md", ".py", ".service", ".sh", ".yaml")]
+    assert len(told) > 100
+    assert [path for path in told if re.search(r"pip install [\"']?stylequeue\b", path.read_text())] == []
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+    named = {extra for path in told for extra in re.findall(r"(?:with_extra\([\"']|\.\[)([a-z,]+)", path.read_text())}
+    assert {"local", "gateway", "worker,models"} <= named
+    assert {extra for each in named for extra in each.split(",")} <= extras.keys()
+
+
+@pytest.mark.parametrize("side", ["producer", "worker"])
+def test_the_layers_are_those_that_are_checked(side: str) -> None:
+    checked = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"]["contracts"]
+    [layers] = [each["layers"] for each in checked if each["name"] == f"The layers of the {side} side"]
+    [line] = re.findall(rf"^- {side}: ([^;]+?)(?:;|\n[-\n])", (ROOT / "docs" / "design.md").read_text(), re.MULTILINE)
+    said = [set(re.findall(r"\w+", layer)) for layer in line.split(" >")]
+    assert said == [set(layer.split(" | ")) for layer in layers]
 
 
 def test_what_the_benchmark_of_scale_measures_goes_into_the_page_and_the_picture() -> None:
