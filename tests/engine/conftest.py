@@ -12,6 +12,7 @@ import tensorflow as tf
 from skimage import data
 from skimage.transform import resize
 
+from stylequeue.contract.cost import ARCHITECTURES
 from stylequeue_worker import models
 from stylequeue_worker.engine import Engine, painter, weights
 from stylequeue_worker.engine.networks import Vgg
@@ -36,6 +37,18 @@ def narrow(model_dir: Path) -> Vgg:
             kernels[layer.name] = (kernel[:, :, :channels, : len(bias) // 4], bias[: len(bias) // 4])
             channels = len(bias) // 4
     return Vgg(kernels)
+
+
+@pytest.fixture(scope="session")
+def thin() -> Vgg:
+    """VGG-16's architecture with three filters a layer, drawn by chance: it computes next to nothing."""
+    random = np.random.default_rng(0)
+    return Vgg(
+        {
+            layer: (random.normal(size=(3, 3, 3, 3)).astype(np.float32) / 5, np.zeros(3, np.float32))
+            for layer in ARCHITECTURES["vgg16"]
+        }
+    )
 
 
 @pytest.fixture(scope="module")

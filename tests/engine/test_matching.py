@@ -111,8 +111,8 @@ def candidates(objective: Objective, area: int) -> tf.Tensor:
     """The directions of an area's candidates."""
     matching = objective.terms["matching"]
     assert isinstance(matching, Matching)
-    assert matching._latest
-    return matching._latest[1][area].directions
+    [(areas, _)] = matching._latest.values()
+    return areas[area].directions
 
 
 def test_it_falls_to_nothing_where_nothing_follows() -> None:

@@ -15,7 +15,6 @@ import pytest
 import tensorflow as tf
 from tensorflow.python.framework import config
 
-from stylequeue.contract.cost import ARCHITECTURES
 from stylequeue.contract.errors import Code, Permanent
 from stylequeue.contract.recipe import FastRecipe, OptimizeRecipe, resolve
 from stylequeue.settings import Settings
@@ -93,7 +92,7 @@ class TestSetUp:
 
     @pytest.mark.usefixtures("uncompiled_once")
     def test_a_painting_leaves_the_next_one_nothing_rounded(
-        self, model_dir: Path, monkeypatch: pytest.MonkeyPatch
+        self, model_dir: Path, thin: Vgg, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         rounded: dict[str, bool] = {}
 
@@ -109,10 +108,8 @@ class TestSetUp:
                 note("fast")
                 return content
 
-        third = np.full((3, 3, 3, 3), 1 / 27, np.float32)
-        kernels = {layer: (third, np.zeros(3, np.float32)) for layer in ARCHITECTURES["vgg16"]}
         monkeypatch.setattr(device, "on_gpu", lambda: True)
-        monkeypatch.setattr(weights, "load", lambda *_: Vgg(kernels))
+        monkeypatch.setattr(weights, "load", lambda *_: thin)
         monkeypatch.setattr(painter, "sample_pictures", list)
         monkeypatch.setattr(Vgg, "rescaled", rescaled)
         monkeypatch.setattr(Engine, "load_fast", lambda _: Fast())

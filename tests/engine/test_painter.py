@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import itertools
+import weakref
 from pathlib import Path
+from typing import Any
 
 import h5py  # type: ignore[import-untyped]
 import numpy as np
@@ -15,6 +17,7 @@ from stylequeue.contract.errors import Code, Permanent
 from stylequeue.contract.recipe import OptimizeRecipe, ResolvedOptimizeRecipe, content_weight_of, resolve
 from stylequeue_worker import models
 from stylequeue_worker.engine import Engine, Step
+from stylequeue_worker.engine.networks import Vgg
 from stylequeue_worker.engine.objective import TERMS, Objective
 from stylequeue_worker.engine.presets import PRESETS
 from stylequeue_worker.engine.terms import Look, View, scene
@@ -255,3 +258,16 @@ def test_a_styles_statistics_are_taken_once(
     first, again = (tf.nest.flatten(target) for target in targets[:2])
     for here, there in zip(first, again, strict=True):
         np.testing.assert_array_equal(here, there)
+
+
+def test_what_is_kept_of_a_painting_ends_with_it(thin: Vgg, uncompiled_once: None) -> None:
+    objective = Objective(thin, PRESETS["brushwork"])
+    terms: list[Any] = [objective.terms[name] for name in ("style", "matching")]
+    content, style = (tf.fill([1, 32, 32, 3], value) for value in (0.3, 0.6))
+    painted = scene(content, [(style, 1.0)])
+    objective.targets(painted, objective.views(content)[0])
+    assert [len(term._latest) for term in terms] == [1, 1]
+    held = weakref.ref(painted)
+    del painted
+    assert held() is None, "whether or not the collector comes by"
+    assert [len(term._latest) for term in terms] == [0, 0]

@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from stylequeue.contract.cost import ARCHITECTURES
 from stylequeue.contract.recipe import PresetName
 from stylequeue_worker.engine import tiling
 from stylequeue_worker.engine.networks import Vgg
@@ -65,16 +64,11 @@ def test_loss_and_gradient_are_those_of_the_whole(
 
 
 def test_what_was_compiled_for_a_view_does_for_all_paintings(
-    monkeypatch: pytest.MonkeyPatch, uncompiled_once: None
+    thin: Vgg, monkeypatch: pytest.MonkeyPatch, uncompiled_once: None
 ) -> None:
-    random = np.random.default_rng(0)
-    thin = {
-        layer: (random.normal(size=(3, 3, 3, 3)).astype(np.float32), np.zeros(3, np.float32))
-        for layer in ARCHITECTURES["vgg16"]
-    }
     monkeypatch.setattr(tiling, "Program", lambda function: function)
-    objective = TiledObjective(Vgg(thin), PRESETS["brushwork"], TILE_PX)
-    compiled = []
+    objective = TiledObjective(thin, PRESETS["brushwork"], TILE_PX)
+    random, compiled = np.random.default_rng(0), []
     for _ in range(2):
         content, style = (tf.constant(random.random((1, 48, 48, 3), np.float32)) for _ in range(2))
         painted = scene(content, [(style, 1.0)], kept=tf.constant(disc(48, 48)))

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from typing import NamedTuple
+from weakref import WeakKeyDictionary
 
 import numpy as np
 import tensorflow as tf
@@ -77,7 +78,8 @@ class Matching:
     def __init__(self, *, turned: bool) -> None:
         """turned: whether the styles' quarter turns are candidates, too."""
         self._turns = 4 if turned else 1
-        self._latest: tuple[Scene, list[Candidates], dict[str, tf.Tensor]] | None = None
+        # Of the latest scene, for as long as there is one: an idle worker would hold the pictures of its last job.
+        self._latest: WeakKeyDictionary[Scene, tuple[list[Candidates], dict[str, tf.Tensor]]] = WeakKeyDictionary()
 
     def raster(self, layer: str) -> Raster | None:  # noqa: ARG002
         """One for all layers."""
@@ -108,15 +110,16 @@ class Matching:
         which of them; weights: [1, h, w, 1], how much each place counts, in sum what share of
         the picture styles apply to. Maps all, for those of one size and of another go through one program.
         """
-        if self._latest is None or self._latest[0] is not scene:
+        if scene not in self._latest:
+            self._latest.clear()
             areas = [self._candidates(area, scene, see) for area in scene.areas]
             # [1, 1, all areas' candidates, channels].
             whole = {
                 layer: tf.concat([area.columns[layer] for area in areas], axis=0)[None, None]
                 for layer in MATCHED_LAYERS
             }
-            self._latest = scene, areas, whole
-        _, candidates, columns = self._latest
+            self._latest[scene] = areas, whole
+        candidates, columns = self._latest[scene]
         looked_up = scene.content
         if scene.start is not None:
             looked_up = _START_SHARE * scene.start + (1 - _START_SHARE) * scene.content

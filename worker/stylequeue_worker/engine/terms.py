@@ -10,6 +10,7 @@ import hashlib
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol, TypeAlias
+from weakref import WeakKeyDictionary
 
 import tensorflow as tf
 
@@ -238,7 +239,8 @@ class Style:
         self._shares = layers
         self._measure = measure
         self._styles: dict[bytes, dict[str, Statistics]] = {}
-        self._latest: tuple[Scene, Target] | None = None
+        # Of the latest scene, for as long as there is one: an idle worker would hold the pictures of its last job.
+        self._latest: WeakKeyDictionary[Scene, Target] = WeakKeyDictionary()
 
     def raster(self, layer: str) -> Raster | None:  # noqa: ARG002
         """None: statistics."""
@@ -255,12 +257,11 @@ class Style:
 
         Statistics as the measure makes them; the share a scalar, the mask [1, H, W, 1], both in the content's dtype.
         """
-        if self._latest and self._latest[0] is scene:
-            return self._latest[1]
-        own = see(self, scene.content, masks=scene.masks)
-        target = [self._region(area, number, own, see) for number, area in enumerate(scene.areas)]
-        self._latest = scene, target
-        return target
+        if scene not in self._latest:
+            self._latest.clear()
+            own = see(self, scene.content, masks=scene.masks)
+            self._latest[scene] = [self._region(area, number, own, see) for number, area in enumerate(scene.areas)]
+        return self._latest[scene]
 
     def _region(self, area: Area, number: int, own: Mapping[str, Measured], see: See) -> Target:
         """Of the area of that number, of which the content's own statistics are among `own`, by layer."""
