@@ -141,8 +141,9 @@ def gate(settings: Settings, tmp_path: Path) -> Iterator[Gate]:
 
 @pytest.fixture(params=CLIENTS)
 def client(request: pytest.FixtureRequest) -> Client:
-    """Either client, to be made: what is asked of it is asked of both."""
-    return CLIENTS[request.param]
+    """Either client, to be made, a producer's: what is asked of it is asked of both."""
+    made = CLIENTS[request.param]
+    return lambda settings, **how: made(as_role(settings, "producer"), **how)
 
 
 @pytest.fixture

@@ -25,6 +25,7 @@ from stylequeue.local import Stack, environment
 from stylequeue.settings import Settings
 from tests.support.deployment import ENDLESS, Deployment
 from tests.support.processes import wait_for
+from tests.support.roles import as_role
 
 WAIT_S = 60
 
@@ -33,7 +34,7 @@ class Shell:
     """Runs the command with the settings of a deployment."""
 
     def __init__(self, deployment: Deployment) -> None:
-        self.env = {**os.environ, **environment(deployment.settings)}
+        self.env = {**os.environ, **environment(as_role(deployment.settings, "operator"))}
 
     def start(self, *arguments: str | Path, **how: Any) -> subprocess.Popen[str]:
         command = [sys.executable, "-m", "stylequeue.cli", *map(str, arguments)]

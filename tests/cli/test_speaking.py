@@ -25,6 +25,7 @@ from stylequeue.local import Stack
 from stylequeue.settings import Settings
 from tests.support.command import own_logging
 from tests.support.jobs import make_job
+from tests.support.roles import as_role
 
 # Clears the screen; turns the direction of writing; begins a line; a second escape of one byte; joins lines.
 STRANGE = "a\x1b[2Jb\u202ec\nerror [forged] d\x9be\u2028f\x00\r"
@@ -50,7 +51,7 @@ def strange_job(settings: Settings) -> str:
 
 
 def run(stack: Stack, settings: Settings, *arguments: str, **env: str) -> subprocess.CompletedProcess[bytes]:
-    own = {"STYLEQUEUE_REDIS_URL": settings.redis_url.get_secret_value(), **env}
+    own = {"STYLEQUEUE_REDIS_URL": as_role(settings, "operator").redis_url.get_secret_value(), **env}
     command = [sys.executable, "-m", "stylequeue.cli", *arguments]
     return subprocess.run(command, env={**os.environ, **stack.env, **own}, capture_output=True, check=False, timeout=60)
 
@@ -157,7 +158,8 @@ def test_a_reader_that_has_enough(stack: Stack, settings: Settings, command: lis
         queue.submit_many([make_job(labels={"filler": "x" * 200}) for _ in range(20)])
     reading, writing = os.pipe()
     os.close(reading)
-    own = {**os.environ, **stack.env, "STYLEQUEUE_REDIS_URL": settings.redis_url.get_secret_value()}
+    url = as_role(settings, "monitor").redis_url.get_secret_value()
+    own = {**os.environ, **stack.env, "STYLEQUEUE_REDIS_URL": url}
     line = [sys.executable, "-m", "stylequeue.cli", *command]
     with os.fdopen(writing, "wb") as pipe:
         done = subprocess.run(line, env=own, stdout=pipe, stderr=subprocess.PIPE, check=False, timeout=60)

@@ -21,6 +21,7 @@ from tests.support.command import Command
 from tests.support.jobs import make_job
 from tests.support.ledger import FAILED, claim
 from tests.support.processes import wait_for
+from tests.support.roles import as_role
 
 ROWS, COLUMNS = 24, 80
 
@@ -94,7 +95,8 @@ def test_on_a_terminal(queue: StyleQueue, settings: Settings, count: int, tmp_pa
     call = [tmux, "-S", str(tmp_path / "tmux")]
     command = [sys.executable, "-m", "stylequeue.cli", "top", "--interval", "0.3"]
     size = ["-x", str(COLUMNS), "-y", str(ROWS)]
-    env = {**environment(settings), "PATH": "/usr/bin:/bin", "TERM": "xterm-256color", "LC_ALL": "C.UTF-8"}
+    monitors = environment(as_role(settings, "monitor"))
+    env = {**monitors, "PATH": "/usr/bin:/bin", "TERM": "xterm-256color", "LC_ALL": "C.UTF-8"}
     subprocess.run([*call, "new-session", "-d", *size, *command], env=env, check=True)
 
     def screen() -> str:

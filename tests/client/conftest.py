@@ -12,7 +12,6 @@ from stylequeue.local.server import HOST
 from stylequeue.settings import Settings
 from tests.support.clients import Client
 from tests.support.proxy import Proxy
-from tests.support.roles import as_role
 
 REFUSAL = b"-OOM command not allowed when used memory > 'maxmemory'.\r\n"
 OFTEN = 20
@@ -21,7 +20,7 @@ OFTEN = 20
 
 @pytest.fixture
 def queue(client: Client, settings: Settings) -> Iterator[StyleQueue]:
-    with client(as_role(settings, "producer")) as queue:
+    with client(settings) as queue:
         yield queue
 
 

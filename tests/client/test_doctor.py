@@ -32,6 +32,7 @@ from stylequeue.store import Store
 from tests.ledger.test_registry import live_worker
 from tests.support.deliveries import Operator
 from tests.support.jobs import make_job
+from tests.support.roles import as_role
 
 NETWORKS = {"vgg19": "a" * 64, "fast": "b" * 64}
 ALL_QUEUES = ("fast", "paint", "bulk")
@@ -79,7 +80,7 @@ def own_valkey() -> Iterator[Valkey]:
 
 def findings(settings: Settings, **changes: Any) -> dict[str, Finding]:
     """By what was looked at; each that is not well says what to do, and only what is bad has an exit code."""
-    found = list(doctor.examine(lambda: settings.model_copy(update=changes)))
+    found = list(doctor.examine(lambda: as_role(settings.model_copy(update=changes), "operator")))
     for finding in found:
         assert bool(finding.hint) is not finding.ok
         assert bool(finding.exit_code) is (finding.state == "bad")
@@ -301,17 +302,17 @@ def run_doctor(env: dict[str, str], *options: str) -> subprocess.CompletedProces
 
 
 def test_the_command_ends_with_the_worst_that_is_bad(staffed: Settings) -> None:
-    well = run_doctor(environment(staffed))
+    well = run_doctor(environment(as_role(staffed, "operator")))
     assert well.returncode == ExitCode.DONE, well.stdout + well.stderr
     assert {line[:6] for line in well.stdout.splitlines()} == {"ok    "}
-    ill = run_doctor({**environment(staffed), "STYLEQUEUE_WORK_BUCKET": "nowhere"})
+    ill = run_doctor({**environment(as_role(staffed, "operator")), "STYLEQUEUE_WORK_BUCKET": "nowhere"})
     assert ill.returncode == ExitCode.BAD_INPUT
     assert [line.split()[1:3] for line in ill.stdout.splitlines() if line.startswith("BAD")] == [["bucket", "nowhere"]]
 
 
 def test_for_machines(staffed: Settings, ledger: Ledger) -> None:
     ledger.registry.register(live_worker(queues=("paint",), networks=NETWORKS, version=__version__))
-    done = run_doctor(environment(staffed), "--json")
+    done = run_doctor(environment(as_role(staffed, "operator")), "--json")
     assert done.returncode == ExitCode.DONE, "what is only warned of is no failure"
     found = {finding.pop("what"): finding for finding in json.loads(done.stdout)}
     assert found["queue paint"] == {

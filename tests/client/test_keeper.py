@@ -116,7 +116,7 @@ def test_what_is_on_its_way_to_a_child_is_no_reason_to_compare(
     queue._ledger.claim(painted, task_id=painted.id, worker="somebody")
     assert not compares(keeper, monkeypatch)
     submitted(queue)
-    queue._ledger.redis.rpop("paint")
+    everything(queue.settings).rpop("paint")
     assert compares(keeper, monkeypatch)
 
 
@@ -125,8 +125,8 @@ def test_of_many_keepers_one_compares_and_rests(
 ) -> None:
     monkeypatch.setattr(module, "_COMPARING_SHARE", 1e-6)
     lost = submitted(queue)
-    queue._ledger.redis.rpop("paint")
-    other = Keeper(queue.settings)
+    everything(queue.settings).rpop("paint")
+    other = Keeper(as_role(queue.settings, "keeper"))
     assert compares(keeper, monkeypatch)
     assert not compares(other, monkeypatch)
     assert not compares(other, monkeypatch, thoroughly=True)
@@ -219,7 +219,7 @@ def test_who_could_not_be_heard_of_has_another_lease(stack: Stack, settings: Set
     with Proxy(HOST, stack.valkey.port) as proxy, StyleQueue(settings) as queue:
         through = url.replace(f":{stack.valkey.port}/", f":{proxy.port}/")
         own = {"redis_url": through, "lease_s": 0.6, "heartbeat_s": 0.1, "redis_timeout_s": 0.2}
-        keeper = Keeper(Settings(**{**settings.model_dump(), **own}))
+        keeper = Keeper(as_role(Settings(**{**settings.model_dump(), **own}), "keeper"))
         job = submitted(queue)
         queue._ledger.claim(job, task_id=job.id, worker="somebody")
         proxy.refuse()

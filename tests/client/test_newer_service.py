@@ -26,6 +26,7 @@ from stylequeue.settings import Settings
 from stylequeue.store import Origin
 from tests.support.clients import Client
 from tests.support.jobs import NO_REPORT, make_job
+from tests.support.roles import as_role
 
 VARNISHED = "io.stylequeue.job.varnished.v1"
 
@@ -195,7 +196,7 @@ def test_an_older_keeper_tells_what_it_can(
 ) -> None:
     """The newer worker died before it told, and only older keepers are about."""
     newer.end(event_type.split(".")[-2], event_type, data)
-    Keeper(queue.settings.model_copy(update={"lease_s": 0.001})).round()
+    Keeper(as_role(queue.settings.model_copy(update={"lease_s": 0.001}), "keeper")).round()
     assert not queue._ledger.redis.exists(names.UNTOLD_KEY)
     answer = queue._app.AsyncResult(newer.job.id)
     if isinstance(result, dict):
@@ -213,7 +214,7 @@ def test_an_older_keeper_takes_a_job_from_a_newer_worker_that_died(client: Clien
         record = {"progress": newer.tell("io.stylequeue.job.progress.v2", {"share": 0.5}), "frame": "gilded"}
         newer._redis.hset(names.record_key(newer.job.id), mapping=record)
         assert queue.status(newer.job.id).progress is None
-        Keeper(queue.settings).round()
+        Keeper(as_role(queue.settings, "keeper")).round()
         assert queue.status(newer.job.id).state == "queued"
 
 

@@ -28,6 +28,7 @@ from tests.support.certificates import make_certificates
 from tests.support.jobs import make_job
 from tests.support.processes import wait_for
 from tests.support.receiver import Received, Receiver, Reply
+from tests.support.roles import as_role
 
 NOW = datetime(2026, 11, 1, tzinfo=UTC)
 TOKEN = "a-token-of-the-account"
@@ -201,7 +202,7 @@ def test_housekeeping_goes_on_while_the_api_is_away(
         queue.submit(job)
         hurried = settings.model_copy(update={"lease_s": 0.01})
         Ledger(hurried).claim(job, task_id=job.id, worker="lost@nowhere")
-        keeper = Keeper(settings)
+        keeper = Keeper(as_role(settings, "keeper"))
 
         def is_put_back() -> bool:
             keeper.round()

@@ -27,6 +27,7 @@ from stylequeue.settings import Settings
 from tests.support.by_hand import paint, tasks
 from tests.support.clients import Client
 from tests.support.jobs import job_fields, make_job
+from tests.support.roles import everything
 
 # Celery's own way to store results.
 pytestmark = pytest.mark.filterwarnings("ignore:Call to deprecated setex:DeprecationWarning")
@@ -38,7 +39,7 @@ def test_each_job_goes_to_its_own_queue(queue: StyleQueue) -> None:
     jobs = {name: make_job(queue=name) for name in QUEUES}
     queue.submit_many(jobs.values())
     for name, job in jobs.items():
-        [message] = queue._ledger.redis.lrange(name, 0, -1)
+        [message] = everything(queue.settings).lrange(name, 0, -1)
         assert json.loads(message)["headers"]["id"] == job.id
 
 
@@ -161,7 +162,7 @@ def test_a_producer_listens_to_nothing_that_it_sends(client: Client, settings: S
     with client(settings) as queue:
 
         def listeners() -> int:
-            return len(queue._ledger.redis.client_list(_type="pubsub"))
+            return len(everything(queue.settings).client_list(_type="pubsub"))
 
         before = listeners()
         queue.submit_many([make_job(), make_job()])

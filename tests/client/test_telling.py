@@ -19,6 +19,7 @@ from stylequeue.settings import Settings
 from stylequeue.store import Origin
 from tests.support.jobs import NO_REPORT, make_job
 from tests.support.odd_s3 import OddS3, refuse
+from tests.support.roles import as_role
 
 KEY = "out.jpg"
 BESIDE = f"/results/{event_key(KEY)}"
@@ -29,8 +30,8 @@ class House:
 
     def __init__(self, settings: Settings, s3: OddS3) -> None:
         self.s3 = s3
-        self.queue = StyleQueue(settings)
-        self.keeper = Keeper(settings)
+        self.queue = StyleQueue(as_role(settings, "producer"))
+        self.keeper = Keeper(as_role(settings, "keeper"))
 
     def painted(self, body: bytes, **fields: object) -> Job:
         """As a worker paints a job over what lies there, and dies before it tells."""

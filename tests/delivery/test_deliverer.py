@@ -24,6 +24,7 @@ from tests.support.jobs import make_job
 from tests.support.ledger import claim
 from tests.support.processes import wait_for
 from tests.support.receiver import Received, Receiver, Reply
+from tests.support.roles import everything
 
 pytestmark = pytest.mark.filterwarnings("ignore:Call to deprecated setex:DeprecationWarning")
 
@@ -108,7 +109,7 @@ def test_ten_tries_by_the_schedule_and_then_a_dead_letter(
     operator: Operator, queue: StyleQueue, receiver: Receiver, deliveries: Deliveries
 ) -> None:
     receiver.answer = lambda _: Reply(500, body=b"not today")
-    redis = queue._ledger.redis
+    redis = everything(queue.settings)
     with delivering(operator.settings) as deliverer:
         event = ended(queue)
         for tries in range(1, len(DELAYS_S)):
@@ -181,7 +182,7 @@ def test_whoever_asks_for_time_gets_it(
         ended(queue)
         until(lambda: deliveries.health(CRM).waiting == 2, "another to wait")
         receiver.answer = lambda _: Reply()
-        pass_time(queue._ledger.redis, CRM, 3601)
+        pass_time(everything(queue.settings), CRM, 3601)
         until(lambda: len(receiver.received) == 3, "both")
 
 
@@ -206,7 +207,7 @@ def test_one_that_takes_nothing_for_five_days_is_disabled(
     with delivering(operator.settings):
         event = ended(queue)
         until(lambda: deliveries_tried(deliveries, event) == 1, "a try")
-        pass_time(queue._ledger.redis, CRM, PATIENCE_S + 1)
+        pass_time(everything(queue.settings), CRM, PATIENCE_S + 1)
         until(lambda: deliveries.health(CRM).disabled, "it to be disabled")
     assert deliveries.health(CRM).disabled == "nothing has arrived for 5 days"
 
@@ -283,7 +284,7 @@ def test_one_that_dies_between_sending_and_marking_is_followed_by_another(
         event = ended(queue)
         assert died.wait(WAIT_S)
     assert deliveries.health(CRM).sending == 1
-    pass_time(queue._ledger.redis, CRM, LEASE_S + 1)
+    pass_time(everything(queue.settings), CRM, LEASE_S + 1)
     with delivering(operator.settings):
         until(lambda: receiver.received, "the event")
     assert receiver.ids() == [id_of(event)]
@@ -310,8 +311,9 @@ def test_redis_is_away_for_a_while(operator: Operator, queue: StyleQueue, receiv
     with delivering(operator.settings):
         ended(queue)
         until(lambda: calls, "the event")
-        for client in queue._ledger.redis.client_list():
-            if client["id"] != str(queue._ledger.redis.client_id()):
-                queue._ledger.redis.client_kill_filter(_id=client["id"])
+        redis = everything(queue.settings)
+        for client in redis.client_list():
+            if client["id"] != str(redis.client_id()):
+                redis.client_kill_filter(_id=client["id"])
         ended(queue)
         until(lambda: len({request.id for request in calls}) == 2, "another event")

@@ -25,6 +25,7 @@ from stylequeue.operator_file import Operator
 from stylequeue.settings import Settings
 from stylequeue.testing import JobEvents
 from tests.support.jobs import make_job
+from tests.support.roles import as_role
 
 PAGE = (Path(__file__).parents[2] / "docs" / "events.md").read_text()
 SECRET = "whsec_MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3"
@@ -83,10 +84,11 @@ def test_who_receives_a_webhook_knows_it(verify: Callable[..., Any]) -> None:
 
 
 def test_a_consumer_of_a_group(settings: Settings) -> None:
-    with StyleQueue(settings) as queue:
+    own = as_role(settings, "producer")
+    with StyleQueue(own) as queue:
         job_id = queue.submit(make_job())
         with subprocess.Popen(
-            [sys.executable, "-c", CONSUMER], env=environment(settings), stdout=subprocess.PIPE, text=True
+            [sys.executable, "-c", CONSUMER], env=environment(own), stdout=subprocess.PIPE, text=True
         ) as consumer:
             assert consumer.stdout is not None
             assert consumer.stdout.readline().split() == [job_id, "accepted"]
@@ -99,7 +101,7 @@ def test_the_operators_file() -> None:
 
 
 def test_the_commands(settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    for name, value in environment(settings).items():
+    for name, value in environment(as_role(settings, "operator")).items():
         monkeypatch.setenv(name, value)
     monkeypatch.setenv("STYLEQUEUE_OPERATOR_FILE", str(tmp_path / "operator.toml"))
     runner = CliRunner()
@@ -146,7 +148,7 @@ def test_what_cannot_be_done(
     exit_code: int,
     reason: str,
 ) -> None:
-    for name, value in environment(settings).items():
+    for name, value in environment(as_role(settings, "operator")).items():
         monkeypatch.setenv(name, value)
     path = tmp_path / "operator.toml"
     path.write_text("")

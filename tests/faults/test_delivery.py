@@ -23,6 +23,7 @@ from tests.support.deployment import WAIT_S, Deployment
 from tests.support.jobs import make_job
 from tests.support.processes import kill, wait_gone
 from tests.support.receiver import HOST, Received, Receiver, Reply
+from tests.support.roles import as_role, everything
 
 pytestmark = pytest.mark.filterwarnings("ignore:Call to deprecated setex:DeprecationWarning")
 
@@ -61,7 +62,7 @@ def test_43_receivers_that_fail_in_every_way(crew: Deployment, tmp_path: Path) -
             crew.settings, tmp_path, fine=fine.endpoint(), slow=slow.endpoint(), gone=gone.endpoint(), **failing
         )
         queue = crew.client(operator_file=operator.path)
-        redis, deliveries = queue._ledger.redis, Deliveries(queue._ledger)
+        redis, deliveries = everything(queue.settings), Deliveries(queue._ledger)
         with delivering(operator.settings):
             jobs = [crew.job(steps=steps) for steps in (2, 3)]
             queue.submit_many(jobs)
@@ -195,10 +196,11 @@ with StyleQueue() as queue:
 
 def test_45_a_consumer_that_is_killed_while_it_handles(stack: Stack, settings: Settings) -> None:
     """Another has the event it held, and those behind it."""
-    with StyleQueue(settings) as queue:
+    own = as_role(settings, "producer")
+    with StyleQueue(own) as queue:
         ids = queue.submit_many([make_job() for _ in range(3)])
         command = [sys.executable, "-c", CONSUMER, "one"]
-        with subprocess.Popen(command, env=environment(settings), stdout=subprocess.PIPE, text=True) as consumer:
+        with subprocess.Popen(command, env=environment(own), stdout=subprocess.PIPE, text=True) as consumer:
             assert consumer.stdout is not None
             assert consumer.stdout.readline().strip() == ids[0]
             consumer.kill()

@@ -339,7 +339,7 @@ def test_each_state_and_each_verb(gate: Gate, queue: StyleQueue, stage: str) -> 
             assert answer.json()["state"] == queue.status(job.id).state == said
         again = ask()
         assert again.status_code == code, (verb, "again", again.text)
-    queue._ledger.redis.flushdb()
+    everything(queue.settings).flushdb()
 
 
 def test_verbs_and_an_unknown_job(gate: Gate) -> None:
@@ -375,7 +375,7 @@ def test_a_view_in_each_state(gate: Gate, queue: StyleQueue) -> None:
         for name, links in view["links"].items():
             for link in links if isinstance(links, list) else [links]:
                 assert link is None or link.startswith(f"/v1/jobs/{job.id}"), name
-    queue._ledger.redis.flushdb()
+    everything(queue.settings).flushdb()
     assert views == json.loads(GOLDEN.read_text()), json.dumps(views, indent=2)
 
 
@@ -477,4 +477,4 @@ class TestBatch:
         assert refused == [3, 500, 999]
         assert queue._ledger.open_jobs("paint") == queue._ledger.redis.llen("paint") == 997
         assert queue._ledger.redis.zcard(names.CREATED_KEY) == 997
-        queue._ledger.redis.flushdb()
+        everything(queue.settings).flushdb()

@@ -12,6 +12,7 @@ from tests.gateway.test_jobs import theirs
 from tests.support.gate import Gate
 from tests.support.jobs import make_job
 from tests.support.ledger import lose_lease
+from tests.support.roles import as_role
 
 # Celery's own way to store results.
 pytestmark = pytest.mark.filterwarnings("ignore:Call to deprecated setex:DeprecationWarning")
@@ -24,7 +25,7 @@ def buried(settings: Settings, tenant: str) -> str:
         queue.for_tenant(tenant).submit(job)
         queue._ledger.claim(job, task_id=job.id, worker="worker")
         lose_lease(queue._ledger, job)
-        Keeper(queue.settings).round()
+        Keeper(as_role(queue.settings, "keeper")).round()
     return job.id
 
 

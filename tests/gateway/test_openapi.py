@@ -19,6 +19,7 @@ from tests.gateway.test_edge import check_problem
 from tests.gateway.test_jobs import theirs
 from tests.support.gate import Gate
 from tests.support.jobs import make_job
+from tests.support.roles import everything
 
 DOCUMENT: dict[str, Any] = application().openapi()
 OPERATIONS = [
@@ -222,5 +223,5 @@ def test_who_may_do_what(gate: Gate, queue: StyleQueue, method: str, path: str, 
         if tenant == "globex":
             assert job.id not in answer.text.replace(f"no job '{job.id}'", "").replace(f"id '{job.id}'", ""), who
             assert queue.status(job.id) == before, who
-    queue._ledger.redis.flushdb()
+    everything(queue.settings).flushdb()
     assert cells == 2 + len(_TENANTS) == 12

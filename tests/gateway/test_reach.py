@@ -16,6 +16,7 @@ from tests.gateway.test_pictures import form, lying
 from tests.support.gate import Gate
 from tests.support.jobs import make_job
 from tests.support.ledger import lose_lease
+from tests.support.roles import as_role
 from tests.support.sse import events
 
 # Celery's own way to store results.
@@ -125,7 +126,7 @@ def test_no_tenant_is_told_the_names_of_workers(settings: Settings, gate: Gate, 
         queue._ledger.claim(job, task_id=job.id, worker=WORKER)
         lose_lease(queue._ledger, job)
         if by == "keeper":
-            Keeper(queue.settings).round()
+            Keeper(as_role(queue.settings, "keeper")).round()
         else:
             queue._ledger.claim(job, task_id=job.id, worker="another")
         view = gate.get(f"/v1/jobs/{job.id}", key=key)

@@ -29,6 +29,7 @@ from tests.support.gate import Gate, ServedGate
 from tests.support.gateway_process import serve
 from tests.support.jobs import job_fields
 from tests.support.processes import wait_for
+from tests.support.roles import as_role
 
 
 @pytest.fixture
@@ -79,9 +80,10 @@ def test_told_to_stop_it_is_not_ready_first_then_ends(stack: Stack, settings: Se
     text, key = keys.make(role="admin")
     keys.add(tmp_path / "keys.json", key)
     quick = settings.model_copy(update={"keys_file": tmp_path / "keys.json", "gateway_notice_s": 1.5})
+    env = {**os.environ, **environment(as_role(quick, "gateway"))}
     [port] = free_ports(1)
     command = [sys.executable, "-m", "stylequeue.cli", "gateway", "--port", str(port)]
-    process = subprocess.Popen(command, env={**os.environ, **environment(quick)}, stderr=subprocess.PIPE, text=True)
+    process = subprocess.Popen(command, env=env, stderr=subprocess.PIPE, text=True)
 
     def status(path: str) -> int:
         connection = http.client.HTTPConnection(HOST, port, timeout=20)

@@ -19,6 +19,7 @@ from stylequeue.contract.recipe import FastRecipe, OptimizeRecipe
 from stylequeue.local import environment
 from stylequeue.operator_file import Operator
 from stylequeue.settings import Settings
+from tests.support.roles import as_role
 
 FILE = """
 [template.wave]
@@ -126,7 +127,7 @@ def test_one_that_is_not_there_is_refused(queue: StyleQueue) -> None:
 
 
 def test_the_command_takes_one(settings: Settings, path: Path, queue: StyleQueue) -> None:
-    env = {**environment(settings), "STYLEQUEUE_OPERATOR_FILE": str(path)}
+    env = {**environment(as_role(settings, "operator")), "STYLEQUEUE_OPERATOR_FILE": str(path)}
     content = ["submit", "--content", "s3://uploads/content.jpg", "--json"]
     done = CliRunner(env=env).invoke(app, [*content, "--template", "wave", "--size", "64", "--label", "kind=own"])
     job: Any = queue.status(json.loads(done.stdout)["id"]).job

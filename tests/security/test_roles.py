@@ -32,10 +32,12 @@ from tests.support.deliveries import Operator, delivering
 from tests.support.deployment import Deployment
 from tests.support.door import Door, call
 from tests.support.jobs import make_job
+from tests.support.listening import keys, listening, operated, until
 from tests.support.processes import wait_for
 from tests.support.receiver import Receiver
 from tests.support.redis_server import redis_server
 from tests.support.roles import RIGHTS, make_users
+from tests.uploads.shapes import SHAPES
 
 ROOT = Path(__file__).parents[2]
 PASSWORD = "password"
@@ -184,6 +186,24 @@ def test_what_was_refused_is_sent_again(port: int, role: str) -> None:
         assert redis_of(port, "worker").llen("paint") == 1
 
 
+def test_a_listener_fetches_from_the_list_that_it_was_given(
+    port: int, settings: Settings, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """And from no other."""
+    lists = '[source.ours]\nredis_list = "minio-events"\n[source.theirs]\nredis_list = "theirs"\n'
+    with Redis(host=HOST, port=port) as redis:
+        ask: Any = redis.execute_command
+        ask("ACL", "SETUSER", "fetching", "on", f">{PASSWORD}", *RIGHTS["listener"].split(), "~minio-events")
+        for name in ("minio-events", "theirs"):
+            redis.rpush(name, SHAPES["redis list"].of("in/a.jpg"))
+        with listening(operated(settings_of(port, "fetching", settings), tmp_path, lists)):
+            until(lambda: not redis.exists("minio-events"), "it is empty")
+            until(lambda: re.search(r"source=theirs breaks off.*forbids", caplog.text), "a word of the other")
+        assert redis.llen("theirs") == 1
+        with StyleQueue(settings_of(port, "monitor")) as monitor:
+            assert keys(monitor) == ["in/a.jpg"]
+
+
 def test_a_backup_is_made_and_memory_raised(port: int) -> None:
     with redis_of(port, "backup") as redis:
         redis.bgsave()
@@ -238,12 +258,14 @@ def test_a_right_less_is_told(port: int) -> None:
         ("keeper", ("HDEL", "unacked", "x")),
         ("worker", ("GET", "somebody-elses")),
         ("worker", ("CONFIG", "SET", "maxmemory", 1)),
+        ("listener", ("LRANGE", "minio-events", 0, -1)),
         ("monitor", ("SET", "stylequeue:probe", 1)),
         ("monitor", ("GET", "celery-task-meta-x")),
         ("monitor", ("EVAL", "return 1", 0)),
         ("sender", ("HGETALL", "stylequeue:job:x")),
         ("sender", ("LRANGE", "paint", 0, -1)),
         ("sender", ("RPOP", "paint")),
+        ("sender", ("PUBLISH", "/0.celery.pidbox", "")),
         ("sender", ("SET", "celery-task-meta-x", 1)),
         ("sender", ("EVAL", "return 1", 0)),
         ("backup", ("LRANGE", "paint", 0, -1)),

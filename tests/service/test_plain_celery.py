@@ -20,6 +20,7 @@ from stylequeue.contract.objects import ImageRef
 from stylequeue.local import Stack
 from tests.service.conftest import WAIT_S, fields, make, paint
 from tests.support.processes import wait_for
+from tests.support.roles import as_role
 
 
 def test_plain_celery_can_send_and_get(service: StyleQueue, plain_celery: Celery, photograph: ImageRef) -> None:
@@ -51,7 +52,7 @@ try:
 except Exception as error:
     print(type(error).__name__, *error.args, sep="|")
 """
-    env = {"URL": stack.settings.redis_url.get_secret_value()}
+    env = {"URL": as_role(stack.settings, "sender").redis_url.get_secret_value()}
     done = subprocess.run([sys.executable, "-c", script], env=env, capture_output=True, text=True, check=True)
     name, code, message, hint = done.stdout.strip().split("|")
     assert (name, code) == ("JobFailed", "invalid_job")

@@ -27,6 +27,7 @@ from stylequeue_worker.process.parent import Parent
 from stylequeue_worker.work.stylist import Delivery, NotNow, NotOurs, Stylist
 from tests.support.jobs import NO_REPORT
 from tests.support.messages import encoded, message
+from tests.support.roles import as_role
 
 QUEUE = "paint"
 
@@ -35,6 +36,7 @@ class Door:
     """One worker. `during`, where set, is called while it paints; `makes` is how its next job ends, if not well."""
 
     def __init__(self, settings: Settings) -> None:
+        settings = as_role(settings, "worker")
         self.app = make_app(settings)
         self.ledger = Ledger(settings)
         self.during: Callable[[], object] = lambda: None

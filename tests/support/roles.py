@@ -83,6 +83,14 @@ def everything(settings: Settings) -> Redis:
     return _client(address_as(settings.redis_url.get_secret_value(), None))
 
 
+def let_at(settings: Settings, role: Role, key: str) -> None:
+    """Programs of that role have this key besides, as an operator gives a listener the list that it fetches from."""
+    url = settings.redis_url.get_secret_value()
+    if address_as(url, role) != address_as(url, None):
+        ask: Any = everything(settings).execute_command
+        ask("ACL", "SETUSER", role, f"~{key.replace(' ', '?')}")  # a pattern may have no blanks
+
+
 @cache
 def _client(url: str) -> Redis:
     return Redis.from_url(url, decode_responses=True)

@@ -24,6 +24,7 @@ from tests.support.fake_painter import FakePainter
 from tests.support.jobs import make_job
 from tests.support.ledger import claim
 from tests.support.odd_s3 import OddS3
+from tests.support.roles import as_role
 
 LOOKS = ["GET /results", "HEAD /uploads/content.jpg", "HEAD /uploads/style.jpg"]
 LOOK_THERE, READ_THERE = "HEAD /results/out.jpg", "GET /results/out.jpg"
@@ -102,7 +103,7 @@ def ledger_workshop(settings: Settings, decoder: Decoder, *uris: str, **update: 
     with OddS3() as s3:
         for uri in uris:
             s3.lay(uri, pictures.jpeg())
-        ledger, at_store = Ledger(settings), s3.settings().model_copy(update=update)
+        ledger, at_store = Ledger(as_role(settings, "worker")), s3.settings().model_copy(update=update)
         yield LedgerWorkshop(s3, ledger, Maker(at_store, ledger, Store(at_store), FakePainter(), decoder))
         ledger.close()
 

@@ -28,6 +28,7 @@ from stylequeue.uploads.notices import Notice
 from tests.support.command import Command
 from tests.support.listening import ODD_KEYS, Lock, keys, operated
 from tests.support.many_objects import many_objects
+from tests.support.roles import as_role
 
 OBJECTS = int(os.environ.get("OBJECTS", 20_000))
 
@@ -207,7 +208,7 @@ def test_very_many_objects_and_two_kills(listener: Settings) -> None:
     wanted = [f"in/{number:07}.jpg" for number in range(OBJECTS)]
     with many_objects(wanted) as store:
         many = listener.model_copy(update={"s3_endpoint_url": store.url, "max_open_jobs": 2 * OBJECTS})
-        env = {**os.environ, **environment(many)}
+        env = {**os.environ, **environment(as_role(many, "listener"))}
 
         def run(killed_behind: int) -> subprocess.CompletedProcess[str]:
             line = [sys.executable, "-c", KILLED_AFTER, str(killed_behind)]

@@ -18,11 +18,13 @@ from stylequeue.settings import Settings
 from tests.support.command import BAD_INPUT, Command
 from tests.support.gateway_process import listens
 from tests.support.processes import wait_for
+from tests.support.roles import let_at
 from tests.uploads.conftest import WAVE, Operated
 from tests.uploads.shapes import SHAPES
 
 TOKEN = "0123456789abcdef01234567"
-FILE = WAVE + f'[source.minio]\ntokens = ["{TOKEN}"]\n[source.listed]\nredis_list = "told"\n'
+LIST = "told"
+FILE = WAVE + f'[source.minio]\ntokens = ["{TOKEN}"]\n[source.listed]\nredis_list = "{LIST}"\n'
 WAIT_S = 60
 
 
@@ -30,7 +32,9 @@ WAIT_S = 60
 def listener(stack: Stack, operated: Operated) -> Iterator[tuple[Process, str]]:
     [port] = free_ports(1)
     command = [sys.executable, "-m", "stylequeue.cli", "listen", "--port", str(port)]
-    process = stack.process("listener", command, env=environment(operated(FILE)))
+    settings = operated(FILE)
+    let_at(settings, "listener", LIST)
+    process = stack.process("listener", command, env=environment(settings))
     process.wait_until(lambda: listens(port), WAIT_S)
     yield process, f"http://{HOST}:{port}"
     process.stop()
@@ -49,8 +53,8 @@ def test_it_takes_what_is_brought_and_fetches_the_rest_until_it_is_told_to_stop(
         assert http.post("/v1/notices/minio", content=b"{}").status_code == 401
         assert http.get("/v1/jobs").status_code == 404
         with redis.Redis.from_url(redis_url) as client:
-            client.rpush("told", SHAPES["redis list"].of("in/fetched.jpg"))
-            wait_for(lambda: not client.exists("told"), WAIT_S, "the list to be taken in")
+            client.rpush(LIST, SHAPES["redis list"].of("in/fetched.jpg"))
+            wait_for(lambda: not client.exists(LIST), WAIT_S, "the list to be taken in")
         keys = {status.job["content"]["key"] for status in queue.jobs() if status.job}
         assert keys == {"in/brought.jpg", "in/fetched.jpg"}
     os.kill(process.pid, signal.SIGTERM)

@@ -20,6 +20,7 @@ from stylequeue.settings import Settings
 from stylequeue.uploads import redis_list
 from tests.conftest import empty_database
 from tests.support.listening import ODD_KEYS, Lock, jobs, keys, listening, operated, until
+from tests.support.roles import as_role, let_at
 
 KEY = "minio events"
 
@@ -27,6 +28,7 @@ KEY = "minio events"
 @pytest.fixture
 def listener(settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Settings:
     monkeypatch.setattr(redis_list, "_LOOK_S", 0.1)
+    let_at(settings, "listener", KEY)
     return operated(settings, tmp_path, f'[source.minio]\nredis_list = "{KEY}"\n')
 
 
@@ -117,7 +119,7 @@ def test_one_that_is_killed_before_it_removes_them(listener: Settings) -> None:
     names = sorted(f"in/{number}.jpg" for number in range(250))
     with StyleQueue(listener) as queue, in_redis(listener) as there:
         there.rpush(KEY, *map(entry, names))
-        env = {**os.environ, **environment(listener)}
+        env = {**os.environ, **environment(as_role(listener, "listener"))}
         killed = subprocess.run([sys.executable, "-c", KILLED], env=env, check=False, capture_output=True, timeout=120)
         assert killed.returncode == -signal.SIGKILL, killed.stderr
         assert there.llen(KEY) == len(names)

@@ -29,6 +29,7 @@ from stylequeue.uploads.intake import Intake
 from tests.support.cloud import REGION, Cloud, cloud
 from tests.support.listening import ODD_KEYS, jobs, keys, listening, operated, until
 from tests.support.proxy import Proxy
+from tests.support.roles import as_role
 
 pytestmark = pytest.mark.filterwarnings("ignore:datetime.datetime.utc:DeprecationWarning")
 
@@ -269,7 +270,7 @@ with listening(Settings.load()):
 @pytest.mark.slow
 def test_one_that_is_killed_between_record_and_delete(aws: Cloud, url: str, listener: Settings) -> None:
     aws.send(url, [told_of(f"in/{number}.jpg") for number in range(10)])
-    env = {**os.environ, **environment(listener)}
+    env = {**os.environ, **environment(as_role(listener, "listener"))}
     killed = subprocess.run([sys.executable, "-c", KILLED], env=env, check=False, capture_output=True, timeout=120)
     assert killed.returncode == -signal.SIGKILL, killed.stderr
     with StyleQueue(listener) as queue:
