@@ -16,16 +16,16 @@ import tensorflow as tf
 from tensorflow.python.framework import config
 
 from stylequeue.contract.errors import Code, Permanent
-from stylequeue.contract.recipe import FastRecipe, OptimizeRecipe, resolve
+from stylequeue.contract.recipe import FastRecipe, OptimizeRecipe, ResolvedOptimizeRecipe, resolve
 from stylequeue.settings import Settings
 from stylequeue_worker.engine import Engine, Options, device, painter, weights
 from stylequeue_worker.engine.device import rounds_float32, set_up
 from stylequeue_worker.engine.networks import Vgg
 from stylequeue_worker.engine.pictures import look
 from stylequeue_worker.work.options import options_of
-from tests.engine.conftest import Picture
 
 MB = 1024**2
+GROWTH = "TF_FORCE_GPU_ALLOW_GROWTH"
 
 
 def test_every_option_has_its_setting() -> None:
@@ -68,13 +68,19 @@ class Gpus:
 
 @pytest.mark.usefixtures("as_before")
 class TestSetUp:
-    def test_memory_grows_or_has_a_limit(self, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_memory_grows_up_to_a_limit(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setenv(GROWTH, "")  # so that it is as before behind the test
+        monkeypatch.delenv(GROWTH)
         gpus = Gpus(monkeypatch)
         set_up(Options())
         assert (gpus.growing, gpus.limits_mb) == ({"GPU:0": True, "GPU:1": True}, {})
         gpus.growing.clear()
         set_up(Options(gpu_memory_bytes=2048 * MB))
         assert (gpus.growing, gpus.limits_mb) == ({}, {"GPU:0": [2048], "GPU:1": [2048]})
+        assert os.environ[GROWTH] == "true", "TensorFlow would take all of it at once"
+        monkeypatch.setenv(GROWTH, "false")
+        set_up(Options(gpu_memory_bytes=2048 * MB))
+        assert os.environ[GROWTH] == "false", "of whoever wants it so"
 
     @pytest.mark.parametrize("deterministic", [False, True])
     def test_determinism_only_where_it_is_asked_for(self, deterministic: bool) -> None:
@@ -122,16 +128,27 @@ class TestSetUp:
         assert rounded == {"filters, which are kept": False, "optimize": True, "fast": False}
 
 
-def test_the_limit_of_the_gpu_is_the_plans(
-    model_dir: Path, photo: Picture, monkeypatch: pytest.MonkeyPatch, uncompiled_once: None
-) -> None:
+def test_the_limit_of_the_gpu_is_the_plans(thin: Vgg, monkeypatch: pytest.MonkeyPatch, uncompiled_once: None) -> None:
     monkeypatch.setattr(painter, "on_gpu", lambda: True)
     recipe = resolve(OptimizeRecipe(network="vgg16", preset="tf-tutorial", optimizer="swift", steps=1))
+    assert isinstance(recipe, ResolvedOptimizeRecipe)
+    picture = np.full((1, 32, 32, 3), 0.5, np.float32)
     for limit, tile_px in ((None, None), (1, 64)):
-        engine = Engine(model_dir, options=Options(gpu_memory_bytes=limit, memory_bytes=1, precision="float32"))
-        step = next(engine.paint(photo(height=32), [(photo(height=32), 1.0)], recipe))
+        ours = painter.Painter(thin, Options(gpu_memory_bytes=limit, memory_bytes=1, precision="float32"))
+        step = next(ours.paint(picture, [(picture, 1.0)], recipe))
         assert step.plan
         assert step.plan.tile_px == tile_px
+
+
+@pytest.mark.parametrize(("limit_mb", "left_mb"), [(None, None), (300, 200), (100, 0), (50, 0)])
+def test_the_limit_of_the_gpu_is_the_plans_less_what_is_loaded(
+    thin: Vgg, monkeypatch: pytest.MonkeyPatch, limit_mb: int | None, left_mb: int | None
+) -> None:
+    monkeypatch.setattr(tf.config.experimental, "get_memory_info", lambda _: {"current": 100 * MB, "peak": 200 * MB})
+    for module in (device, painter):
+        monkeypatch.setattr(module, "on_gpu", lambda: True)
+    options = Options(gpu_memory_bytes=limit_mb and limit_mb * MB, memory_bytes=1)
+    assert painter.Painter(thin, options)._budget_bytes() == (left_mb if left_mb is None else left_mb * MB)
 
 
 class TestSizesToBeReadyFor:

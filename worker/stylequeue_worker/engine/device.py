@@ -28,6 +28,9 @@ def set_up(options: Options) -> None:
     try:
         for gpu in tf.config.list_physical_devices("GPU"):
             if options.gpu_memory_bytes:
+                # Read as the GPU is first used. Else all that it may take is taken then: beside a limit TensorFlow
+                # knows no growth by `set_memory_growth`.
+                os.environ.setdefault("TF_FORCE_GPU_ALLOW_GROWTH", "true")
                 limit = tf.config.LogicalDeviceConfiguration(memory_limit=options.gpu_memory_bytes / _MB)
                 tf.config.set_logical_device_configuration(gpu, [limit])
             else:
@@ -45,6 +48,11 @@ def set_up(options: Options) -> None:
 
 
 _MB = 1024**2
+
+
+def gpu_bytes_taken() -> int:
+    """What this process holds of its GPU now: networks, and what was kept of paintings. 0 where there is none."""
+    return int(tf.config.experimental.get_memory_info("GPU:0")["current"]) if on_gpu() else 0
 
 
 def keep_float32_whole() -> None:

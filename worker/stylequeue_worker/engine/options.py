@@ -15,7 +15,7 @@ class Options:
     """What an optimised painting may take beside what is loaded, on a processor; pictures that would take more are
     painted in tiles. None: most of what the machine, or the container's limit, has left when the painting begins."""
     gpu_memory_bytes: int | None = None
-    """The same on a GPU, of which TensorFlow takes no more; None: as much as there is."""
+    """All that TensorFlow takes of a GPU, networks among it, as it comes to need it; None: as much as there is."""
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
     """Of the network where a preset allows less than float32; auto: what the kind of device is faster in."""
     deterministic: bool = False

@@ -20,7 +20,7 @@ from stylequeue.contract.recipe import DEFAULT_PRESET, PRESETS, PoolingName, Res
 
 from .available import available_bytes
 from .course import Course
-from .device import on_gpu, rounds_float32
+from .device import gpu_bytes_taken, on_gpu, rounds_float32
 from .memory import Fitting, plan, smallest_bytes
 from .networks import Vgg
 from .objective import Objective
@@ -112,7 +112,8 @@ class Painter:
     def _budget_bytes(self) -> int | None:
         """What a painting may take beside what is loaded; None: as much as it likes."""
         if on_gpu():
-            return self._options.gpu_memory_bytes
+            limit_bytes = self._options.gpu_memory_bytes
+            return None if limit_bytes is None else max(0, limit_bytes - gpu_bytes_taken())
         return self._options.memory_bytes or available_bytes()
 
     def _network_of(self, preset: Preset, dtype: tf.DType) -> Vgg:
