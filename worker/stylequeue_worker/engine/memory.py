@@ -24,7 +24,7 @@ _log = logging.getLogger(__name__)
 
 _PROCESSORS_FLOAT_BYTES = 4
 """A processor that computes in bfloat16 keeps so much in float32 besides that it takes as much. Measured."""
-_FALLBACK_TILE_PX = 512
+_MOST_FALLBACK_TILE_PX = 512
 
 
 def plan(
@@ -77,9 +77,10 @@ class Fitting:
         self.tile_px = tile_px
         self.objective = make(tile_px)
 
-    def fall_back(self, error: Exception) -> None:
+    def fall_back(self, error: Exception, longest_px: int) -> None:
         """Go on in smaller tiles, where `error` says that memory ran out for the first time.
 
+        longest_px: longest side of the picture that was too much; a tile of all of it would be, too.
         Raises Permanent(OUT_OF_MEMORY) where it did before, and `error` where it says another thing.
         """
         if not is_out_of_memory(error):
@@ -92,9 +93,9 @@ class Fitting:
                 "ask for a smaller size, or give the worker more memory",
             ) from error
         self._fell_back = True
-        self.tile_px = (
-            max(MIN_TILE_PX, self.tile_px // 2 // TILES_GRID_PX * TILES_GRID_PX) if self.tile_px else _FALLBACK_TILE_PX
-        )
+        laid_px = longest_px + 2 * self.objective.preset.margin_px
+        half_px = min(laid_px, self.tile_px or laid_px) // 2
+        self.tile_px = max(MIN_TILE_PX, min(half_px, _MOST_FALLBACK_TILE_PX) // TILES_GRID_PX * TILES_GRID_PX)
         _log.warning("out of memory: painting in tiles of %d px from here on", self.tile_px)
         self.objective = self._make(self.tile_px)
         # What failed holds its tensors for as long as its traceback lives.

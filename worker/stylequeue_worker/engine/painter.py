@@ -13,7 +13,7 @@ from functools import partial
 import numpy as np
 import tensorflow as tf
 
-from stylequeue.contract.cost import Stage, schedule
+from stylequeue.contract.cost import Stage, scaled_sides, schedule
 from stylequeue.contract.errors import CannotServe, Code, Permanent
 from stylequeue.contract.memory import GPUS_GRID_PX, Plan
 from stylequeue.contract.recipe import DEFAULT_PRESET, PRESETS, PoolingName, ResolvedOptimizeRecipe
@@ -172,16 +172,15 @@ class _Painting:
 
     def steps(self, at: Position) -> Iterator[Step]:
         """On from `at`; where memory runs out, again from the last step that was taken, in smaller tiles."""
-        finished = False
-        while not finished:
+        number = at.number
+        while number < len(self.stages):
             try:
-                for number in range(at.number, len(self.stages)):
-                    for position, step in self._stage(number, at):
-                        at = position
-                        yield step
-                finished = True
+                for position, step in self._stage(number, at):
+                    at = position
+                    yield step
+                number += 1
             except Exception as error:
-                self.fitting.fall_back(error)
+                self.fitting.fall_back(error, max(scaled_sides(self.content.shape[1:3], self.stages[number].scale)))
 
     def _stage(self, number: int, at: Position) -> Iterator[tuple[Position, Step]]:
         """The steps of a stage that are left; of the last stage, where none are, the one behind which `at` is."""

@@ -32,7 +32,7 @@ def summary(
     try:
         return _summary(fitting, recipe, precision, scene, shown)
     except Exception as error:
-        fitting.fall_back(error)
+        fitting.fall_back(error, max(shown.shape[1:3]))
     return _summary(fitting, recipe, precision, scene, shown)
 
 
