@@ -20,6 +20,7 @@ from stylequeue_worker.engine.objective import TERMS, Objective, Targets
 from stylequeue_worker.engine.options import Options
 from stylequeue_worker.engine.painter import Painter
 from stylequeue_worker.engine.presets import PRESETS, Preset, Weighing, preset_of
+from stylequeue_worker.engine.safety import Standstill
 from stylequeue_worker.engine.terms import Scene, Target, View, scene
 from stylequeue_worker.engine.tiling import TiledObjective
 from tests.engine.conftest import Picture
@@ -212,6 +213,25 @@ def test_every_view_has_its_turn_at_matching(photo: Picture, width_px: int, ever
     weights = [weight for _, weight in objective.turns if weight]
     assert weights == sorted(weights, reverse=True)
     assert weights[-1] == pytest.approx(weights[0] / 8)
+
+
+class Still(Recorder):
+    """The same loss whatever the picture."""
+
+    def evaluate(
+        self, picture: tf.Tensor, targets: Targets, weights: Mapping[str, tf.Tensor], view: View
+    ) -> Evaluation:
+        evaluation = super().evaluate(picture, targets, weights, view)
+        return evaluation._replace(total=tf.add_n(list(weights.values())))
+
+
+def test_every_scale_ends_where_nothing_is_gained(narrow: Vgg, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The last at which places are matched, too, though the weight of that falls."""
+    monkeypatch.setattr(Painter, "_objective", lambda *_: Still(PRESETS["brushwork"]))
+    content = np.full((1, 128, 320, 3), 0.5, np.float32)
+    fields = recipe(steps=400, stop_when=0.001)
+    steps = list(Painter(narrow, Options()).paint(content, [(content, 1.0)], fields))
+    assert [step.size_px for step in steps] == [160] * Standstill.WINDOW + [320] * Standstill.WINDOW
 
 
 MATCHED, SEARCHED = 0.25, 0.6

@@ -81,6 +81,15 @@ class Course:
 
         return rolled_back(one_by_one, moments)
 
+    def lasting(self, evaluation: Evaluation) -> float:
+        """The loss without what falls to nothing at this stage whatever becomes of the picture: a scale may end early
+        where it stands still, and would not as long as a weight falls.
+        """
+        if self.recipe.optimizer != "adam" or not (self.matches and self.is_last_match):
+            return float(evaluation.total)
+        weights = weights_of(self.recipe, self.start.dtype)
+        return float(tf.add_n([weight * evaluation.terms[term] for term, weight in weights.items()]))
+
     @property
     def _longest_side_px(self) -> int:
         return int(max(self.start.shape[1:3]))

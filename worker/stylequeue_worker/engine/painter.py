@@ -236,7 +236,7 @@ class _Painting:
             # Each stage has its part of the time, so that even the shortest ends with a picture of full size.
             if self.budget.is_past(self._done(number, stage.steps)):
                 cut = "time_budget"
-            elif standstill.reached(total):
+            elif standstill.reached(course.lasting(iterate.evaluation)):
                 cut = "stop_when"
             at = Position(
                 number=number,
