@@ -6,11 +6,20 @@ import itertools
 
 import numpy as np
 import pytest
+import tensorflow as tf
 
-from stylequeue.contract.cost import Stage
-from stylequeue.contract.recipe import OptimizeRecipe, resolve
-from stylequeue_worker.engine import BadCheckpoint, Checkpoint, Engine
+from stylequeue.contract.cost import Stage, schedule
+from stylequeue.contract.recipe import OptimizeRecipe, ResolvedOptimizeRecipe, resolve
+from stylequeue_worker.engine import BadCheckpoint, Checkpoint, Engine, Options, Step
+from stylequeue_worker.engine.descent import Evaluation
+from stylequeue_worker.engine.networks import Vgg
+from stylequeue_worker.engine.objective import TERMS, Objective
+from stylequeue_worker.engine.painter import Painter
 from stylequeue_worker.engine.position import check
+from stylequeue_worker.engine.presets import PRESETS, Preset
+from stylequeue_worker.engine.safety import Standstill
+from stylequeue_worker.engine.terms import Target
+from stylequeue_worker.work import checkpoints
 from tests.engine.conftest import Picture
 
 
@@ -42,6 +51,52 @@ def test_going_on_from_a_checkpoint(
         assert resumed[-1].done == pytest.approx(whole[-1].done)
 
 
+class Made(Objective):
+    """A loss that stands still, and a gradient that does not; where there are no numbers for once, as is said."""
+
+    def __init__(self, preset: Preset, broken_at: int | None = None) -> None:
+        self.preset = preset
+        self._calls = itertools.count()
+        self._broken_at = broken_at
+
+    def targets(self, *_: object) -> dict[str, Target]:
+        return {}
+
+    def evaluate(self, picture: tf.Tensor, *_: object) -> Evaluation:
+        total = tf.constant(np.nan if next(self._calls) == self._broken_at else 1.0)
+        return Evaluation(total, tf.ones_like(picture), dict.fromkeys(TERMS, total))
+
+
+@pytest.mark.parametrize(("broken_at", "optimizer"), [(None, "adam"), (3, "adam"), (3, "swift")])
+def test_what_the_stage_remembers_is_in_the_checkpoint(
+    narrow: Vgg, monkeypatch: pytest.MonkeyPatch, broken_at: int | None, optimizer: str
+) -> None:
+    """The losses that tell whether it stands still, and the rate that was halved."""
+    preset, content = PRESETS["painterly"], np.full((1, 64, 64, 3), 0.5, np.float32)
+    recipe = resolve(
+        OptimizeRecipe.model_validate({"preset": "painterly", "steps": 99, "optimizer": optimizer, "stop_when": 0.01})
+    )
+    assert isinstance(recipe, ResolvedOptimizeRecipe)
+
+    def painted(broken_at: int | None, resume: Checkpoint | None = None) -> list[Step]:
+        made = Made(preset, broken_at)
+        monkeypatch.setattr(Painter, "_objective", lambda *_: made)
+        return list(Painter(narrow, Options()).paint(content, [(content, 1.0)], recipe, resume=resume))
+
+    whole = painted(broken_at)
+    assert len(whole) == Standstill.WINDOW
+    assert whole[-1].cut == "stop_when"
+    state = whole[9].state
+    assert state is not None
+    check(state, schedule(preset.scales, (64, 64), recipe.steps), (64, 64))
+    _, stored = checkpoints.unpack(checkpoints.pack("this", state))
+    resumed = painted(None, stored)
+    assert len(resumed) == len(whole) - 10
+    np.testing.assert_array_equal(resumed[-1].picture, whole[-1].picture)
+    older = {name: array for name, array in stored.items() if name not in ("rate", "totals")}
+    assert len(painted(None, older)) == Standstill.WINDOW, "as far as a checkpoint of before says"
+
+
 STAGES = [Stage(0.5, 4), Stage(1, 8)]
 SIDES_PX = (96, 128)
 PICTURE = np.full((1, 48, 64, 3), 0.5, np.float32)
@@ -64,6 +119,7 @@ GOOD: Checkpoint = {
 def test_a_good_checkpoint_is_good() -> None:
     check(GOOD, STAGES, SIDES_PX)
     check({name: value for name, value in GOOD.items() if not name.startswith("adam_")}, STAGES, SIDES_PX)
+    check({**GOOD, "rate": np.array(0.5), "totals": np.array([2.0, 1.0])}, STAGES, SIDES_PX)
 
 
 @pytest.mark.parametrize(
@@ -80,6 +136,13 @@ def test_a_good_checkpoint_is_good() -> None:
         ("spent_s", np.array(-1.0)),
         ("best", np.array(np.nan)),
         ("cut", np.array("whenever")),
+        ("rate", np.array(0.0)),
+        ("rate", np.array(1.5)),
+        ("totals", np.zeros(0)),
+        ("totals", np.zeros(25)),
+        ("totals", np.zeros((1, 1))),
+        ("totals", np.full(2, np.inf)),
+        ("totals", np.array(["1"])),
         ("picture", np.full((1, 96, 128, 3), 0.5, np.float32)),
         ("picture", PICTURE.astype(np.float64)),
         ("picture", np.full_like(PICTURE, np.nan)),

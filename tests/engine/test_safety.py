@@ -98,6 +98,10 @@ class TestStandstill:
         assert not any(falling)
         assert level[-1]
 
+    def test_what_a_line_search_calls_infinitely_bad_says_nothing(self) -> None:
+        standstill = Standstill(0.01)
+        assert not any(standstill.reached(float("inf") if n % 10 == 9 else 0.99**n) for n in range(100))
+
     def test_is_never_reached_without_a_threshold(self) -> None:
         standstill = Standstill(None)
         assert not any(standstill.reached(1.0) for _ in range(100))

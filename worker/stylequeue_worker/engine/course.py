@@ -37,15 +37,18 @@ class Course:
     is_last_match: bool
     """Whether no later stage does."""
 
-    def descend(self, moments: Moments | None, taken: int) -> Iterator[Iterate]:
-        """On from `taken` steps with Adam's `moments`, or from the start; pictures as `start`, of its dtype."""
+    def descend(self, moments: Moments | None, taken: int, rate: float = 1.0) -> Iterator[Iterate]:
+        """On from `taken` steps with Adam's `moments`, or from the start, at this share of the rule's rate.
+
+        Pictures are as `start`, of its dtype.
+        """
         objective, recipe, preset = self.objective, self.recipe, self.objective.preset
         views = objective.views(self.start)
         if recipe.optimizer == "lbfgs":
             # Its picture of the curvature holds only while the objective stays the same.
             return lbfgs(lenient(self._constant(views[0])), self.start)
         if recipe.optimizer == "swift":
-            return swift(self._constant(views[0]), self.start, self.steps, taken, moments)
+            return swift(self._constant(views[0]), self.start, self.steps, taken, moments, rate)
         balance = recipe.content_weight / max(recipe.style_weight, _LEAST_WEIGHT)
         turns = [(objective.targets(self.scene, view, self._terms), view) for view in views]
         plainness = Style.plainness(turns[0][0].get("style", ()))
@@ -64,7 +67,7 @@ class Course:
                 slower = replace(rule, learning_rate=rate * rule.learning_rate)
                 return sound(objective.calls.descend(self.start, weights, turns, slower, left, moments))
 
-            return rolled_back(in_calls, moments)
+            return rolled_back(in_calls, moments, rate)
 
         def one_by_one(moments: Moments | None, rate: float) -> Iterator[Iterate]:
             slower = replace(rule, learning_rate=rate * rule.learning_rate)
@@ -79,7 +82,7 @@ class Course:
 
             return adam(strict(evaluate), self.start, slower, moments)
 
-        return rolled_back(one_by_one, moments)
+        return rolled_back(one_by_one, moments, rate)
 
     def lasting(self, evaluation: Evaluation) -> float:
         """The loss without what falls to nothing at this stage whatever becomes of the picture: a scale may end early

@@ -49,6 +49,8 @@ class Iterate(NamedTuple):
     """What Adam needs to go on from here; L-BFGS needs the picture alone, and learns the curvature anew."""
     steps: int = 1
     """Evaluations since the iterate before."""
+    rate: float = 1.0
+    """Share of the rule's at which Adam goes on: less where steps were taken back."""
 
 
 Evaluate = Callable[[tf.Tensor], Evaluation]

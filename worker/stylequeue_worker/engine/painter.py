@@ -220,8 +220,8 @@ class _Painting:
             matches=number in matching,
             is_last_match=number == max(matching, default=None),
         )
-        descent = course.descend(moments, before)
-        standstill = Standstill(self.recipe.stop_when)
+        descent = course.descend(moments, before, at.rate if before else 1.0)
+        standstill = Standstill(self.recipe.stop_when, at.totals if before else ())
         best = at.best if before else math.inf
         taken = before
         for iterate in itertools.islice(descent, stage.steps - before):
@@ -248,6 +248,8 @@ class _Painting:
                 spent_s=self.budget.spent_s,
                 cut=cut or at.cut,
                 begun=begun if self.preset.matching else None,
+                rate=iterate.rate,
+                totals=standstill.totals,
             )
             losses = {term: float(loss) for term, loss in iterate.evaluation.terms.items()}
             step = at.step(self.recipe.steps, losses, self._done(number, taken), summarise)

@@ -14,6 +14,7 @@ import tensorflow as tf
 from stylequeue.contract.cost import Stage, scaled_sides
 
 from .descent import Moments
+from .safety import Standstill
 from .steps import BadCheckpoint, Checkpoint, Cut, Step, Summary
 
 
@@ -36,6 +37,10 @@ class Position:
     """What ended a stage early so far."""
     begun: tf.Tensor | None = None
     """What the stage before came to; kept only where the preset looks for similar places of it."""
+    rate: float = 1.0
+    """Share of its rule's at which Adam goes on."""
+    totals: tuple[float, ...] = ()
+    """The stage's losses that tell whether it stands still."""
 
     def step(
         self, steps: int, losses: Mapping[str, float], share: float, summarise: Callable[[np.ndarray], Summary]
@@ -62,6 +67,11 @@ class Position:
         parts |= {"picture": np.asarray(self.picture), "cut": np.array(self.cut or "")}
         if self.begun is not None:
             parts["begun"] = np.asarray(self.begun)
+        # What most paintings have not is left out, and what checkpoints of before have not may be missing.
+        if self.rate != 1:
+            parts["rate"] = np.array(self.rate)
+        if self.totals:
+            parts["totals"] = np.array(self.totals)
         if self.moments:
             parts |= {f"adam_{name}": np.asarray(value) for name, value in self.moments._asdict().items()}
         return parts
@@ -88,6 +98,8 @@ class Position:
             best=float(state["best"]),
             cut=cast("Cut | None", str(state["cut"]) or None),
             begun=tf.constant(state["begun"], dtype) if "begun" in state else None,
+            rate=float(state["rate"]) if "rate" in state else 1.0,
+            totals=tuple(map(float, state["totals"])) if "totals" in state else (),
         )
 
 
@@ -110,6 +122,10 @@ def check(state: Checkpoint, stages: Sequence[Stage], sides_px: Sequence[int]) -
         if "begun" in state:
             before = stages[int(state["number"]) - 1]
             _array(state, "begun", (1, *scaled_sides(sides_px, before.scale), 3), 0, 1)
+        if "rate" in state:
+            _number(state, "rate", np.finfo(np.float64).tiny, 1)
+        if "totals" in state:
+            _totals(state["totals"])
         if "adam_step" in state:
             _number(state, "adam_step", 0, steps)
             for name in Moments._fields[1:]:
@@ -128,6 +144,16 @@ def _number(state: Checkpoint, name: str, least: float, most: float) -> float:
     if value.shape != () or value.dtype.kind not in "iuf" or not least <= value <= most:
         raise BadCheckpoint(f"{name}: {value!r:.40}")
     return float(value)
+
+
+def _totals(value: np.ndarray) -> None:
+    if (
+        value.dtype != np.float64
+        or value.ndim != 1
+        or not 0 < len(value) <= Standstill.WINDOW
+        or not np.isfinite(value).all()
+    ):
+        raise BadCheckpoint(f"totals: {value.dtype} {value.shape}")
 
 
 def _array(state: Checkpoint, name: str, shape: tuple[int, ...], least: float, most: float) -> None:

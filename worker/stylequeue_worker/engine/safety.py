@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
@@ -63,14 +64,14 @@ def lenient(evaluate: Evaluate) -> Evaluate:
 
 
 def rolled_back(
-    descend: Callable[[Moments | None, float], Iterator[Iterate]], resume: Moments | None
+    descend: Callable[[Moments | None, float], Iterator[Iterate]], resume: Moments | None, rate: float = 1.0
 ) -> Iterator[Iterate]:
-    """The iterates of `descend(resume, 1.0)`; a step that led to where nothing is finite is taken back.
+    """The iterates of `descend(resume, rate)`; a step that led to where nothing is finite is taken back.
 
-    It is then taken anew from the moments before, at half the rate: `descend(moments, 0.5)`, and so on. Raises
+    It is then taken anew from the moments before, at half the rate: `descend(moments, rate / 2)`, and so on. Raises
     Permanent(NOT_FINITE) after three such steps in a row.
     """
-    rate, failures, reached = 1.0, 0, resume.step if resume else 0
+    failures, reached = 0, resume.step if resume else 0
     before = latest = resume
     while True:
         try:
@@ -78,7 +79,7 @@ def rolled_back(
                 if iterate.moments and iterate.moments.step > reached:
                     reached, failures = iterate.moments.step, 0
                 before, latest = latest, iterate.moments
-                yield iterate
+                yield iterate._replace(rate=rate)
         except NotFiniteError:
             failures += 1
             if failures == _MAX_FAILURES:
@@ -108,14 +109,23 @@ class Standstill:
     WINDOW = 24
     """Evaluations looked back on: two halves, each of which sees every way of laying the picture equally often."""
 
-    def __init__(self, threshold: float | None) -> None:
+    def __init__(self, threshold: float | None, totals: Iterable[float] = ()) -> None:
+        """totals: those before, of a painting that goes on."""
         self._threshold = threshold
-        self._totals: deque[float] = deque(maxlen=self.WINDOW)
+        self._totals = deque(totals, maxlen=self.WINDOW)
+
+    @property
+    def totals(self) -> tuple[float, ...]:
+        """Those that are looked back on; none without a threshold."""
+        return tuple(self._totals)
 
     def reached(self, total: float) -> bool:
         """Whether the mean of the newer half of the window lies less than the threshold's share under the older's."""
+        # A line search may try what counts as infinitely bad.
+        if self._threshold is None or not math.isfinite(total):
+            return False
         self._totals.append(total)
-        if self._threshold is None or len(self._totals) < self.WINDOW:
+        if len(self._totals) < self.WINDOW:
             return False
         totals, half = list(self._totals), self.WINDOW // 2
         older, newer = sum(totals[:half]), sum(totals[half:])

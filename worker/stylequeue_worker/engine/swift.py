@@ -24,11 +24,16 @@ _EXPONENT = 0.2
 
 
 def swift(
-    evaluate: Evaluate, start: tf.Tensor, steps: int, taken: int = 0, moments: Moments | None = None
+    evaluate: Evaluate,
+    start: tf.Tensor,
+    steps: int,
+    taken: int = 0,
+    moments: Moments | None = None,
+    rate: float = 1.0,
 ) -> Iterator[Iterate]:
     """Adam by the frequency from `start` [1, H, W, 3]; `steps` evaluations in all, `taken` of them before.
 
-    With Adam's `moments` as `resume` goes on where it left off.
+    With Adam's `moments` and the `rate` it was at goes on where it left off.
     """
     rule = replace(_RULE, beta1=_LONG_BETA1) if steps > _LONG_STEPS else _RULE
     _, height, width, _ = start.shape
@@ -38,7 +43,7 @@ def swift(
         slower = replace(rule, learning_rate=rate * rule.learning_rate, fall_steps=steps)
         return adam(strict(evaluate), start, slower, moments, metric)
 
-    return itertools.islice(rolled_back(descend, moments), steps - taken)
+    return itertools.islice(rolled_back(descend, moments, rate), steps - taken)
 
 
 def frequency_metric(height: int, width: int, exponent: float) -> Metric:
