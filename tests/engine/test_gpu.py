@@ -140,6 +140,16 @@ class TestGrid:
             np.testing.assert_allclose(slopes[1], slopes[0], rtol=0, atol=1e-9 * np.abs(slopes[0]).max())
         assert compiled._compiled.experimental_get_tracing_count() == 1
 
+    def test_what_xla_compiles_is_the_same_for_all_sizes_on_a_canvas(self, thin: Vgg) -> None:
+        """What the sizes on a canvas are is no constant to it: the program holds all that it would compile anew for."""
+        network = thin.on_grid(64, xla=True)
+        canvas, layers = tf.zeros([1, 64, 64, 3]), ("block1_conv1", "block2_conv1")
+        programs = {
+            network._compiled.experimental_get_compiler_ir(canvas, tf.constant(size_px), layers)(stage="hlo")
+            for size_px in ((50, 40), (33, 64))
+        }
+        assert len(programs) == 1
+
 
 @pytest.fixture(scope="module")
 def narrow(network: Vgg) -> Vgg:

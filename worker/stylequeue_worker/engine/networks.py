@@ -45,7 +45,7 @@ class Vgg:
         self._constants = {
             layer: (tf.constant(kernel, dtype), tf.constant(bias, dtype)) for layer, (kernel, bias) in kernels.items()
         }
-        self._compiled = tf.function(self._on_canvas, jit_compile=True, reduce_retracing=True, autograph=False)
+        self._compiled = tf.function(self._whole, jit_compile=True, reduce_retracing=True, autograph=False)
 
     def cast(self, dtype: tf.DType) -> Vgg:
         """The same network computing in `dtype`."""
@@ -96,23 +96,40 @@ class Vgg:
         x = tf.cast(preprocess(picture), self.dtype)
         size_px = tf.shape(x)[1:3]
         x = self._laid(x, size_px + -size_px % self.grid_px)
-        if not self._xla:
-            return self._on_canvas(x, size_px, layers, tap)
-        found = self._compiled(x, size_px, tuple(sorted(layers)))
-        return {layer: tap(layer, features) if tap else features for layer, features in found.items()}
+        found: dict[str, tf.Tensor] = {}
+
+        def seen(layer: str, features: tf.Tensor) -> tf.Tensor:
+            own = self._cut(features, size_px // stride_px(layer))
+            found[layer] = tap(layer, own) if tap else own
+            return found[layer]
+
+        if self._xla:
+            # Cut outside: to XLA, where a slice ends is a constant, and it would compile once for each size.
+            for layer, features in self._compiled(x, size_px, tuple(sorted(layers))).items():
+                seen(layer, features)
+        else:
+            self._on_canvas(x, size_px, layers, lambda layer, x: self._laid(seen(layer, x), tf.shape(x)[1:3]))
+        return found
+
+    def _whole(self, x: tf.Tensor, size_px: tf.Tensor, layers: Collection[str]) -> dict[str, tf.Tensor]:
+        """The named layers' activations on the whole canvas, to be compiled by XLA; otherwise as `_on_canvas`."""
+        found: dict[str, tf.Tensor] = {}
+        self._on_canvas(x, size_px, layers, lambda layer, features: found.setdefault(layer, features))
+        return found
 
     def _on_canvas(
         self,
         x: tf.Tensor,
         size_px: tf.Tensor,
         layers: Collection[str],
-        tap: Callable[[str, tf.Tensor], tf.Tensor] | None = None,
-    ) -> dict[str, tf.Tensor]:
-        """As `features`, of x [1, H', W', 3], at whose top left a preprocessed picture of `size_px` (int32 [2]) lies.
+        through: Callable[[str, tf.Tensor], tf.Tensor],
+    ) -> None:
+        """Calls `through` with each named layer and its activations; what it returns, alike, goes on in their place.
 
-        Beyond it x is 0, and so are all layers' features: convolutions see there what they see beyond an edge.
+        Of x [1, H', W', 3], at whose top left a preprocessed picture of `size_px` (int32 [2]) lies. Beyond it x is 0,
+        and so are all layers' features: convolutions see there what they see beyond an edge.
         """
-        found: dict[str, tf.Tensor] = {}
+        left = set(layers)
         block, within = "block1", self._within(x, size_px)
         for layer, (kernel, bias) in self._constants.items():
             if not layer.startswith(block):
@@ -122,14 +139,11 @@ class Vgg:
                 # A last row or column without a partner is left out; on a canvas it has found one.
                 x = within(x)
             x = within(tf.nn.relu(tf.nn.bias_add(tf.nn.conv2d(x, kernel, strides=1, padding="SAME"), bias)))
-            if layer in layers:
-                canvas = tf.shape(x)[1:3]
-                own = self._cut(x, size_px // stride_px(layer))
-                found[layer] = tap(layer, own) if tap else own
-                x = self._laid(found[layer], canvas)
-            if len(found) == len(layers):
+            if layer in left:
+                x = through(layer, x)
+                left.remove(layer)
+            if not left:
                 break
-        return found
 
     def _pool(self, x: tf.Tensor) -> tf.Tensor:
         """[1, h, w, channels] at half its sides, odd ones rounded down."""
