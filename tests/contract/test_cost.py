@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
@@ -101,3 +102,68 @@ def test_masks_are_counted_and_that_of_faces() -> None:
     one = peak(keep_faces=False, masks=1) - peak(keep_faces=False, masks=0)
     assert one == pytest.approx(3 * 4 * 1056**2, abs=1)
     assert peak(keep_faces=True, masks=2) - peak(keep_faces=False, masks=0) == pytest.approx(3 * one, abs=3)
+
+
+NARROW = (64, 4096)
+"""It has no stage but the last."""
+
+
+def test_places_are_matched_where_pictures_are_small_or_can_be_no_smaller() -> None:
+    square = [stage.scale for stage in cost.schedule(cost.SCALES["brushwork"], (1024, 1024), 140)]
+    assert [cost.is_matched((1024, 1024), scale) for scale in square] == [True, True, True, False]
+    assert [stage.scale for stage in cost.schedule(cost.SCALES["brushwork"], NARROW, 140)] == [1]
+    assert cost.is_matched(NARROW, 1)
+    for narrow_px in range(16, 1200, 7):
+        stages = cost.schedule(cost.SCALES["brushwork"], (narrow_px, 4096), 140)
+        matched = [cost.is_matched((narrow_px, 4096), stage.scale) for stage in stages]
+        assert matched == sorted(matched, reverse=True)
+        assert matched[0]
+        assert not any(matched[1:]) or stages[1].scale * 4096 <= 512
+
+
+@pytest.mark.parametrize(
+    ("content", "styles"),
+    [((512, 512), [(512, 512)]), ((512, 512), [(512, 512)] * 8), (NARROW, [(4096, 4096)]), ((768, 1024), [(512, 96)])],
+)
+def test_the_search_of_every_stage_is_counted(content: cost.Sides, styles: list[cost.Sides]) -> None:
+    """Coarse stages have fewer places, which are compared with more candidates."""
+    scales = cost.SCALES["brushwork"]
+    network = memory.Network(cost.ARCHITECTURES["vgg16"], memory.MATCHED_LAYERS, ["block4_conv2"], 4)
+
+    def peak(scale: float, scales: Sequence[cost.Scale], budget_bytes: int | None = None) -> int:
+        then, *styles_then = (cost.scaled_sides(sides, scale) for sides in (content, *styles))
+        given: Any = {"scales": scales, "margin_px": 16, "budget_bytes": budget_bytes, "turned": True}
+        return memory.plan(then, styles_then, network, "adam", **given).peak_bytes
+
+    for stage in cost.schedule(scales, content, 140):
+        if cost.is_matched(content, stage.scale):
+            assert peak(1, scales) >= peak(stage.scale, [cost.Scale(1, 1)])
+    assert peak(1, scales, 1) < 3 * GB
+
+
+def test_photographs_have_all_the_candidates_that_can_be_compared() -> None:
+    for longest_px in range(120, 513, 8):
+        for height, width in ((1, 1), (3, 4), (2, 3), (9, 16), (1, 2), (1, 3)):
+            content = (round(longest_px * height / width), longest_px)
+            places = (content[0] // 4) * (longest_px // 4)
+            most = min(2**26 // places, 4 * (longest_px // 4) ** 2)
+            assert memory.most_candidates(content) >= most
+
+
+def test_a_search_does_not_decide_about_tiles() -> None:
+    """It takes as much in them."""
+    whole = plan(512, preset="brushwork")
+    painted = plan(512, preset="brushwork", turned_styles=False).peak_bytes
+    assert painted < whole.peak_bytes
+    assert plan(512, preset="brushwork", budget_bytes=painted) == whole
+    assert plan(512, preset="brushwork", budget_bytes=1).tile_px == memory.MIN_TILE_PX
+
+
+@pytest.mark.parametrize("style", [(1024, 1024), (256, 4096), (1025, 1024), (257, 4096), (4096, 4096), (16, 16)])
+def test_large_styles_are_looked_at_in_blocks(style: cost.Sides) -> None:
+    blocks = memory.style_blocks(style)
+    assert (len(blocks) == 1) == (style[0] * style[1] <= 1024**2)
+    sides = [(row.stop - row.start, column.stop - column.start) for row, column in blocks]
+    assert sum(height * width for height, width in sides) == style[0] * style[1]
+    assert max(map(max, sides)) <= 1024 or len(blocks) == 1
+    assert min(map(min, sides)) >= min(*style, 256)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -21,7 +21,7 @@ from stylequeue_worker.engine.options import Options
 from stylequeue_worker.engine.painter import Painter
 from stylequeue_worker.engine.presets import PRESETS, Preset, Weighing, preset_of
 from stylequeue_worker.engine.safety import Standstill
-from stylequeue_worker.engine.terms import Scene, Target, View, scene
+from stylequeue_worker.engine.terms import Look, Scene, Target, View, scene
 from stylequeue_worker.engine.tiling import TiledObjective
 from tests.engine.conftest import Picture
 
@@ -152,6 +152,35 @@ def test_what_is_found_is_nearly_the_most_similar_there_is() -> None:
     alike = unit(places) @ unit(candidates).T
     assert np.mean(alike.max(axis=1) - alike[np.arange(300), nearest]) < 0.003
     assert alike.max(axis=1).mean() - np.median(alike) > 0.3, "which are found matters"
+
+
+@pytest.mark.parametrize(
+    ("content_px", "styles", "number"),
+    [
+        pytest.param((128, 128), [(128, 128)], 4 * 32**2, id="all of a style's"),
+        pytest.param((128, 128), [(160, 160)] * 8, 2**15, id="as many as there may be of all"),
+        pytest.param((64, 4096), [(4096, 1200)], 2**12, id="in blocks"),
+    ],
+)
+def test_candidates_are_no_more_than_the_plan_counts(
+    content_px: tuple[int, int], styles: list[tuple[int, int]], number: int
+) -> None:
+    looked_at: list[tuple[int, ...]] = []
+
+    def see(
+        look: Look,
+        picture: tf.Tensor,
+        view: View | None = None,
+        masks: Sequence[tf.Tensor | None] = (),
+    ) -> dict[str, tf.Tensor]:
+        looked_at.append(tuple(picture.shape[1:3]))
+        height, width = (side // 4 for side in looked_at[-1])
+        return {layer: tf.ones((1, height, width, 1), tf.bfloat16) for layer in look.layers}
+
+    pictures = [(tf.zeros((1, *sides, 3)), 1 / len(styles)) for sides in styles]
+    given = scene(tf.zeros((1, *content_px, 3)), pictures)
+    assert Matching(turned=True)._candidates(given.areas[0], given, see).number == pytest.approx(number, rel=0.02)
+    assert max(map(max, looked_at)) <= 1024
 
 
 def test_a_style_that_likes_to_be_turned_is_found_turned(narrow: Vgg, photo: Picture) -> None:

@@ -20,6 +20,7 @@ from stylequeue.contract.recipe import OptimizeRecipe, resolve
 from stylequeue_worker.engine import Engine, Options
 
 fields, size_px, precision = json.loads(sys.argv[1]), int(sys.argv[2]), sys.argv[3]
+style_px, styles = map(int, sys.argv[5:])
 
 def resident(field):
     return int(re.search(rf"{field}:\\s+(\\d+) kB", Path("/proc/self/status").read_text())[1]) * 1024
@@ -27,10 +28,11 @@ def resident(field):
 engine = Engine(Path(sys.argv[4]), options=Options(precision=precision))
 engine.warm_up(["optimize"])
 random = np.random.default_rng(0)
-content, style = (random.random((1, side, side, 3), np.float32) for side in (size_px, 256))
+recipe = resolve(OptimizeRecipe(network="vgg16", **fields))
+content, *styles = (random.random((1, side, side, 3), np.float32) for side in (size_px, *[style_px] * styles))
 loaded = resident("VmRSS")
 Path("/proc/self/clear_refs").write_text("5")
-for last in engine.paint(content, [(style, 1.0)], resolve(OptimizeRecipe(network="vgg16", **fields))):
+for last in engine.paint(content, [(style, 1.0) for style in styles], recipe):
     pass
 print(last.plan.peak_bytes, resident("VmHWM") - loaded)
 """
@@ -71,28 +73,31 @@ def run(program: str, *arguments: object) -> list[float]:
 
 
 CASES = [
-    pytest.param({"preset": "tf-tutorial", "steps": 10}, 384, "float32", id="quick"),
+    pytest.param({"preset": "tf-tutorial", "steps": 10}, 384, "float32", (256, 1), id="quick"),
     *(
-        pytest.param(fields, size_px, precision, marks=[pytest.mark.slow, pytest.mark.timeout(900)])
-        for fields, size_px, precision in [
-            ({"preset": "painterly", "steps": 4}, 256, "float32"),
-            ({"preset": "painterly", "steps": 4}, 512, "float32"),
-            ({"preset": "painterly", "steps": 4}, 512, "bfloat16"),
-            ({"preset": "brushwork", "steps": 4}, 256, "float32"),
-            ({"preset": "brushwork", "steps": 4}, 512, "float32"),
-            ({"preset": "tf-tutorial", "steps": 4}, 1024, "float32"),
-            ({"preset": "tf-tutorial", "steps": 25, "optimizer": "lbfgs"}, 512, "float32"),
-            ({"preset": "tf-tutorial", "steps": 4, "optimizer": "swift"}, 512, "bfloat16"),
+        pytest.param(fields, size_px, precision, styles, marks=[pytest.mark.slow, pytest.mark.timeout(900)])
+        for fields, size_px, precision, styles in [
+            ({"preset": "painterly", "steps": 4}, 256, "float32", (256, 1)),
+            ({"preset": "painterly", "steps": 4}, 512, "float32", (256, 1)),
+            ({"preset": "painterly", "steps": 4}, 512, "bfloat16", (256, 1)),
+            ({"preset": "brushwork", "steps": 4}, 128, "float32", (128, 8)),
+            ({"preset": "brushwork", "steps": 4}, 256, "float32", (256, 1)),
+            ({"preset": "brushwork", "steps": 4}, 512, "float32", (256, 1)),
+            ({"preset": "brushwork", "steps": 4}, 512, "float32", (512, 1)),
+            ({"preset": "tf-tutorial", "steps": 4}, 1024, "float32", (256, 1)),
+            ({"preset": "tf-tutorial", "steps": 25, "optimizer": "lbfgs"}, 512, "float32", (256, 1)),
+            ({"preset": "tf-tutorial", "steps": 4, "optimizer": "swift"}, 512, "bfloat16", (256, 1)),
         ]
     ),
 ]
 
 
-@pytest.mark.parametrize(("fields", "size_px", "precision"), CASES)
+@pytest.mark.parametrize(("fields", "size_px", "precision", "styles"), CASES)
 def test_the_plan_is_what_a_painting_takes(
-    model_dir: Path, fields: dict[str, object], size_px: int, precision: str
+    model_dir: Path, fields: dict[str, object], size_px: int, precision: str, styles: tuple[int, int]
 ) -> None:
-    planned, measured = run(PEAK, json.dumps(fields), size_px, precision, model_dir)
+    """styles: the side in pixels of each, and how many."""
+    planned, measured = run(PEAK, json.dumps(fields), size_px, precision, model_dir, *styles)
     assert planned / measured == pytest.approx(1, abs=WITHIN), f"{planned / 1e6:.0f} MB, {measured / 1e6:.0f} MB"
 
 

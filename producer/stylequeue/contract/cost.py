@@ -128,12 +128,20 @@ def scaled_sides(sides_px: Sequence[int], scale: float) -> Sides:
     return height, width
 
 
+def is_matched(content: Sides, scale: float) -> bool:
+    """Whether places are matched at a stage of this scale, where they are at all.
+
+    So they are at one that is longer than that and so narrow that there is none before it.
+    """
+    return max(content) * scale <= MATCHED_MOST_PX or min(content) * scale < 2 * _MIN_SCALED_SIDES_PX[0]
+
+
 _BEGIN_STEPS, _END_STEPS = 2.0, 2.0
 """What each stage begins with, targets, and a painting ends with, its report, in evaluations of its size."""
 MATCHES: tuple[PresetName, ...] = ("brushwork",)
 """In which places take the features of the most similar places of the styles."""
 MATCHED_MOST_PX = 512
-"""The longest side of the stages at which places are matched."""
+"""The longest side of the stages at which places are matched, where the shape allows for a stage so small."""
 _MATCHED = 1.25
 """Evaluations that one comes to at a stage where places are matched, the search included."""
 _SMALLEST_MPX = 0.01
@@ -173,7 +181,7 @@ def megapixel_steps(recipe: ResolvedRecipe, content: Sides) -> float:
     work = _END_STEPS * _megapixels(content, margin_px)
     for stage in stages:
         sides = scaled_sides(content, stage.scale)
-        matched = recipe.preset in MATCHES and max(sides) <= MATCHED_MOST_PX
+        matched = recipe.preset in MATCHES and is_matched(content, stage.scale)
         work += (_MATCHED if matched else 1) * (stage.steps + _BEGIN_STEPS) * _megapixels(sides, margin_px)
     return work
 

@@ -8,18 +8,20 @@ from __future__ import annotations
 import math
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import product
 
 from .cost import (
     ARCHITECTURES,
     MARGIN_PX,
-    MATCHED_MOST_PX,
     MATCHES,
     SCALES,
     Scale,
     Sides,
     Widths,
     floats_per_px,
+    is_matched,
     reach_px,
+    scaled_sides,
     schedule,
     stride_px,
     style_size_px,
@@ -100,37 +102,53 @@ def plan(
     margin_px: int,
     budget_bytes: int | None,
     masks: int = 0,
-    search: tuple[int, int] = (0, 0),
+    turned: bool | None = None,
 ) -> Plan:
     """Whole if that fits into the budget, else the largest tiles that do, else the smallest there are.
 
-    No budget: whole. `masks`: how many there are, of styles and of what is kept. `search`: bytes that a search for
-    similar places takes at its peak, and those of them that stay.
+    No budget: whole. `masks`: how many there are, of styles and of what is kept. `turned`: whether the styles' quarter
+    turns are looked at, too, where similar places are searched for; None: they are not. A search takes as much in
+    tiles, and does not decide about them.
     """
-    laid = [[side + 2 * margin_px for side in sides] for sides in (content, *styles)]
-    own_px, *styles_px = map(math.prod, laid)
-    largest_px = max(map(network.seen_px, laid))
-    searched_bytes, stays_bytes = search
     content_floats = sum(network.widths[layer] / stride_px(layer) ** 2 for layer in network.content_layers)
-    coarser = len(schedule(scales, content, len(scales))) - 1
-    kept_bytes: float = _BESIDES_BYTES + _BESIDES_A_SCALE_BYTES * coarser + stays_bytes
-    kept_bytes += own_px * (_PICTURE_PX_BYTES * _PICTURES[optimizer] + 4 * _VIEWS_KEPT * content_floats)
-    kept_bytes += _PICTURE_PX_BYTES * (_COPIES_OF_STYLES * sum(styles_px) + _COPIES_OF_STYLE * max(styles_px))
-    kept_bytes += 4 * own_px * _COPIES_OF_MASK * masks
+    stages = schedule(scales, content, len(scales))
 
-    def peak(tile_px: int | None) -> int:
+    def kept(coarser: int, laid: Sequence[Sides]) -> float:
+        """Beside an evaluation or a search, at the stage behind so many coarser ones."""
+        own_px, *styles_px = map(math.prod, laid)
+        kept_bytes: float = _BESIDES_BYTES + _BESIDES_A_SCALE_BYTES * coarser
+        kept_bytes += own_px * (_PICTURE_PX_BYTES * _PICTURES[optimizer] + 4 * _VIEWS_KEPT * content_floats)
+        kept_bytes += _PICTURE_PX_BYTES * (_COPIES_OF_STYLES * sum(styles_px) + _COPIES_OF_STYLE * max(styles_px))
+        return kept_bytes + 4 * own_px * _COPIES_OF_MASK * masks
+
+    searched_bytes, stays_bytes = 0.0, 0
+    for coarser, stage in enumerate(stages if turned is not None else ()):
+        if is_matched(content, stage.scale):
+            then, *styles_then = (scaled_sides(sides, stage.scale) for sides in (content, *styles))
+            search_bytes, stays_bytes = search(then, styles_then, turned=bool(turned))
+            kept_bytes = kept(coarser, _laid((then, *styles_then), margin_px))
+            searched_bytes = max(searched_bytes, kept_bytes + search_bytes + stays_bytes)
+    laid = _laid((content, *styles), margin_px)
+    kept_bytes = kept(len(stages) - 1, laid) + stays_bytes
+    largest_px = max(map(network.seen_px, laid))
+
+    def painted(tile_px: int | None) -> int:
         seen_px = largest_px
         if tile_px is not None:
             side_px = tile_px + 2 * reach_px(network.widths, network.layers)
             seen_px = min(largest_px, network.seen_px((side_px, side_px)))
-        return int(kept_bytes + max(seen_px * network.bytes_a_px, searched_bytes))
+        return int(kept_bytes + seen_px * network.bytes_a_px)
 
-    if budget_bytes is None or peak(None) <= budget_bytes:
-        return Plan(peak(None), None)
-    tile_px = _FIRST_TILE_PX
-    while tile_px > MIN_TILE_PX and peak(tile_px) > budget_bytes:
-        tile_px = max(MIN_TILE_PX, int(tile_px / 2**0.5) // TILES_GRID_PX * TILES_GRID_PX)
-    return Plan(peak(tile_px), tile_px)
+    tile_px = None
+    if budget_bytes is not None and painted(None) > budget_bytes:
+        tile_px = _FIRST_TILE_PX
+        while tile_px > MIN_TILE_PX and painted(tile_px) > budget_bytes:
+            tile_px = max(MIN_TILE_PX, int(tile_px / 2**0.5) // TILES_GRID_PX * TILES_GRID_PX)
+    return Plan(max(painted(tile_px), int(searched_bytes)), tile_px)
+
+
+def _laid(pictures: Iterable[Sides], margin_px: int) -> list[Sides]:
+    return [(height + 2 * margin_px, width + 2 * margin_px) for height, width in pictures]
 
 
 def tile_starts(length_px: int, tile_px: int) -> list[int]:
@@ -171,9 +189,6 @@ def plan_of(
         2 if on_gpu and halved and reduced else 4,
         on_gpu,
     )
-    search = (0, 0)
-    if recipe.preset in MATCHES:
-        search = search_bytes(content, [style] * styles, turned=bool(recipe.turned_styles))
     return plan(
         content,
         [style] * styles,
@@ -183,7 +198,7 @@ def plan_of(
         margin_px=MARGIN_PX.get(recipe.preset, 0),
         budget_bytes=budget_bytes,
         masks=masks + bool(recipe.keep_faces),
-        search=search,
+        turned=bool(recipe.turned_styles) if recipe.preset in MATCHES else None,
     )
 
 
@@ -205,7 +220,10 @@ COMPARED_AT_ONCE = 2048
 """Places that are compared at once with all candidates."""
 _MOST_COMPARED = 1 << 26
 """Pairs of places, 34 GFLOP for each view. Where there are more, fewer candidates are taken."""
-_LEAST_CANDIDATES = 1024
+_LEAST_CANDIDATES, _MOST_CANDIDATES = 1024, 1 << 15
+"""Whatever the size: each takes 41 kB while their directions are made."""
+_LOOKED_AT_PX = 1024
+"""Side of what is looked at of a style picture at once: a column for each of its places takes 5 kB."""
 SEARCH_RANK = 256
 """Of all directions, those in which candidates differ most: what is found so is by 0.001 less similar than the most
 similar there is, which has 0.5."""
@@ -213,21 +231,34 @@ similar there is, which has 0.5."""
 
 def most_candidates(content: Sides) -> int:
     """With how many of the styles' places those of a content are compared."""
-    return max(_LEAST_CANDIDATES, _MOST_COMPARED // max(_places(content), 1))
+    return min(_MOST_CANDIDATES, max(_LEAST_CANDIDATES, _MOST_COMPARED // max(_places(content), 1)))
 
 
-def search_bytes(content: Sides, styles: Sequence[Sides], *, turned: bool) -> tuple[int, int]:
-    """What a search takes at its peak, and what of it stays, for the pictures of a painting of these sides.
+def style_blocks(style: Sides) -> list[tuple[slice, slice]]:
+    """In which a style picture is looked at for its places, rows and columns of each: whole, unless it is too large."""
+    if math.prod(style) <= _LOOKED_AT_PX**2:
+        return [(slice(0, style[0]), slice(0, style[1]))]
+    parts = []
+    for side in style:
+        least_px = -(-side // -(-side // _LOOKED_AT_PX))
+        block_px = -(-least_px // TILES_GRID_PX) * TILES_GRID_PX
+        parts.append([slice(start, min(start + block_px, side)) for start in range(0, side, block_px)])
+    return list(product(*parts))
+
+
+def search(then: Sides, styles_then: Sequence[Sides], *, turned: bool) -> tuple[int, int]:
+    """The bytes that a search takes at its peak, and those that stay besides, for the pictures of one stage.
 
     turned: whether the styles' quarter turns are candidates, too.
     """
-    scale = min(1, MATCHED_MOST_PX / max(content))
-    then, *styles_then = ((int(height * scale), int(width * scale)) for height, width in (content, *styles))
     channels = sum(ARCHITECTURES["vgg16"][layer] for layer in MATCHED_LAYERS)
     candidates = min(most_candidates(then), sum(map(_places, styles_then)) * (4 if turned else 1))
+    most_places = max(
+        _places((row.stop, column.stop)) for style in styles_then for row, column in style_blocks(style)[:1]
+    )
     # In bfloat16: of a picture that is looked at each layer's features, and all together; candidates as columns. Their
     # directions are made in float32, of distances from the mean; so are a chunk's places, and how alike they are.
-    looked_at = 4 * channels * max(map(_places, (then, *styles_then)))
+    looked_at = 4 * channels * max(_places(then), most_places)
     # So is what an evaluation keeps: each place's own column, and the one wanted there.
     stays = (2 * channels + 4 * SEARCH_RANK) * candidates + 8 * channels * _places(then)
     return looked_at + 16 * channels * candidates + COMPARED_AT_ONCE * (4 * candidates + 8 * channels), stays

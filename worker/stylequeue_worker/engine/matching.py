@@ -7,6 +7,7 @@ are never in memory together: how similar two are is a sum over layers.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Collection, Mapping
 from typing import NamedTuple
 from weakref import WeakKeyDictionary
@@ -21,6 +22,7 @@ from stylequeue.contract.memory import (
     PLACES_PX,
     SEARCH_RANK,
     most_candidates,
+    style_blocks,
 )
 
 from .terms import Area, Here, Measured, Raster, Scene, See, Target, View
@@ -150,9 +152,10 @@ class Matching:
         columns: dict[str, list[tf.Tensor]] = {layer: [] for layer in MATCHED_LAYERS}
         bias = []
         for picture, share in area.styles:
-            kept = max(1, int(share * most / self._turns))
-            for turn in range(self._turns):
-                seen = see(_COLUMNS, tf.image.rot90(picture[0], turn)[None])
+            blocks = style_blocks(tuple(picture.shape[1:3]))
+            kept = max(1, int(share * most / self._turns / len(blocks)))
+            for turn, (rows, across) in itertools.product(range(self._turns), blocks):
+                seen = see(_COLUMNS, tf.image.rot90(picture[0, rows, across], turn)[None])
                 count = int(np.prod(seen[MATCHED_LAYERS[0]].shape[1:3]))
                 # The same for the same picture: a resumed painting wants the same. int [at most `kept`].
                 chosen = np.random.default_rng(turn).permutation(count)[:kept]

@@ -37,9 +37,6 @@ def plan(
     masks: int = 0,
 ) -> Plan:
     """As `memory.plan` of the contract, of a preset on a network, here."""
-    search = (0, 0)
-    if preset.matching:
-        search = memory.search_bytes(content, styles, turned=preset.matching.turned)
     return memory.plan(
         content,
         styles,
@@ -55,7 +52,7 @@ def plan(
         margin_px=preset.margin_px,
         budget_bytes=budget_bytes,
         masks=masks,
-        search=search,
+        turned=preset.matching.turned if preset.matching else None,
     )
 
 

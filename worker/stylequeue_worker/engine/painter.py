@@ -13,7 +13,7 @@ from functools import partial
 import numpy as np
 import tensorflow as tf
 
-from stylequeue.contract.cost import Stage, scaled_sides, schedule
+from stylequeue.contract.cost import Stage, is_matched, scaled_sides, schedule
 from stylequeue.contract.errors import CannotServe, Code, Permanent
 from stylequeue.contract.memory import GPUS_GRID_PX, Plan
 from stylequeue.contract.recipe import DEFAULT_PRESET, PRESETS, PoolingName, ResolvedOptimizeRecipe
@@ -258,11 +258,9 @@ class _Painting:
                 return
 
     def _matches(self, number: int) -> bool:
-        """Whether places take the styles' features at this stage; at the first in any case."""
-        if self.preset.matching is None:
-            return False
-        side_px = max(self.content.shape[1:3]) * self.stages[number].scale
-        return number == 0 or side_px <= self.preset.matching.most_px
+        """Whether places take the styles' features at this stage."""
+        height, width = self.content.shape[1:3]
+        return self.preset.matching is not None and is_matched((height, width), self.stages[number].scale)
 
     def _done(self, number: int, taken: int) -> float:
         """Share of the arithmetic done after so many steps of a stage."""

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 
 import tensorflow as tf
 
-from stylequeue.contract.cost import MARGIN_PX, MATCHED_MOST_PX, SCALES, Scale
+from stylequeue.contract.cost import MARGIN_PX, SCALES, Scale
 from stylequeue.contract.recipe import PRESETS as RECIPES
 from stylequeue.contract.recipe import PoolingName, PresetName, ResolvedOptimizeRecipe
 
@@ -32,14 +32,13 @@ class Weighing:
     """When feature matching counts how much."""
 
     weight: float = 1.0
+    """At the last stage at which it counts it falls to nothing, in a line."""
     every: int = 2
     """It counts in the first of so many steps: each takes a quarter as long again, and what it leaves out does not
     show."""
     often_px: int = 256
     """The longest side up to which that holds; beyond, it counts in half as many: masses are laid, and as much of it as
     before would hold them closer to the content than they are at smaller sizes."""
-    most_px: int = MATCHED_MOST_PX
-    """The longest side of the stages at which it counts; at the last of them it falls to nothing, in a line."""
     turned: bool = True
     """Whether the styles' quarter turns are looked at, too."""
 
