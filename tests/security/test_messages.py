@@ -28,6 +28,7 @@ from stylequeue.settings import Settings
 from tests.support.door import TOO_SLOW, Door, call
 from tests.support.jobs import job_fields, make_job
 from tests.support.messages import encoded, message, without
+from tests.support.roles import everything
 
 pytestmark = pytest.mark.filterwarnings("ignore:Call to deprecated setex:DeprecationWarning")
 
@@ -361,9 +362,9 @@ for bad in ("NaN", "9" * 100, '{"a":1,"a":2}', "[" * 1000):
 def test_words_of_any_length_are_kept_cut(door: Door, queue: StyleQueue) -> None:
     """Redis would refuse them for their size, and whoever tells them would tell them again and again."""
     endless = "x" * 3_000_000
-    ledger = door.ledger
-    before: Any = ledger.redis.config_get("proto-max-bulk-len")["proto-max-bulk-len"]
-    ledger.redis.config_set("proto-max-bulk-len", 1024 * 1024)
+    ledger, redis = door.ledger, everything(queue.settings)
+    before: Any = redis.config_get("proto-max-bulk-len")["proto-max-bulk-len"]
+    redis.config_set("proto-max-bulk-len", 1024 * 1024)
     try:
         door.makes = FailedData(code="image_corrupt", message=endless, hint=endless)
         door.take(call(mine(), task_id="mine"))
@@ -377,7 +378,7 @@ def test_words_of_any_length_are_kept_cut(door: Door, queue: StyleQueue) -> None
         assert len(str(ledger.record("theirs").last_error)) < 3000
         ledger.bury(queue="paint", raw="{}", code="invalid_job", reason=endless)
     finally:
-        ledger.redis.config_set("proto-max-bulk-len", before)
+        redis.config_set("proto-max-bulk-len", before)
 
 
 def test_a_record_that_somebody_spoilt_holds_up_no_message(door: Door, queue: StyleQueue) -> None:
@@ -457,8 +458,7 @@ def house(module_settings: Settings) -> Iterator[Door]:
     door.take(call(make_job(id="ended"), task_id="ended", stylequeue_recorded=True))
     ledger.redis.set("celery-task-meta-other-app", "theirs", ex=100_000)
     yield door
-    ledger.redis.delete("stylequeue:job:held")
-    ledger.redis.flushdb()
+    everything(module_settings).flushdb()
     door.close()
 
 
