@@ -272,6 +272,7 @@ def test_out_of_memory_it_goes_on_in_tiles_from_the_last_good_step(
     assert {step.plan and step.plan.tile_px for step in ours.paint(*pictures)} == {None}, "one painting's affair"
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("uncompiled_once")
 def test_a_summary_falls_back_by_itself(narrow: Vgg, photo: Picture, stripes: Picture, exhaust: Exhaust) -> None:
     ours = painter.Painter(narrow, Options(precision="float32"))
