@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from types import SimpleNamespace
 from typing import Any
 
@@ -14,18 +13,11 @@ from stylequeue.contract.errors import Code, InvalidJob, Misconfigured, Permanen
 from stylequeue.contract.objects import checkpoint_key
 from stylequeue.ledger.answers import ReserveAnswer
 from stylequeue.store import Origin
-from stylequeue_worker.pictures.decoder import Decoder
 from stylequeue_worker.work import checkpoints
 from stylequeue_worker.work.order import Order
 from tests.support import pictures
-from tests.support.odd_s3 import OddS3, refuse
+from tests.support.odd_s3 import refuse
 from tests.support.workshop import LOOK_THERE, LOOKS, READ_THERE, READS, Workshop
-
-
-@pytest.fixture
-def workshop(decoder: Decoder) -> Iterator[Workshop]:
-    with OddS3() as s3:
-        yield Workshop(s3, decoder)
 
 
 class TestCalls:

@@ -4,7 +4,6 @@ they were painted."""
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator
 from typing import Any
 from xml.etree import ElementTree
 
@@ -17,21 +16,13 @@ from stylequeue.contract.errors import Code, Permanent, Retryable
 from stylequeue.contract.job import MAX_THUMBNAIL_BYTES
 from stylequeue.contract.objects import SUFFIXES, ImageFormat
 from stylequeue_worker.pictures import images
-from stylequeue_worker.pictures.decoder import Decoder
 from stylequeue_worker.pictures.metadata import srgb_profile
 from tests.support import pictures
-from tests.support.odd_s3 import OddS3
 from tests.support.workshop import Workshop
 
 PLACE = "48.2082 SECRET PLACE"
 XMP = f"<x:xmpmeta xmlns:x='adobe:ns:meta/'><GPSLatitude>{PLACE}</GPSLatitude></x:xmpmeta>".encode()
 THUMBNAIL = "/results/out.jpg.thumb.webp"
-
-
-@pytest.fixture
-def workshop(decoder: Decoder) -> Iterator[Workshop]:
-    with OddS3() as s3:
-        yield Workshop(s3, decoder)
 
 
 def from_a_telephone(file_format: str) -> bytes:

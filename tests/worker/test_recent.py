@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from types import SimpleNamespace
 from typing import Any
 
@@ -10,19 +9,12 @@ import numpy as np
 import pytest
 
 from stylequeue.contract.errors import Code
-from stylequeue_worker.pictures.decoder import Decoder, Pixels
+from stylequeue_worker.pictures.decoder import Pixels
 from stylequeue_worker.work.recent import RecentStyles
 from tests.support import pictures
-from tests.support.odd_s3 import OddS3
 from tests.support.workshop import READS, Workshop
 
 CONTENT, STYLE = READS
-
-
-@pytest.fixture
-def workshop(decoder: Decoder) -> Iterator[Workshop]:
-    with OddS3() as s3:
-        yield Workshop(s3, decoder)
 
 
 def reads(workshop: Workshop, key: str, **recipe: Any) -> list[str]:
