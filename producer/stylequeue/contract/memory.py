@@ -253,9 +253,9 @@ def search(then: Sides, styles_then: Sequence[Sides], *, turned: bool) -> tuple[
     """
     channels = sum(ARCHITECTURES["vgg16"][layer] for layer in MATCHED_LAYERS)
     candidates = min(most_candidates(then), sum(map(_places, styles_then)) * (4 if turned else 1))
-    most_places = max(
-        _places((row.stop, column.stop)) for style in styles_then for row, column in style_blocks(style)[:1]
-    )
+    # The first block of a style is its largest.
+    first_blocks = [style_blocks(style)[0] for style in styles_then]
+    most_places = max(_places((rows.stop, columns.stop)) for rows, columns in first_blocks)
     # In bfloat16: of a picture that is looked at each layer's features, and all together; candidates as columns. Their
     # directions are made in float32, of distances from the mean; so are a chunk's places, and how alike they are.
     looked_at = 4 * channels * max(_places(then), most_places)
