@@ -6,7 +6,6 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from functools import partial
 from typing import Any
 
 import pytest
@@ -14,7 +13,6 @@ from celery import Celery
 from redis import Redis, ResponseError
 
 from stylequeue.contract.job import TASK_NAME, Job
-from stylequeue.contract.objects import event_key
 from stylequeue.local import Process
 from stylequeue.local.server import HOST, free_ports
 from tests.faults.conftest import Own
@@ -127,8 +125,7 @@ def works(deployment: Deployment, steps: int = 3) -> Job:
     job = deployment.job(steps)
     deployment.queue.submit(job)
     assert deployment.queue.wait(job.id, timeout_s=WAIT_S).report.steps == steps
-    beside = partial(deployment.queue._store.exists, job.output.bucket, event_key(job.output_key))
-    wait_for(beside, WAIT_S, "all to be told")
+    deployment.until_told(job)
     return job
 
 

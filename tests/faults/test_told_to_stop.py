@@ -124,6 +124,7 @@ def test_06_told_to_stop_while_idle(deployment: Deployment) -> None:
     deployment.configure(**UNLIMITED)
     worker = deployment.worker()
     job = works(deployment)
+    deployment.until_told(job)
     os.kill(worker.pid, signal.SIGTERM)
     assert worker.wait(WAIT_S) == 0
     deployment.check(job)

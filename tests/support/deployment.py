@@ -21,7 +21,7 @@ from stylequeue.broker.app import READY_FOR_JOBS
 from stylequeue.client import StyleQueue
 from stylequeue.contract.events import Progress
 from stylequeue.contract.job import Job
-from stylequeue.contract.objects import ImageRef
+from stylequeue.contract.objects import ImageRef, event_key
 from stylequeue.ledger.moves import script
 from stylequeue.local import Process, Stack, environment
 from stylequeue.settings import Settings
@@ -168,6 +168,11 @@ class Deployment:
             if isinstance(event, Progress) and event.data.step and event.data.attempt == attempt:
                 return
         raise AssertionError(f"job {job.id} ended before attempt {attempt} made a step")
+
+    def until_told(self, job: Job) -> None:
+        """Return when all that is told of the job's picture is, and so its worker is idle."""
+        beside = partial(self.queue._store.exists, job.output.bucket, event_key(job.output_key))
+        wait_for(beside, WAIT_S, f"all of job {job.id} to be told")
 
     @contextmanager
     def elsewhere(self, call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> Iterator[Future[T]]:
