@@ -30,7 +30,8 @@ Made by scripts/http_page.py from what the gateway serves; [openapi.json](openap
 - **Keys** (`STYLEQUEUE_KEYS_FILE`) have a role, which includes those before it: `read`, `submit`, `admin`; `monitor` sees no
   job, but which ids workers are at, and in `/metrics` the names of tenants that have groups of consumers (`tenant/group`). A
   tenant's key sees and hands in its tenant's jobs alone: what is another's is answered as what is not there. Its jobs read and
-  write only the folders that the key names. The file may change while gateways run.
+  write only the folders that the key names. The file may change while gateways run: a key that is revoked is refused at
+  once, and streams that it has open end within a second.
 - **Once**: with `Idempotency-Key`, or an id of one's own (`PUT /v1/jobs/{job_id}`), a request may be sent again until it is
   answered. The same content is the same job; another content is `job_conflict`.
 - **Waiting**: `?wait=N`, or `Prefer: wait=N`, holds the answer until the job ends: 200 with its end, or 202 after N seconds.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import AsyncIterator, Iterator
+from contextlib import ExitStack
 from itertools import islice
 from pathlib import Path
 from typing import Any, cast
@@ -16,7 +17,7 @@ from stylequeue.contract.errors import EventsLost
 from stylequeue.contract.events import MAX_EVENT_BYTES, CancelledData, Progress, ProgressData
 from stylequeue.contract.job import Job
 from stylequeue.gateway import events as events_module
-from stylequeue.gateway import feed, server, streams
+from stylequeue.gateway import feed, keys, server, streams
 from stylequeue.ledger import names
 from stylequeue.settings import Settings
 from tests.support.gate import ServedGate, uncollected
@@ -442,6 +443,26 @@ def test_streams_end_when_the_process_is_told_to_stop(settings: Settings, tmp_pa
             gate.stop()
             assert list(told) == []
             assert list(events(many.iter_lines())) == []
+
+
+def test_a_key_that_is_revoked_hears_no_more_on_streams_that_it_has_open(gate: ServedGate, queue: StyleQueue) -> None:
+    job_id = queue.submit(make_job())
+    paths = (f"/v1/jobs/{job_id}/events", f"/v1/events?job={job_id}", "/v1/events")
+    revoked, live = gate.key("read"), gate.key("read")
+    with ExitStack() as opened:
+        over = [opened.enter_context(gate.stream(path, key=revoked)).iter_lines() for path in paths]
+        others = [opened.enter_context(gate.stream(path, key=live)).iter_lines() for path in paths]
+        for stream in (*over, *others):
+            assert next(stream) == "retry: 2000"
+        keys.revoke(gate.keys_file, revoked.split("_")[1])
+        wait_for(lambda: len(gate.state.streams.senders) == len(others), WAIT_S, "the streams to end")
+        for stream in over:
+            # Each comes to its end, and is not broken off, though the job goes on.
+            assert kinds(list(events(stream))) in ([], ["accepted"])
+        queue.cancel(job_id)
+        for stream in others:
+            assert next(one.kind for one in events(stream) if one.kind != "accepted") == "cancelled"
+    assert gate.get(paths[0], key=revoked).status_code == 401
 
 
 @pytest.mark.parametrize("path", ["/v1/jobs/{job}/events", "/v1/events"])

@@ -90,6 +90,31 @@ def test_what_expires_is_over(path: Path) -> None:
     assert ring.find(lives)
 
 
+def test_a_key_that_was_found_is_looked_at_again(path: Path) -> None:
+    """As for a stream that it has open."""
+    now = datetime.now(UTC)
+    text, other = added(path), added(path)
+    ring = KeyRing(path)
+    key, narrowed = ring.find(text), ring.find(other)
+    assert key
+    assert narrowed
+    assert ring.has(key)
+    assert ring.has(narrowed)
+    keys.revoke(path, narrowed.id)
+    keys.add(path, narrowed.model_copy(update={"role": "read"}))
+    assert not ring.has(narrowed)
+    keys.revoke(path, key.id)
+    assert not ring.has(key)
+    over = key.model_copy(update={"expires_at": now})
+    keys.add(path, over)
+    assert not ring.has(over)
+    keys.revoke(path, key.id)
+    keys.add(path, key)
+    assert ring.has(key)
+    path.unlink()
+    assert not ring.has(key)
+
+
 def test_a_change_is_in_force_at_once(path: Path) -> None:
     first = added(path)
     ring = KeyRing(path)

@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from stylequeue.client import StyleQueue
+from stylequeue.gateway import keys
 from stylequeue.gateway.streams import EventStream, Streams
 from stylequeue.local import Stack
 from stylequeue.local.server import HOST, free_ports
@@ -120,8 +121,11 @@ def test_what_is_published_and_lost_is_found_within_a_few_seconds(
         subscription.drop()
 
 
-def test_what_a_stream_looks_at_is_no_part_of_its_request() -> None:
+def test_what_a_stream_looks_at_is_no_part_of_its_request(tmp_path: Path) -> None:
     """Of a trace neither: it may go on for hours."""
+    _, key = keys.make(role="read")
+    keys.add(tmp_path / "keys.json", key)
+    ring = keys.KeyRing(tmp_path / "keys.json")
     current, seen, sent = ContextVar("current", default=""), list[str](), list[Any]()
 
     async def frames() -> AsyncGenerator[bytes, None]:
@@ -136,7 +140,7 @@ def test_what_a_stream_looks_at_is_no_part_of_its_request() -> None:
 
     async def serve() -> None:
         current.set("a request")
-        await EventStream(Streams(asyncio.Event()), frames())({"type": "http"}, stay, send)
+        await EventStream(Streams(asyncio.Event(), ring), key, frames())({"type": "http"}, stay, send)
 
     asyncio.run(serve())
     assert seen == [""]

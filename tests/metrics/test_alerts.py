@@ -70,7 +70,7 @@ def known(queue: StyleQueue) -> dict[str, set[str]]:
 
     traffic = Traffic()
     traffic.note("GET", "/v1/jobs", 200, 0.1)
-    text = metrics.exposition(queue.census(), own(traffic, Streams(None))).decode()  # type: ignore[arg-type]
+    text = metrics.exposition(queue.census(), own(traffic, Streams(None, None))).decode()  # type: ignore[arg-type]
     found: dict[str, set[str]] = {}
     for family in text_string_to_metric_families(text):
         found.setdefault(family.name, set())

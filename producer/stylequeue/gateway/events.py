@@ -97,7 +97,7 @@ async def follow_job(
 
     Where some that should come are kept no longer, `lost` comes first, with what is known of the job.
     """
-    return EventStream(gateway.streams, _of_one(request, caller, job_id, after))
+    return EventStream(gateway.streams, caller.key, _of_one(request, caller, job_id, after))
 
 
 async def _of_one(request: Request, caller: Caller, job_id: str, after: int) -> AsyncGenerator[bytes, None]:
@@ -188,7 +188,7 @@ async def follow_jobs(
     what happened is kept no longer, `lost` comes instead, once for each job, with what is known of it. The stream ends
     once all jobs that were named have ended, and where its reader is too slow: it is resumed then.
     """
-    return EventStream(gateway.streams, _of_many(request, gateway, caller, wanted))
+    return EventStream(gateway.streams, caller.key, _of_many(request, gateway, caller, wanted))
 
 
 async def _of_many(request: Request, gateway: Gateway, caller: Caller, wanted: _Wanted) -> AsyncGenerator[bytes, None]:

@@ -166,6 +166,11 @@ class KeyRing:
         same = compare_digest(_digest(text), found.sha256 if found else _UNKNOWN)
         return found if found and same and found.is_live(datetime.now(UTC)) else None
 
+    def has(self, key: Key) -> bool:
+        """Whether a key that was found is in force still, and as it was."""
+        self._look_again()
+        return self._keys.get(key.id) == key and key.is_live(datetime.now(UTC))
+
     def _look_again(self) -> None:
         try:
             seen = _identity(self.path.stat())

@@ -64,15 +64,16 @@ class Gateway:
                 "STYLEQUEUE_KEYS_FILE is not set, and without keys nobody may ask",
                 "name a file, and make a key: `stylequeue keys new --role admin`",
             )
+        keys = KeyRing(settings.keys_file)
         queue, stopping = AsyncStyleQueue(settings, standing_age_s=_STANDING_AGE_S), asyncio.Event()
         return cls(
             settings=settings,
             queue=queue,
-            keys=KeyRing(settings.keys_file),
+            keys=keys,
             hooks=Hooks(settings),
             stopping=stopping,
             feed=Feed(queue),
-            streams=Streams(stopping),
+            streams=Streams(stopping, keys),
             obstacles=Obstacles(queue, stopping),
         )
 

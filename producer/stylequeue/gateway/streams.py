@@ -1,10 +1,12 @@
-"""The streams that a process has open: sent as they come, to readers who take them, until it is told to stop."""
+"""The streams that a process has open: sent as they come, to readers who take them and whose key is in force, until it
+is told to stop."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
 from collections.abc import AsyncGenerator
+from contextlib import suppress
 from typing import Any, Protocol
 
 from fastapi.sse import KEEPALIVE_COMMENT
@@ -13,6 +15,7 @@ from starlette.types import Receive, Scope, Send
 
 from ..awaiting import for_all
 from ..contract.errors import StyleQueueError
+from .keys import Key, KeyRing
 from .tasks import ended, gone
 
 log = logging.getLogger(__name__)
@@ -22,7 +25,9 @@ PING_S = 15.0
 SEND_S = 30.0
 """In which a reader takes what it is sent; one that does not is let go, and resumes."""
 STOP_S = 1.0
-"""The same once the process is told to stop."""
+"""The same once the stream is to end: the process is told to stop, or the key is no longer in force."""
+LOOK_S = 1.0
+"""From one look at whether the keys of those who read are in force to the next."""
 CONNECTION = "stylequeue.connection"
 """The ASGI extension under which the server hands on a request's `Connection`."""
 EVENT_STREAM: dict[str, Any] = {
@@ -60,32 +65,33 @@ class EventStream(StreamingResponse):
     What a reader has not taken is not read ahead of: a frame is made once the one before it has left this process.
     """
 
-    def __init__(self, streams: Streams, frames: AsyncGenerator[bytes, None]) -> None:
+    def __init__(self, streams: Streams, key: Key, frames: AsyncGenerator[bytes, None]) -> None:
         # no-transform: nobody in between may compress what is to arrive at once; nginx: nor keep it back.
         headers = {"Cache-Control": "no-cache, no-transform", "X-Accel-Buffering": "no"}
         super().__init__(frames, media_type="text/event-stream", headers=headers)
         self._streams = streams
+        self._key = key
         self._frames = frames
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Send it until it ends, its reader goes or takes nothing, or the process is told to stop."""
-        sender = Sender(send, scope.get("extensions", {}).get(CONNECTION))
-        left, stopped = asyncio.create_task(gone(receive)), self._streams.stopped()
+        """Send it until it ends; its reader goes, takes nothing or loses the key; or the process is told to stop."""
+        sender = Sender(send, scope.get("extensions", {}).get(CONNECTION), self._key)
+        left = asyncio.create_task(gone(receive))
         left.add_done_callback(lambda _: sender.send_within(0))
         coming: asyncio.Task[bytes | None] | None = None
-        self._streams.senders.add(sender)
+        self._streams.add(sender)
         try:
             await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
-            while not stopped.done():
+            while not sender.over.done():
                 # No part of the request, which is over for whoever traces it: else each look at Redis would be.
                 coming = coming or for_all(_next(self._frames))
-                await asyncio.wait({coming, left, stopped}, timeout=PING_S, return_when=asyncio.FIRST_COMPLETED)
+                await asyncio.wait({coming, left, sender.over}, timeout=PING_S, return_when=asyncio.FIRST_COMPLETED)
                 if left.done():
                     return
                 frame: bytes | None = KEEPALIVE_COMMENT
                 if coming.done():
                     frame, coming = coming.result(), None
-                elif stopped.done():
+                elif sender.over.done():
                     break
                 if frame is None:
                     break
@@ -108,35 +114,46 @@ async def _next(frames: AsyncGenerator[bytes, None]) -> bytes | None:
 
 
 class Streams:
-    """All of a process's. They end when it is told to stop: it need not wait for them. Of one event loop."""
+    """All of a process's. They end when it is told to stop: it need not wait for them. One ends as well whose key is no
+    longer in force. Of one event loop."""
 
-    def __init__(self, stopping: asyncio.Event) -> None:
+    def __init__(self, stopping: asyncio.Event, keys: KeyRing) -> None:
         self._stopping = stopping
-        self._stopped: asyncio.Task[None] | None = None
+        self._keys = keys
+        self._looking: asyncio.Task[None] | None = None
         self.senders: set[Sender] = set()
         """One for each."""
 
-    def stopped(self) -> asyncio.Task[None]:
-        """Done when the process is told to stop."""
-        if self._stopped is None:
-            self._stopped = asyncio.create_task(self._stop())
-        return self._stopped
+    def add(self, sender: Sender) -> None:
+        """One more, until it is discarded from `senders`."""
+        self.senders.add(sender)
+        if self._stopping.is_set():
+            sender.end()
+        elif self._looking is None:
+            self._looking = asyncio.create_task(self._look())
 
-    async def _stop(self) -> None:
-        await self._stopping.wait()
-        for sender in self.senders:
-            sender.send_within(STOP_S)
+    async def _look(self) -> None:
+        while not self._stopping.is_set():
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._stopping.wait(), LOOK_S)
+            for sender in self.senders:
+                if self._stopping.is_set() or not self._keys.has(sender.key):
+                    sender.end()
 
     async def close(self) -> None:
         """Return when all have been told to end. The process must have been told to stop."""
-        if self._stopped is not None:
-            await self._stopped
+        if self._looking is not None:
+            await self._looking
 
 
 class Sender:
     """Sends one, to a reader who takes it."""
 
-    def __init__(self, send: Send, connection: Connection | None) -> None:
+    def __init__(self, send: Send, connection: Connection | None, key: Key) -> None:
+        self.key = key
+        """The reader's."""
+        self.over = asyncio.get_running_loop().create_future()
+        """Done when it is to end."""
         self._send = send
         self._connection = connection
         self._seconds = SEND_S
@@ -148,6 +165,12 @@ class Sender:
     def is_sending(self) -> bool:
         """Whether the reader has yet to take something."""
         return self._limit is not None
+
+    def end(self) -> None:
+        """Have it end with what is being sent."""
+        if not self.over.done():
+            self.over.set_result(None)
+            self.send_within(STOP_S)
 
     def send_within(self, seconds: float) -> None:
         """Have what is sent taken in this time from now on."""
