@@ -3,15 +3,40 @@
 from __future__ import annotations
 
 import json
+import time
 from typing import Any
 
 import pytest
+from pydantic import SecretStr
 
-from stylequeue.delivery.outbox import deliveries_of
-from stylequeue.ledger.groups import Entry
-from stylequeue.operator_file import Endpoint
+from stylequeue.awaiting import run
+from stylequeue.client import StyleQueue
+from stylequeue.contract.errors import Unavailable
+from stylequeue.delivery import outbox
+from stylequeue.delivery.outbox import Outbox, deliveries_of, whole
+from stylequeue.ledger.deliveries import Deliveries
+from stylequeue.ledger.groups import MAX_TIMES, Entry
+from stylequeue.local.server import HOST
+from stylequeue.operator_file import Endpoint, OperatorFile
+from tests.support.deliveries import Operator
+from tests.support.jobs import make_job
+from tests.support.redis_server import redis_server
 
 SECRET = "whsec_MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3"
+
+IDLE_S = 0.005
+"""After which a deliverer has gone."""
+ACCEPTED = {"url": "https://crm.example/", "secrets": [SECRET], "events": ["accepted"]}
+"""An endpoint that hears of new jobs."""
+
+SPOILT = [
+    ('"e"', "7"),
+    ('"e"', "[]"),
+    ('"e"', r'"\ud800"'),
+    ('"j"', "{}"),
+    ('"labels"', f'"more": {"[" * 2000}{"]" * 2000}, "labels"'),
+]
+"""Of an event, what stands in place of what: none can be put on record."""
 
 
 def endpoint(**fields: Any) -> Endpoint:
@@ -105,10 +130,59 @@ def test_no_tenant_hides_its_jobs_from_the_operator() -> None:
         Entry("1-1", '{"type": 7}', "", ""),
         Entry("1-1", '{"type": "io.stylequeue.job.failed.v1"}', "", ""),
         Entry("1-1", '{"type": "io.stylequeue.job.failed.v1", "data": {"labels": []}}', "", ""),
+        *(Entry("1-1", entry().event.replace(*spoils), "", "") for spoils in SPOILT),
         Entry("1-1", entry().event, "", "{"),
         Entry("1-1", entry().event, "", "7"),
     ],
-    ids=str,
+    ids=lambda spoilt: spoilt.event[:60],
 )
-def test_what_somebody_spoilt_is_passed_over(spoilt: Entry) -> None:
-    assert [one.endpoint for one in deliveries_of([spoilt, entry()], {"crm": endpoint(labels={})})] == ["crm"]
+def test_what_somebody_spoilt_is_passed_over(queue: StyleQueue, spoilt: Entry) -> None:
+    entries = whole(queue._ledger, [spoilt, entry()])
+    deliveries = list(deliveries_of(entries, {"crm": endpoint(labels={})}))
+    assert [one.endpoint for one in deliveries] == ["crm"]
+    assert Deliveries(queue._ledger).deliver(deliveries, again=True) == 1
+
+
+@pytest.mark.parametrize("dies", [False, True])
+def test_none_is_given_up_however_often_its_delivery_cannot_be_made(
+    operator: Operator, monkeypatch: pytest.MonkeyPatch, dies: bool
+) -> None:
+    """A full Redis hands events out, and takes no deliveries of them."""
+    monkeypatch.setattr(outbox, "_IDLE_S", IDLE_S)
+    with redis_server("maxmemory-policy noeviction") as port:
+        own = operator.settings.model_copy(update={"redis_url": SecretStr(f"redis://{HOST}:{port}/0")})
+        operator.write(crm=ACCEPTED)
+        endpoints = OperatorFile(operator.path).now.endpoints
+        with StyleQueue(own) as queue:
+            deliverer = Outbox(queue._ledger)
+            assert not deliverer.round(endpoints), "there is a group of deliverers"
+            queue.submit(make_job(), notify=["crm"])
+            queue._ledger.redis.config_set("maxmemory", 1)
+            for _ in range(MAX_TIMES + 2):
+                if dies:
+                    time.sleep(2 * IDLE_S)
+                    deliverer = Outbox(queue._ledger)
+                with pytest.raises(Unavailable, match="is full"):
+                    deliverer.round(endpoints)
+            queue._ledger.redis.config_set("maxmemory", 0)
+            assert deliverer.round(endpoints)
+            assert queue.dead_letters() == []
+            assert [one.state for one in Deliveries(queue._ledger).list("crm")] == ["pending"]
+
+
+def test_what_was_given_up_once_is_delivered_when_it_is_replayed(
+    operator: Operator, queue: StyleQueue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By deliverers of before, which gave up."""
+    monkeypatch.setattr(outbox, "_IDLE_S", IDLE_S)
+    operator.write(crm=ACCEPTED)
+    job = make_job()
+    queue.submit(job, notify=["crm"])
+    for _ in range(MAX_TIMES + 1):
+        run(queue._ledger.asked.consumer(outbox.GROUP, "one", after="0", claim_after_s=60).take())
+    [letter] = queue.dead_letters()
+    assert letter.queue == outbox.GROUP
+    queue.replay(letter.id)
+    assert queue.dead_letters() == []
+    Outbox(queue._ledger).round(OperatorFile(operator.path).now.endpoints)
+    assert [one.job for one in Deliveries(queue._ledger).list("crm")] == [job.id]

@@ -7,7 +7,6 @@ nobody delivers, nobody reads, and the stream keeps to its cap all the same.
 
 from __future__ import annotations
 
-import json
 import logging
 import uuid
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -17,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from ..awaiting import run
 from ..contract.errors import EventsLost
 from ..contract.events import kind_of
+from ..contract.plain_json import read_json
 from ..ledger import names
 from ..ledger.deliveries import Deliveries, ForEndpoint
 
@@ -45,7 +45,8 @@ class Outbox:
         self._consumer = self._anew()
 
     def _anew(self) -> Consumer:
-        return self._ledger.asked.consumer(GROUP, self._name, after="0", claim_after_s=_IDLE_S)
+        # However often: what is in the way is Redis, or the end of a deliverer, never one of the events.
+        return self._ledger.asked.consumer(GROUP, self._name, after="0", claim_after_s=_IDLE_S, max_times=0)
 
     def round(self, endpoints: Mapping[str, Endpoint]) -> bool:
         """Make deliveries of some events; whether there were any."""
@@ -70,7 +71,12 @@ def whole(ledger: Ledger, entries: Sequence[Entry]) -> list[Entry]:
     """These entries with what stands beside an event, which older workers do not put there: the event itself says whose
     the job is, the job's record which endpoints it names.
     """
-    told = [_told(entry) for entry in entries]
+    told: list[dict[str, Any] | None] = []
+    for entry in entries:
+        try:
+            told.append(_told(entry))
+        except ValueError:
+            told.append(None)
     lacking = [event["subject"] for entry, event in zip(entries, told, strict=True) if event and not entry.notify]
     named = iter(run(ledger.asked.named_by(lacking)))
     return [
@@ -85,22 +91,23 @@ def whole(ledger: Ledger, entries: Sequence[Entry]) -> list[Entry]:
     ]
 
 
-def _told(entry: Entry) -> dict[str, Any] | None:
-    """What an entry tells; None: nothing, for it is no event."""
-    try:
-        told = json.loads(entry.event)
-        is_event = isinstance(told["subject"], str) and isinstance(told["data"], dict)
-    except (ValueError, KeyError, TypeError):
-        return None
-    return told if is_event else None
+def _told(entry: Entry) -> dict[str, Any]:
+    """What an entry tells. Raises ValueError where it is no event."""
+    told = read_json(entry.event)
+    if not isinstance(told, dict) or not isinstance(told.get("data"), dict):
+        raise ValueError("it has no data")
+    for name in ("id", "type", "subject"):
+        if not isinstance(told.get(name), str):
+            raise ValueError(f"its {name} is no text")
+    return told
 
 
 def deliveries_of(entries: Iterable[Entry], endpoints: Mapping[str, Endpoint]) -> Iterator[ForEndpoint]:
     """Each event with each endpoint that it goes to."""
     for entry in entries:
         try:
-            told = json.loads(entry.event)
-            notify = json.loads(entry.notify or "[]")
+            told = _told(entry)
+            notify = read_json(entry.notify or "[]")
             for name, endpoint in endpoints.items():
                 named = name in notify and endpoint.tenant == (entry.tenant or None)
                 if fits(endpoint, told, tenant=entry.tenant or None, named=named, names_others=bool(notify)):

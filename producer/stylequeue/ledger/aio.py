@@ -163,7 +163,7 @@ class AsyncLedger:
                     what = f"there is no group {letter.queue!r} any more"
                     raise InvalidRequest(what, "the letter's message is the event")
             case "delivery":
-                _, endpoint, event_id = letter.id.split(":")
+                _, endpoint, event_id = letter.id.split(":", 2)
                 await deliveries.replay(self, endpoint, event_id)
             case _:
                 await notifications.replay(self, letter.id)
@@ -348,9 +348,11 @@ class AsyncLedger:
 
         await self._read(read, wait_s)
 
-    def consumer(self, group: str, name: str, *, after: str, claim_after_s: float) -> groups.Consumer:
+    def consumer(
+        self, group: str, name: str, *, after: str, claim_after_s: float, max_times: int = groups.MAX_TIMES
+    ) -> groups.Consumer:
         """One of a group's, which begins behind `after` where it is new. Raises InvalidRequest for no position."""
-        return groups.Consumer(self, group, name, after=streams.whole(after), idle_s=claim_after_s)
+        return groups.Consumer(self, group, name, after=streams.whole(after), idle_s=claim_after_s, max_times=max_times)
 
     async def entries(self, *, behind: str, count: int) -> list[groups.Entry]:
         """The oldest events behind a position that are kept, with what stands beside them."""

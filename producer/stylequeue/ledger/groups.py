@@ -67,11 +67,13 @@ def take(
     own: bool = False,
     idle_s: float = 0,
     count: int = 1,
+    max_times: int = MAX_TIMES,
 ) -> Move[Taken]:
     """Let go of what is `done` (positions), and take up to `count` events, first of all what was taken before.
 
     That is what this consumer had in an earlier life, if it says `own`, and what others have had for `idle_s`, unless
-    that is 0. A group that there is not yet begins behind `after`; "": behind the newest event.
+    that is 0. A group that there is not yet begins behind `after`; "": behind the newest event. What was taken
+    `max_times` becomes a dead letter instead; 0: nothing does.
     """
     return moves._move(
         "take_events",
@@ -83,7 +85,7 @@ def take(
         idle_ms=int(idle_s * 1000),
         count=count,
         look_at=max(count, _LOOK_AT),
-        max_times=MAX_TIMES,
+        max_times=max_times,
         forget_ms=_FORGOTTEN_AFTER_S * 1000,
         parse=_taken,
     )
@@ -91,7 +93,8 @@ def take(
 
 def replay(moves: Moves, letter_id: str) -> Move[Literal["queued", "lost", "unknown"]]:
     """Give a dead letter, an event, back to its group."""
-    _, group, position = letter_id.split(":")
+    # The group of the deliverers has a colon in its name.
+    group, _, position = letter_id.removeprefix("event:").rpartition(":")
     return moves._move("replay_event", id=letter_id, group=group, position=position)
 
 
@@ -107,12 +110,15 @@ async def known(ledger: AsyncLedger) -> list[EventGroup]:
 class Consumer:
     """One consumer of a group: takes events, and lets go of them when it takes the next."""
 
-    def __init__(self, ledger: AsyncLedger, group: str, name: str, *, after: str, idle_s: float) -> None:
+    def __init__(
+        self, ledger: AsyncLedger, group: str, name: str, *, after: str, idle_s: float, max_times: int
+    ) -> None:
         self._ledger = ledger
         self._group = group
         self._name = name
         self._after = after
         self._idle_s = idle_s
+        self._max_times = max_times
         self._had: list[str] = []
         self._behind = "0-0"
         self._has_own = True
@@ -132,6 +138,7 @@ class Consumer:
             own=self._has_own,
             idle_s=self._idle_s if looks else 0,
             count=count,
+            max_times=self._max_times,
         )
         [taken] = await self._ledger.perform([move])
         behind, self._had, self._behind = self._behind, [], taken.behind

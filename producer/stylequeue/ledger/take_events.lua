@@ -1,7 +1,8 @@
 -- A consumer of a group takes the next events of the deployment, and lets go of those that it has handled.
 -- `after`: behind which position a new group begins ("": behind the newest). `done`: positions of what is handled.
 -- `own`: first what this consumer had taken and never let go, in an earlier life. `idle_ms`: what others have had for so
--- long comes before what is new, too (0: nobody looks). What was taken `max_times` already becomes a dead letter instead.
+-- long comes before what is new, too (0: nobody looks). What was taken `max_times` already becomes a dead letter
+-- instead (0: nothing does).
 -- Returns {lost, reclaimed, behind, {position, event, tenant, notify} ...}: `lost` of the events that the group has not
 -- read, or not handled, are kept no longer (-1: some); `behind` is how far it has read.
 local group, consumer, lost, unread = arg.group, arg.consumer, 0, 0
@@ -74,7 +75,7 @@ local function take_again(rows, idle_ms)
     if not there then
       redis.call('XACK', EVENTS_KEY, group, position)
       lost = lost + 1
-    elseif times >= arg.max_times then
+    elseif arg.max_times > 0 and times >= arg.max_times then
       bury('event:' .. group .. ':' .. position, {kind = 'event', queue = group, code = 'event_not_handled',
         reason = 'consumers took it ' .. times .. ' times and were not done with it', attempts = times,
         message = named(there[2]).event or ''})
