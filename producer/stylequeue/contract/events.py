@@ -155,6 +155,11 @@ class PaintingReport(Told):
         default=None,
         description="Those that were found in the content and kept, the largest first; null: none were looked for.",
     )
+    kept_share: float | None = Field(
+        default=None,
+        description="How much of the picture was kept closer to the content, for faces, whatever else stands out and "
+        "the job's keep_mask, from 0 to 1; null: nothing, or the fast method.",
+    )
 
 
 class SucceededData(EventData):

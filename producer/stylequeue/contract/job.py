@@ -131,7 +131,7 @@ class Job(Contract):
     output: Output
     keep_mask: ImageRef | None = Field(
         default=None,
-        description="What to keep closer to the content than the rest, beside faces (the recipe's `keep_faces`): a "
+        description="What to keep closer to the content than the rest, beside what `keep_faces` of the recipe does: a "
         "grey picture, white where it counts, black where not or where it is transparent, squeezed to the content's "
         "shape.",
     )

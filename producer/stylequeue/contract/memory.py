@@ -125,7 +125,7 @@ def plan(
     for coarser, stage in enumerate(stages if turned is not None else ()):
         if is_matched(content, stage.scale):
             then, *styles_then = (scaled_sides(sides, stage.scale) for sides in (content, *styles))
-            search_bytes, stays_bytes = search(then, styles_then, turned=bool(turned))
+            search_bytes, stays_bytes = search(then, styles_then, turned=bool(turned), masks=masks)
             kept_bytes = kept(coarser, _laid((then, *styles_then), margin_px))
             searched_bytes = max(searched_bytes, kept_bytes + search_bytes + stays_bytes)
     laid = _laid((content, *styles), margin_px)
@@ -211,9 +211,11 @@ _FAST_BYTES, _FAST_BYTES_A_PX = 115 * 10**6, 200
 # Feature matching
 
 MATCHED_LAYERS = tuple(
-    f"block{block}_conv{number}" for block, numbers in ((2, 2), (3, 3), (4, 3)) for number in range(1, 1 + numbers)
+    f"block{block}_conv{number}"
+    for block, numbers in ((1, 2), (2, 2), (3, 3), (4, 3))
+    for number in range(1, 1 + numbers)
 )
-"""Those of the first block took a fifth of what matching takes, and made no difference that eyes could see."""
+"""Without the first block's, skies are an even weave where they have strokes with them."""
 PLACES_PX = 4
 """Side of a place."""
 COMPARED_AT_ONCE = 2048
@@ -246,13 +248,16 @@ def style_blocks(style: Sides) -> list[tuple[slice, slice]]:
     return list(product(*parts))
 
 
-def search(then: Sides, styles_then: Sequence[Sides], *, turned: bool) -> tuple[int, int]:
+def search(then: Sides, styles_then: Sequence[Sides], *, turned: bool, masks: int = 0) -> tuple[int, int]:
     """The bytes that a search takes at its peak, and those that stay besides, for the pictures of one stage.
 
-    turned: whether the styles' quarter turns are candidates, too.
+    turned: whether the styles' quarter turns are candidates, too; masks: under each of which there may be a region, one
+    beside them, and each region has candidates of its own.
     """
     channels = sum(ARCHITECTURES["vgg16"][layer] for layer in MATCHED_LAYERS)
-    candidates = min(most_candidates(then), sum(map(_places, styles_then)) * (4 if turned else 1))
+    every = sum(map(_places, styles_then)) * (4 if turned else 1)
+    candidates = min(most_candidates(then), every)
+    kept = min(most_candidates(then) * min(len(styles_then), masks + 1), every)
     # The first block of a style is its largest.
     first_blocks = [style_blocks(style)[0] for style in styles_then]
     most_places = max(_places((rows.stop, columns.stop)) for rows, columns in first_blocks)
@@ -260,7 +265,7 @@ def search(then: Sides, styles_then: Sequence[Sides], *, turned: bool) -> tuple[
     # directions are made in float32, of distances from the mean; so are a chunk's places, and how alike they are.
     looked_at = 4 * channels * max(_places(then), most_places)
     # So is what an evaluation keeps: each place's own column, and the one wanted there.
-    stays = (2 * channels + 4 * SEARCH_RANK) * candidates + 8 * channels * _places(then)
+    stays = (2 * channels + 4 * SEARCH_RANK) * kept + 8 * channels * _places(then)
     return looked_at + 16 * channels * candidates + COMPARED_AT_ONCE * (4 * candidates + 8 * channels), stays
 
 

@@ -68,7 +68,10 @@ StyleScale = Annotated[
 ]
 KeepFaces = Annotated[
     bool,
-    Field(description="Whether faces are looked for in the content, and kept closer to it than the rest."),
+    Field(
+        description="Whether faces are looked for in the content, and kept closer to it than the rest; `optimize` "
+        "keeps whatever else stands out to its network, too."
+    ),
 ]
 TimeBudget = Annotated[float, Field(gt=0, le=MAX_TIME_BUDGET_S)]
 StopWhen = Annotated[float, Field(gt=0, lt=1)]

@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-ENGINE_VERSION = "10"
+ENGINE_VERSION = "11"
 """Grows when the same inputs would give another picture."""
 
 
@@ -229,7 +229,11 @@ class Engine:
             if resume is not None:
                 check(resume, schedule(preset_of(recipe).scales, content.shape[1:3], recipe.steps), content.shape[1:3])
             painter = self._painter(self._vgg_name(recipe))
-            yield from painter.paint(content, shares, recipe, resume=resume, start=start, masks=masks, kept=kept)
+            if recipe.keep_faces:
+                kept = _brighter(kept, painter.saliency(content))
+            steps = painter.paint(content, shares, recipe, resume=resume, start=start, masks=masks, kept=kept)
+            kept_share = None if kept is None else float(kept.mean())
+            yield from (replace(step, kept_share=kept_share) for step in steps)
 
     def _vgg_name(self, recipe: ResolvedOptimizeRecipe) -> str:
         if recipe.network != "auto":
@@ -320,15 +324,21 @@ def _kept(
 
     content: float32 [1, H, W, 3]; kept, and what is returned: float32 [1, H, W, 1].
     """
-    import numpy as np
-
     faces = None
     if recipe.keep_faces:
         from .faces import find, kept_for
 
         faces = find(content)
-        kept = kept_for(faces, content) if kept is None else np.maximum(kept, kept_for(faces, content))
+        kept = _brighter(kept, kept_for(faces, content))
     return faces, kept if kept is not None and kept.any() else None
+
+
+def _brighter(one: np.ndarray | None, other: np.ndarray) -> np.ndarray:
+    """Of two masks, float32 [1, H, W, 1], the brighter at each pixel."""
+    import numpy as np
+
+    brighter: np.ndarray = other if one is None else np.maximum(one, other)
+    return brighter
 
 
 @contextmanager

@@ -1,7 +1,7 @@
 """Feature matching: every place of the picture takes the features of the most similar place of a style.
 
 After Kolkin and others, "Style transfer by relaxed optimal transport and self-similarity" (2019) and "Neural neighbor
-style transfer" (2022). A place is a block of 4 x 4 px; its column is what all layers of three blocks say of it. Columns
+style transfer" (2022). A place is a block of 4 x 4 px; its column is what all layers of four blocks say of it. Columns
 are never in memory together: how similar two are is a sum over layers.
 """
 
@@ -120,7 +120,8 @@ class Matching:
                 layer: tf.concat([area.columns[layer] for area in areas], axis=0)[None, None]
                 for layer in MATCHED_LAYERS
             }
-            self._latest[scene] = areas, whole
+            # Else all columns would be there twice.
+            self._latest[scene] = [area._replace(columns={}) for area in areas], whole
         candidates, columns = self._latest[scene]
         looked_up = scene.content
         if scene.start is not None:

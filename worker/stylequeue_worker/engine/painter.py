@@ -31,6 +31,7 @@ from .precision import fast_dtype
 from .presets import Preset, preset_of
 from .regions import Masks
 from .safety import Standstill, TimeBudget
+from .saliency import saliency
 from .steps import Checkpoint, Cut, Step
 from .summary import summary
 from .terms import scene
@@ -108,6 +109,10 @@ class Painter:
             stages=schedule(preset.scales, content.shape[1:3], recipe.steps),
         )
         yield from painting.steps(at)
+
+    def saliency(self, content: np.ndarray) -> np.ndarray:
+        """How much each pixel of a content, float32 [1, H, W, 3], stands out: float32 [1, H, W, 1] in [0, 1]."""
+        return saliency(self._network, content)
 
     def _budget_bytes(self) -> int | None:
         """What a painting may take beside what is loaded; None: as much as it likes."""

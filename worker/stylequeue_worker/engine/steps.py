@@ -85,6 +85,9 @@ class Step:
     """What ended this scale or one before it early, if anything did."""
     faces: Sequence[Face] | None = None
     """Those of the content that are kept, the largest first; None: none were looked for."""
+    kept_share: float | None = None
+    """How much of the content is kept, for faces, what else stands out and a mask: the mean of what is kept, in [0, 1];
+    None: nothing, or `fast` paints."""
 
     @property
     def state(self) -> Checkpoint | None:

@@ -182,4 +182,5 @@ def _report(
         peak_memory_bytes=peak_bytes(),
         notes=list(summary.notes),
         faces=None if last.faces is None else [Face(*face) for face in last.faces],
+        kept_share=None if last.kept_share is None else round(last.kept_share, 3),
     )
