@@ -90,11 +90,19 @@ def test_what_varies_in_one_direction_alone_is_not_sharpened() -> None:
     random = np.random.default_rng(0)
     content, other = (losses.mean_and_covariance(tf.constant(random.normal(size=(1, 16, 16, 8)))) for _ in range(2))
     line = losses.mean_and_covariance(tf.constant(random.normal(size=(1, 16, 16, 1)) * np.ones(8)))
-    sharpened = []
-    for styles in ([other], [line], [other, line]):
-        regions = [{"wanted": {"block1_conv1": losses.principal(style, content)}} for style in styles]
-        sharpened.append(PRESETS["painterly"].adam_at(SIDE_PX, plainness=Style.plainness(regions)).sharpening)
-    assert sharpened == [0.3, 0, 0]
+
+    def sharpened(*regions: tuple[losses.Statistics, float]) -> float:
+        """regions: styles, and of how much of the picture each."""
+        target = [
+            {"wanted": {"block1_conv1": losses.principal(style, content)}, "share": tf.constant(share)}
+            for style, share in regions
+        ]
+        return PRESETS["painterly"].adam_at(SIDE_PX, plainness=Style.plainness(target)).sharpening
+
+    assert sharpened((other, 1.0)) == 0.3
+    assert sharpened((line, 1.0)) == sharpened((line, 0.02)) == 0, "however little is painted besides"
+    assert sharpened((other, 0.5), (line, 0.5)) == 0
+    assert 0.27 < sharpened((other, 0.98), (line, 0.02)) < 0.3, "a small region does not speak for all"
 
 
 @pytest.mark.parametrize("name", STYLES)

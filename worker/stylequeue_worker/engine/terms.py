@@ -298,12 +298,17 @@ class Style:
 
     @staticmethod
     def plainness(target: Target) -> float:
-        """In how many fewer directions than paintings the styles vary, 0 to 1: where it is most, of layers and regions.
+        """In how many fewer directions than paintings the styles vary, 0 to 1: a mean over what is painted.
 
-        0 where the measure does not say.
+        Of the layer where it is most; 0 where the measure does not say.
         """
-        wanted = [region["wanted"].values() for region in target]
-        return max((float(each["plainness"]) for layers in wanted for each in layers if "plainness" in each), default=0)
+        shares = [float(region["share"]) for region in target]
+        layers = zip(*(region["wanted"].values() for region in target), strict=True)
+        sums = [
+            sum(share * float(wanted.get("plainness", 0)) for share, wanted in zip(shares, regions, strict=True))
+            for regions in layers
+        ]
+        return max(sums, default=0) / (sum(shares) or 1)
 
     def loss(self, picture: tf.Tensor, measured: Mapping[str, Measured], target: Target) -> tf.Tensor:  # noqa: ARG002
         """Of all layers: a scalar. picture: [1, H, W, 3]; measured: by layer the statistics of each region."""
