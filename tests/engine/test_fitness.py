@@ -50,7 +50,6 @@ def tried(machine: Machine) -> None:
         (tf.errors.UnimplementedError(None, None, "no kernel image is available"), Code.DEVICE_UNAVAILABLE),
         (Permanent(Code.NOT_FINITE, "the losses are not finite", ""), Code.DEVICE_UNAVAILABLE),
         (np.full((1, 64, 64, 3), np.nan, np.float32), Code.DEVICE_UNAVAILABLE),
-        (tf.errors.ResourceExhaustedError(None, None, "OOM when allocating"), Code.INSUFFICIENT_MEMORY),
         (Permanent(Code.OUT_OF_MEMORY, "a step does not fit", ""), Code.INSUFFICIENT_MEMORY),
     ],
 )

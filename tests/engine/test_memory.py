@@ -5,7 +5,7 @@ from __future__ import annotations
 import gc
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 import pytest
@@ -17,19 +17,21 @@ from stylequeue.contract.memory import MIN_TILE_PX, TILES_GRID_PX, tile_starts
 from stylequeue.contract.recipe import (
     MAX_SIZE_PX,
     MIN_SIDE_PX,
+    FastRecipe,
     OptimizeRecipe,
     OptimizerName,
     PresetName,
+    Recipe,
     ResolvedOptimizeRecipe,
     resolve,
 )
-from stylequeue_worker.engine import Options, Step, course, painter
+from stylequeue_worker.engine import Engine, Options, Step, course, faces, painter, shown
 from stylequeue_worker.engine.available import available_bytes
 from stylequeue_worker.engine.descent import Evaluation
-from stylequeue_worker.engine.memory import Fitting, is_out_of_memory, plan
+from stylequeue_worker.engine.memory import Fitting, is_out_of_memory, may_be_out_of_memory, plan
 from stylequeue_worker.engine.networks import Vgg
 from stylequeue_worker.engine.objective import Objective
-from stylequeue_worker.engine.presets import PRESETS
+from stylequeue_worker.engine.presets import PRESETS, Preset
 from stylequeue_worker.engine.terms import Look
 from stylequeue_worker.engine.tiling import Tile, TiledObjective
 from tests.engine.conftest import Picture
@@ -173,17 +175,21 @@ class TestPlan:
 OUT_OF_MEMORY = [
     tf.errors.ResourceExhaustedError(None, None, "OOM when allocating tensor with shape[1,512,512,64]"),
     tf.errors.InternalError(None, None, "Failed to allocate 1073741824 bytes: CUDA_ERROR_OUT_OF_MEMORY: out of memory"),
-    tf.errors.InternalError(None, None, "Blas GEMM launch failed : a.shape=(64, 65536), b.shape=(65536, 64)"),
     tf.errors.InternalError(None, None, "CUBLAS_STATUS_ALLOC_FAILED"),
     tf.errors.InternalError(None, None, "RESOURCE_EXHAUSTED: Out of memory while trying to allocate 5368709120 bytes."),
-    tf.errors.UnknownError(None, None, "Failed to get convolution algorithm. This is probably because cuDNN failed"),
     tf.errors.UnknownError(None, None, "CUDNN_STATUS_ALLOC_FAILED in tensorflow/stream_executor/cuda/cuda_dnn.cc"),
+    MemoryError("Unable to allocate 8.00 GiB for an array"),
+]
+OR_A_BROKEN_CARD = [
+    tf.errors.InternalError(None, None, "Blas GEMM launch failed : a.shape=(64, 65536), b.shape=(65536, 64)"),
+    tf.errors.UnknownError(None, None, "Failed to get convolution algorithm. This is probably because cuDNN failed"),
     tf.errors.NotFoundError(None, None, "No algorithm worked!  Error messages:\n  Profiling failure on CUDNN engine"),
     tf.errors.FailedPreconditionError(None, None, "DNN library initialization failed. Look at the errors above"),
-    MemoryError("Unable to allocate 8.00 GiB for an array"),
+    tf.errors.InternalError(None, None, "CUDNN_STATUS_EXECUTION_FAILED in cuda_dnn.cc(5172)"),
 ]
 ANOTHER_THING = [
     tf.errors.InternalError(None, None, "CUDA error: an illegal memory access was encountered"),
+    tf.errors.InternalError(None, None, "CUDNN_STATUS_INTERNAL_ERROR: CUDA_ERROR_MISALIGNED_ADDRESS"),
     tf.errors.NotFoundError(None, None, "weights.h5; No such file or directory"),
     tf.errors.UnknownError(None, None, "Graph execution error"),
     tf.errors.InvalidArgumentError(None, None, "Incompatible shapes: [1,2] vs. [1,3]; memory"),
@@ -192,8 +198,10 @@ ANOTHER_THING = [
 
 
 def test_all_the_ways_of_saying_that_memory_ran_out() -> None:
-    assert [error for error in OUT_OF_MEMORY if not is_out_of_memory(error)] == []
-    assert [error for error in ANOTHER_THING if is_out_of_memory(error)] == []
+    said = [is_out_of_memory(error) for error in (*OUT_OF_MEMORY, *OR_A_BROKEN_CARD, *ANOTHER_THING)]
+    assert said == [True] * len(OUT_OF_MEMORY) + [False] * (len(OR_A_BROKEN_CARD) + len(ANOTHER_THING))
+    meant = [may_be_out_of_memory(error) for error in (*OUT_OF_MEMORY, *OR_A_BROKEN_CARD, *ANOTHER_THING)]
+    assert meant == [True] * (len(OUT_OF_MEMORY) + len(OR_A_BROKEN_CARD)) + [False] * len(ANOTHER_THING)
 
 
 def recipe(**given: object) -> ResolvedOptimizeRecipe:
@@ -314,6 +322,65 @@ def test_out_of_memory_again_is_an_error(
     assert "tiles of 64 px" in caught.value.message
 
 
+def test_a_broken_card_is_no_lack_of_memory(
+    narrow: Vgg, photo: Picture, stripes: Picture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Smaller tiles are tried, once. That the job is too large is not said: on another card it may do."""
+    tried: list[int | None] = []
+
+    def evaluate(self: Objective, *_: object) -> Evaluation:
+        tried.append(self.tile_px)
+        raise OR_A_BROKEN_CARD[-1]
+
+    for objective in (Objective, TiledObjective):
+        monkeypatch.setattr(objective, "evaluate", evaluate)
+    ours = painter.Painter(narrow, Options(precision="float32"))
+    with pytest.raises(tf.errors.InternalError, match="CUDNN_STATUS_EXECUTION_FAILED"):
+        list(ours.paint(photo(height=48), [(stripes(48), 1.0)], recipe()))
+    assert tried == [None, 64]
+
+
+def exhausted(*_: object, **__: object) -> NoReturn:
+    raise OUT_OF_MEMORY[0]
+
+
+@pytest.mark.parametrize(
+    ("asked", "place", "name"),
+    [
+        pytest.param(FastRecipe(), Engine, "load_fast", id="the fast network"),
+        pytest.param(OptimizeRecipe(), faces, "find", id="faces"),
+        pytest.param(OptimizeRecipe(preset="gatys-2016"), painter, "sample_pictures", id="filters"),
+    ],
+)
+def test_out_of_memory_is_said_wherever_it_runs_out(
+    narrow_engine: Engine, photo: Picture, monkeypatch: pytest.MonkeyPatch, asked: Recipe, place: object, name: str
+) -> None:
+    monkeypatch.setattr(place, name, exhausted)
+    with pytest.raises(Permanent) as caught:
+        next(narrow_engine.paint(photo(height=16), [(photo(height=16), 1.0)], resolve(asked)))
+    assert caught.value.code == Code.OUT_OF_MEMORY
+
+
+def test_out_of_memory_is_said_by_a_summary(
+    narrow_engine: Engine, photo: Picture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    [step] = narrow_engine.paint(
+        photo(height=16), [(photo(height=16), 1.0)], recipe(preset="painterly", steps=None, strength=0)
+    )
+    monkeypatch.setattr(shown, "ssim", exhausted)
+    with pytest.raises(Permanent) as caught:
+        step.summarise()
+    assert caught.value.code == Code.OUT_OF_MEMORY
+
+
+def test_a_size_for_which_there_is_no_memory_is_not_painted_ahead(
+    narrow_engine: Engine, model_dir: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(faces, "find", exhausted)
+    Engine(model_dir, options=Options(warm_up_px=(32,))).warm_up(["optimize"])
+    assert "pictures of 32 px cannot be painted ahead: [out_of_memory]" in caplog.text
+
+
 def test_what_is_no_lack_of_memory_is_told_as_it_is(
     narrow: Vgg, photo: Picture, stripes: Picture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -336,6 +403,26 @@ def test_what_was_compiled_for_a_mixture_of_layers_goes_with_it(narrow: Vgg, pho
     gc.collect()
     new = [graph for graph in compiled() if not any(graph is known for known in before)]
     assert len(new) == painter._KEPT
+
+
+@pytest.mark.usefixtures("uncompiled_once")
+def test_what_is_painted_often_stays_compiled(
+    thin: Vgg, photo: Picture, stripes: Picture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made: list[float] = []
+
+    def noted(network: Vgg, preset: Preset) -> Objective:
+        made.append(preset.style_layers["block1_conv1"])
+        return Objective(network, preset)
+
+    monkeypatch.setattr(painter, "Objective", noted)
+    monkeypatch.setattr(painter, "_KEPT", 2)
+    ours = painter.Painter(thin, Options(precision="float32"))
+    usual, one, other = 1.0, 2.0, 3.0
+    for mixture in (usual, one, usual, other, usual):
+        layers = {"style_layers": {"block1_conv1": mixture}, "content_layers": {"block1_conv1": 1.0}}
+        list(ours.paint(photo(height=16), [(stripes(16), 1.0)], recipe(steps=1, **layers)))
+    assert made == [usual, one, other]
 
 
 def compiled() -> list[object]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import os
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
@@ -27,7 +27,7 @@ from stylequeue.contract.recipe import (
 
 from .. import models
 from .options import Options
-from .steps import Checkpoint, Face, Network, Step, Summary
+from .steps import Checkpoint, Face, Network, Step
 
 if TYPE_CHECKING:
     import numpy as np
@@ -170,35 +170,39 @@ class Engine:
         `recipe.size` is the caller's affair: the arrays are painted at the size they have.
 
         Raises ValueError for arrays of another kind; Permanent with code NETWORK_UNAVAILABLE, RECIPE_UNSUPPORTED (a
-        fast network that can do only the plainest recipe) or NOT_FINITE; BadCheckpoint before the first step where
-        `resume` is none of this painting.
+        fast network that can do only the plainest recipe), NOT_FINITE or OUT_OF_MEMORY, the latter by a step's
+        `summarise`, too; BadCheckpoint before the first step where `resume` is none of this painting.
         """
         from .device import keep_float32_whole
+        from .memory import told_as_lack_of_memory
         from .pictures import floats, in_colours_of, look, look_at_mask
         from .regions import coverage
+        from .shown import in_chroma_of, within
 
-        # Whatever the painting before had, until this one's own says otherwise.
-        keep_float32_whole()
         if not styles or any(weight <= 0 for _, weight in styles):
             raise ValueError("at least one style is needed, and weights above nought")
-        content = floats(look(content))
-        used = [(look(style), weight) for style, weight in styles]
-        if masks is not None:
-            checked = [None if mask is None else look_at_mask(mask, content) for mask in masks]
-            visible = [mask is None or mask.any() for mask in checked]
-            masks, used = list(compress(checked, visible)), list(compress(used, visible))
-        total = sum(weight for _, weight in used)
-        shares = [(style, weight / total) for style, weight in used]
-        if recipe.colours == "match":
-            shares = [(in_colours_of(floats(style), content), share) for style, share in shares]
-        faces, kept = _kept(content, recipe, None if kept is None else look_at_mask(kept, content))
-        begun = None if start is None else floats(look(start))
-        steps = self._steps(content, shares, masks, kept, recipe, resume, begun)
-        if faces is not None:
-            steps = (replace(step, faces=faces) for step in steps)
-        if (covered := coverage(masks)) is not None:
-            steps = within(content, covered, steps)
-        yield from in_chroma_of(content, steps) if recipe.colours == "luminance" else steps
+        # Whatever the painting before had, until this one's own says otherwise.
+        keep_float32_whole()
+        with told_as_lack_of_memory():
+            content = floats(look(content))
+            used = [(look(style), weight) for style, weight in styles]
+            if masks is not None:
+                checked = [None if mask is None else look_at_mask(mask, content) for mask in masks]
+                visible = [mask is None or mask.any() for mask in checked]
+                masks, used = list(compress(checked, visible)), list(compress(used, visible))
+            total = sum(weight for _, weight in used)
+            shares = [(style, weight / total) for style, weight in used]
+            if recipe.colours == "match":
+                shares = [(in_colours_of(floats(style), content), share) for style, share in shares]
+            faces, kept = _kept(content, recipe, None if kept is None else look_at_mask(kept, content))
+            begun = None if start is None else floats(look(start))
+            steps = self._steps(content, shares, masks, kept, recipe, resume, begun)
+            if faces is not None:
+                steps = (replace(step, faces=faces) for step in steps)
+            if (covered := coverage(masks)) is not None:
+                steps = within(content, covered, steps)
+            for step in in_chroma_of(content, steps) if recipe.colours == "luminance" else steps:
+                yield replace(step, summarise=told_as_lack_of_memory()(step.summarise))
 
     def _steps(
         self,
@@ -217,14 +221,15 @@ class Engine:
         """
         from .position import check
         from .presets import preset_of
+        from .shown import of_pass, plain
 
         if not shares or getattr(recipe, "steps", 1) == 0:
-            yield Step(0, 0, max(content.shape[1:3]), {}, 1.0, content, summarise=partial(_plain, content, content))
+            yield Step(0, 0, max(content.shape[1:3]), {}, 1.0, content, summarise=partial(plain, content, content))
         elif isinstance(recipe, ResolvedFastRecipe):
             picture = self.load_fast().paint(content, shares, recipe.strength, masks)
             if kept is not None:
                 picture = picture + KEPT_SHARE * kept * (content - picture)
-            yield Step(1, 1, max(content.shape[1:3]), {}, 1.0, picture, summarise=partial(_of_pass, picture, content))
+            yield Step(1, 1, max(content.shape[1:3]), {}, 1.0, picture, summarise=partial(of_pass, picture, content))
         else:
             if resume is not None:
                 check(resume, schedule(preset_of(recipe).scales, content.shape[1:3], recipe.steps), content.shape[1:3])
@@ -347,59 +352,6 @@ def _logged(what: str = "a network cannot be used") -> Iterator[None]:
         yield
     except Permanent as error:
         log.error("%s: %s", what, error)
-
-
-def within(content: np.ndarray, covered: np.ndarray, steps: Iterable[Step]) -> Iterator[Step]:
-    """`steps` whose pictures show `content` [1, H, W, 3] where `covered` [1, H, W, 1] is 0, faded in between."""
-    import tensorflow as tf
-
-    from .pictures import resize
-
-    content_now, covered_now = content, covered
-    for step in steps:
-        if content_now.shape != step.picture.shape:
-            sides = step.picture.shape[1:3]
-            content_now, covered_now = (resize(tf.constant(p), *sides).numpy() for p in (content, covered))
-        shown = content_now + covered_now * (step.picture - content_now)
-        yield replace(step, picture=shown, summarise=partial(_of_shown, step, shown, content_now))
-
-
-def in_chroma_of(content: np.ndarray, steps: Iterable[Step]) -> Iterator[Step]:
-    """`steps` whose pictures have the chroma of `content` [1, H, W, 3]; they are painted on in all colours."""
-    import tensorflow as tf
-
-    from .pictures import resize, with_chroma_of
-
-    at_size = content
-    for step in steps:
-        if at_size.shape != step.picture.shape:
-            at_size = resize(tf.constant(content), *step.picture.shape[1:3]).numpy()
-        shown = with_chroma_of(step.picture, at_size)
-        yield replace(step, picture=shown, summarise=partial(_of_shown, step, shown, at_size))
-
-
-def _of_shown(step: Step, shown: np.ndarray, content: np.ndarray) -> Summary:
-    """The summary of a step that shows another picture than was painted; both float32 [1, H, W, 3]."""
-    from .pictures import ssim
-
-    painted = step.summarise()
-    # What is shown has more of the content: a note may hold no more, none is new.
-    notes = painted.notes and _of_pass(shown, content).notes
-    return replace(painted, ssim=ssim(shown, content), notes=notes)
-
-
-def _of_pass(picture: np.ndarray, content: np.ndarray) -> Summary:
-    """The summary of a picture that the fast network painted; both float32 [1, H, W, 3]."""
-    from .ground import TINTED, is_tinted
-
-    return replace(_plain(picture, content), notes=(TINTED,) if is_tinted(picture, content) else ())
-
-
-def _plain(picture: np.ndarray, content: np.ndarray) -> Summary:
-    """The summary of a picture for which there are no losses; both float32 [1, H, W, 3]."""
-    from .pictures import ssim
-
-    return Summary({}, {}, ssim(picture, content), "float32", 1)
 
 
 def _not_at_hand(what: str, name: str) -> Permanent:

@@ -10,8 +10,6 @@ import numpy as np
 from stylequeue.contract.errors import CannotServe, Code, Permanent
 from stylequeue.contract.recipe import FastRecipe, OptimizeRecipe, networks_of, resolve
 
-from .memory import is_out_of_memory
-
 if TYPE_CHECKING:
     from .engine import Engine
 
@@ -47,7 +45,7 @@ def try_out(engine: Engine, methods: Collection[Literal["optimize", "fast"]]) ->
 
 def _unfit(engine: Engine, error: Exception) -> CannotServe:
     what = f"a first step on {engine.device} failed: {error}"
-    if is_out_of_memory(error) or (isinstance(error, Permanent) and error.code == Code.OUT_OF_MEMORY):
+    if isinstance(error, Permanent) and error.code == Code.OUT_OF_MEMORY:
         hint = "another process may have the memory; give this one more, or less to take: STYLEQUEUE_GPU_MEMORY_MB"
         return CannotServe(Code.INSUFFICIENT_MEMORY, what, hint)
     hint = "look at the driver, CUDA and the card's own errors (`nvidia-smi -q`); `--gpu -1` paints on the processor"

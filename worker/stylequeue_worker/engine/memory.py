@@ -5,7 +5,8 @@ from __future__ import annotations
 import gc
 import logging
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 
 import tensorflow as tf
 
@@ -78,17 +79,15 @@ class Fitting:
         """Go on in smaller tiles, where `error` says that memory ran out for the first time.
 
         longest_px: longest side of the picture that was too much; a tile of all of it would be, too.
-        Raises Permanent(OUT_OF_MEMORY) where it did before, and `error` where it says another thing.
+        Raises Permanent(OUT_OF_MEMORY) where it did before, and `error` where it says another thing; the second time
+        also where memory is only one of the things that it may mean, a broken card another.
         """
-        if not is_out_of_memory(error):
-            raise error
-        if self._fell_back:
-            raise Permanent(
-                Code.OUT_OF_MEMORY,
-                "a step of this size does not fit into memory"
-                + (f", not even in tiles of {self.tile_px} px" if self.tile_px else ""),
-                "ask for a smaller size, or give the worker more memory",
+        if self._fell_back and is_out_of_memory(error):
+            raise _out_of_memory(
+                f"a step of this size does not fit into memory, not even in tiles of {self.tile_px} px"
             ) from error
+        if self._fell_back or not may_be_out_of_memory(error):
+            raise error
         self._fell_back = True
         laid_px = longest_px + 2 * self.objective.preset.margin_px
         half_px = min(laid_px, self.tile_px or laid_px) // 2
@@ -100,12 +99,30 @@ class Fitting:
         gc.collect()
 
 
+@contextmanager
+def told_as_lack_of_memory() -> Iterator[None]:
+    """Raises Permanent(OUT_OF_MEMORY) in place of an error that says that memory ran out."""
+    try:
+        yield
+    except Exception as error:
+        if not is_out_of_memory(error):
+            raise
+        raise _out_of_memory("the painting took more memory than the worker has") from error
+
+
+def _out_of_memory(message: str) -> Permanent:
+    return Permanent(Code.OUT_OF_MEMORY, message, "ask for a smaller size, or give the worker more memory")
+
+
+_NO_FAULT_OF_ADDRESSES = r"(?!.*(illegal|misaligned))"
 _SPEAKS_OF_MEMORY = re.compile(
-    r"(?!.*(illegal|misaligned))"  # of an address: a fault of another kind
-    r".*(memory|\boom\b|resource.?exhausted|alloc|blas|cudnn|dnn library|cufft|cusolver|no algorithm worked|scratch)",
+    _NO_FAULT_OF_ADDRESSES + r".*(memory|\boom\b|resource.?exhausted|alloc)", re.IGNORECASE | re.DOTALL
+)
+_MAY_MEAN_MEMORY = re.compile(
+    _NO_FAULT_OF_ADDRESSES + r".*(blas|cudnn|dnn library|cufft|cusolver|no algorithm worked|scratch)",
     re.IGNORECASE | re.DOTALL,
 )
-"""What CUDA's libraries say where they get no memory, whatever the error they say it with."""
+"""What CUDA's libraries say where they get no memory, and where a card is broken."""
 _KINDS = (
     tf.errors.InternalError,
     tf.errors.UnknownError,
@@ -116,7 +133,12 @@ _KINDS = (
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Whether `error` is one of the many by which TensorFlow says that a GPU's or the machine's memory ran out."""
+    """Whether `error` is one of those by which TensorFlow says that a GPU's or the machine's memory ran out."""
     if isinstance(error, tf.errors.ResourceExhaustedError | MemoryError):
         return True
     return isinstance(error, _KINDS) and bool(_SPEAKS_OF_MEMORY.match(str(error)))
+
+
+def may_be_out_of_memory(error: BaseException) -> bool:
+    """Whether `error` says so, or is one of those behind which a lack of memory may stand, or a broken card."""
+    return is_out_of_memory(error) or (isinstance(error, _KINDS) and bool(_MAY_MEAN_MEMORY.match(str(error))))

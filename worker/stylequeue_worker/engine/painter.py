@@ -139,6 +139,9 @@ class Painter:
     def _objective(self, preset: Preset, network: Vgg, tile_px: int | None) -> Objective:
         for kept in self._objectives:
             if (kept.preset, kept.network, kept.tile_px) == (preset, network, tile_px):
+                # The first is the one that was not used for the longest time.
+                self._objectives.remove(kept)
+                self._objectives.append(kept)
                 return kept
         if len(self._objectives) == _KEPT:
             self._objectives.popleft()
