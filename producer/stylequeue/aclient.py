@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from redis.asyncio import Redis as AsyncRedis
 
     from .ledger import AsyncLedger
+    from .operator_file import OperatorFile
 
 _T = TypeVar("_T")
 
@@ -68,6 +69,11 @@ class AsyncStyleQueue(Asking):
         self._connections = AsyncAccess(self.settings, standing_age_s=standing_age_s)
         self._owns_connections = True
         super().__init__(self._connections, None if tenant is None else check_tenant(tenant), scope)
+
+    @property
+    def operator_file(self) -> OperatorFile:
+        """What the operator says beside the settings, as this client and its tenants' read it."""
+        return self._connections.operator_file
 
     def for_tenant(self, tenant: str, *, scope: Scope | None = None) -> AsyncStyleQueue:
         """The deployment as `tenant` sees it, over the connections of this client, which closes them.

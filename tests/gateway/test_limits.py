@@ -8,6 +8,9 @@ from pathlib import Path
 import pytest
 
 from stylequeue.client import StyleQueue
+from stylequeue.contract.errors import InvalidSettings
+from stylequeue.gateway import keys
+from stylequeue.gateway.app import create_app
 from stylequeue.local import Stack
 from stylequeue.local.server import HOST
 from stylequeue.settings import Settings
@@ -17,6 +20,11 @@ from tests.support import pictures
 from tests.support.gate import Gate
 from tests.support.proxy import Proxy
 
+CRM = """
+[endpoint.crm]
+url = "https://crm.example/hook"
+secrets = ["whsec_MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3"]
+"""
 FILE = """
 [tenant.acme]
 rate_per_s = 0.01
@@ -123,10 +131,37 @@ def test_what_is_wrong_with_the_operators_file_is_the_operators_to_know(
     settings: Settings, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     file = tmp_path / "operator.toml"
-    file.write_text("[endpoint.crm]\nurl = 7\n")
+    file.write_text(CRM)
     with Gate(settings.model_copy(update={"operator_file": file}), tmp_path / "keys.json") as gate:
-        answer = gate.get("/v1/jobs", key=gate.key("read", "acme"))
+        file.write_text("[endpoint.crm]\nurl = 7\n")
+        answer = gate.post("/v1/admin/hooks/crm/rotate")
     check_problem(answer, "invalid_settings")
     assert "crm" not in answer.text
     assert str(tmp_path) not in answer.text
     assert "line 2: endpoint.crm.url" in caplog.text
+
+
+@pytest.mark.parametrize("broken", ["[endpoint.crm]\nurl = 7\n", "[", None], ids=["no endpoint", "no TOML", "no file"])
+def test_it_does_not_start_with_an_operators_file_that_cannot_be_read(
+    settings: Settings, tmp_path: Path, broken: str | None
+) -> None:
+    file = tmp_path / "operator.toml"
+    if broken is not None:
+        file.write_text(broken)
+    _, key = keys.make(role="admin")
+    keys.add(tmp_path / "keys.json", key)
+    settings = settings.model_copy(update={"operator_file": file, "keys_file": tmp_path / "keys.json"})
+    with pytest.raises(InvalidSettings, match="operator"):
+        create_app(settings)
+
+
+def test_what_the_file_said_at_the_start_stays_in_force(settings: Settings, tmp_path: Path) -> None:
+    """Also what nobody has asked of it by then."""
+    file = tmp_path / "operator.toml"
+    file.write_text(CRM + "[tenant.acme]\nrate_per_s = 5\n")
+    with Gate(settings.model_copy(update={"operator_file": file}), tmp_path / "keys.json") as gate:
+        file.unlink()
+        acmes = gate.key("read", "acme")
+        assert "ratelimit" in gate.get("/v1/jobs", key=acmes).headers
+        assert gate.get("/v1/admin/hooks/crm").json()["name"] == "crm"
+        assert gate.get("/metrics").status_code == 200

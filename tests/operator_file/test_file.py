@@ -136,6 +136,12 @@ def test_an_edit_that_would_break_it_is_not_made(path: Path) -> None:
     assert path.read_text() == WAVE
 
 
+def test_one_that_is_broken_is_not_edited(path: Path) -> None:
+    path.write_text("[endpoint.crm]\nurl = 7\n")
+    with pytest.raises(InvalidSettings, match="line 2"), editing(path) as document:
+        document["endpoint"]["crm"]["secrets"]  # of which there are none
+
+
 def test_the_first_edit_makes_a_file_of_ones_own(tmp_path: Path) -> None:
     path = tmp_path / "new.toml"
     with editing(path) as document:

@@ -50,11 +50,12 @@ class Hooks:
         tenant: str | None = None,
         send: Callable[..., Answer] | None = None,
         ledger: Ledger | None = None,
+        file: OperatorFile | None = None,
     ) -> None:
         self._settings = settings
         self._tenant = tenant
         self._send = send or Sender(settings).send
-        self._file = OperatorFile(settings.operator_file)
+        self._file = file or OperatorFile(settings.operator_file)
         self._given_ledger = ledger
 
     @cached_property
@@ -67,9 +68,7 @@ class Hooks:
 
     def for_tenant(self, tenant: str | None) -> Hooks:
         """Those of a tenant, over the connections of these; None: all."""
-        theirs = Hooks(self._settings, tenant=tenant, send=self._send, ledger=self._ledger)
-        theirs._file = self._file
-        return theirs
+        return Hooks(self._settings, tenant=tenant, send=self._send, ledger=self._ledger, file=self._file)
 
     def all(self) -> list[EndpointStatus]:
         """All endpoints, by their names, and how they fare."""

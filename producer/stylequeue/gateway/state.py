@@ -58,7 +58,7 @@ class Gateway:
 
     @classmethod
     def of(cls, settings: Settings) -> Gateway:
-        """Raises InvalidSettings where there are no keys."""
+        """Raises InvalidSettings where there are no keys, or where the operator's file cannot be read."""
         if settings.keys_file is None:
             raise InvalidSettings(
                 "STYLEQUEUE_KEYS_FILE is not set, and without keys nobody may ask",
@@ -66,11 +66,12 @@ class Gateway:
             )
         keys = KeyRing(settings.keys_file)
         queue, stopping = AsyncStyleQueue(settings, standing_age_s=_STANDING_AGE_S), asyncio.Event()
+        queue.operator_file.now  # noqa: B018  # one that cannot be read is told of at the start
         return cls(
             settings=settings,
             queue=queue,
             keys=keys,
-            hooks=Hooks(settings),
+            hooks=Hooks(settings, file=queue.operator_file),
             stopping=stopping,
             feed=Feed(queue),
             streams=Streams(stopping, keys),

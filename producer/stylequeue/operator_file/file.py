@@ -82,7 +82,9 @@ def editing(path: Path) -> Iterator[TOMLDocument]:
     try:
         with path.parent.joinpath(f".{path.name}.lock").open("w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
-            document = tomlkit.parse(text_of(path) if path.exists() else "")
+            text = text_of(path) if path.exists() else ""
+            Operator.parse(text, name=str(path))
+            document = tomlkit.parse(text)
             yield document
             text = tomlkit.dumps(document)
             Operator.parse(text, name=str(path))

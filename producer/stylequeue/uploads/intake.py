@@ -27,7 +27,7 @@ from ..contract.errors import (
 from ..contract.events import UploadRefusedData
 from ..contract.job import Job
 from ..contract.objects import ImageRef
-from ..operator_file import OperatorFile, Source
+from ..operator_file import Source
 from ..store.incoming import OURS
 from . import shapes
 from .notices import Notice, probe_of
@@ -116,7 +116,7 @@ class Intake:
 
     def __init__(self, queue: AsyncStyleQueue) -> None:
         self.queue = queue
-        self.file = OperatorFile(queue.settings.operator_file)
+        self.file = queue.operator_file
         self._operator = self.file.now
         self._rules = Rules(self._operator, queue.settings)
         self._tenants: dict[str, AsyncStyleQueue] = {}
