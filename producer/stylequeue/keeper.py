@@ -111,6 +111,8 @@ class Keeper:
         nearly always enough: but messages of jobs that have ended since may make up for one that is lost. Of many
         keepers one compares, and rests for long where that takes long.
         """
+        # Some are claimed while a deep queue is compared: who still missed those would never rest.
+        self._missing = {*self._ledger.still_queued([*self._missing])}
         if not thoroughly and not self._missing and not self._are_fewer_messages():
             return
         if not self._ledger.may_compare(_COMPARED_WITHIN_S) and not self._missing:

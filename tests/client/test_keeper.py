@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from stylequeue import keeper as module
+from stylequeue.broker.lists import Lists
 from stylequeue.broker.messages import Message
 from stylequeue.client import StyleQueue
 from stylequeue.contract.errors import Preempted, Unavailable
@@ -135,6 +136,30 @@ def test_of_many_keepers_one_compares_and_rests(
     # What it misses it looks for once more, whenever that is.
     assert compares(keeper, monkeypatch)
     assert waiting(queue) == [lost.id]
+
+
+@pytest.mark.parametrize("while_it_compares", [True, False])
+def test_what_was_claimed_since_keeps_nobody_from_resting(
+    queue: StyleQueue, keeper: Keeper, monkeypatch: pytest.MonkeyPatch, while_it_compares: bool
+) -> None:
+    """A full queue takes seconds to compare: where many work, something always is."""
+    monkeypatch.setattr(module, "_COMPARING_SHARE", 1e-6)
+    painted, cancelled = submitted(queue), submitted(queue)
+    everything(queue.settings).delete("paint")
+    missed = Lists.missed
+
+    def missed_late(*asked: Any) -> set[str]:
+        if while_it_compares:
+            queue._ledger.claim(painted, task_id=painted.id, worker="somebody")
+        return missed(*asked)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Lists, "missed", missed_late)
+        assert compares(keeper, monkeypatch)
+    if not while_it_compares:
+        queue._ledger.claim(painted, task_id=painted.id, worker="somebody")
+    queue.cancel(cancelled.id)
+    assert not compares(keeper, monkeypatch, thoroughly=True)
 
 
 @pytest.mark.parametrize(("delivered_s_ago", "sent_again"), [(10, False), (1000, True)])

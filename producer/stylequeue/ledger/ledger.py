@@ -316,6 +316,17 @@ class Ledger:
                 task_ids |= {one: task_id or "" for one, task_id in zip(some, pipeline.execute(), strict=True)}
             return task_ids
 
+    def still_queued(self, job_ids: Sequence[str]) -> list[str]:
+        """Which of these are queued still, and should have a message."""
+        if not job_ids:
+            return []
+        with self._reachable():
+            pipeline = self.redis.pipeline(transaction=True)
+            for queue in QUEUES:
+                pipeline.zmscore(names.ready_key(queue), [*job_ids])
+            scores = zip(*pipeline.execute(), strict=True)
+        return [job_id for job_id, found in zip(job_ids, scores, strict=True) if found != (None,) * len(QUEUES)]
+
     def may_compare(self, within_s: float) -> bool:
         """Whether nobody compares every message now, or did so lately; then whoever asks is the one, for so long."""
         with self._reachable():
