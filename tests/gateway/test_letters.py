@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
+from urllib.parse import quote
+
 import pytest
 
 from stylequeue.client import StyleQueue
@@ -47,6 +51,31 @@ def test_dead_letters_are_looked_at_replayed_and_dropped(settings: Settings, gat
     assert gate.ask("DELETE", f"/v1/admin/dead/{globex}").status_code == 204
     assert gate.get("/v1/admin/dead").json() == {"letters": [], "after": None}
     check_problem(gate.get(f"/v1/jobs/{globex}"), "job_not_found")
+
+
+def unhandled(settings: Settings) -> list[str]:
+    """Two events that a tenant's consumers have not survived, by the ids of their letters, the newest first."""
+    with StyleQueue(settings) as queue:
+        acme = queue.for_tenant("acme")
+        for _ in range(2):
+            acme.submit(make_job(**theirs("acme")))
+        while len(queue.dead_letters()) < 2:
+            next(iter(acme.events(group="crm", consumer="one", follow=False)), None)
+        return [letter.id for letter in queue.dead_letters()]
+
+
+@pytest.mark.parametrize("name", [partial(quote, safe=""), str], ids=["escaped", "as it is"])
+def test_what_a_tenants_consumers_did_not_handle_is_replayed_and_dropped(
+    settings: Settings, gate: Gate, queue: StyleQueue, name: Callable[[str], str]
+) -> None:
+    replayed, dropped = unhandled(settings)
+    assert replayed.startswith("event:acme/crm:")
+    assert gate.post(f"/v1/admin/dead/{name(replayed)}/replay").status_code == 204
+    assert [letter["id"] for letter in gate.get("/v1/admin/dead").json()["letters"]] == [dropped]
+    assert gate.ask("DELETE", f"/v1/admin/dead/{name(dropped)}").status_code == 204
+    assert gate.get("/v1/admin/dead").json()["letters"] == []
+    events = queue.for_tenant("acme").events(group="crm", consumer="two", follow=False)
+    assert len(list(events)) == 1, "the one that was replayed"
 
 
 def test_a_key_is_told_what_it_may_do(gate: Gate) -> None:

@@ -15,6 +15,7 @@ from .reading import StrictRoute
 router = APIRouter(prefix="/v1", tags=["dead letters"], responses=document(), route_class=StrictRoute)
 
 LetterId = Annotated[str, Path(max_length=300, description="Of the letter.")]
+"""It may have a slash: of an event that a tenant's consumers could not handle it names the group, `tenant/group`."""
 
 
 class LetterView(BaseModel):
@@ -49,14 +50,14 @@ async def list_dead_letters(
     )
 
 
-@router.post("/admin/dead/{letter_id}/replay", operation_id="replay_dead_letter", status_code=204)
+@router.post("/admin/dead/{letter_id:path}/replay", operation_id="replay_dead_letter", status_code=204)
 async def replay_dead_letter(caller: Admin, letter_id: LetterId) -> Response:
     """Give a dead letter another life: a job its next run, a message its place in the queue, and so on."""
     await caller.queue.replay(letter_id)
     return Response(status_code=204)
 
 
-@router.delete("/admin/dead/{letter_id}", operation_id="drop_dead_letter", status_code=204)
+@router.delete("/admin/dead/{letter_id:path}", operation_id="drop_dead_letter", status_code=204)
 async def drop_dead_letter(caller: Admin, letter_id: LetterId) -> Response:
     """Forget a dead letter, with the record of the job it was."""
     await caller.queue.drop(letter_id)
