@@ -28,7 +28,7 @@ Made by scripts/http_page.py from what the gateway serves; [openapi.json](openap
       'http://127.0.0.1:8000/v1/jobs?wait=60'
 
 - **Keys** (`STYLEQUEUE_KEYS_FILE`) have a role, which includes those before it: `read`, `submit`, `admin`; `monitor` sees no
-  job, but which ids workers are at, and in `/metrics` the names of tenants that have groups of consumers (`tenant/group`). A
+  job, but how queues and workers fare, and in `/metrics` the names of tenants that have groups of consumers (`tenant/group`). A
   tenant's key sees and hands in its tenant's jobs alone: what is another's is answered as what is not there. Its jobs read and
   write only the folders that the key names. The file may change while gateways run: a key that is revoked is refused at
   once, and streams that it has open end within a second.

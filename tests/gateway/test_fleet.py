@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from urllib.parse import quote
 
 import pytest
@@ -54,6 +55,18 @@ def test_who_may(gate: Gate, queue: StyleQueue) -> None:
         assert asked == [401, 403, 403, 403], path
     assert queue.fleet()[0].draining is None
     assert not queue.load("paint").paused
+
+
+def test_a_monitor_is_not_told_which_jobs_workers_have(gate: Gate, queue: StyleQueue) -> None:
+    since = datetime.now(UTC)
+    queue._ledger.registry.register(
+        live_worker(NAME, job="order-8", job_since=since, stage="painting", step=3, steps=9)
+    )
+    [told] = gate.get("/v1/workers").json()["workers"]
+    answer = gate.get("/v1/workers", key=gate.key("monitor"))
+    assert answer.json()["workers"] == [{**told, "job": None}]
+    assert (told["job"], told["step"]) == ("order-8", 3)
+    assert "order-8" not in answer.text
 
 
 @pytest.mark.parametrize("path", ["/v1/queues/fast", "/v1/queues/bulk"])

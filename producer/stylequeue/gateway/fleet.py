@@ -13,6 +13,7 @@ from ..contract.codes import Code
 from ..contract.status import QueueLoad
 from ..contract.worker import LiveWorker
 from .access import Admin, Caller, Monitor
+from .keys import INCLUDES
 from .problems import Refused, document
 from .reading import StrictRoute
 
@@ -82,9 +83,12 @@ async def resume_queue(deployment: Changed, queue: Queue) -> QueueLoad:
 
 
 @router.get("/workers", operation_id="list_workers")
-async def list_workers(deployment: Looked) -> WorkerList:
-    """List the live workers, and what each is at."""
-    return WorkerList(workers=await deployment.fleet())
+async def list_workers(caller: Monitor, deployment: Looked) -> WorkerList:
+    """List the live workers, and what each is at; of which job, where the key's role may look at jobs."""
+    workers = await deployment.fleet()
+    if "read" not in INCLUDES[caller.role]:
+        workers = [worker.model_copy(update={"job": None}) for worker in workers]
+    return WorkerList(workers=workers)
 
 
 @router.post("/admin/workers/{name}/drain", operation_id="drain_worker", status_code=204)

@@ -33,7 +33,7 @@ function inShort({ queues, workers, letters }) {
 
 function ready(workers) {
   if (!workers.length) return "no painter there";
-  const painting = workers.filter(({ job }) => job).length;
+  const painting = workers.filter(isAtWork).length;
   if (!painting) return `${count(workers.length, "painter")} ready`;
   return painting === workers.length ? `${count(painting, "painter")} at work` : `${painting} of ${workers.length} painters at work`;
 }
@@ -59,10 +59,20 @@ function painters(all) {
     ${all.length ? nothing : html`<tbody><tr><td colspan="3">None is there.</td></tr></tbody>`}
     <tbody>${all.map((one) => html`<tr>
       <th scope="row">${one.name} <span class="faint">${one.device}</span></th>
-      <td>${one.draining ? "Stopping" : one.job ? html`<a href="#job=${encodeURIComponent(one.job)}">${one.steps ? `Step ${one.step} of ${one.steps}` : "Beginning"}</a>` : "Waiting for work"}</td>
+      <td>${one.draining ? "Stopping" : isAtWork(one) ? at(one) : "Waiting for work"}</td>
       <td>${one.jobs_done}</td>
     </tr>`)}</tbody>
   </table>`;
+}
+
+/** Who may look at no jobs is not told which it has. */
+function isAtWork({ job, job_since }) {
+  return Boolean(job ?? job_since);
+}
+
+function at({ job, step, steps }) {
+  const text = steps ? `Step ${step} of ${steps}` : "Beginning";
+  return job ? html`<a href="#job=${encodeURIComponent(job)}">${text}</a>` : text;
 }
 
 function letters(all) {
