@@ -43,8 +43,9 @@ def endpoint(**fields: Any) -> Endpoint:
     return Endpoint.model_validate({"url": "https://crm.example/", "secrets": [SECRET], **fields})
 
 
-def entry(kind: str = "succeeded", *, tenant: str = "", notify: Any = (), labels: Any = None) -> Entry:
-    told = {"id": "e", "type": f"io.stylequeue.job.{kind}.v1", "subject": "j", "data": {"labels": labels or {}}}
+def entry(kind: str = "succeeded", *, tenant: str = "", notify: Any = (), labels: Any = None, **more: str) -> Entry:
+    data = {"labels": labels or {}, **more}
+    told = {"id": "e", "type": f"io.stylequeue.job.{kind}.v1", "subject": "j", "data": data}
     return Entry("1700000000000-1", json.dumps(told), tenant, json.dumps(list(notify)) if notify else "")
 
 
@@ -108,6 +109,16 @@ def test_a_tenants_endpoint_hears_of_its_jobs_alone() -> None:
     assert told(entry(tenant="acme"), **endpoints) == {"acme": False, "acme2": False}
     assert told(entry(), **endpoints) == {}
     assert told(entry(tenant="acme", notify=["acme"]), **endpoints) == {"acme": True}
+
+
+def test_no_tenant_is_told_which_worker_has_its_job() -> None:
+    started = entry("started", tenant="acme", worker="w1@gpu-7.internal", labels={"shop": "ä"})
+    endpoints = {"operators": endpoint(events=["started"]), "theirs": endpoint(events=["started"], tenant="acme")}
+    operators, theirs = (one.event for one in deliveries_of([started], endpoints))
+    assert operators == started.event
+    assert json.loads(theirs) == json.loads(entry("started", labels={"shop": "ä"}, worker="").event)
+    [theirs] = (one.event for one in deliveries_of([entry(tenant="acme")], {"theirs": endpoint(tenant="acme")}))
+    assert theirs == entry().event, "byte for byte"
 
 
 def test_whoever_forges_a_name_reaches_nobody_elses() -> None:

@@ -367,6 +367,7 @@ def test_a_tenant_hears_of_its_own_jobs_alone(gate: ServedGate, queue: StyleQueu
     # Which machines paint is the operator's business.
     whole = [*heard, *read(gate, f"/v1/jobs/{mine.job_id}/events", key=acme)]
     assert "secret-host" not in "".join(one.text for one in whole)
+    assert [one.data["data"]["worker"] for one in whole if one.kind == "started"] == ["", ""], "as is promised"
     assert "secret-host" in "".join(one.text for one in read(gate, f"/v1/jobs/{mine.job_id}/events"))
     assert gate.get(f"/v1/jobs/{mine.job_id}/events", key=globex).status_code == 404
 

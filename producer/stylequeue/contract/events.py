@@ -14,6 +14,7 @@ worker chooses (stage, reason, network) readers take any string, and any event: 
 
 from __future__ import annotations
 
+import json
 import uuid
 from functools import cached_property
 from typing import Annotated, Literal, NamedTuple, TypeVar, get_args
@@ -88,7 +89,7 @@ class AcceptedData(EventData):
 class StartedData(EventData):
     """Of `Started`."""
 
-    worker: str = Field(description="Name of the worker that took the job.")
+    worker: str = Field(description="Name of the worker that took the job; empty: a tenant is told none.")
 
 
 class ProgressData(EventData):
@@ -357,6 +358,16 @@ def _as_told(event: _E, text: str | bytes) -> _E:
 def kind_of(event_type: str) -> str:
     """What happened, in one word, by an event's type: `succeeded` for io.stylequeue.job.succeeded.v1."""
     return event_type.split(".")[-2] if "." in event_type else event_type
+
+
+def for_tenant(event: str) -> str:
+    """An event (JSON) as a tenant may see it: as it was told, but for the worker's name, which is the operator's."""
+    fields = json.loads(event)
+    if not fields["data"].get("worker"):
+        return event
+    # Empty, not left out: readers count on it.
+    fields["data"]["worker"] = ""
+    return json.dumps(fields, separators=(",", ":"), ensure_ascii=False)
 
 
 def source_of(deployment: str) -> str:

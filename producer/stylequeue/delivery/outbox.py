@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..awaiting import run
 from ..contract.errors import EventsLost
-from ..contract.events import kind_of
+from ..contract.events import for_tenant, kind_of
 from ..contract.plain_json import read_json
 from ..ledger import names
 from ..ledger.deliveries import Deliveries, ForEndpoint
@@ -114,7 +114,7 @@ def deliveries_of(entries: Iterable[Entry], endpoints: Mapping[str, Endpoint]) -
                     yield ForEndpoint(
                         endpoint=name,
                         id=told["id"],
-                        event=entry.event,
+                        event=for_tenant(entry.event) if endpoint.tenant else entry.event,
                         type=told["type"],
                         job=told["subject"],
                         at_ms=int(entry.position.partition("-")[0]),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import AsyncGenerator, Iterator, Sequence
 from contextlib import aclosing
@@ -16,7 +15,7 @@ from pydantic import StringConstraints
 
 from ..contract.base import ID_PATTERN, MAX_ID_CHARS
 from ..contract.errors import EventsLost, InvalidRequest, JobNotFound
-from ..contract.events import Accepted, AnyEvent, Started, TerminalEvent
+from ..contract.events import Accepted, AnyEvent, Started, TerminalEvent, for_tenant
 from ..contract.status import Glance, JobStatus
 from .access import Caller, Reader
 from .problems import document
@@ -297,15 +296,11 @@ def _told(event: AnyEvent, caller: Caller, *, position: str | None) -> bytes:
     """An event as the caller may see it: as it was told, but for a tenant without what is the operator's."""
     text = event.text
     if isinstance(event, Started) and caller.tenant is not None:
-        text = _for_tenant(text)
+        text = _theirs(text)
     return _frame(text, event.kind, position)
 
 
-@lru_cache(_FRAMES)
-def _for_tenant(text: str) -> str:
-    fields = json.loads(text)
-    fields["data"].pop("worker", None)
-    return json.dumps(fields, separators=(",", ":"), ensure_ascii=False)
+_theirs = lru_cache(_FRAMES)(for_tenant)
 
 
 @lru_cache(_FRAMES)
