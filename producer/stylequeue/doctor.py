@@ -134,6 +134,7 @@ def conditional_writes(store: Store) -> Finding:
 
 _BY_HAND = "docs/operations.md has the rule, to be set by hand"
 _FIX = "`stylequeue doctor --fix` sets the rule, beside those that are there"
+_LIFECYCLE_FIX = f"{_FIX}; one that lets go of all sooner is yours to remove"
 
 
 def upload_lifecycle(store: Store, settings: Settings, *, fix: bool) -> Finding:
@@ -142,11 +143,10 @@ def upload_lifecycle(store: Store, settings: Settings, *, fix: bool) -> Finding:
     if not (there := rules.has_lifecycle()) and fix:
         rules.set_lifecycle()
         there = rules.has_lifecycle()
-    found = (
-        f"bucket {settings.upload_bucket} {'' if there else 'does not '}let{'s' if there else ''} go of what lies there"
-    )
-    found += f" for {rules.keeps_days} days"
-    return Finding("upload lifecycle", "ok", found) if there else Finding("upload lifecycle", "warning", found, _FIX)
+    lies, days = f"what lies in bucket {settings.upload_bucket}", f"after {rules.keeps_days} days or later"
+    if there:
+        return Finding("upload lifecycle", "ok", f"{lies} goes {days}")
+    return Finding("upload lifecycle", "warning", f"{lies} does not all go, {days}", _LIFECYCLE_FIX)
 
 
 def upload_cors(store: Store, settings: Settings, *, fix: bool) -> Finding:

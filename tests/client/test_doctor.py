@@ -347,6 +347,12 @@ def test_the_upload_bucket_gets_the_rules_that_it_lacks(staffed: Settings) -> No
     store._client.put_bucket_cors(Bucket="uploads", CORSConfiguration={"CORSRules": [others]})  # type: ignore[list-item]
     try:
         assert {"upload lifecycle", "upload cors"} <= warned(settings)
+        of_some = {**store.upload_rules.lifecycle, "ID": "tmp", "Filter": {"Prefix": "tmp/"}}
+        store._client.put_bucket_lifecycle_configuration(
+            Bucket="uploads",
+            LifecycleConfiguration={"Rules": [of_some]},  # type: ignore[list-item]
+        )
+        assert "upload lifecycle" in warned(settings)
         found = {finding.what: finding for finding in doctor.examine(lambda: settings, fix=True)}
         assert found["upload lifecycle"].ok, found["upload lifecycle"]
         assert found["upload cors"].ok

@@ -61,11 +61,12 @@ class UploadRules:
         )
 
     def has_lifecycle(self) -> bool:
-        """Whether what is uploaded goes by itself, and no sooner than a job may want it."""
-        return any(
-            rule.get("Status") == "Enabled" and rule.get("Expiration", {}).get("Days", 0) >= self.keeps_days
-            for rule in self._rules(self._settings.upload_bucket, "lifecycle_configuration")
-        )
+        """Whether all that is uploaded goes by itself, and no sooner than a job may want it."""
+        rules = self._rules(self._settings.upload_bucket, "lifecycle_configuration")
+        ends = [rule.get("Expiration", {}) for rule in rules if rule.get("Status") == "Enabled" and _is_of_all(rule)]
+        # The soonest counts; by a date all that lies there goes at once.
+        days = [end.get("Days", 0) for end in ends if {"Days", "Date"} & end.keys()]
+        return bool(days) and min(days) >= self.keeps_days
 
     def set_cors(self) -> None:
         """Add the rule to those that each bucket has, in place of an older one of ours: a page fetches from all."""
@@ -91,3 +92,8 @@ class UploadRules:
                 return []
             raise
         return list(found.get("CORSRules", found.get("Rules", ())))
+
+
+def _is_of_all(rule: Mapping[str, Any]) -> bool:
+    """Whether a rule of a lifecycle is of every object: uploads lie anywhere in their bucket, and have no tags."""
+    return not rule.get("Prefix") and not any(rule.get("Filter", {}).values())
