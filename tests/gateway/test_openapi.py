@@ -11,15 +11,10 @@ import jsonschema
 import pytest
 
 from scripts import http_page, http_promises
-from stylequeue.client import StyleQueue
 from stylequeue.contract.job import Job
 from stylequeue.gateway.app import VERSION, application
-from stylequeue.gateway.keys import INCLUDES, ROLES, Role
 from tests.gateway.test_edge import check_problem
-from tests.gateway.test_jobs import theirs
 from tests.support.gate import Gate
-from tests.support.jobs import make_job
-from tests.support.roles import everything
 
 DOCUMENT: dict[str, Any] = application().openapi()
 OPERATIONS = [
@@ -29,7 +24,6 @@ OPERATIONS = [
 ]
 WITH_KEY = [(method, path, operation) for method, path, operation in OPERATIONS if operation.get("security")]
 OPEN = {"/healthz", "/readyz", "/problems/{code}"}
-_IDS = [f"{method} {path}" for method, path, _ in WITH_KEY]
 
 
 def test_the_documents_are_as_the_code_is() -> None:
@@ -169,59 +163,3 @@ def test_of_a_stranger_nothing_is_read(gate: Gate, method: str, path: str) -> No
 
 def test_only_these_need_no_key() -> None:
     assert {path for _, path, operation in OPERATIONS if not operation.get("security")} == OPEN
-
-
-def _asked(gate: Gate, method: str, path: str, operation: dict[str, Any], job_id: str, key: str | None) -> Any:
-    """One operation on a job, with a body if it has one. What streams is asked of a job that has ended."""
-    address = path.replace("{job_id}", job_id).replace("{name}", "crm").replace("{event_id}", "event")
-    address = address.replace("{queue}", "paint").replace("{number}", "1").replace("{letter_id}", job_id)
-    if path == "/v1/events":
-        address += f"?job={job_id}"
-    more: dict[str, Any] = {}
-    if content := operation.get("requestBody", {}).get("content", {}).get("application/json"):
-        body = theirs() if "JobRequest" in str(content["schema"]) else {"jobs": [theirs()]}
-        body = {} if path == "/v1/estimate" else body
-        more["json"] = body if method != "PUT" else {**theirs(), "labels": {"a": "b"}}
-    return gate.ask(method, address, key=key, **more)
-
-
-# Rows of the matrix: who asks.
-_TENANTS: list[tuple[str, Role, str | None]] = [
-    *((f"own {role}", role, "acme") for role in ("read", "submit", "admin")),
-    *((f"another's {role}", role, "globex") for role in ("read", "submit", "admin")),
-    *((f"operator's {role}", role, None) for role in ROLES),
-]
-
-
-@pytest.mark.parametrize(("method", "path", "operation"), WITH_KEY, ids=_IDS)
-def test_who_may_do_what(gate: Gate, queue: StyleQueue, method: str, path: str, operation: dict[str, Any]) -> None:
-    """Each route x {no key, a wrong one, each role of: its own tenant, another, none}; no cell is missing."""
-    needed = next(iter(operation["security"][0]["key"]), None)
-    acme = queue.for_tenant("acme")
-    check_problem(_asked(gate, method, path, operation, "x", None), "unauthenticated")
-    check_problem(_asked(gate, method, path, operation, "x", "sq_unknown"), "unauthenticated")
-    cells = 2
-    for who, role, tenant in _TENANTS:
-        job = make_job(**theirs())
-        acme.submit(job)
-        acme.cancel(job.id)
-        before = queue.status(job.id)
-        answer = _asked(gate, method, path, operation, job.id, gate.key(role, tenant))
-        cells += 1
-        if (needed and needed not in INCLUDES[role]) or (tenant is not None and operation["tags"] == ["fleet"]):
-            # Queues and workers are no tenant's.
-            check_problem(answer, "forbidden")
-        elif tenant == "globex" and "{job_id}" in path:
-            # As one that is not there; but for an id that is taken, which is all that is said of it. Its body names
-            # folders that are not the tenant's either.
-            if method == "PUT":
-                assert answer.json()["code"] in ("job_conflict", "bucket_not_allowed"), who
-            else:
-                check_problem(answer, "job_not_found")
-        else:
-            assert answer.status_code not in (401, 403) or tenant == "globex", (who, answer.text)
-        if tenant == "globex":
-            assert job.id not in answer.text.replace(f"no job '{job.id}'", "").replace(f"id '{job.id}'", ""), who
-            assert queue.status(job.id) == before, who
-    everything(queue.settings).flushdb()
-    assert cells == 2 + len(_TENANTS) == 12
