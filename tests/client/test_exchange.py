@@ -6,7 +6,8 @@ import http.client
 import re
 import uuid
 from collections.abc import Callable, Iterator
-from contextlib import closing
+from contextlib import ExitStack, closing
+from datetime import UTC, datetime, timedelta
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -26,6 +27,7 @@ from tests.support import pictures
 from tests.support.by_hand import paint
 from tests.support.clients import Client
 from tests.support.jobs import make_job
+from tests.support.processes import wait_for
 
 pytestmark = pytest.mark.filterwarnings("ignore:Call to deprecated setex:DeprecationWarning")
 
@@ -169,6 +171,27 @@ def test_an_upload_is_of_its_type_and_size(client: Client, settings: Settings, m
                 acme.upload_form("a", **fields)
             assert raised.value.code == code
         assert acme.upload_form("a.txt", content_type="image/webp", size_bytes=1).image.key.endswith(".webp")
+
+
+def test_an_upload_is_taken_until_it_expires(settings: Settings) -> None:
+    body = pictures.jpeg()
+    with ExitStack() as queues:
+        given: list[tuple[StyleQueue, UploadForm, UploadForm]] = []
+        for method in ("post", "put"):
+            queue = queues.enter_context(StyleQueue(settings.model_copy(update={"upload_method": method})))
+            long, short = (
+                queue.upload_form("a.jpg", content_type="image/jpeg", size_bytes=len(body), valid_s=valid_s)
+                for valid_s in (600, 1)
+            )
+            given.append((queue, long, short))
+        # Signed a moment after that was said, and by whole seconds.
+        over = given[-1][2].expires_at + timedelta(seconds=1)
+        wait_for(lambda: datetime.now(UTC) > over, 30, "them to expire")
+        for queue, long, short in given:
+            assert sent(short, body) == 403
+            assert not queue._store.exists(short.image.bucket, short.image.key)
+            assert sent(long, body) in (200, 204)
+            queue.discard(long.image)
 
 
 def test_addresses_are_signed_for_the_host_that_others_know(client: Client, settings: Settings) -> None:
