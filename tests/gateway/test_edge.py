@@ -16,6 +16,7 @@ from stylequeue.gateway.problems import MEDIA_TYPE, meanings
 from tests.support.gate import Gate
 
 SECRET = "hunter2"
+WITHIN_S = 0.7
 
 
 def check_problem(response: Any, code: str) -> dict[str, Any]:
@@ -42,6 +43,14 @@ def odd(gate: Gate) -> Gate:
     @gate.app.post("/odd/body")
     async def body(request: Request) -> int:
         return len(await request.body())
+
+    @gate.app.post("/odd/store")
+    async def store(request: Request) -> int:
+        taken = 0
+        async for piece in request.stream():
+            taken += len(piece)
+            await asyncio.sleep(WITHIN_S)
+        return taken
 
     return gate
 
@@ -123,6 +132,19 @@ def test_a_body_that_comes_too_slowly_is_cut(odd: Gate, monkeypatch: pytest.Monk
         odd.post("/odd/body", content=drops(10, b"x" * edge.MIN_BODY_BYTES_PER_S)).json()
         == 10 * edge.MIN_BODY_BYTES_PER_S
     )
+
+
+def test_what_is_done_with_a_body_takes_none_of_its_time(odd: Gate) -> None:
+    """A store may take longer for a piece than the sender has for the whole."""
+    layer = odd.app.middleware_stack = odd.app.build_middleware_stack()
+    assert isinstance(layer, edge.Edge)
+    layer._body_timeout_s = WITHIN_S
+
+    async def pieces() -> Any:
+        for _ in range(2):
+            yield b"x"
+
+    assert odd.post("/odd/store", content=pieces()).json() == 2
 
 
 def test_the_log_has_a_line_for_each_request_and_no_query(gate: Gate, caplog: pytest.LogCaptureFixture) -> None:

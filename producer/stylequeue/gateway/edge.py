@@ -83,6 +83,8 @@ class _Exchange:
         self._traffic = traffic
         self._began = time.monotonic()
         self._body_bytes, self._has_body = 0, True
+        self._waited_s = 0.0
+        """For the body: what is done with it meanwhile, where the store is slow say, is no fault of its sender."""
         self._status = 0
         self._instead: Code | None = None
         """What is answered, whatever the application says."""
@@ -109,13 +111,15 @@ class _Exchange:
     async def _receive_in_time(self) -> Message:
         if not self._has_body:
             return await self._receive()
-        left_s = self._began + self._body_timeout_s + self._body_bytes / MIN_BODY_BYTES_PER_S - time.monotonic()
+        left_s = self._body_timeout_s + self._body_bytes / MIN_BODY_BYTES_PER_S - self._waited_s
+        began = time.monotonic()
         try:
             message = await asyncio.wait_for(self._receive(), max(left_s, 0))
         except TimeoutError:
             # To whoever reads, the client is gone, and what was begun is put away.
             self._instead, self._has_body = Code.BODY_TOO_SLOW, False
             return {"type": "http.disconnect"}
+        self._waited_s += time.monotonic() - began
         self._body_bytes += len(message.get("body", b""))
         self._has_body = bool(message.get("more_body"))
         return message
