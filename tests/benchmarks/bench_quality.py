@@ -2,9 +2,9 @@
 
 Pairs and strengths are fixed: one setting of ours, the default preset at its default strength, against one of each
 other: `painterly`, the TensorFlow tutorial's 1000 steps (kept, not painted each time), our fast method, and another
-engine's picture where there is one. Half of the pairs were painted for the first time when all was settled. Then one strength at
-three sizes; FULL=1 does that for three pairs instead of one. QUICK=1 tries all of it with one pair of small pictures:
-its figures say little.
+engine's picture where there is one. Half of the pairs were painted for the first time when all was settled. Then one
+strength at three sizes; FULL=1 does that for three pairs instead of one. QUICK=1 tries all of it with one pair of small
+pictures: its figures say little.
 """
 
 from __future__ import annotations

@@ -40,7 +40,7 @@ JUDGED_PAIRS = [
     ("flower", "udnie"),
     ("rocket", "the_scream"),
 ]
-"""Looked at again and again while presets were made: the last four were set aside at first, and chose between weights."""
+"""Looked at again and again while presets were made; the last four were set aside until weights were chosen by them."""
 SET_ASIDE = [
     ("coffee", "the_scream"),
     ("chelsea", "udnie"),
