@@ -33,7 +33,8 @@ Made by scripts/http_page.py from what the gateway serves; [openapi.json](openap
   write only the folders that the key names. The file may change while gateways run: a key that is revoked is refused at
   once, and streams that it has open end within a second.
 - **Once**: with `Idempotency-Key`, or an id of one's own (`PUT /v1/jobs/{job_id}`), a request may be sent again until it is
-  answered. The same content is the same job; another content is `job_conflict`.
+  answered. The same content is the same job; another content is `job_conflict`. Ids
+  of the first kind are UUIDs of version 8: by such a one, a tenant's key names none but its own jobs.
 - **Waiting**: `?wait=N`, or `Prefer: wait=N`, holds the answer until the job ends: 200 with its end, or 202 after N seconds.
 - **Links** in a job's view lead on; they are relative to the address that was asked. Nobody needs to build any.
 - **Problems** are `application/problem+json` (RFC 9457) with a stable `code`, a `hint` and the request's id; the table at the

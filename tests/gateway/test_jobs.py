@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import threading
+import uuid
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ import pytest
 
 from stylequeue.client import StyleQueue
 from stylequeue.contract.errors import JobNotFound
+from stylequeue.gateway import bodies
 from stylequeue.ledger import names
 from tests.gateway.test_edge import check_problem
 from tests.support.by_hand import paint, tasks
@@ -71,6 +73,31 @@ class TestSubmitting:
             assert answer.status_code == 202, answer.text
             ids.add(answer.json()["id"])
         assert len(ids) == 3
+
+    def test_no_tenant_takes_the_id_of_anothers_key(self, gate: Gate, queue: StyleQueue) -> None:
+        acme, globex = gate.key("submit", "acme"), gate.key("submit", "globex")
+        # Both names can be guessed.
+        job_id, body = bodies.job_id_of("acme", KEY["Idempotency-Key"]), theirs("globex")
+        check_problem(gate.ask("PUT", f"/v1/jobs/{job_id}", json=body, key=globex), "invalid_request")
+        check_problem(gate.post("/v1/jobs", json={**body, "id": job_id}, key=globex), "invalid_request")
+        batch = {"jobs": [{**body, "id": job_id}, {**body, "id": [job_id]}, body]}
+        verdicts = gate.post("/v1/jobs:batch", json=batch, key=globex).json()["jobs"]
+        assert [one["verdict"] for one in verdicts] == ["refused", "refused", "new"]
+        assert verdicts[0]["problem"]["code"] == "invalid_request"
+        assert queue.jobs()[0].tenant == "globex"
+        assert len(queue.jobs()) == 1
+        first = gate.post("/v1/jobs", json=theirs(), headers=KEY, key=acme)
+        assert (first.status_code, first.json()["id"]) == (202, job_id)
+        refused = [
+            check_problem(gate.ask("PUT", f"/v1/jobs/{named}", json=body, key=globex), "invalid_request")["detail"]
+            for named in (job_id, bodies.job_id_of("acme", "never sent"))
+        ]
+        assert refused[0].replace(job_id, "") == refused[1].replace(bodies.job_id_of("acme", "never sent"), "")
+        # Its own it names.
+        assert gate.ask("PUT", f"/v1/jobs/{job_id}", json=theirs(), key=acme).status_code == 200
+        assert gate.ask(
+            "PUT", f"/v1/jobs/{uuid.uuid5(uuid.NAMESPACE_DNS, 'order-8')}", json=theirs(), key=acme
+        ).is_success
 
     def test_an_id_of_ones_own(self, gate: Gate) -> None:
         assert gate.post("/v1/jobs", json=job_fields(id="mine")).status_code == 202

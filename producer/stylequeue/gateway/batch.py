@@ -12,7 +12,7 @@ from pydantic import BaseModel, Field
 from ..contract.errors import InvalidRequest, StyleQueueError
 from ..contract.job import Job
 from .access import Caller, Submitter
-from .bodies import IDEMPOTENCY_KEY, MAX_BATCH, BatchRequest, job_id_of, job_of
+from .bodies import IDEMPOTENCY_KEY, MAX_BATCH, BatchRequest, job_id_of, job_of, no_key_of_its_own, not_its_own
 from .limits import take_turns
 from .problems import Problem, document, problem_of
 from .reading import StrictRoute
@@ -72,10 +72,13 @@ async def submit_jobs(
     # One of them is paid for as the request.
     await take_turns(request, caller.queue, len(batch.jobs) - 1)
     ones = [_One(fields) for fields in batch.jobs]
+    refused = await not_its_own(caller.queue, [one.fields.get("id") for one in ones])
     for place, one in enumerate(ones):
         has_id = idempotency_key is None or one.fields.get("id") is not None
         job_id = None if has_id else job_id_of(caller.tenant, f"{idempotency_key}/{place}")
         try:
+            if isinstance(named := one.fields.get("id"), str) and named in refused:
+                raise no_key_of_its_own(named)
             one.job, one.notify = await job_of(caller.queue, one.fields, job_id=job_id, key=caller.key)
         except StyleQueueError as error:
             one.error = error

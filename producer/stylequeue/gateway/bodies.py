@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import re
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Annotated, Any
 
 from pydantic import AfterValidator, AwareDatetime, BaseModel, Field, ValidationError
@@ -24,6 +25,8 @@ MAX_BATCH = 1000
 """Jobs in one request."""
 
 
+_OF_KEY = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-8[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}", re.ASCII)
+"""Ids that keys come to, as `job_id_of` makes them."""
 _BESIDE_TEMPLATE = frozenset({"id", "template", "content", "labels", "deadline", "notify"})
 """What of a job its sender may say whose key is bound to templates."""
 
@@ -89,7 +92,36 @@ IDEMPOTENCY_KEY: dict[str, Any] = {
 def job_id_of(tenant: str | None, idempotency_key: str) -> str:
     """The id of the job that a tenant hands in under a key: for the same, the same; for another tenant, another."""
     of_tenant = uuid.uuid5(NAMESPACE, f"tenant/{tenant or ''}")
-    return str(uuid.uuid5(of_tenant, idempotency_key))
+    # Of a version that nobody else makes ids of, so that they are known.
+    of_key = uuid.uuid5(of_tenant, idempotency_key).int & ~(0xF << 76) | 8 << 76
+    return str(uuid.UUID(int=of_key))
+
+
+async def not_its_own(queue: AsyncStyleQueue, job_ids: Iterable[object]) -> frozenset[str]:
+    """Of ids that a caller names for a job, those that only keys come to, and none of its own jobs has.
+
+    Whoever may hand in knows the names of tenants and can guess keys: by such an id a tenant could keep another's
+    requests from being answered.
+    """
+    if queue.tenant is None:
+        return frozenset()
+    of_keys = [job_id for job_id in job_ids if isinstance(job_id, str) and _OF_KEY.fullmatch(job_id)]
+    statuses = await queue.statuses(of_keys) if of_keys else []
+    return frozenset(job_id for job_id, status in zip(of_keys, statuses, strict=True) if status is None)
+
+
+async def check_id(queue: AsyncStyleQueue, job_id: object) -> None:
+    """Return if a caller may name this id for a job. Raises InvalidRequest."""
+    for refused in await not_its_own(queue, [job_id]):
+        raise no_key_of_its_own(refused)
+
+
+def no_key_of_its_own(job_id: str) -> InvalidRequest:
+    """What is said of such an id."""
+    return InvalidRequest(
+        f"ids such as {job_id!r} are made of Idempotency-Keys, and no job of yours has this one",
+        "send the key, or take another id: any but a UUID of version 8",
+    )
 
 
 async def job_of(

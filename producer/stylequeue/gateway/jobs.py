@@ -12,7 +12,7 @@ from ..contract.base import ID_PATTERN, MAX_ID_CHARS
 from ..contract.errors import InvalidRequest
 from ..contract.status import JobState, JobStatus
 from .access import Caller, Reader, Submitter
-from .bodies import IDEMPOTENCY_KEY, job_id_of, job_of
+from .bodies import IDEMPOTENCY_KEY, check_id, job_id_of, job_of
 from .problems import document
 from .reading import StrictRoute
 from .state import GatewayState
@@ -67,6 +67,7 @@ async def submit_job(
         if fields.get("id") is not None:
             raise InvalidRequest("the body names an id, and Idempotency-Key another", "leave one of them out")
         job_id = job_id_of(caller.tenant, idempotency_key)
+    await check_id(caller.queue, fields.get("id"))
     status, is_new = await _handed_in(caller, fields, job_id)
     if not is_new and idempotency_key is not None:
         response.headers["Idempotent-Replayed"] = "true"
@@ -96,6 +97,7 @@ async def put_job(
     fields: Annotated[dict[str, Any], Body()],
 ) -> JobView:
     """Hand a job in under an id of one's own: as often as need be, it is one job."""
+    await check_id(caller.queue, job_id)
     status, is_new = await _handed_in(caller, fields, job_id)
     return await _waited(request, response, gateway, caller, status, wait, otherwise=201 if is_new else 200)
 
