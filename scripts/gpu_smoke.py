@@ -1,7 +1,7 @@
 """Try the engine on this machine's GPU: what it takes, how fast it is, and whether it computes what a processor does.
 
     make gpu-smoke                     or, in the worker's environment, with a model directory that holds VGG:
-    python scripts/gpu_smoke.py [--cpu] [--sizes 256 512 1024] [--steps 28] [--shapes 30] [--presets painterly ...]
+    python scripts/gpu_smoke.py [--cpu] [--sizes 256 512 1024] [--steps 28] [--shapes 30] [--presets brushwork ...]
 
 Under ten minutes. Writes a table and `bench-output/gpu.json` (`--output`). Each part is done in a process of its own,
 the processor's half of a comparison in one that sees no GPU. Ends with 0 where all is well, 1 where something is wrong,
@@ -20,6 +20,7 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -88,7 +89,7 @@ def main() -> int:
     parser.add_argument("--sizes", type=int, nargs="+", default=[256, 512, 1024], help="longest sides in pixels")
     parser.add_argument("--steps", type=int, default=28, help="of the pictures that are timed")
     parser.add_argument("--shapes", type=int, default=30, help="how many are painted to see what is compiled for them")
-    parser.add_argument("--presets", nargs="+", default=["painterly", "tf-tutorial"])
+    parser.add_argument("--presets", nargs="+", default=["brushwork", "painterly", "tf-tutorial"])
     parser.add_argument("--output", type=Path, default=Path("bench-output/gpu.json"))
     parser.add_argument("--part", nargs="+", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
@@ -123,7 +124,7 @@ def try_all(arguments: argparse.Namespace, device: dict[str, Any], parts: Parts,
     """One after the other; what is found to be wrong is noted and the rest goes on."""
     for what, value in device.items():
         findings.show(what, value)
-    smallest_px = arguments.sizes[0]
+    smallest_px, first = arguments.sizes[0], arguments.presets[0]
     trials: list[tuple[str, Callable[[], None]]] = [
         *(
             (f"{preset}: parity", lambda p=preset: compare(p, smallest_px, parts, findings))
@@ -137,8 +138,8 @@ def try_all(arguments: argparse.Namespace, device: dict[str, Any], parts: Parts,
             for preset in arguments.presets
             for size_px in arguments.sizes
         ),
-        ("shapes", lambda: show_shapes(arguments.shapes, smallest_px, parts, findings)),
-        ("two processes", lambda: show_two(smallest_px, arguments.steps, parts, findings)),
+        ("shapes", lambda: show_shapes(first, arguments.shapes, smallest_px, parts, findings)),
+        ("two processes", lambda: show_two(first, smallest_px, arguments.steps, parts, findings)),
     ]
     for what, trial in trials:
         try:
@@ -181,20 +182,20 @@ def show_speed(preset: str, size_px: int, steps: int, parts: Parts, findings: Fi
     findings.show(f"{name}: peak MB, planned MB", [found["peak_mb"], found["planned_mb"]])
 
 
-def show_shapes(shapes: int, size_px: int, parts: Parts, findings: Findings) -> None:
+def show_shapes(preset: str, shapes: int, size_px: int, parts: Parts, findings: Findings) -> None:
     """What is compiled for photographs of many shapes."""
-    found = parts.run("shapes", shapes, size_px)
+    found = parts.run("shapes", preset, shapes, size_px)
     wrong = f"more than {MOST_PROGRAMS}" if found["programs"] > MOST_PROGRAMS else None
-    findings.show(f"programs compiled for {shapes} shapes", found["programs"], wrong)
-    findings.show(f"seconds a picture, the first and the last of {shapes} shapes", found["seconds"])
+    findings.show(f"{preset}: programs compiled for {shapes} shapes", found["programs"], wrong)
+    findings.show(f"{preset}: seconds a picture, the first and the last", found["seconds"])
 
 
-def show_two(size_px: int, steps: int, parts: Parts, findings: Findings) -> None:
+def show_two(preset: str, size_px: int, steps: int, parts: Parts, findings: Findings) -> None:
     """Two processes at once: their pictures an hour together over those of one alone."""
-    alone = parts.run("speed", "painterly", size_px, steps)["pictures_an_hour"]
+    alone = parts.run("speed", preset, size_px, steps)["pictures_an_hour"]
     with ThreadPoolExecutor(2) as pool:
-        both = list(pool.map(lambda _: parts.run("speed", "painterly", size_px, steps)["pictures_an_hour"], range(2)))
-    findings.show(f"two processes, painterly at {size_px} px: gain", round(sum(both) / alone, 2))
+        both = list(pool.map(lambda _: parts.run("speed", preset, size_px, steps)["pictures_an_hour"], range(2)))
+    findings.show(f"two processes, {preset} at {size_px} px: gain", round(sum(both) / alone, 2))
 
 
 # What follows runs in a process of its own.
@@ -223,7 +224,7 @@ def engine_and_recipe(preset: str, steps: int) -> tuple[Any, Any]:
 
 def device() -> dict[str, Any]:
     """The device, and how TensorFlow is set up for it."""
-    engine, recipe = engine_and_recipe("painterly", 1)
+    engine, recipe = engine_and_recipe("brushwork", 1)
     import tensorflow as tf
 
     built = "is" if tf.test.is_built_with_cuda() else "is not"
@@ -265,7 +266,8 @@ def half(preset: str, size: str, file: str) -> dict[str, Any]:
     picture = tf.constant(0.7 * content + 0.3 * content[:, :, ::-1])
     view = objective.views(picture)[-1]
     targets = objective.targets(scene(tf.constant(content), [(tf.constant(style), 1.0)]), view)
-    weights = {term: tf.constant(getattr(recipe, f"{term}_weight"), tf.float32) for term in TERMS}
+    # The recipe has none for matching.
+    weights = {term: tf.constant(getattr(recipe, f"{term}_weight", 1.0), tf.float32) for term in objective.terms}
     evaluation = objective.evaluate(picture, targets, weights, view)
     np.savez(file, gradient=evaluation.gradient.numpy())
     first, second = (list(engine.paint(content, [(style, 1.0)], recipe))[-1] for _ in range(2))
@@ -290,9 +292,12 @@ def speed(preset: str, size: str, steps: str) -> dict[str, Any]:
     first_s = 0.0
     for _ in engine.paint(content, [(style, 1.0)], recipe):
         first_s = first_s or time.perf_counter() - began_s
-    gpu = bool(tf.config.list_physical_devices("GPU"))
+    gpu, taken_bytes = bool(tf.config.list_physical_devices("GPU")), 0
+    memory = partial(tf.config.experimental.get_memory_info, "GPU:0")
     if gpu:
         tf.config.experimental.reset_memory_stats("GPU:0")
+        # Which the plan leaves out.
+        taken_bytes = memory()["current"]
     began_s = time.perf_counter()
     seen = [(time.perf_counter(), step) for step in engine.paint(content, [(style, 1.0)], recipe)]
     took_s, last = time.perf_counter() - began_s, seen[-1][1]
@@ -303,13 +308,13 @@ def speed(preset: str, size: str, steps: str) -> dict[str, Any]:
         "steps_a_second": round(sum(n for _, n in spans) / sum(s for s, _ in spans), 2) if spans else None,
         "pictures_an_hour": round(3600 / whole_s, 1),
         "first_s": round(first_s, 1),
-        "peak_mb": round(tf.config.experimental.get_memory_info("GPU:0")["peak"] / 1e6) if gpu else None,
+        "peak_mb": round((memory()["peak"] - taken_bytes) / 1e6) if gpu else None,
         "planned_mb": round(last.plan.peak_bytes / 1e6),
         "sound": bool(np.isfinite(last.picture).all() and last.picture.std() > 0),
     }
 
 
-def shapes(count: str, size: str) -> dict[str, Any]:
+def shapes(preset: str, count: str, size: str) -> dict[str, Any]:
     """How many programs are compiled for photographs of so many shapes, and how long the first and the last took."""
     import tensorflow as tf
 
@@ -327,7 +332,7 @@ def shapes(count: str, size: str) -> dict[str, Any]:
         return function(noted, **options)
 
     tf.function = counted
-    engine, recipe = engine_and_recipe("painterly", 4)
+    engine, recipe = engine_and_recipe(preset, 4)
     random, seconds = np.random.default_rng(0), []
     for _ in range(int(count)):
         longest_px, shorter_px = int(size), int(random.integers(int(size) // 2, int(size) + 1))
