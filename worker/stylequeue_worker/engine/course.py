@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from functools import cache
 
 import tensorflow as tf
 
@@ -12,7 +13,7 @@ from stylequeue.contract.recipe import ResolvedOptimizeRecipe
 
 from .descent import Evaluate, Evaluation, Iterate, Moments, adam, lbfgs
 from .device import on_gpu
-from .objective import TERMS, Objective
+from .objective import TERMS, Objective, Targets
 from .safety import lenient, rolled_back, sound, strict
 from .swift import swift
 from .terms import Scene, Style, View
@@ -50,8 +51,13 @@ class Course:
         if recipe.optimizer == "swift":
             return swift(self._constant(views[0]), self.start, self.steps, taken, moments, rate)
         balance = recipe.content_weight / max(recipe.style_weight, _LEAST_WEIGHT)
-        turns = [(objective.targets(self.scene, view, self._terms), view) for view in views]
-        plainness = Style.plainness(turns[0][0].get("style", ()))
+
+        @cache
+        def turn(number: int) -> tuple[Targets, View]:
+            """Of one of the views: targets, made when it first has its turn, and itself."""
+            return objective.targets(self.scene, views[number], self._terms), views[number]
+
+        plainness = Style.plainness(turn(0)[0].get("style", ()))
         rule = preset.adam_at(self._longest_side_px, balance, plainness)
         # Whoever looks at every step's loss needs every step; tiles are no compiled function; weights may change.
         if (
@@ -60,7 +66,7 @@ class Course:
             and not (preset.best_kept or self.matches)
             and objective.tile_px is None
         ):
-            weights = self._weights(0)
+            weights, turns = self._weights(0), [turn(number) for number in range(len(views))]
 
             def in_calls(moments: Moments | None, rate: float) -> Iterator[Iterate]:
                 left = self.steps - (moments.step if moments else 0)
@@ -76,8 +82,8 @@ class Course:
             def evaluate(picture: tf.Tensor) -> Evaluation:
                 number = next(step)
                 # With matching in every other step, or every fourth, all views have their turn at it.
-                turn = number + number // len(turns) if self.matches else number
-                targets, view = turns[turn % len(turns)]
+                turns = number + number // len(views) if self.matches else number
+                targets, view = turn(turns % len(views))
                 return objective.evaluate(picture, targets, self._weights(number), view)
 
             return adam(strict(evaluate), self.start, slower, moments)
