@@ -58,6 +58,7 @@ test-all: export QUICK = 1
 test-all: check networks  ## run everything there is: checks, all tests, a short form of each benchmark; under 40 minutes
 	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile
 	$(BIN)/python -m tests.benchmarks.bench_queue
+	$(BIN)/python -m tests.benchmarks.bench_gateway
 	$(BIN)/python -m tests.benchmarks.bench_recovery
 	$(BIN)/python -m tests.benchmarks.bench_uploads
 	$(BIN)/python -m tests.benchmarks.bench_delivery
@@ -89,7 +90,7 @@ bench-queue: $(INSTALLED)  ## what the service adds to a bare Celery task (JOBS=
 	$(BIN)/python -m tests.benchmarks.bench_queue
 
 .PHONY: bench-gateway
-bench-gateway: $(INSTALLED)  ## the gateway with many streams while jobs come in (STREAMS=500 SUBMITS=200 SECONDS=60)
+bench-gateway: $(INSTALLED)  ## the gateway with many streams while jobs come in (STREAMS=500 SUBMITS=200 SECONDS=60 QUICK=1)
 	$(BIN)/python -m tests.benchmarks.bench_gateway
 
 .PHONY: bench-delivery
