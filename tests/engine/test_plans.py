@@ -2,27 +2,33 @@
 
 from __future__ import annotations
 
+import itertools
 import math
-from typing import Any
+from typing import Any, NoReturn, get_args
 
 import numpy as np
+import pytest
 import tensorflow as tf
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from stylequeue.contract.cost import schedule, style_size_px
-from stylequeue.contract.memory import MIN_TILE_PX
+from stylequeue.contract.memory import MIN_TILE_PX, Plan, plan_of
 from stylequeue.contract.recipe import (
     MAX_SIZE_PX,
     MAX_TIME_BUDGET_S,
     MIN_SIDE_PX,
     OptimizeRecipe,
+    OptimizerName,
+    PresetName,
     ResolvedOptimizeRecipe,
     resolve,
 )
+from stylequeue_worker.engine import Options, memory, painter
 from stylequeue_worker.engine.course import weights_of
 from stylequeue_worker.engine.memory import plan, smallest_bytes
 from stylequeue_worker.engine.networks import Vgg
+from stylequeue_worker.engine.painter import Painter
 from stylequeue_worker.engine.presets import preset_of
 from tests.contract.test_numbers import edges
 from tests.support.limits import LAYERS
@@ -45,6 +51,43 @@ def recipe_of(fields: dict[str, Any]) -> ResolvedOptimizeRecipe:
     recipe = resolve(OptimizeRecipe.model_validate(fields))
     assert isinstance(recipe, ResolvedOptimizeRecipe)
     return recipe
+
+
+class Planned(Exception):
+    """There is a plan: nothing is painted."""
+
+
+@pytest.mark.parametrize("on_gpu", [False, True], ids=["processor", "gpu"])
+@pytest.mark.parametrize("optimizer", get_args(OptimizerName))
+@pytest.mark.parametrize("preset", get_args(PresetName))
+def test_a_worker_plans_what_a_producer_estimates(
+    monkeypatch: pytest.MonkeyPatch, preset: PresetName, optimizer: OptimizerName, on_gpu: bool
+) -> None:
+    """Whole and in tiles, on a machine that is fastest in 16 bits and on one that is not."""
+    planned: list[Plan] = []
+
+    def noted(*arguments: Any) -> NoReturn:
+        planned.append(plan(*arguments))
+        raise Planned
+
+    monkeypatch.setattr(painter, "plan", noted)
+    monkeypatch.setattr(Vgg, "rescaled", lambda network, _: network)
+    for module in (painter, memory):
+        monkeypatch.setattr(module, "on_gpu", lambda: on_gpu)
+    recipe = recipe_of({"preset": preset, "optimizer": optimizer})
+    content, side = (300, 400), style_size_px(recipe)
+    mask = np.zeros((1, *content, 1), np.float32)
+    styles = [(np.zeros((1, side, side, 3), np.uint8), 0.5)] * 2
+    estimated = []
+    for precision, budget_bytes in itertools.product(("float32", "bfloat16"), (10**12, 4 * 10**8)):
+        options = Options(budget_bytes, budget_bytes, precision=precision)  # type: ignore[arg-type]
+        ours, kept = Painter(NETWORK, options), mask if recipe.keep_faces else None
+        with pytest.raises(Planned):
+            next(ours.paint(np.zeros((1, *content, 3)), styles, recipe, masks=[mask, None], kept=kept))
+        machine: Any = {"on_gpu": on_gpu, "halved": precision == "bfloat16", "budget_bytes": budget_bytes}
+        estimated.append(plan_of(recipe, content, 2, "vgg19", masks=1, **machine))
+    assert planned == estimated
+    assert [each.tile_px is None for each in planned] == [True, False] * 2
 
 
 @settings(deadline=None)
