@@ -24,20 +24,12 @@ def test_the_parent_never_loads_tensorflow(service: StyleQueue, real_worker: Pro
     assert any("tensorflow" in maps(int(child)) for child in children)
 
 
-TENSORFLOWS = r"WARNING: All log messages before absl|[IWEF]\d{4} "
-"""What it prints without asking anybody, in its own form."""
-
-
 def test_every_log_line_about_a_job_names_it(service: StyleQueue, real_worker: Process) -> None:
     job = make(ImageRef(bucket="uploads", key="nowhere.jpg"))
     assert_fails(service, job, Code.OBJECT_NOT_FOUND)
 
     def said() -> list[dict[str, Any]]:
-        return [
-            line
-            for line in logged(real_worker, beside=TENSORFLOWS)
-            if line["logger"] == "stylequeue_worker.work.stylist"
-        ]
+        return [line for line in logged(real_worker) if line["logger"] == "stylequeue_worker.work.stylist"]
 
     def has_ended() -> bool:
         return any(line["job"] == job.id and line["message"].startswith("ended") for line in said())

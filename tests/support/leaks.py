@@ -3,6 +3,8 @@
 Secrets are known by how they look: keys of the gateway's and secrets of webhooks as ever, passwords in addresses, and
 those of the servers that tests start by what is planted in them here. What a command says on its standard output is
 what it was asked for, `stylequeue keys new` above all, and is not looked at.
+
+Since every log comes by here, it is also seen whether each line of our programs' is an object (`log_lines.py`).
 """
 
 from __future__ import annotations
@@ -11,13 +13,15 @@ import logging
 import re
 import secrets
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 import pytest
 from click.testing import CliRunner
 
 from stylequeue.local import Process, seaweedfs, server
+from tests.support.log_lines import is_ours, no_objects
 
 PLANTED = "5ec2e75ec2e7"
 """What every password begins with that the servers of these tests have."""
@@ -29,6 +33,8 @@ _SECRET = re.compile(
 )
 _SHOWN = 12
 """Characters of a secret by which it is told of here."""
+_LINE = 200
+"""Characters of a line that is told of here."""
 _TOLD_TO = ("up",)
 """Processes that tell whoever starts them how to ask: a key, an address."""
 _FORMATTER = logging.Formatter()
@@ -41,6 +47,7 @@ class Leaks:
         self.found: list[str] = []
         self.looked_at = 0
         self._processes: set[Process] = set()
+        self._ours: set[Process] = set()
 
     def look(self, where: str, text: str | bytes | None) -> None:
         """Note the secrets in it."""
@@ -96,9 +103,11 @@ class Leaks:
     def _watch_processes(self, patch: pytest.MonkeyPatch) -> None:
         begin, stop = Process.__init__, Process.stop
 
-        def begun(process: Process, *args: Any, **more: Any) -> None:
-            begin(process, *args, **more)
+        def begun(process: Process, name: str, command: Sequence[str | Path], **more: Any) -> None:
+            begin(process, name, command, **more)
             self._processes.add(process)
+            if is_ours(name, command):
+                self._ours.add(process)
 
         def stopped(process: Process) -> int:
             status = stop(process)
@@ -113,6 +122,9 @@ class Leaks:
     def _look_at(self, process: Process) -> None:
         if process.name not in _TOLD_TO:
             self.look(f"the log of {process.name}", process.log_text())
+        if process in self._ours:
+            lines = no_objects(process.log_text())
+            self.found += [f"no object in the log of {process.name}: {_cut(line)[:_LINE]}" for line in lines]
 
 
 def _cut(text: str) -> str:
@@ -125,7 +137,7 @@ _leaks = Leaks()
 
 @pytest.fixture(scope="session", autouse=True)
 def no_secret_is_told() -> Iterator[Leaks]:
-    """Once all servers are stopped: there was much to look at, and no secret in it."""
+    """Once all servers are stopped: there was much to look at, no secret in it, and our lines are objects."""
     with pytest.MonkeyPatch.context() as patch:
         _leaks.watch(patch)
         yield _leaks

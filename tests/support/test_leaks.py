@@ -1,4 +1,4 @@
-"""That a secret which is told is found, wherever it is."""
+"""That a secret which is told is found, wherever it is; and a line that is no object."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ import pytest
 
 from tests.support.distribution import ROOT
 from tests.support.leaks import PLANTED, Leaks
+from tests.support.log_lines import is_ours, no_objects
 
 KEY = f"sq_{'a' * 12}_{'b' * 64}_{'c' * 8}"
 TESTS = """
@@ -38,6 +39,8 @@ def test_servers_password(tmp_path):
     process = Process("teller", ["echo", server.new_secret()], directory=tmp_path, log=tmp_path / "log")
     process.wait(60)
     process.stop()
+    command = ["sh", "-c", "echo '{}'; echo not JSON", "-m", "stylequeue_worker"]
+    Process("worker", command, directory=tmp_path, log=tmp_path / "3").wait(60)
     Process("forgotten", ["echo", ADDRESS], directory=tmp_path, log=tmp_path / "2").wait(60)
 
 
@@ -60,6 +63,8 @@ FOUND = [
     r"a traceback of root: ValueError: whsec_AAAAAA\.\.\.",
     rf"the log of teller: {PLANTED}\.\.\.",
     r"the log of forgotten: redis://:something-s\.\.\.",
+    r"no object in the log of worker: \{\}\n",
+    r"no object in the log of worker: not JSON\n",
     r"standard error of \[.*: sq_",
     r"standard error of the command: sq_",
     r"Captured stderr call of .*test_output: whsec_",
@@ -106,3 +111,45 @@ def test_what_is_no_secret_may_be_told(text: str) -> None:
     leaks = Leaks()
     leaks.look("here", text)
     assert (leaks.found, leaks.looked_at) == ([], 1)
+
+
+LINE = '{"time": "t", "level": "info", "pid": 7, "logger": "l", "message": "m"}'
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        (f"{LINE}\n{LINE}\n", []),
+        (
+            "I0000 00:00:1795725223.765473    4990 port.cc:153] oneDNN\nWARNING: All log messages before absl::Init\n",
+            [],
+        ),
+        (f"{LINE}\nI am a line\n{LINE}\n", ["I am a line"]),
+        ('{"time": "t"}\n[]\n', ['{"time": "t"}', "[]"]),
+        (f"{LINE}{LINE}\n", [LINE + LINE]),
+        ("error [network_unavailable] this worker cannot paint\n      `stylequeue models pull fast`\n", []),
+        (
+            f"{LINE}\nerror [network_unavailable] this worker cannot paint\n",
+            ["error [network_unavailable] this worker cannot paint"],
+        ),
+        (f'{LINE}\n{{"time": "t", "le', []),
+    ],
+)
+def test_lines_that_are_no_objects(text: str, found: list[str]) -> None:
+    assert no_objects(text) == found
+
+
+@pytest.mark.parametrize(
+    ("command", "ours"),
+    [
+        ("python -m celery -A tests.support.fake_worker worker", True),
+        ("python -m stylequeue_worker --queues paint", True),
+        ("prlimit --as=1 python -m stylequeue.cli keeper", True),
+        ("python -m tests.support.dying_gateway gateway --port 1", True),
+        ("python -m stylequeue.cli up", False),
+        ("valkey-server valkey.conf", False),
+    ],
+)
+def test_whose_lines_are_objects(command: str, ours: bool) -> None:
+    assert is_ours("it", command.split()) == ours
+    assert not is_ours("older", command.split())
