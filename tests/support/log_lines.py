@@ -14,6 +14,7 @@ _OLDER = ("older",)
 """Processes of versions whose lines were others."""
 NATIVE = re.compile(
     r"WARNING: All log messages before absl|[IWEF]\d{4} "  # TensorFlow
+    r"|\S+semaphore_tracker\.py:\d+: UserWarning|  warnings\.warn\("  # billiard's, of a worker that was killed
     r"|(Thread|Current thread) 0x|  File \"|$"  # where all threads are, for whoever sends SIGUSR1
 )
 """What is printed beside the log, without asking anybody."""

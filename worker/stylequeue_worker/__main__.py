@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import re
 from typing import Annotated
@@ -20,6 +21,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+
+log = logging.getLogger("stylequeue_worker")
 
 NO_GPU = "-1"
 
@@ -88,7 +91,7 @@ def _servable(wanted: list[str] | None, settings: Settings) -> list[str]:
         left = set(not_served(QUEUES, at_hand))
         wanted = [queue for queue in QUEUES if queue not in left]
         if left and wanted:
-            console.tell(f"leaves {', '.join(sorted(left))} alone: the networks for it are not on this disk")
+            log.warning("leaves %s alone: the networks for it are not on this disk", ", ".join(sorted(left)))
     require_networks(wanted or QUEUES, at_hand)
     return wanted
 
