@@ -28,6 +28,7 @@ def run(model_dir: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)
 def test_everything_is_tried(model_dir: Path, tmp_path: Path) -> None:
     output = tmp_path / "gpu.json"
     small = ("--sizes", "32", "--steps", "3", "--shapes", "2", "--presets", "brushwork", "--output", str(output))
