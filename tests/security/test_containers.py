@@ -21,6 +21,8 @@ from botocore import UNSIGNED
 from botocore.config import Config
 from botocore.exceptions import ClientError
 from pydantic import SecretStr
+from redis.backoff import NoBackoff
+from redis.retry import Retry
 
 from stylequeue.contract.errors import Code, StyleQueueError
 from stylequeue.local import Process, shelf
@@ -358,20 +360,23 @@ def test_its_redis_lets_in_each_role_with_its_own_password_and_nobody_else(tmp_p
         env={**given, "PATH": f"{programs}:/usr/bin:/bin"},
     )
 
+    def client(username: str | None = None, password: str | None = None) -> redis.Redis:
+        # At once: to redis-py a password that is refused is a connection that may come about later.
+        return redis.Redis(host=HOST, port=port, username=username, password=password, retry=Retry(NoBackoff(), 0))
+
     def of(role: str, variable: str = "") -> redis.Redis:
-        password = given[variable or f"{role.upper()}_PASSWORD"]
-        return redis.Redis(host=HOST, port=port, username=role, password=password)
+        return client(role, given[variable or f"{role.upper()}_PASSWORD"])
 
     try:
         monitor = of("monitor", "VALKEYCLI_AUTH")
         wait_for(lambda: answers(monitor), START_TIMEOUT_S, "compose's Valkey to answer")
         for role in ROLES:
-            with of(role) as client:
-                client.set("stylequeue:a", "b")
-                assert client.config_get("maxmemory-policy") == {"maxmemory-policy": "noeviction"}
+            with of(role) as own:
+                own.set("stylequeue:a", "b")
+                assert own.config_get("maxmemory-policy") == {"maxmemory-policy": "noeviction"}
                 for command in ("FLUSHALL", "CONFIG SET dir /tmp", "SHUTDOWN", "ACL LIST", "KEYS *", "REPLICAOF a 1"):
                     with pytest.raises(redis.exceptions.NoPermissionError):
-                        client.execute_command(*command.split())
+                        own.execute_command(*command.split())
         with monitor, pytest.raises(redis.exceptions.NoPermissionError):
             monitor.set("stylequeue:a", "c")
         with of("backup") as backup:
@@ -380,9 +385,9 @@ def test_its_redis_lets_in_each_role_with_its_own_password_and_nobody_else(tmp_p
             with pytest.raises(redis.exceptions.NoPermissionError):
                 backup.get("stylequeue:a")
         for stranger in (
-            redis.Redis(host=HOST, port=port),
+            client(),
             of("gateway", "WORKER_PASSWORD"),
-            *(redis.Redis(host=HOST, port=port, username=name, password=f"{name.upper()}_PASSWORD") for name in RIGHTS),
+            *(client(name, f"{name.upper()}_PASSWORD") for name in RIGHTS),
         ):
             with stranger, pytest.raises(redis.AuthenticationError):
                 stranger.get("stylequeue:a")
