@@ -99,9 +99,12 @@ def test_masks_are_counted_and_that_of_faces() -> None:
         how: Any = {"on_gpu": False, "halved": False, "budget_bytes": None}
         return memory.plan_of(recipe, (1024, 1024), 2, "vgg16", masks=masks, **how).peak_bytes
 
-    one = peak(keep_faces=False, masks=1) - peak(keep_faces=False, masks=0)
-    assert one == pytest.approx(3 * 4 * 1056**2, abs=1)
-    assert peak(keep_faces=True, masks=2) - peak(keep_faces=False, masks=0) == pytest.approx(3 * one, abs=3)
+    none = peak(keep_faces=False, masks=0)
+    faces, one = peak(keep_faces=True, masks=0) - none, peak(keep_faces=False, masks=1) - none
+    assert faces == pytest.approx(3 * 4 * 1056**2, abs=1)
+    # A region also has what a style looks at of its pixels: 122 numbers for each, and a quarter more.
+    assert one - faces == pytest.approx(1.28 * 4 * 122 * 1056**2, rel=0.01)
+    assert peak(keep_faces=True, masks=2) - none == pytest.approx(2 * one + faces, abs=3)
 
 
 NARROW = (64, 4096)
@@ -128,7 +131,7 @@ def test_places_are_matched_where_pictures_are_small_or_can_be_no_smaller() -> N
 def test_the_search_of_every_stage_is_counted(content: cost.Sides, styles: list[cost.Sides]) -> None:
     """Coarse stages have fewer places, which are compared with more candidates."""
     scales = cost.SCALES["brushwork"]
-    network = memory.Network(cost.ARCHITECTURES["vgg16"], memory.MATCHED_LAYERS, ["block4_conv2"], 4)
+    network = memory.Network(cost.ARCHITECTURES["vgg16"], memory.MATCHED_LAYERS, ["block4_conv2"], [], 4)
 
     def peak(scale: float, scales: Sequence[cost.Scale], budget_bytes: int | None = None) -> int:
         then, *styles_then = (cost.scaled_sides(sides, scale) for sides in (content, *styles))

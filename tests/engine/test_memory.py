@@ -147,15 +147,15 @@ class TestPlan:
         counted: list[object] = []
 
         def noted(*given: Any) -> Any:
-            counted.append(given[-1])
+            counted.append(given[-2:])
             return plan(*given)
 
         monkeypatch.setattr(painter, "plan", noted)
         mask = np.ones((1, 32, 32, 1), np.float32)
-        for masks in (None, [mask, None], [mask, mask]):
+        for masks, kept in ((None, None), ([mask, None], None), ([mask, mask], mask)):
             ours = painter.Painter(narrow, Options(precision="float32"))
-            next(ours.paint(photo(height=32), [(stripes(40), 0.5)] * 2, recipe(steps=1), masks=masks))
-        assert counted == [0, 1, 2]
+            next(ours.paint(photo(height=32), [(stripes(40), 0.5)] * 2, recipe(steps=1), masks=masks, kept=kept))
+        assert counted == [(0, False), (1, False), (2, True)]
 
     def test_eight_of_the_largest_do_not_fit_where_one_does(self, narrow: Vgg) -> None:
         preset, content, style = PRESETS["tf-tutorial"], (64, 64), (4096, 4096)

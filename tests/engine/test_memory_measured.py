@@ -20,7 +20,7 @@ from stylequeue.contract.recipe import OptimizeRecipe, resolve
 from stylequeue_worker.engine import Engine, Options
 
 fields, size_px, precision = json.loads(sys.argv[1]), int(sys.argv[2]), sys.argv[3]
-style_px, styles = map(int, sys.argv[5:])
+style_px, styles, masks = map(int, sys.argv[5:])
 
 def resident(field):
     return int(re.search(rf"{field}:\\s+(\\d+) kB", Path("/proc/self/status").read_text())[1]) * 1024
@@ -28,11 +28,12 @@ def resident(field):
 engine = Engine(Path(sys.argv[4]), options=Options(precision=precision))
 engine.warm_up(["optimize"])
 random = np.random.default_rng(0)
+masks = [random.random((1, size_px, size_px, 1), np.float32) for _ in range(masks)] or None
 recipe = resolve(OptimizeRecipe(network="vgg16", **fields))
 content, *styles = (random.random((1, side, side, 3), np.float32) for side in (size_px, *[style_px] * styles))
 loaded = resident("VmRSS")
 Path("/proc/self/clear_refs").write_text("5")
-for last in engine.paint(content, [(style, 1.0) for style in styles], recipe):
+for last in engine.paint(content, [(style, 1.0) for style in styles], recipe, masks=masks):
     pass
 print(last.plan.peak_bytes, resident("VmHWM") - loaded)
 """
@@ -77,10 +78,11 @@ def run(program: str, *arguments: object) -> list[float]:
     return [float(word) for word in done.stdout.split()]
 
 
+SLOW = [pytest.mark.slow, pytest.mark.timeout(900)]
 CASES = [
-    pytest.param({"preset": "tf-tutorial", "steps": 10}, 384, "float32", (256, 1), id="quick"),
+    pytest.param({"preset": "tf-tutorial", "steps": 10}, 384, "float32", (256, 1), 0, id="quick"),
     *(
-        pytest.param(fields, size_px, precision, styles, marks=[pytest.mark.slow, pytest.mark.timeout(900)])
+        pytest.param(fields, size_px, precision, styles, 0, marks=SLOW)
         for fields, size_px, precision, styles in [
             ({"preset": "painterly", "steps": 4}, 256, "float32", (256, 1)),
             ({"preset": "painterly", "steps": 4}, 512, "float32", (256, 1)),
@@ -94,15 +96,21 @@ CASES = [
             ({"preset": "tf-tutorial", "steps": 4, "optimizer": "swift"}, 512, "bfloat16", (256, 1)),
         ]
     ),
+    pytest.param({"preset": "painterly", "steps": 4}, 512, "float32", (256, 4), 4, id="four masks", marks=SLOW),
 ]
 
 
-@pytest.mark.parametrize(("fields", "size_px", "precision", "styles"), CASES)
+@pytest.mark.parametrize(("fields", "size_px", "precision", "styles", "masks"), CASES)
 def test_the_plan_is_what_a_painting_takes(
-    model_dir: Path, fields: dict[str, object], size_px: int, precision: str, styles: tuple[int, int]
+    model_dir: Path,
+    fields: dict[str, object],
+    size_px: int,
+    precision: str,
+    styles: tuple[int, int],
+    masks: int,
 ) -> None:
     """styles: the side in pixels of each, and how many."""
-    planned, measured = run(PEAK, json.dumps(fields), size_px, precision, model_dir, *styles)
+    planned, measured = run(PEAK, json.dumps(fields), size_px, precision, model_dir, *styles, masks)
     assert planned / measured == pytest.approx(1, abs=WITHIN), f"{planned / 1e6:.0f} MB, {measured / 1e6:.0f} MB"
 
 

@@ -56,6 +56,8 @@ _COPIES_OF_STYLE = 2
 """Of one of them, besides, as it is scaled."""
 _COPIES_OF_MASK = 3
 """Of each mask, of the content's size: scaled, and its region's as an array and as a tensor."""
+_COPIES_OF_REGION = 1.28
+"""Of what a style looks at, in float32, for each region: its pixels, counted by the mask's grey. Measured."""
 _PICTURE_PX_BYTES = 3 * 4
 
 
@@ -76,6 +78,7 @@ class Network:
     layers: Collection[str]
     """All that the loss looks at."""
     content_layers: Collection[str]
+    style_layers: Collection[str]
     float_bytes: int
     """Of a number as it is kept."""
     on_gpu: bool = False
@@ -85,11 +88,15 @@ class Network:
         grid_px = GPUS_GRID_PX if self.on_gpu else 1
         return math.prod(-(-side // grid_px) * grid_px for side in sides)
 
-    @property
-    def bytes_a_px(self) -> float:
-        """That an evaluation keeps, for each pixel that is seen."""
+    def bytes_a_px(self, masks: int) -> float:
+        """That an evaluation keeps, for each pixel that is seen, where so many masks say where styles apply."""
         kept = _GPUS_ACTIVATIONS_KEPT if self.on_gpu else _ACTIVATIONS_KEPT
-        return kept * self.float_bytes * floats_per_px(self.widths, self.layers)
+        of_region = 4 * _COPIES_OF_REGION * self.floats_of(self.style_layers)
+        return kept * self.float_bytes * floats_per_px(self.widths, self.layers) + of_region * masks
+
+    def floats_of(self, layers: Iterable[str]) -> float:
+        """In the features of these layers, for each pixel."""
+        return sum(self.widths[layer] / stride_px(layer) ** 2 for layer in layers)
 
 
 def plan(
@@ -102,34 +109,35 @@ def plan(
     margin_px: int,
     budget_bytes: int | None,
     masks: int = 0,
+    kept: bool = False,
     turned: bool | None = None,
 ) -> Plan:
     """Whole if that fits into the budget, else the largest tiles that do, else the smallest there are.
 
-    No budget: whole. `masks`: how many there are, of styles and of what is kept. `turned`: whether the styles' quarter
-    turns are looked at, too, where similar places are searched for; None: they are not. A search takes as much in
-    tiles, and does not decide about them.
+    No budget: whole. `masks`: how many there are, of styles; `kept`: whether there is one of what is kept. `turned`:
+    whether the styles' quarter turns are looked at, too, where similar places are searched for; None: they are not. A
+    search takes as much in tiles, and does not decide about them.
     """
-    content_floats = sum(network.widths[layer] / stride_px(layer) ** 2 for layer in network.content_layers)
+    content_floats = network.floats_of(network.content_layers)
     stages = schedule(scales, content, len(scales))
 
-    def kept(coarser: int, laid: Sequence[Sides]) -> float:
+    def beside(coarser: int, laid: Sequence[Sides]) -> float:
         """Beside an evaluation or a search, at the stage behind so many coarser ones."""
         own_px, *styles_px = map(math.prod, laid)
-        kept_bytes: float = _BESIDES_BYTES + _BESIDES_A_SCALE_BYTES * coarser
-        kept_bytes += own_px * (_PICTURE_PX_BYTES * _PICTURES[optimizer] + 4 * _VIEWS_KEPT * content_floats)
-        kept_bytes += _PICTURE_PX_BYTES * (_COPIES_OF_STYLES * sum(styles_px) + _COPIES_OF_STYLE * max(styles_px))
-        return kept_bytes + 4 * own_px * _COPIES_OF_MASK * masks
+        beside_bytes: float = _BESIDES_BYTES + _BESIDES_A_SCALE_BYTES * coarser
+        beside_bytes += own_px * (_PICTURE_PX_BYTES * _PICTURES[optimizer] + 4 * _VIEWS_KEPT * content_floats)
+        beside_bytes += _PICTURE_PX_BYTES * (_COPIES_OF_STYLES * sum(styles_px) + _COPIES_OF_STYLE * max(styles_px))
+        return beside_bytes + 4 * own_px * _COPIES_OF_MASK * (masks + kept)
 
     searched_bytes, stays_bytes = 0.0, 0
     for coarser, stage in enumerate(stages if turned is not None else ()):
         if is_matched(content, stage.scale):
             then, *styles_then = (scaled_sides(sides, stage.scale) for sides in (content, *styles))
             search_bytes, stays_bytes = search(then, styles_then, turned=bool(turned), masks=masks)
-            kept_bytes = kept(coarser, _laid((then, *styles_then), margin_px))
-            searched_bytes = max(searched_bytes, kept_bytes + search_bytes + stays_bytes)
+            beside_bytes = beside(coarser, _laid((then, *styles_then), margin_px))
+            searched_bytes = max(searched_bytes, beside_bytes + search_bytes + stays_bytes)
     laid = _laid((content, *styles), margin_px)
-    kept_bytes = kept(len(stages) - 1, laid) + stays_bytes
+    beside_bytes = beside(len(stages) - 1, laid) + stays_bytes
     largest_px = max(map(network.seen_px, laid))
 
     def painted(tile_px: int | None) -> int:
@@ -137,7 +145,7 @@ def plan(
         if tile_px is not None:
             side_px = tile_px + 2 * reach_px(network.widths, network.layers)
             seen_px = min(largest_px, network.seen_px((side_px, side_px)))
-        return int(kept_bytes + seen_px * network.bytes_a_px)
+        return int(beside_bytes + seen_px * network.bytes_a_px(masks))
 
     tile_px = None
     if budget_bytes is not None and painted(None) > budget_bytes:
@@ -186,6 +194,7 @@ def plan_of(
         ARCHITECTURES[network],
         {*recipe.content_layers, *recipe.style_layers, *(MATCHED_LAYERS if recipe.preset in MATCHES else ())},
         list(recipe.content_layers),
+        list(recipe.style_layers),
         2 if on_gpu and halved and reduced else 4,
         on_gpu,
     )
@@ -197,7 +206,8 @@ def plan_of(
         scales=SCALES[recipe.preset],
         margin_px=MARGIN_PX.get(recipe.preset, 0),
         budget_bytes=budget_bytes,
-        masks=masks + bool(recipe.keep_faces),
+        masks=masks,
+        kept=bool(recipe.keep_faces),
         turned=bool(recipe.turned_styles) if recipe.preset in MATCHES else None,
     )
 

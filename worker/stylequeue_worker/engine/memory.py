@@ -36,6 +36,7 @@ def plan(
     optimizer: OptimizerName,
     budget_bytes: int | None,
     masks: int = 0,
+    kept: bool = False,
 ) -> Plan:
     """As `memory.plan` of the contract, of a preset on a network, here."""
     return memory.plan(
@@ -45,6 +46,7 @@ def plan(
             network.widths,
             preset.layers,
             list(preset.content_layers),
+            list(preset.style_layers),
             network.dtype.size if on_gpu() else max(network.dtype.size, _PROCESSORS_FLOAT_BYTES),
             on_gpu(),
         ),
@@ -53,6 +55,7 @@ def plan(
         margin_px=preset.margin_px,
         budget_bytes=budget_bytes,
         masks=masks,
+        kept=kept,
         turned=preset.matching.turned if preset.matching else None,
     )
 
