@@ -51,20 +51,15 @@ random, what, count = np.random.default_rng(0), sys.argv[3], int(sys.argv[4])
 style = random.random((1, 48, 48, 3), np.float32)
 layers = ["block1_conv1", "block1_conv2", "block2_conv1", "block2_conv2", "block3_conv1"]
 for number in range(count):
-    height, width = 48, 48
-    fields, styles, masks = {"preset": "painterly"}, [(style, 1.0)], None
-    if what == "shapes":
-        # In bfloat16 canvases are of multiples of 32 px: of sides up to 320 px there are many.
-        sides = random.integers(48, 128 if sys.argv[2] == "float32" else 320, 4)
-        height, width = sides[:2]
-        fields, styles = {}, [(random.random((1, *sides[2:], 3), np.float32), 1.0)]
+    height, width = random.integers(48, 128, 2) if what == "shapes" else (48, 48)
+    fields, styles, masks = {}, [(style, 1.0)], None
     if what == "layers":
         fields["style_layers"] = {layer: round(float(random.random()), 3) + 0.01 for layer in layers}
     if what == "masks":
         styles = [(style, 1.0)] * int(random.integers(1, 9))
         masks = [random.random((1, height, width, 1), np.float32) for _ in styles]
     content = random.random((1, height, width, 3), np.float32)
-    recipe = resolve(OptimizeRecipe(network="vgg16", steps=1, **fields))
+    recipe = resolve(OptimizeRecipe(network="vgg16", preset="painterly", steps=1, **fields))
     list(engine.paint(content, styles, recipe, masks=masks))
     if number + 1 in (10, count):
         print(int(re.search(r"VmRSS:\\s+(\\d+)", Path("/proc/self/status").read_text())[1]) / 1000)
