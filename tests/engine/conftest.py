@@ -27,9 +27,21 @@ def engine(model_dir: Path) -> Engine:
 
 
 @pytest.fixture(scope="session")
-def narrow(model_dir: Path) -> Vgg:
+def vgg16_path(model_dir: Path) -> Path:
+    path = models.find("vgg16", model_dir)
+    assert path
+    return path
+
+
+@pytest.fixture(scope="session")
+def vgg16(vgg16_path: Path) -> Vgg:
+    return weights.load("vgg16", vgg16_path)
+
+
+@pytest.fixture(scope="session")
+def narrow(vgg16_path: Path) -> Vgg:
     """VGG-16 with the first quarter of each layer's filters: a sixteenth of the arithmetic."""
-    model = keras.applications.VGG16(include_top=False, weights=str(models.find("vgg16", model_dir)))
+    model = keras.applications.VGG16(include_top=False, weights=str(vgg16_path))
     kernels, channels = {}, 3
     for layer in model.layers:
         if "_conv" in layer.name:

@@ -2,45 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from pathlib import Path
 from typing import Any, NamedTuple
 
-import matplotlib
 import numpy as np
 import pytest
-import skimage
-from PIL import Image
 
 from stylequeue.contract.recipe import FastRecipe, OptimizeRecipe, ResolvedRecipe, resolve
 from stylequeue_worker.engine import Engine, Face, Step
 from stylequeue_worker.engine.faces import MOST, find, kept_for
 from stylequeue_worker.engine.pictures import ssim
-from stylequeue_worker.pictures.images import to_array
+from tests.benchmarks.engine_pictures import content
 from tests.engine.conftest import Picture
 
-Load = Callable[..., np.ndarray]
-SAMPLES = {
-    **{name: Path(skimage.__file__).parent / "data" / f"{name}.png" for name in ("astronaut", "chelsea", "coffee")},
-    "rocket": Path(skimage.__file__).parent / "data" / "rocket.jpg",
-    "grace_hopper": Path(matplotlib.get_data_path()) / "sample_data" / "grace_hopper.jpg",
-}
 FACES = {"astronaut": Face(177, 66, 97, 97), "grace_hopper": Face(134, 103, 180, 180)}
 """With the longer side at 512 px."""
-
-
-@pytest.fixture(scope="module")
-def load() -> Load:
-    """A photograph with its longer side at so many pixels, float32 [1, height, width, 3]."""
-
-    def load(name: str, size_px: int = 512) -> np.ndarray:
-        with Image.open(SAMPLES[name]) as file:
-            picture = file.convert("RGB")
-        scale = size_px / max(picture.size)
-        width, height = (round(side * scale) for side in picture.size)
-        return to_array(picture.resize((width, height), Image.Resampling.LANCZOS))
-
-    return load
 
 
 def middle(face: Face) -> np.ndarray:
@@ -52,39 +27,37 @@ class TestFound:
 
     @pytest.mark.parametrize("size_px", [96, 256, 700])
     @pytest.mark.parametrize("name", FACES)
-    def test_a_face_is_found_at_any_size(self, load: Load, name: str, size_px: int) -> None:
+    def test_a_face_is_found_at_any_size(self, name: str, size_px: int) -> None:
         """One of each portrait: neither badge of the astronaut's is one."""
-        [found] = find(load(name, size_px))
+        [found] = find(content(name, size_px))
         there, scale = FACES[name], size_px / 512
         assert np.linalg.norm(middle(found) - scale * middle(there)) < 0.15 * scale * there.width_px
         assert found.width_px == pytest.approx(scale * there.width_px, rel=0.15)
 
     @pytest.mark.parametrize("name", ["chelsea", "coffee", "rocket"])
-    def test_where_there_is_none_none_is_found(self, load: Load, name: str) -> None:
-        assert find(load(name)) == []
-        assert find(load(name, 256)) == []
+    def test_where_there_is_none_none_is_found(self, name: str) -> None:
+        assert find(content(name, 512)) == []
+        assert find(content(name, 256)) == []
 
     @pytest.mark.parametrize("left_out", [0, 1, 2])
-    def test_a_hit_of_some_searches_is_no_face(
-        self, load: Load, monkeypatch: pytest.MonkeyPatch, left_out: int
-    ) -> None:
+    def test_a_hit_of_some_searches_is_no_face(self, monkeypatch: pytest.MonkeyPatch, left_out: int) -> None:
         from stylequeue_worker.engine import faces
 
         hits, factors = faces._hits, faces._FACTORS
         blind = lambda searched, factor: [] if factor == factors[left_out] else hits(searched, factor)  # noqa: E731
         monkeypatch.setattr(faces, "_hits", blind)
-        assert find(load("grace_hopper", 256)) == []
+        assert find(content("grace_hopper", 256)) == []
 
-    def test_the_largest_comes_first_and_those_half_its_size_with_it(self, load: Load) -> None:
+    def test_the_largest_comes_first_and_those_half_its_size_with_it(self) -> None:
         group = np.full((1, 512, 780, 3), 0.5, np.float32)
         for left, size_px in ((0, 420), (430, 330)):
-            one = load("grace_hopper", size_px)
+            one = content("grace_hopper", size_px)
             group[:, : one.shape[1], left : left + one.shape[2]] = one
         first, second = find(group)
         assert first.width_px > second.width_px
         assert first.left_px < 420 < second.left_px
         group[:, :, 430:] = 0.5
-        small = load("grace_hopper", 170)
+        small = content("grace_hopper", 170)
         group[:, : small.shape[1], 430 : 430 + small.shape[2]] = small
         assert [face.left_px for face in find(group)] == [first.left_px]
 
@@ -95,8 +68,8 @@ class TestFound:
         assert find(picture) == []
         assert kept_for([], picture).max() == 0
 
-    def test_what_is_kept_fades_around_the_face(self, load: Load) -> None:
-        picture = load("astronaut")
+    def test_what_is_kept_fades_around_the_face(self) -> None:
+        picture = content("astronaut", 512)
         face = FACES["astronaut"]
         kept = kept_for([face], picture)
         assert kept.dtype == np.float32

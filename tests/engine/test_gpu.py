@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -13,7 +12,6 @@ import tensorflow as tf
 
 from stylequeue.contract.memory import GPUS_GRID_PX
 from stylequeue.contract.recipe import OptimizeRecipe, PresetName, ResolvedOptimizeRecipe, resolve
-from stylequeue_worker import models
 from stylequeue_worker.engine import Options, Step, course, descent, painter
 from stylequeue_worker.engine.descent import MOST_A_CALL, AdamCalls, AdamRule, Evaluation
 from stylequeue_worker.engine.networks import Vgg
@@ -23,17 +21,9 @@ from stylequeue_worker.engine.presets import PRESETS
 from stylequeue_worker.engine.safety import TimeBudget
 from stylequeue_worker.engine.steps import Checkpoint
 from stylequeue_worker.engine.terms import scene
-from stylequeue_worker.engine.weights import load
 from tests.engine.conftest import Picture
 
 STEPS = 14
-
-
-@pytest.fixture(scope="module")
-def network(model_dir: Path) -> Vgg:
-    path = models.find("vgg16", model_dir)
-    assert path
-    return load("vgg16", path)
 
 
 @pytest.fixture
@@ -209,8 +199,8 @@ class TestGrid:
 
 
 @pytest.fixture(scope="module")
-def narrow(network: Vgg) -> Vgg:
-    return Vgg(_narrowed(network._kernels), tf.float64)
+def narrow(vgg16: Vgg) -> Vgg:
+    return Vgg(_narrowed(vgg16._kernels), tf.float64)
 
 
 def _narrowed(kernels: Any) -> dict[str, tuple[np.ndarray, np.ndarray]]:

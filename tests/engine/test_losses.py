@@ -2,25 +2,15 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import numpy as np
 import pytest
 import tensorflow as tf
 from scipy.linalg import sqrtm
 
-from stylequeue_worker import models
 from stylequeue_worker.engine import losses
 from stylequeue_worker.engine.networks import Vgg
 from stylequeue_worker.engine.presets import PRESETS
-from stylequeue_worker.engine.weights import load, sample_pictures
-
-
-@pytest.fixture(scope="module")
-def network(model_dir: Path) -> Vgg:
-    path = models.find("vgg16", model_dir)
-    assert path
-    return load("vgg16", path)
+from stylequeue_worker.engine.weights import sample_pictures
 
 
 @pytest.fixture
@@ -103,10 +93,10 @@ def test_means_over_millions_of_pixels_keep_their_digits(
     np.testing.assert_allclose(found["mean"], mean, rtol=5e-7)
 
 
-def test_a_style_is_at_no_distance_from_itself_and_none_is_nearer(network: Vgg) -> None:
+def test_a_style_is_at_no_distance_from_itself_and_none_is_nearer(vgg16: Vgg) -> None:
     layers = PRESETS["painterly"].style_layers
     pictures = [tf.image.resize(picture, (72, 96)) for picture in sample_pictures()]
-    features = [network.features(picture, layers) for picture in pictures]
+    features = [vgg16.features(picture, layers) for picture in pictures]
     for layer in layers:
         here, elsewhere = features[0][layer], features[1][layer]
         target = wanted(here)

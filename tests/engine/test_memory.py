@@ -137,7 +137,7 @@ class TestPlan:
 
     def test_every_mask_counts(self, narrow: Vgg) -> None:
         preset, sides = PRESETS["tf-tutorial"], (1000, 1000)
-        none, eight = (plan(sides, [sides], narrow, preset, "adam", None, masks).peak_bytes for masks in (0, 8))
+        none, eight = (plan(sides, [sides], narrow, preset, "adam", None, masks=masks).peak_bytes for masks in (0, 8))
         assert eight - none >= 8 * 3 * 4 * 1000**2
 
     @pytest.mark.usefixtures("uncompiled_once")
@@ -146,9 +146,9 @@ class TestPlan:
     ) -> None:
         counted: list[object] = []
 
-        def noted(*given: Any) -> Any:
-            counted.append(given[-2:])
-            return plan(*given)
+        def noted(*given: Any, masks: int, kept: bool) -> Any:
+            counted.append((masks, kept))
+            return plan(*given, masks=masks, kept=kept)
 
         monkeypatch.setattr(painter, "plan", noted)
         mask = np.ones((1, 32, 32, 1), np.float32)
@@ -440,9 +440,9 @@ def test_styles_are_floats_only_once_there_is_a_plan(
     def noted(name: str) -> None:
         original = getattr(painter, name)
 
-        def call(*given: object) -> object:
+        def call(*given: object, **named: object) -> object:
             happened.append(name)
-            return original(*given)
+            return original(*given, **named)
 
         monkeypatch.setattr(painter, name, call)
 

@@ -19,18 +19,6 @@ from tests.support.vgg19 import make_vgg19_from_vgg16
 LAYERS = ["block1_conv1", "block3_conv3", "block4_conv2", "block5_conv3"]
 
 
-@pytest.fixture(scope="module")
-def vgg16_path(model_dir: Path) -> Path:
-    path = models.find("vgg16", model_dir)
-    assert path
-    return path
-
-
-@pytest.fixture(scope="module")
-def vgg16(vgg16_path: Path) -> Vgg:
-    return load("vgg16", vgg16_path)
-
-
 def test_features_are_those_of_kerass_model(vgg16: Vgg, vgg16_path: Path, photo: Picture) -> None:
     picture = photo("chelsea", 45, 70)
     theirs = keras.applications.VGG16(include_top=False, weights=str(vgg16_path))

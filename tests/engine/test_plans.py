@@ -66,8 +66,8 @@ def test_a_worker_plans_what_a_producer_estimates(
     """Whole and in tiles, on a machine that is fastest in 16 bits and on one that is not."""
     planned: list[Plan] = []
 
-    def noted(*arguments: Any) -> NoReturn:
-        planned.append(plan(*arguments))
+    def noted(*arguments: Any, **named: Any) -> NoReturn:
+        planned.append(plan(*arguments, **named))
         raise Planned
 
     monkeypatch.setattr(painter, "plan", noted)

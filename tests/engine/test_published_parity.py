@@ -5,11 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
-import pytest
 import tensorflow as tf
 
 from stylequeue.contract.recipe import OptimizeRecipe, PresetName, ResolvedOptimizeRecipe, resolve
-from stylequeue_worker import models
 from stylequeue_worker.engine.descent import Evaluation
 from stylequeue_worker.engine.networks import Vgg
 from stylequeue_worker.engine.objective import Objective
@@ -17,18 +15,11 @@ from stylequeue_worker.engine.options import Options
 from stylequeue_worker.engine.painter import Painter
 from stylequeue_worker.engine.presets import PRESETS
 from stylequeue_worker.engine.terms import scene
-from stylequeue_worker.engine.weights import load, sample_pictures
+from stylequeue_worker.engine.weights import sample_pictures
 from tests.engine.conftest import Picture
 from tests.support.published import Gatys2016, TfKeras2018
 
 TOLERANCE = 1e-6
-
-
-@pytest.fixture
-def vgg16_path(model_dir: Path) -> Path:
-    path = models.find("vgg16", model_dir)
-    assert path
-    return path
 
 
 def evaluated(
@@ -53,10 +44,10 @@ def evaluated(
     return evaluation
 
 
-def test_tf_keras_2018(vgg16_path: Path, photo: Picture, stripes: Picture) -> None:
+def test_tf_keras_2018(vgg16: Vgg, vgg16_path: Path, photo: Picture, stripes: Picture) -> None:
     content, style, elsewhere = (p.astype(np.float64) for p in (photo(height=48), stripes(48), photo("coffee", 48)))
     theirs = TfKeras2018("vgg16", vgg16_path, content, style)
-    network = load("vgg16", vgg16_path).cast(tf.float64)
+    network = vgg16.cast(tf.float64)
     picture = tf.constant(elsewhere)
     ours = evaluated(network, "tf-keras-2018", content, style, picture)
     with tf.GradientTape() as tape:
@@ -76,11 +67,11 @@ def test_tf_keras_2018(vgg16_path: Path, photo: Picture, stripes: Picture) -> No
     np.testing.assert_allclose(last.picture, painted, rtol=0, atol=1e-5)
 
 
-def test_the_best_picture_is_kept(vgg16_path: Path, photo: Picture, stripes: Picture) -> None:
+def test_the_best_picture_is_kept(vgg16: Vgg, photo: Picture, stripes: Picture) -> None:
     # At rate 5 and so great a content weight the first step from the content leads upwards.
     recipe = resolve(OptimizeRecipe(preset="tf-keras-2018", steps=2, content_weight=1e6))
     assert isinstance(recipe, ResolvedOptimizeRecipe)
-    steps = list(Painter(load("vgg16", vgg16_path), Options()).paint(photo(height=32), [(stripes(32), 1.0)], recipe))
+    steps = list(Painter(vgg16, Options()).paint(photo(height=32), [(stripes(32), 1.0)], recipe))
     weights = {"content": 1e6, "style": 1e-2, "variation": 0.0}
     totals = [sum(weights[term] * loss for term, loss in step.losses.items()) for step in steps]
     assert totals[-1] > min(totals)
@@ -89,11 +80,11 @@ def test_the_best_picture_is_kept(vgg16_path: Path, photo: Picture, stripes: Pic
         np.testing.assert_array_equal(step.picture, steps[best].picture)
 
 
-def test_gatys_2016(vgg16_path: Path, photo: Picture, stripes: Picture) -> None:
+def test_gatys_2016(vgg16: Vgg, vgg16_path: Path, photo: Picture, stripes: Picture) -> None:
     content, style, elsewhere = (p.astype(np.float64) for p in (photo(height=48), stripes(48), photo("coffee", 48)))
     samples = [photo("chelsea", 40, 64).astype(np.float64), photo("rocket", 32).astype(np.float64)]
     theirs = Gatys2016("vgg16", vgg16_path, content, style, samples)
-    network = load("vgg16", vgg16_path).cast(tf.float64).pooled("average").rescaled(map(tf.constant, samples))
+    network = vgg16.cast(tf.float64).pooled("average").rescaled(map(tf.constant, samples))
     picture = tf.constant(elsewhere)
     ours = evaluated(network, "gatys-2016", content, style, picture)
     with tf.GradientTape() as tape:
@@ -106,13 +97,12 @@ def test_gatys_2016(vgg16_path: Path, photo: Picture, stripes: Picture) -> None:
     np.testing.assert_allclose(ours.gradient, gradient, rtol=0, atol=TOLERANCE * np.abs(gradient).max())
 
 
-def test_the_painter_takes_the_rescaled_network(vgg16_path: Path, photo: Picture, stripes: Picture) -> None:
+def test_the_painter_takes_the_rescaled_network(vgg16: Vgg, photo: Picture, stripes: Picture) -> None:
     recipe = resolve(OptimizeRecipe(preset="gatys-2016", steps=1))
     assert isinstance(recipe, ResolvedOptimizeRecipe)
-    plain = load("vgg16", vgg16_path)
-    [step] = Painter(plain, Options()).paint(photo(height=32), [(stripes(32), 1.0)], recipe)
+    [step] = Painter(vgg16, Options()).paint(photo(height=32), [(stripes(32), 1.0)], recipe)
     noise = np.random.default_rng(0).uniform(size=(1, 32, 32, 3))
-    rescaled = plain.pooled("average").rescaled(sample_pictures())
+    rescaled = vgg16.pooled("average").rescaled(sample_pictures())
     wanted = evaluated(
         rescaled.cast(tf.float64),
         "gatys-2016",

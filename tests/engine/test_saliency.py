@@ -2,26 +2,17 @@
 
 from __future__ import annotations
 
-from importlib.resources import as_file, files
-from pathlib import Path
-
 import numpy as np
 import pytest
 from PIL import Image
 
 from stylequeue.contract.recipe import OptimizeRecipe, resolve
-from stylequeue_worker import models
-from stylequeue_worker.engine import Engine, weights
+from stylequeue_worker.engine import Engine
 from stylequeue_worker.engine.networks import Vgg
 from stylequeue_worker.engine.saliency import saliency
-from stylequeue_worker.pictures.images import to_array
+from tests.benchmarks.engine_pictures import content
 from tests.engine.conftest import Picture
 
-PHOTOGRAPHS = {
-    "chelsea": files("skimage") / "data/chelsea.png",
-    "rocket": files("skimage") / "data/rocket.jpg",
-    "flower": files("sklearn") / "datasets/images/flower.jpg",
-}
 STANDS_OUT = {
     "chelsea": [(0.38, 0.38), (0.71, 0.46), (0.56, 0.76)],  # eyes and nose
     "rocket": [(0.5, 0.4)],
@@ -30,24 +21,9 @@ STANDS_OUT = {
 """By photograph: shares of width and height."""
 
 
-@pytest.fixture(scope="module")
-def vgg16(model_dir: Path) -> Vgg:
-    path = models.find("vgg16", model_dir)
-    assert path
-    return weights.load("vgg16", path)
-
-
-def load(name: str, size_px: int) -> np.ndarray:
-    with as_file(PHOTOGRAPHS[name]) as path, Image.open(path) as file:
-        picture = file.convert("RGB")
-    scale = size_px / max(picture.size)
-    width, height = (round(side * scale) for side in picture.size)
-    return to_array(picture.resize((width, height), Image.Resampling.LANCZOS))
-
-
-@pytest.mark.parametrize("name", PHOTOGRAPHS)
+@pytest.mark.parametrize("name", STANDS_OUT)
 def test_what_people_look_at_stands_out_at_any_size(vgg16: Vgg, name: str) -> None:
-    maps = [saliency(vgg16, load(name, size_px))[0, ..., 0] for size_px in (128, 256, 700)]
+    maps = [saliency(vgg16, content(name, size_px))[0, ..., 0] for size_px in (128, 256, 700)]
     for seen in maps:
         height, width = seen.shape
         for across, down in STANDS_OUT[name]:

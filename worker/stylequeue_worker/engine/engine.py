@@ -166,7 +166,7 @@ class Engine:
         there is a plan of memory. start: for init `image`, a picture alike; it takes the content's shape. masks: one
         for each style, float32 [1, H, W, 1] in [0, 1] of the content's size: 1 where the style applies, 0 where it does
         not, None: everywhere; what no style applies to stays as it is. kept: a mask alike, 1 where the picture is to
-        stay closer to the content than elsewhere; faces, where the recipe keeps them, are found and added.
+        stay closer to the content than elsewhere; faces and what else stands out are added where the recipe keeps them.
         `recipe.size` is the caller's affair: the arrays are painted at the size they have.
 
         Raises ValueError for arrays of another kind; Permanent with code NETWORK_UNAVAILABLE, RECIPE_UNSUPPORTED (a

@@ -35,6 +35,7 @@ def plan(
     preset: Preset,
     optimizer: OptimizerName,
     budget_bytes: int | None,
+    *,
     masks: int = 0,
     kept: bool = False,
 ) -> Plan:

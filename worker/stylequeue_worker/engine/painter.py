@@ -90,9 +90,16 @@ class Painter:
         network = self._network_of(preset, reduced_dtype)
         rounded = rounds_float32(options, reduced=preset.reduced_precision)
         sides = [style.shape[1:3] for style, _ in styles]
-        masked, budget_bytes = sum(mask is not None for mask in masks or ()), self._budget_bytes()
-        content_sides, optimizer, keeps = content.shape[1:3], recipe.optimizer, kept is not None
-        planned = plan(content_sides, sides, network, preset, optimizer, budget_bytes, masked, keeps)
+        planned = plan(
+            content.shape[1:3],
+            sides,
+            network,
+            preset,
+            recipe.optimizer,
+            self._budget_bytes(),
+            masks=sum(mask is not None for mask in masks or ()),
+            kept=kept is not None,
+        )
         at = Position.read(resume, dtype) if resume else Position.beginning()
         painting = _Painting(
             content=content,
