@@ -45,9 +45,26 @@ def gram(features: tf.Tensor, weights: tf.Tensor | None = None) -> tf.Tensor:
     """
     rows = tf.reshape(features, (-1, features.shape[-1]))  # [h w, channels]
     if weights is None:
-        return tf.matmul(rows, rows, transpose_a=True) / tf.cast(tf.shape(rows)[0], rows.dtype)
-    weighted = rows * tf.reshape(weights, (-1, 1))
-    return tf.matmul(weighted, rows, transpose_a=True) / (tf.reduce_sum(weights) + _TINY)
+        return _products(rows, None) / tf.cast(tf.shape(rows)[0], rows.dtype)
+    return _products(rows, tf.reshape(weights, (-1, 1))) / (tf.reduce_sum(weights) + _TINY)
+
+
+def _products(rows: tf.Tensor, weights: tf.Tensor | None) -> tf.Tensor:
+    """Sum of w f f^T over rows [pixels, channels], weights [pixels, 1]: [channels, channels].
+
+    Of a product with itself TensorFlow takes two gradients, and adds them; they are each other's mirror.
+    """
+
+    @tf.custom_gradient  # type: ignore[untyped-decorator]
+    def products(rows: tf.Tensor) -> tuple[tf.Tensor, Callable[[tf.Tensor], tf.Tensor]]:
+        weighted = rows if weights is None else rows * weights
+        return (
+            tf.matmul(weighted, rows, transpose_a=True),
+            lambda upstream: tf.matmul(weighted, upstream + tf.transpose(upstream)),
+        )
+
+    found: tf.Tensor = products(rows)
+    return found
 
 
 def gram_loss(statistics: Statistics, target: Statistics) -> tf.Tensor:
@@ -74,20 +91,36 @@ GATYS = StyleMeasure(GRAM.statistics, GRAM.target, gatys_loss)
 
 def mean_and_covariance(features: tf.Tensor, weights: tf.Tensor | None = None) -> Statistics:
     """Mean [channels] and covariance [channels, channels] of the features [1, h, w, channels] over the pixels."""
-    # In float32 a sum over millions of pixels loses digits, one over what is left after a first mean does not; nor is
-    # the difference of Gram matrix and mean's square what is left of a covariance.
-    roughly = tf.stop_gradient(_mean(features, weights))
-    centred = features - roughly
-    rest = _mean(centred, weights)
-    return {"mean": roughly + rest, "covariance": gram(centred, weights) - rest[:, None] * rest}
+
+    # TensorFlow's own gradient takes some ten passes more over the features.
+    @tf.custom_gradient  # type: ignore[untyped-decorator]
+    def both(features: tf.Tensor) -> tuple[tuple[tf.Tensor, tf.Tensor], Callable[..., tf.Tensor]]:
+        # In float32 a sum over millions of pixels loses digits, one over what is left after a first mean does not; nor
+        # is the difference of Gram matrix and mean's square what is left of a covariance.
+        roughly = _mean(features, weights)
+        centred = features - roughly
+        rest = _mean(centred, weights)
+
+        def gradient(of_mean: tf.Tensor, of_covariance: tf.Tensor) -> tf.Tensor:
+            # Here the rough mean does: written again behind the rest (`objective.aside`), that saves two passes.
+            rows = tf.reshape(features - roughly, (-1, features.shape[-1]))  # [h w, channels]
+            counted = tf.cast(tf.shape(rows)[0], rows.dtype) if weights is None else tf.reduce_sum(weights) + _TINY
+            both_ways = (of_covariance + tf.transpose(of_covariance)) / counted
+            upstream = tf.reshape(tf.matmul(rows, both_ways) + of_mean / counted, tf.shape(features))
+            return upstream if weights is None else weights * upstream
+
+        return (roughly + rest, gram(centred, weights) - rest[:, None] * rest), gradient
+
+    mean, covariance = both(features)
+    return {"mean": mean, "covariance": covariance}
 
 
 def _mean(features: tf.Tensor, weights: tf.Tensor | None) -> tf.Tensor:
     """Mean [channels] over the pixels, in two stages: as one, TensorFlow's sums on processors drift by percents."""
-    # [1, h, w, channels] to [1, w, channels] to [channels].
+    # [1, h, w, channels] to [1, h, channels] to [channels].
     if weights is None:
-        return tf.reduce_mean(tf.reduce_mean(features, axis=1), axis=(0, 1))
-    whole = tf.reduce_sum(tf.reduce_sum(weights * features, axis=1), axis=(0, 1))
+        return tf.reduce_mean(tf.reduce_mean(features, axis=2), axis=(0, 1))
+    whole = tf.reduce_sum(tf.reduce_sum(weights * features, axis=2), axis=(0, 1))
     return whole / (tf.reduce_sum(weights) + _TINY)
 
 
@@ -311,7 +344,8 @@ def total_variation(picture: tf.Tensor) -> tf.Tensor:
 
     picture: [1, H, W, channels].
     """
-    return tf.reduce_sum(tf.image.total_variation(picture))
+    across, down = _differences(picture)
+    return tf.reduce_sum(tf.abs(across)) + tf.reduce_sum(tf.abs(down))
 
 
 def roughness(picture: tf.Tensor) -> tf.Tensor:
@@ -319,5 +353,16 @@ def roughness(picture: tf.Tensor) -> tf.Tensor:
 
     picture: [1, H, W, channels].
     """
-    across, down = picture[:, :, 1:] - picture[:, :, :-1], picture[:, 1:] - picture[:, :-1]
+    across, down = _differences(picture)
     return tf.reduce_mean(tf.square(across)) + tf.reduce_mean(tf.square(down))
+
+
+def _differences(picture: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    """Of neighbours across and down: [1, H, W - 1, channels] and [1, H - 1, W, channels].
+
+    Not by indices, whose gradient takes a processor four times as long.
+    """
+    (height, width), channels = tf.unstack(tf.shape(picture)[1:3]), picture.shape[-1]
+    right, left = (tf.slice(picture, [0, 0, start, 0], [1, height, width - 1, channels]) for start in (1, 0))
+    lower, upper = (tf.slice(picture, [0, start, 0, 0], [1, height - 1, width, channels]) for start in (1, 0))
+    return right - left, lower - upper

@@ -147,7 +147,9 @@ class Objective:
             tape.watch(picture)
             terms = self.losses_at(picture, targets, view)
             total = tf.add_n([weights[name] * terms[name] for name in weights])
-        return Evaluation(total, tape.gradient(total, picture), terms)
+        gradient = tape.gradient(total, picture)
+        # A slice's has lost how many channels there are.
+        return Evaluation(total, tf.ensure_shape(gradient, picture.shape), terms)
 
 
 def masks_in(targets: Targets) -> list[tf.Tensor | None]:
