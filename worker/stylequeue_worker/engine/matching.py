@@ -8,7 +8,7 @@ are never in memory together: how similar two are is a sum over layers.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import NamedTuple
 from weakref import WeakKeyDictionary
 
@@ -49,7 +49,7 @@ class Columns:
 
     def measure(self, layer: str, features: tf.Tensor, here: Here, target: Target) -> Measured:  # noqa: ARG002
         """Of features [1, h', w', channels], at each place: bfloat16 [1, h, w, channels]."""
-        return tf.cast(here.own(at_places(features, layer), PLACES), tf.bfloat16)
+        return tf.cast(here.own(at_places(features, layer), PLACES) / features.shape[-1], tf.bfloat16)
 
 
 _COLUMNS = Columns()
@@ -57,10 +57,9 @@ _COLUMNS = Columns()
 
 
 def at_places(features: tf.Tensor, layer: str) -> tf.Tensor:
-    """Features [1, h, w, channels] of a layer as `PLACES` has them, in float32 at least, over their number."""
+    """Features [1, h, w, channels] of a layer at places, and where less than a block is left: float32 at least."""
     stride = stride_px(layer)
     dtype = tf.float64 if features.dtype == tf.float64 else tf.float32
-    sides = [PLACES.cells(side * stride) for side in tf.unstack(tf.shape(features)[1:3])]
     if stride < PLACES.stride_px:
         block = PLACES.stride_px // stride
         features = tf.nn.avg_pool2d(features, block, block, "VALID")
@@ -68,7 +67,7 @@ def at_places(features: tf.Tensor, layer: str) -> tf.Tensor:
     if stride > PLACES.stride_px:
         whole = [side * stride // PLACES.stride_px for side in tf.unstack(tf.shape(features)[1:3])]
         features = tf.cast(tf.image.resize(features, whole), dtype)
-    return features[:, : sides[0], : sides[1]] / features.shape[-1]
+    return features
 
 
 class Matching:
@@ -95,8 +94,9 @@ class Matching:
         own = here.own(at_places(features, layer), PLACES)
         # bfloat16 [n, channels] by int32 [1, h, w]: [1, h, w, channels].
         wanted = tf.gather(_rows(target["columns"][layer]), here.of_whole(target["found"], PLACES)[..., 0])
-        product, square = tf.reduce_sum(own * tf.cast(wanted, own.dtype), axis=-1), tf.reduce_sum(own * own, axis=-1)
-        return tf.stack([product, square], axis=-1)
+        # A column has its layers' features over their number.
+        size = tf.constant([features.shape[-1], features.shape[-1] ** 2], own.dtype)
+        return _product_and_square(own, wanted) / size
 
     def loss(self, picture: tf.Tensor, measured: Mapping[str, Measured], target: Target) -> tf.Tensor:  # noqa: ARG002
         """Over all places that a style applies to. measured: [1, h, w, 2] of each layer."""
@@ -209,6 +209,22 @@ class Candidates(NamedTuple):
         # [n, candidates].
         alike = tf.matmul(directions, self.directions, transpose_b=True) + self.bias
         return np.asarray(tf.argmax(alike, axis=-1, output_type=tf.int32))
+
+
+def _product_and_square(own: tf.Tensor, wanted: tf.Tensor) -> tf.Tensor:
+    """Of [1, h, w, channels] at each place the product with `wanted`, bfloat16 alike, and with itself: [1, h, w, 2]."""
+
+    # TensorFlow's own gradient lays what comes from behind out over all channels first.
+    @tf.custom_gradient  # type: ignore[untyped-decorator]
+    def both(own: tf.Tensor) -> tuple[tf.Tensor, Callable[[tf.Tensor], tf.Tensor]]:
+        def gradient(upstream: tf.Tensor) -> tf.Tensor:
+            return upstream[..., :1] * tf.cast(wanted, own.dtype) + 2 * upstream[..., 1:] * own
+
+        product = tf.reduce_sum(own * tf.cast(wanted, own.dtype), axis=-1)
+        return tf.stack([product, tf.reduce_sum(own * own, axis=-1)], axis=-1), gradient
+
+    found: tf.Tensor = both(own)
+    return found
 
 
 def _directions(columns: tf.Tensor, mean: tf.Tensor) -> tf.Tensor:
