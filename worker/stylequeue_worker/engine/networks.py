@@ -92,6 +92,15 @@ class Vgg:
             before = after
         return Vgg(kernels, self.dtype, self._pooling, self.grid_px, self._xla)
 
+    def make_ready(self) -> None:
+        """Makes of the kernels what convolutions need, which the first picture would: it stays, whatever is painted."""
+        for layer in self._layers.values():
+            layer.convolution(fewer_products=self._takes_fewer_products)
+
+    @property
+    def _takes_fewer_products(self) -> bool:
+        return bool(self.dtype == tf.float32 and not (self._xla or on_gpu()))
+
     def features(
         self, picture: tf.Tensor, layers: Collection[str], tap: Callable[[str, tf.Tensor], tf.Tensor] | None = None
     ) -> dict[str, tf.Tensor]:
@@ -141,7 +150,7 @@ class Vgg:
         """
         left = set(layers)
         block, within = "block1", self._within(x, size_px)
-        fewer_products = self.dtype == tf.float32 and not (self._xla or on_gpu())
+        fewer_products = self._takes_fewer_products
         for layer, convolve in self._layers.items():
             if not layer.startswith(block):
                 block = layer.split("_")[0]
@@ -203,9 +212,12 @@ class _Layer:
 
     def __call__(self, x: tf.Tensor, *, fewer_products: bool) -> tf.Tensor:
         """[1, h, w, in] to [1, h, w, out]; where it is less work by `fewer_products`, in float32."""
-        bias = tf.constant(self._bias, self._dtype)
-        convolve = self._winograd if fewer_products and self._is_wide else self._direct
+        convolve, bias = self.convolution(fewer_products=fewer_products), tf.constant(self._bias, self._dtype)
         return tf.nn.relu(tf.nn.bias_add(convolve(x), bias))
+
+    def convolution(self, *, fewer_products: bool) -> Callable[[tf.Tensor], tf.Tensor]:
+        """[1, h, w, in] to [1, h, w, out], without the bias."""
+        return self._winograd if fewer_products and self._is_wide else self._direct
 
     @cached_property
     def _direct(self) -> Callable[[tf.Tensor], tf.Tensor]:

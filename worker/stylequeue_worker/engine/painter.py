@@ -47,6 +47,8 @@ class Painter:
         self._options = options
         self._networks: dict[tuple[tf.DType, PoolingName, bool], Vgg] = {}
         self._objectives: deque[Objective] = deque()
+        # Before any plan of memory asks what is left.
+        network.make_ready()
 
     def require_room(self) -> None:
         """Raises CannotServe where the memory at hand is not enough for the smallest painting."""

@@ -38,7 +38,8 @@ class Convolution:
     def __init__(self, kernel: np.ndarray) -> None:
         """kernel: [3, 3, in, out]. Four times its size is kept."""
         evaluated, *_ = _one_side()
-        at_points = np.einsum("ai,bj,ijkl->abkl", evaluated, evaluated, kernel)
+        both_sides = np.kron(evaluated, evaluated).astype(np.float32)
+        at_points = both_sides @ kernel.reshape(_KERNEL_PX**2, -1)
         # Made while a program is written, it must outlive that.
         with tf.init_scope():
             self._kernel = tf.constant(at_points.reshape(_SEEN_PX**2, *kernel.shape[2:]), tf.float32)
