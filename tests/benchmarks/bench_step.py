@@ -1,13 +1,17 @@
-"""Seconds for one evaluation of loss and gradient, by preset, precision and size.
+"""Seconds for one evaluation of loss and gradient, by preset, precision and size; in float32 as it is, and by direct
+convolutions alone, in turns.
 
 Run `python -m tests.benchmarks.bench_step [size_px ...]` with the networks in the model directory.
 """
 
 from __future__ import annotations
 
+import math
 import statistics
 import sys
 import time
+from collections.abc import Callable
+from unittest.mock import patch
 
 import numpy as np
 import tensorflow as tf
@@ -15,6 +19,7 @@ import tensorflow as tf
 from stylequeue.contract.recipe import PresetName
 from stylequeue.settings import Settings
 from stylequeue_worker import models
+from stylequeue_worker.engine.networks import Vgg
 from stylequeue_worker.engine.objective import TERMS, Objective
 from stylequeue_worker.engine.presets import PRESETS
 from stylequeue_worker.engine.terms import scene
@@ -29,27 +34,38 @@ def main() -> None:
     if path is None:
         sys.exit("vgg16 is not in the model directory: `make networks` makes it")
     network = load("vgg16", path)
+    with patch("stylequeue_worker.engine.networks._WIDE_OUT", math.inf):
+        direct = load("vgg16", path)
     sizes = [int(argument) for argument in sys.argv[1:]] or [256, 384, 512]
-    random = np.random.default_rng(0)
-    print("| preset | precision | size (px) | seconds a step |\n| --- | --- | --- | --- |")
-    cases: list[tuple[PresetName, tf.DType]] = [
-        ("tf-tutorial", tf.float32),
-        ("painterly", tf.float32),
-        ("painterly", tf.bfloat16),
-    ]
-    for name, dtype in cases:
-        objective = Objective(network.cast(dtype), PRESETS[name])
+    print("| preset | size (px) | float32, seconds a step | direct convolutions | ratio | bfloat16 |")
+    print("| --- | --- | --- | --- | --- | --- |")
+    for name in ("tf-tutorial", "painterly"):
         for size in sizes:
-            picture = tf.constant(random.uniform(size=(1, size, size, 3)), tf.float32)
-            view = objective.views(picture)[0]
-            targets = objective.targets(scene(picture, [(picture, 1.0)]), view)
-            weights = {term: tf.constant(1.0) for term in TERMS}
-            seconds = []
-            for _ in range(EVALUATIONS + 2):  # the first two compile
-                started = time.perf_counter()
-                float(objective.evaluate(picture, targets, weights, view).total)
-                seconds.append(time.perf_counter() - started)
-            print(f"| {name} | {dtype.name} | {size} | {statistics.median(seconds[2:]):.3f} |", flush=True)
+            steps = [step_of(each, name, size) for each in (network, direct, network.cast(tf.bfloat16))]
+            for step in steps:  # what is timed should not be compiled first
+                step()
+                step()
+            rounds = [[seconds(step) for step in steps] for _ in range(EVALUATIONS)]
+            own_s, direct_s, halved_s = (statistics.median(column) for column in zip(*rounds, strict=True))
+            ratio = direct_s / own_s
+            print(f"| {name} | {size} | {own_s:.3f} | {direct_s:.3f} | {ratio:.2f} | {halved_s:.3f} |", flush=True)
+
+
+def step_of(network: Vgg, name: PresetName, size_px: int) -> Callable[[], object]:
+    """An evaluation of the preset's loss on a square of noise."""
+    objective = Objective(network, PRESETS[name])
+    picture = tf.constant(np.random.default_rng(0).uniform(size=(1, size_px, size_px, 3)), tf.float32)
+    [view, *_] = objective.views(picture)
+    targets = objective.targets(scene(picture, [(picture, 1.0)]), view, TERMS)
+    weights = {term: tf.constant(1.0) for term in TERMS}
+    return lambda: float(objective.evaluate(picture, targets, weights, view).total)
+
+
+def seconds(work: Callable[[], object]) -> float:
+    """That it takes."""
+    began_s = time.perf_counter()
+    work()
+    return time.perf_counter() - began_s
 
 
 if __name__ == "__main__":
