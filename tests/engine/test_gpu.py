@@ -12,7 +12,7 @@ import tensorflow as tf
 
 from stylequeue.contract.memory import GPUS_GRID_PX
 from stylequeue.contract.recipe import OptimizeRecipe, PresetName, ResolvedOptimizeRecipe, resolve
-from stylequeue_worker.engine import Options, Step, course, descent, painter
+from stylequeue_worker.engine import Options, Step, course, descent, matching, painter
 from stylequeue_worker.engine.descent import MOST_A_CALL, AdamCalls, AdamRule, Evaluation
 from stylequeue_worker.engine.networks import Vgg
 from stylequeue_worker.engine.objective import Objective
@@ -71,7 +71,7 @@ def calls(request: pytest.FixtureRequest, thin: Vgg, photo: Picture, stripes: Pi
     with pytest.MonkeyPatch.context() as patch:
         for module in (course, painter):
             patch.setattr(module, "on_gpu", lambda: True)
-        patch.setattr(painter, "is_matched", lambda *_: False)
+        patch.setattr(matching, "is_matched", lambda *_: False)
         patch.setattr(descent, "CALL_S", 1e9)
         patch.setattr(Objective, "_evaluate", spoiled)
         yield Calls(
@@ -129,7 +129,7 @@ def test_as_many_as_a_caller_can_wait_for(monkeypatch: pytest.MonkeyPatch, step_
         return Evaluation(tf.reduce_sum(picture), tf.ones_like(picture), {})
 
     rule = AdamRule(0.1, 0.9, 0.99, 1e-8)
-    calls = AdamCalls(evaluate, rule, ())
+    calls = AdamCalls(evaluate, rule)
     compiled = calls.compiled
 
     def timed(*arguments: Any) -> Any:
@@ -138,7 +138,7 @@ def test_as_many_as_a_caller_can_wait_for(monkeypatch: pytest.MonkeyPatch, step_
         return compiled(*arguments)
 
     monkeypatch.setattr(calls, "compiled", timed)
-    counts = [iterate.steps for iterate in calls.descend(tf.zeros([4]), (), [()], rule, 40)]
+    counts = [iterate.steps for iterate in calls.descend(tf.zeros([4]), {}, [()], rule, 40)]
     assert sum(counts) == 40
     assert counts[0] == counts[1] == 1, "nothing is known yet"
     assert max(counts) == most

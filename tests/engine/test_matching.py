@@ -22,9 +22,9 @@ from stylequeue_worker.engine.networks import Vgg
 from stylequeue_worker.engine.objective import TERMS, Objective, Targets
 from stylequeue_worker.engine.options import Options
 from stylequeue_worker.engine.painter import Painter
-from stylequeue_worker.engine.presets import PRESETS, Preset, Weighing, preset_of
+from stylequeue_worker.engine.presets import PRESETS, Preset, preset_of
 from stylequeue_worker.engine.safety import Standstill
-from stylequeue_worker.engine.terms import Look, Scene, Target, View, scene
+from stylequeue_worker.engine.terms import Look, Scene, Target, View, Weighing, scene
 from stylequeue_worker.engine.tiling import TiledObjective
 from tests.engine.conftest import Picture
 
@@ -120,10 +120,17 @@ def candidates(objective: Objective, area: int) -> tf.Tensor:
 
 
 def test_it_falls_to_nothing_where_nothing_follows() -> None:
-    weighing = Weighing(weight=2.0, every=2, often_px=256)
-    assert [weighing.at(step, 4, 256, is_last=True) for step in range(4)] == [2.0, 0.0, 1.0, 0.0]
-    assert [weighing.at(step, 4, 256, is_last=False) for step in range(4)] == [2.0, 0.0, 2.0, 0.0]
-    assert [weighing.at(step, 8, 257, is_last=True) for step in range(8)] == [2.0, 0, 0, 0, 1.0, 0, 0, 0]
+    def weighing(longest_px: int, *scales: float) -> Weighing | None:
+        return Matching(turned=True).weighing(recipe(), (longest_px, 512), scales)
+
+    last, before_another, before_a_larger = weighing(256, 1.0), weighing(512, 0.5, 1.0), weighing(1024, 0.25, 0.5, 1.0)
+    assert last == Weighing(1.0, every=2, falls=True)
+    assert before_another == before_a_larger == Weighing(1.0, every=2)
+    assert [last.at(step, 4) for step in range(4)] == [1.0, None, 0.5, None]
+    assert [before_another.at(step, 4) for step in range(4)] == [1.0, None, 1.0, None]
+    assert weighing(1024, 0.5, 1.0) == Weighing(1.0, every=4, falls=True), "what follows is too large for it"
+    assert weighing(1024, 1.0) is None
+    assert {last.constant, before_another.constant} == {0.5}
 
 
 def recipe(**given: object) -> ResolvedOptimizeRecipe:
@@ -234,9 +241,8 @@ def test_every_view_has_its_turn_at_matching(photo: Picture, width_px: int, ever
     content = tf.constant(photo("coffee", 64, width_px))
     objective = Recorder(PRESETS["brushwork"])
     steps = 8 * every
-    course = Course(
-        objective, recipe(), scene(content, [(content, 1.0)]), content, steps, matches=True, is_last_match=True
-    )
+    weighings = objective.preset.weighings(recipe(), (64, width_px), [1.0])
+    course = Course(objective, recipe(), scene(content, [(content, 1.0)]), content, steps, weighings)
     descent = course.descend(None, 0)
     searched = [len(objective.searched) for _ in itertools.islice(descent, steps)]
     assert searched[0] == 1, "whoever waits for the first step waits for one search"

@@ -166,7 +166,7 @@ def test_a_picture_comes_out(narrow_engine: Engine, given: Given, case: Case) ->
         # A line search moves to a better picture or, where three trials find none, not at all: what it shows is one of
         # those that it evaluated, the first or a better one.
         weights = {term: getattr(recipe, f"{term}_weight") for term in TERMS}
-        weights |= {"matching": MATCHES_AT_ONCE} if preset_of(recipe).matching else {}
+        weights |= {"matching": MATCHES_AT_ONCE} if recipe.preset == "brushwork" else {}
         ended = steps[-1].summarise().losses
         assert weights.keys() == steps[0].losses.keys()
         totals = [sum(weight * step.losses[term] for term, weight in weights.items()) for step in steps]

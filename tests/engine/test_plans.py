@@ -25,7 +25,6 @@ from stylequeue.contract.recipe import (
     resolve,
 )
 from stylequeue_worker.engine import Options, memory, painter
-from stylequeue_worker.engine.course import weights_of
 from stylequeue_worker.engine.memory import plan, smallest_bytes
 from stylequeue_worker.engine.networks import Vgg
 from stylequeue_worker.engine.painter import Painter
@@ -95,8 +94,9 @@ def test_a_worker_plans_what_a_producer_estimates(
 def test_whatever_is_accepted_has_a_plan(fields: dict[str, Any], height: int, width: int, budget: int | None) -> None:
     recipe = recipe_of(fields)
     preset = preset_of(recipe)
-    for weight in (*weights_of(recipe, tf.float32).values(), *preset.content_layers.values()):
-        assert 0 <= float(weight) < math.inf, "in the engine's own arithmetic too"
+    weighings = preset.weighings(recipe, (height, width), [1.0])
+    for weight in (*(weighing.weight for weighing in weighings.values()), *preset.content_layers.values()):
+        assert 0 <= float(tf.constant(weight, tf.float32)) < math.inf, "in the engine's own arithmetic too"
 
     assert MIN_SIDE_PX <= style_size_px(recipe) <= MAX_SIZE_PX
     if recipe.steps:
@@ -110,5 +110,5 @@ def test_whatever_is_accepted_has_a_plan(fields: dict[str, Any], height: int, wi
     assert 0 < smallest_bytes(NETWORK, preset) <= planned.peak_bytes < 2**50
     assert planned.tile_px is None or planned.tile_px >= MIN_TILE_PX
     # A search is the same in tiles.
-    assert budget is None or planned.tile_px in (None, MIN_TILE_PX) or planned.peak_bytes <= budget or preset.matching
+    assert budget is None or planned.tile_px in (None, MIN_TILE_PX) or planned.peak_bytes <= budget or preset.besides
     assert recipe.time_budget_s is None or 0 < recipe.time_budget_s <= MAX_TIME_BUDGET_S

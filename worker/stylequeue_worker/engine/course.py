@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import cache
 
@@ -13,15 +13,10 @@ from stylequeue.contract.recipe import ResolvedOptimizeRecipe
 
 from .descent import Evaluate, Evaluation, Iterate, Moments, adam, lbfgs
 from .device import on_gpu
-from .objective import TERMS, Objective, Targets
+from .objective import Objective, Targets
 from .safety import lenient, rolled_back, sound, strict
 from .swift import swift
-from .terms import Scene, Style, View
-
-
-def weights_of(recipe: ResolvedOptimizeRecipe, dtype: tf.DType) -> dict[str, tf.Tensor]:
-    """What each term of the loss counts: scalars of `dtype`."""
-    return {term: tf.constant(getattr(recipe, f"{term}_weight"), dtype) for term in TERMS}
+from .terms import Scene, View, Weighing
 
 
 @dataclass(frozen=True)
@@ -33,10 +28,8 @@ class Course:
     scene: Scene
     start: tf.Tensor
     steps: int
-    matches: bool
-    """Whether places take the features of the most similar places of the styles at this stage."""
-    is_last_match: bool
-    """Whether no later stage does."""
+    weighings: Mapping[str, Weighing]
+    """Of the terms that count at this stage, by name."""
 
     def descend(self, moments: Moments | None, taken: int, rate: float = 1.0) -> Iterator[Iterate]:
         """On from `taken` steps with Adam's `moments`, or from the start, at this share of the rule's rate.
@@ -55,17 +48,14 @@ class Course:
         @cache
         def turn(number: int) -> tuple[Targets, View]:
             """Of one of the views: targets, made when it first has its turn, and itself."""
-            return objective.targets(self.scene, views[number], self._terms), views[number]
+            return objective.targets(self.scene, views[number], self.weighings), views[number]
 
-        plainness = Style.plainness(turn(0)[0].get("style", ()))
+        plainness = objective.plainness(turn(0)[0])
         rule = preset.adam_at(self._longest_side_px, balance, plainness)
-        # Whoever looks at every step's loss needs every step; tiles are no compiled function; weights may change.
-        if (
-            on_gpu()
-            and recipe.stop_when is None
-            and not (preset.best_kept or self.matches)
-            and objective.tile_px is None
-        ):
+        is_paused = any(weighing.every > 1 for weighing in self.weighings.values())
+        is_steady = not (is_paused or self._falls)
+        # Whoever looks at every step's loss needs every step; tiles are no compiled function.
+        if on_gpu() and recipe.stop_when is None and not preset.best_kept and is_steady and objective.tile_px is None:
             weights, turns = self._weights(0), [turn(number) for number in range(len(views))]
 
             def in_calls(moments: Moments | None, rate: float) -> Iterator[Iterate]:
@@ -81,8 +71,8 @@ class Course:
 
             def evaluate(picture: tf.Tensor) -> Evaluation:
                 number = next(step)
-                # With matching in every other step, or every fourth, all views have their turn at it.
-                turns = number + number // len(views) if self.matches else number
+                # What counts in every other step, or every fourth, meets all views in turn.
+                turns = number + number // len(views) if is_paused else number
                 targets, view = turn(turns % len(views))
                 return objective.evaluate(picture, targets, self._weights(number), view)
 
@@ -94,28 +84,33 @@ class Course:
         """The loss without what falls to nothing at this stage whatever becomes of the picture: a scale may end early
         where it stands still, and would not as long as a weight falls.
         """
-        if self.recipe.optimizer != "adam" or not (self.matches and self.is_last_match):
+        if self.recipe.optimizer != "adam" or not self._falls:
             return float(evaluation.total)
-        weights = weights_of(self.recipe, self.start.dtype)
-        return float(tf.add_n([weight * evaluation.terms[term] for term, weight in weights.items()]))
+        lasting = {
+            name: weighing.weight
+            for name, weighing in self.weighings.items()
+            if name in evaluation.terms and not weighing.falls
+        }
+        return float(tf.add_n([self._scalar(weight) * evaluation.terms[name] for name, weight in lasting.items()]))
 
     @property
     def _longest_side_px(self) -> int:
         return int(max(self.start.shape[1:3]))
 
     @property
-    def _terms(self) -> list[str]:
-        return [*TERMS, "matching"] if self.matches else [*TERMS]
+    def _falls(self) -> bool:
+        """Whether a term's weight falls to nothing."""
+        return any(weighing.falls for weighing in self.weighings.values())
+
+    def _scalar(self, value: float) -> tf.Tensor:
+        """Of the picture's dtype."""
+        return tf.constant(value, self.start.dtype)
 
     def _weights(self, step: int) -> dict[str, tf.Tensor]:
-        """Of a step of Adam's, from 0: scalars of the picture's dtype."""
-        preset, dtype = self.objective.preset, self.start.dtype
-        weights = weights_of(self.recipe, dtype)
-        if self.matches and preset.matching:
-            matching = preset.matching.at(step, self.steps, self._longest_side_px, is_last=self.is_last_match)
-            if matching:
-                weights["matching"] = tf.constant(matching, dtype)
-        if not preset.scaled:
+        """Of the terms that are looked at in a step of Adam's, from 0: scalars of the picture's dtype."""
+        asked = {name: weighing.at(step, self.steps) for name, weighing in self.weighings.items()}
+        weights = {name: self._scalar(weight) for name, weight in asked.items() if weight is not None}
+        if not self.objective.preset.scaled:
             return weights
         whole = max(self.recipe.content_weight + self.recipe.style_weight, _LEAST_WEIGHT)
         scale = float(tf.size(self.start)) / whole
@@ -123,12 +118,8 @@ class Course:
 
     def _constant(self, view: View) -> Evaluate:
         """For rules that want the same loss in every step."""
-        weights = weights_of(self.recipe, self.start.dtype)
-        if self.matches and (matching := self.objective.preset.matching):
-            weights["matching"] = tf.constant(
-                matching.weight / matching.every_at(self._longest_side_px), self.start.dtype
-            )
-        targets = self.objective.targets(self.scene, view, self._terms)
+        weights = {name: self._scalar(weighing.constant) for name, weighing in self.weighings.items()}
+        targets = self.objective.targets(self.scene, view, self.weighings)
         return lambda picture: self.objective.evaluate(picture, targets, weights, view)
 
 

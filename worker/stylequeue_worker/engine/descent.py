@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 import time
 from collections import deque
-from collections.abc import Callable, Collection, Generator, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, NamedTuple
@@ -107,21 +107,22 @@ def adam(
 class AdamCalls:
     """Adam as `adam`, several steps in one call of a compiled function, for a device that would wait for Python.
 
-    Pictures are [1, H, W, 3], of one dtype with all that is taken of them. `evaluate(picture, shared, turn)` with any
-    nested structures of tensors as `shared` and `turn`; `terms` names the loss's. All that a painting brings is an
-    argument, so that one function does for all sizes, rates and targets.
+    Pictures are [1, H, W, 3], of one dtype with all that is taken of them. `evaluate(picture, weights, turn)` with
+    the weights of all terms of the loss, and any nested structure of tensors as `turn`. All that a painting brings is
+    an argument, so that one function does for all sizes, rates and targets.
     """
 
-    def __init__(self, evaluate: Callable[[tf.Tensor, Any, Any], Evaluation], rule: AdamRule, terms: Collection[str]):
+    def __init__(
+        self, evaluate: Callable[[tf.Tensor, Mapping[str, tf.Tensor], Any], Evaluation], rule: AdamRule
+    ) -> None:
         self._evaluate = evaluate
         self._rule = rule
-        self._terms = terms
         self.compiled = Program(self._call)
 
     def descend(
         self,
         start: tf.Tensor,
-        shared: Any,
+        weights: Mapping[str, tf.Tensor],
         turns: Sequence[Any],
         rule: AdamRule,
         steps: int,
@@ -143,7 +144,7 @@ class AdamCalls:
             count = tf.constant(min(steps_a_call, last - before))
             given = moments._replace(step=tf.constant(before))
             moved, evaluation = self.compiled(
-                given, shared, tuple(turns), tf.constant(rule.learning_rate, start.dtype), count
+                given, weights, tuple(turns), tf.constant(rule.learning_rate, start.dtype), count
             )
             moments = moved._replace(step=int(moved.step))
             # The first call may have compiled: nothing is known of the second.
@@ -153,14 +154,19 @@ class AdamCalls:
             yield Iterate(_shown(moments, rule), evaluation, moments, moments.step - before)
 
     def _call(
-        self, moments: Moments, shared: Any, turns: Sequence[Any], rate: tf.Tensor, steps: tf.Tensor
+        self,
+        moments: Moments,
+        weights: Mapping[str, tf.Tensor],
+        turns: Sequence[Any],
+        rate: tf.Tensor,
+        steps: tf.Tensor,
     ) -> tuple[Moments, Evaluation]:
         """`steps` (int32 scalar) steps at `rate`, a scalar of the pictures' dtype, fewer where one is not finite."""
 
         def step(moments: Moments, count: tf.Tensor, _sound: tf.Tensor, _evaluation: Evaluation) -> tuple[Any, ...]:
             # The targets are chosen, not what is done with them: else all of it would be there once for each turn.
             turn = tf.switch_case(moments.step % len(turns), [partial(_alike, turn) for turn in turns])
-            evaluation = self._evaluate(moments.newest, shared, turn)
+            evaluation = self._evaluate(moments.newest, weights, turn)
             sound = tf.reduce_all(tf.math.is_finite(evaluation.gradient)) & tf.math.is_finite(evaluation.total)
             moved = tf.cond(
                 sound, lambda: _moved(moments, evaluation.gradient, self._rule, rate, None), lambda: moments
@@ -168,7 +174,7 @@ class AdamCalls:
             return moved, count + 1, sound, evaluation
 
         nought = tf.zeros([], moments.newest.dtype)
-        none_yet = Evaluation(nought, tf.zeros_like(moments.newest), dict.fromkeys(self._terms, nought))
+        none_yet = Evaluation(nought, tf.zeros_like(moments.newest), dict.fromkeys(weights, nought))
         moved, _, _, evaluation = tf.while_loop(
             lambda _moments, count, sound, _evaluation: sound & (count < steps),
             step,

@@ -8,14 +8,14 @@ are never in memory together: how similar two are is a sum over layers.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import NamedTuple
 from weakref import WeakKeyDictionary
 
 import numpy as np
 import tensorflow as tf
 
-from stylequeue.contract.cost import stride_px
+from stylequeue.contract.cost import Sides, is_matched, scaled_sides, stride_px
 from stylequeue.contract.memory import (
     COMPARED_AT_ONCE,
     MATCHED_LAYERS,
@@ -24,11 +24,18 @@ from stylequeue.contract.memory import (
     most_candidates,
     style_blocks,
 )
+from stylequeue.contract.recipe import ResolvedOptimizeRecipe
 
-from .terms import Area, Here, Measured, Raster, Scene, See, Target, View
+from .terms import Area, Here, Measured, Raster, Scene, See, Target, View, Weighing
 
 PLACES = Raster(PLACES_PX, block_px=8)
 """Of blocks of the deepest layers' stride, so that their features have places, too."""
+_WEIGHT = 1.0
+_EVERY = 2
+"""It counts in the first of so many steps: each takes a quarter as long again, and what it leaves out does not show."""
+_OFTEN_PX = 256
+"""The longest side up to which that holds; beyond, it counts in half as many: masses are laid, and as much of it as
+before would hold them closer to the content than they are at smaller sizes."""
 _SAMPLED = 4096
 """Candidates that say which directions these are."""
 _SHARE_BIAS = 0.05
@@ -81,6 +88,19 @@ class Matching:
         self._turns = 4 if turned else 1
         # Of the latest scene, for as long as there is one: an idle worker would hold the pictures of its last job.
         self._latest: WeakKeyDictionary[Scene, tuple[list[Candidates], dict[str, tf.Tensor]]] = WeakKeyDictionary()
+
+    def weighing(
+        self,
+        recipe: ResolvedOptimizeRecipe,  # noqa: ARG002
+        content: Sides,
+        scales: Sequence[float],
+    ) -> Weighing | None:
+        """At coarse stages; at the last of these it falls to nothing."""
+        is_now, *later = (is_matched(content, scale) for scale in scales)
+        if not is_now:
+            return None
+        is_often = max(scaled_sides(content, scales[0])) <= _OFTEN_PX
+        return Weighing(_WEIGHT, _EVERY if is_often else 2 * _EVERY, falls=not any(later))
 
     def raster(self, layer: str) -> Raster | None:  # noqa: ARG002
         """One for all layers."""

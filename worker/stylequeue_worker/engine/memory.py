@@ -57,7 +57,7 @@ def plan(
         budget_bytes=budget_bytes,
         masks=masks,
         kept=kept,
-        turned=preset.matching.turned if preset.matching else None,
+        turned=preset.turned_styles,
     )
 
 

@@ -38,7 +38,7 @@ class Objective:
         self.preset = preset
         self.terms: Mapping[str, Term] = {term.name: term for term in preset.terms()}
         self._compiled = Program(self._evaluate)
-        self.calls = AdamCalls(self._evaluate_turn, preset.adam, TERMS)
+        self.calls = AdamCalls(self._evaluate_turn, preset.adam)
 
     def evaluate(
         self, picture: tf.Tensor, targets: Targets, weights: Mapping[str, tf.Tensor], view: View
@@ -89,6 +89,11 @@ class Objective:
         style = self.terms["style"]
         assert isinstance(style, Style)  # noqa: S101 - for the type alone
         return style.distances(self.see(style, picture, masks=masks), targets["style"])
+
+    @staticmethod
+    def plainness(targets: Targets) -> float:
+        """Of the styles, as `Style.plainness` has it."""
+        return Style.plainness(targets.get("style", ()))
 
     def losses_at(self, picture: tf.Tensor, targets: Targets, view: View) -> dict[str, tf.Tensor]:
         """Of all terms with a target, without weights, at `picture` [1, H, W, 3] as `view` lays it; not compiled."""

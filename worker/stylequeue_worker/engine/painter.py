@@ -13,7 +13,7 @@ from functools import partial
 import numpy as np
 import tensorflow as tf
 
-from stylequeue.contract.cost import Stage, is_matched, scaled_sides, schedule
+from stylequeue.contract.cost import Stage, scaled_sides, schedule
 from stylequeue.contract.errors import CannotServe, Code, Permanent
 from stylequeue.contract.memory import GPUS_GRID_PX, Plan
 from stylequeue.contract.recipe import DEFAULT_PRESET, PRESETS, PoolingName, ResolvedOptimizeRecipe
@@ -221,23 +221,16 @@ class _Painting:
             kept=None if self.kept is None else scaled(tf.constant(self.kept, self.dtype), stage.scale),
             start=None if begun is None else resize(tf.constant(begun, self.dtype), *content.shape[1:3]),
         )
-        summarise = partial(summary, self.fitting, self.recipe, self.precision, painted)
+        summarise = partial(summary, self.fitting, self.precision, painted)
         if before == stage.steps:
             yield at, at.step(self.recipe.steps, {}, 1.0, summarise)
             return
         picture = self._first(content.numpy()) if at.picture is None else at.picture
         start = resize(tf.constant(picture, self.dtype), *content.shape[1:3])
         moments = at.moments if before else None
-        matching = [stage for stage in range(len(self.stages)) if self._matches(stage)]
-        course = Course(
-            objective,
-            self.recipe,
-            painted,
-            start,
-            stage.steps,
-            matches=number in matching,
-            is_last_match=number == max(matching, default=None),
-        )
+        scales = [each.scale for each in self.stages[number:]]
+        weighings = self.preset.weighings(self.recipe, self.content.shape[1:3], scales)
+        course = Course(objective, self.recipe, painted, start, stage.steps, weighings)
         descent = course.descend(moments, before, at.rate if before else 1.0)
         standstill = Standstill(self.recipe.stop_when, at.totals if before else ())
         best = at.best if before else math.inf
@@ -265,7 +258,7 @@ class _Painting:
                 moments=iterate.moments,
                 spent_s=self.budget.spent_s,
                 cut=cut or at.cut,
-                begun=begun if self.preset.matching else None,
+                begun=begun if self.preset.besides else None,
                 rate=iterate.rate,
                 totals=standstill.totals,
             )
@@ -274,11 +267,6 @@ class _Painting:
             yield at, replace(step, plan=replace(self.plan, tile_px=self.fitting.tile_px))
             if at.taken == stage.steps:
                 return
-
-    def _matches(self, number: int) -> bool:
-        """Whether places take the styles' features at this stage."""
-        height, width = self.content.shape[1:3]
-        return self.preset.matching is not None and is_matched((height, width), self.stages[number].scale)
 
     def _done(self, number: int, taken: int) -> float:
         """Share of the arithmetic done after so many steps of a stage."""

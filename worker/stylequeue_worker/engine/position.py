@@ -36,7 +36,7 @@ class Position:
     cut: Cut | None
     """What ended a stage early so far."""
     begun: tf.Tensor | None = None
-    """What the stage before came to; kept only where the preset looks for similar places of it."""
+    """What the stage before came to; kept only where the preset has terms that may look at it."""
     rate: float = 1.0
     """Share of its rule's at which Adam goes on."""
     totals: tuple[float, ...] = ()

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 
 import tensorflow as tf
 
-from stylequeue.contract.cost import MARGIN_PX, SCALES, Scale
+from stylequeue.contract.cost import MARGIN_PX, SCALES, Scale, Sides
 from stylequeue.contract.recipe import PRESETS as RECIPES
 from stylequeue.contract.recipe import PoolingName, PresetName, ResolvedOptimizeRecipe
 
@@ -24,33 +24,7 @@ from .losses import (
     total_variation,
 )
 from .matching import Matching
-from .terms import Content, Style, Term, Variation
-
-
-@dataclass(frozen=True)
-class Weighing:
-    """When feature matching counts how much."""
-
-    weight: float = 1.0
-    """At the last stage at which it counts it falls to nothing, in a line."""
-    every: int = 2
-    """It counts in the first of so many steps: each takes a quarter as long again, and what it leaves out does not
-    show."""
-    often_px: int = 256
-    """The longest side up to which that holds; beyond, it counts in half as many: masses are laid, and as much of it as
-    before would hold them closer to the content than they are at smaller sizes."""
-    turned: bool = True
-    """Whether the styles' quarter turns are looked at, too."""
-
-    def every_at(self, longest_side_px: int) -> int:
-        """In the first of how many steps it counts at a stage of this size."""
-        return self.every if longest_side_px <= self.often_px else 2 * self.every
-
-    def at(self, step: int, steps: int, longest_side_px: int, *, is_last: bool) -> float:
-        """Its weight at a step, from 0, of a stage of so many, and of this size."""
-        if step % self.every_at(longest_side_px):
-            return 0.0
-        return self.weight * (1 - step / steps if is_last else 1)
+from .terms import Content, Style, Term, Variation, Weighing
 
 
 @dataclass(frozen=True)
@@ -83,21 +57,28 @@ class Preset:
     content_layers: Mapping[str, float] = field(default_factory=dict)
     style_layers: Mapping[str, float] = field(default_factory=dict)
     pooling: PoolingName = "max"
-    matching: Weighing | None = None
-    """Whether places also take the features of the most similar places of the styles, and when."""
+    turned_styles: bool | None = None
+    """Whether places may take features of the styles' quarter turns, too; None: they are not matched."""
+    besides: tuple[Callable[[Preset], Term], ...] = ()
+    """What makes the terms that it has besides content, style and variation."""
 
     def terms(self) -> Iterator[Term]:
         """What the loss is made of."""
         yield Content(self.content_layers, self.content_loss)
         yield Style(self.style_layers, self.style)
         yield Variation(self.variation)
-        if self.matching:
-            yield Matching(turned=self.matching.turned)
+        for make in self.besides:
+            yield make(self)
 
     @property
     def layers(self) -> set[str]:
         """All that the terms look at."""
         return {layer for term in self.terms() for layer in term.layers}
+
+    def weighings(self, recipe: ResolvedOptimizeRecipe, content: Sides, scales: Sequence[float]) -> dict[str, Weighing]:
+        """By name, of the terms that count at the stage of the first of `scales`, as `Term.weighing` has it."""
+        asked = {term.name: term.weighing(recipe, content, scales) for term in self.terms()}
+        return {name: weighing for name, weighing in asked.items() if weighing is not None}
 
     def adam_at(self, longest_side_px: int, balance: float = 0, plainness: float = 0) -> AdamRule:
         """Adam at a stage of this size, for a content weight that is so many times the style's.
@@ -125,10 +106,10 @@ def preset_of(recipe: ResolvedOptimizeRecipe) -> Preset:
     preset = _MANNERS[recipe.preset]
     return replace(
         preset,
-        matching=preset.matching and replace(preset.matching, turned=bool(recipe.turned_styles)),
         content_layers=recipe.content_layers,
         style_layers=recipe.style_layers,
         pooling=recipe.pooling,
+        turned_styles=recipe.turned_styles,
     )
 
 
@@ -157,7 +138,7 @@ _PAINTERLY = Preset(
 
 _MANNERS: dict[PresetName, Preset] = {
     "painterly": _PAINTERLY,
-    "brushwork": replace(_PAINTERLY, matching=Weighing()),
+    "brushwork": replace(_PAINTERLY, besides=(lambda preset: Matching(turned=bool(preset.turned_styles)),)),
     # TensorFlow documentation, "Neural style transfer" (2019), to the letter.
     "tf-tutorial": Preset(
         content_loss=mean_square,

@@ -7,9 +7,6 @@ import math
 import numpy as np
 import tensorflow as tf
 
-from stylequeue.contract.recipe import ResolvedOptimizeRecipe
-
-from .course import weights_of
 from .memory import Fitting
 from .objective import TERMS
 from .pictures import ssim
@@ -18,37 +15,26 @@ from .terms import Scene, View
 from .tiling import spans
 
 
-def summary(
-    fitting: Fitting,
-    recipe: ResolvedOptimizeRecipe,
-    precision: str,
-    scene: Scene,
-    shown: np.ndarray,
-) -> Summary:
+def summary(fitting: Fitting, precision: str, scene: Scene, shown: np.ndarray) -> Summary:
     """Of the picture shown, which an average or the best kept makes another than the one evaluated last.
 
     shown: float32 [1, H, W, 3] in [0, 1]. In smaller tiles where memory runs out, as `Fitting` has it.
     """
     try:
-        return _summary(fitting, recipe, precision, scene, shown)
+        return _summary(fitting, precision, scene, shown)
     except Exception as error:
         fitting.fall_back(error, max(shown.shape[1:3]))
-    return _summary(fitting, recipe, precision, scene, shown)
+    return _summary(fitting, precision, scene, shown)
 
 
-def _summary(
-    fitting: Fitting,
-    recipe: ResolvedOptimizeRecipe,
-    precision: str,
-    scene: Scene,
-    shown: np.ndarray,
-) -> Summary:
+def _summary(fitting: Fitting, precision: str, scene: Scene, shown: np.ndarray) -> Summary:
     """As `summary`; out of memory it fails."""
     objective = fitting.objective
     picture = tf.constant(shown, scene.content.dtype)
     view = objective.views(picture)[0]
     targets = objective.targets(scene, view, TERMS)
-    evaluation = objective.evaluate(picture, targets, weights_of(recipe, picture.dtype), view)
+    # By a step's program; what terms count makes no difference to what they come to.
+    evaluation = objective.evaluate(picture, targets, dict.fromkeys(TERMS, tf.constant(1, picture.dtype)), view)
     distances = objective.style_distances(picture, targets, scene.masks)
     painted = sum(float(region["share"]) for region in targets["style"])
     return Summary(

@@ -1,7 +1,8 @@
-"""A loss's terms: each says what it looks at in a picture, what it wants there, and how far a picture is from that.
+"""A loss's terms: each says what it looks at in a picture, what it wants there, how far a picture is from that, and how
+much that counts at which stage and step.
 
-A new term is a class here or in a module of its own, and a line in `presets`. Shapes: pictures are float [1, H, W, 3]
-in [0, 1], features [1, h, w, channels]; losses are scalars.
+A new term is a class in a module of its own, and a line in `presets`. Shapes: pictures are float [1, H, W, 3] in
+[0, 1], features [1, h, w, channels]; losses are scalars.
 """
 
 from __future__ import annotations
@@ -14,7 +15,8 @@ from weakref import WeakKeyDictionary
 
 import tensorflow as tf
 
-from stylequeue.contract.cost import stride_px
+from stylequeue.contract.cost import Sides, stride_px
+from stylequeue.contract.recipe import ResolvedOptimizeRecipe
 
 from .losses import Statistics, StyleMeasure, mixture
 from .regions import Masks, regions
@@ -157,10 +159,38 @@ class See(Protocol):
         """What it measures of a picture [1, H, W, 3], by layer; masks: each [1, H, W, 1]."""
 
 
+class Weighing(NamedTuple):
+    """How much a term counts at a stage."""
+
+    weight: float
+    every: int = 1
+    """It counts in the first of so many steps, and is not looked at in the others."""
+    falls: bool = False
+    """Whether it falls to nothing, in a line, until the stage ends; not where the rule wants the same loss throughout.
+    """
+
+    def at(self, step: int, steps: int) -> float | None:
+        """In a step, from 0, of so many; None: it is not looked at."""
+        if step % self.every:
+            return None
+        return self.weight * (1 - step / steps if self.falls else 1)
+
+    @property
+    def constant(self) -> float:
+        """In each step alike."""
+        return self.weight / self.every
+
+
 class Term(Look, Protocol):
     """A summand of the loss."""
 
     name: str
+
+    def weighing(self, recipe: ResolvedOptimizeRecipe, content: Sides, scales: Sequence[float]) -> Weighing | None:
+        """At the stage of the first of `scales`, which the others follow; None: it does not count there.
+
+        content: the sides of what is painted, at its full size.
+        """
 
     def target(self, scene: Scene, view: View, see: See) -> Target:
         """What it wants of a picture that is laid like that. Raises Permanent(NOT_FINITE)."""
@@ -169,7 +199,22 @@ class Term(Look, Protocol):
         """How far a picture [1, H, W, 3] is from that, of which it measured this at its layers: a scalar."""
 
 
-class Content:
+class OfRecipe:
+    """A term whose weight is the recipe's, at every stage and in every step."""
+
+    name: str
+
+    def weighing(
+        self,
+        recipe: ResolvedOptimizeRecipe,
+        content: Sides,  # noqa: ARG002
+        scales: Sequence[float],  # noqa: ARG002
+    ) -> Weighing | None:
+        """By the term's name."""
+        return Weighing(getattr(recipe, f"{self.name}_weight"))
+
+
+class Content(OfRecipe):
     """Deep features, place by place: what is where."""
 
     name = "content"
@@ -232,7 +277,7 @@ class _Covered:
         return guide
 
 
-class Style:
+class Style(OfRecipe):
     """Statistics over all pixels: which features there are and which occur together, wherever they are."""
 
     name = "style"
@@ -324,7 +369,7 @@ _KEPT_STYLES = 24
 """Statistics of one take 3 MB; a painting needs one for each style and scale."""
 
 
-class Variation:
+class Variation(OfRecipe):
     """How much neighbours differ."""
 
     name = "variation"
