@@ -34,7 +34,7 @@ def main() -> None:
     if path is None:
         sys.exit("vgg16 is not in the model directory: `make networks` makes it")
     network = load("vgg16", path)
-    with patch("stylequeue_worker.engine.networks._WIDE_OUT", math.inf):
+    with patch("stylequeue_worker.engine.networks._WIDE", math.inf):
         direct = load("vgg16", path)
     sizes = [int(argument) for argument in sys.argv[1:]] or [256, 384, 512]
     print("| preset | size (px) | float32, seconds a step | direct convolutions | ratio | bfloat16 |")

@@ -101,7 +101,7 @@ def _with_gradient(convolve: Callable[[tf.Tensor], tf.Tensor], features: tf.Tens
 def test_wide_layers_take_fewer_products_where_a_processor_does_float32(
     vgg16: Vgg, photo: Picture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """They are what takes the time: on two cores without AMX a step of 512 px is 1.5 times as fast by them."""
+    """They are what takes the time: on two cores without AMX a step of `painterly` at 512 px is 1.8 times as fast by them."""
     asked = []
     products = Convolution.__call__
 
@@ -111,8 +111,8 @@ def test_wide_layers_take_fewer_products_where_a_processor_does_float32(
 
     monkeypatch.setattr(Convolution, "__call__", counted)
     vgg16.features(tf.constant(photo()), ["block5_conv1"])
-    assert asked == [128, 256, 256, 256, 512, 512, 512]
+    assert asked == [128, 128, 256, 256, 256, 512, 512, 512]
     vgg16.cast(tf.bfloat16).features(tf.constant(photo()), ["block5_conv1"])
     monkeypatch.setattr("stylequeue_worker.engine.networks.on_gpu", lambda: True)
     vgg16.features(tf.constant(photo()), ["block5_conv1"])
-    assert len(asked) == 7
+    assert len(asked) == 8
