@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from stylequeue.contract.memory import halo_px, seen_at_most
 from stylequeue.contract.recipe import PresetName
 from stylequeue_worker.engine import tiling
 from stylequeue_worker.engine.networks import Vgg
@@ -80,7 +81,7 @@ def test_what_was_compiled_for_a_view_does_for_all_paintings(
 
 @pytest.mark.parametrize("length_px", [16, 63, 64, 127, 128, 129, 191, 192, 500])
 def test_tiles_cover_a_side_without_gap_on_the_pooling_grid(length_px: int) -> None:
-    found = spans(length_px, TILE_PX, 74)
+    found = spans(length_px, TILE_PX, 80)
     assert found[0].start == 0
     assert found[-1].end == length_px
     for before, after in itertools.pairwise(found):
@@ -88,5 +89,14 @@ def test_tiles_cover_a_side_without_gap_on_the_pooling_grid(length_px: int) -> N
         assert after.start % 16 == after.seen_start % 16 == 0
     for span in found:
         assert span.end - span.start >= min(TILE_PX, length_px)
-        assert span.seen_start == 0 or span.start - span.seen_start >= 74
-        assert span.seen_end == length_px or span.seen_end - span.end >= 74
+        assert span.seen_start == 0 or span.start - span.seen_start >= 80
+        assert span.seen_end == length_px or span.seen_end - span.end >= 80
+
+
+@pytest.mark.parametrize("length_px", [40, 200, 500, 1024])
+@pytest.mark.parametrize("tile_px", [64, 224])
+def test_a_plan_counts_as_much_as_a_tile_is_seen_with(length_px: int, tile_px: int) -> None:
+    around_px = halo_px(74)
+    assert around_px >= 74 + 16
+    found = spans(length_px, tile_px, around_px)
+    assert seen_at_most(length_px, tile_px, around_px) == max(span.seen_end - span.seen_start for span in found)

@@ -140,11 +140,12 @@ def plan(
     beside_bytes = beside(len(stages) - 1, laid) + stays_bytes
     largest_px = max(map(network.seen_px, laid))
 
+    around_px = halo_px(reach_px(network.widths, network.layers))
+
     def painted(tile_px: int | None) -> int:
         seen_px = largest_px
         if tile_px is not None:
-            side_px = tile_px + 2 * reach_px(network.widths, network.layers)
-            seen_px = min(largest_px, network.seen_px((side_px, side_px)))
+            seen_px = max(network.seen_px(seen_at_most(side, tile_px, around_px) for side in sides) for sides in laid)
         return int(beside_bytes + seen_px * network.bytes_a_px(masks))
 
     tile_px = None
@@ -162,6 +163,19 @@ def _laid(pictures: Iterable[Sides], margin_px: int) -> list[Sides]:
 def tile_starts(length_px: int, tile_px: int) -> list[int]:
     """Where tiles of `tile_px` (a multiple of 16, from 64) begin along a side; the last is up to 63 px longer."""
     return list(range(0, max(length_px - MIN_TILE_PX, 0) + 1, tile_px))
+
+
+def halo_px(reach_px: int) -> int:
+    """How much around its own a tile is seen with, for features that depend on so many pixels around theirs."""
+    # Where a coarse layer's features are spread over finer places, the next feature of its counts, too.
+    return -(-(reach_px + TILES_GRID_PX) // TILES_GRID_PX) * TILES_GRID_PX
+
+
+def seen_at_most(length_px: int, tile_px: int, around_px: int) -> int:
+    """How much of a side is seen with any one tile, and so much around it."""
+    starts = tile_starts(length_px, tile_px)
+    tiles = zip(starts, [*starts[1:], length_px], strict=True)
+    return max(min(length_px, end + around_px) - max(0, start - around_px) for start, end in tiles)
 
 
 def tiles(content: Sides, tile_px: int | None, margin_px: int) -> int:

@@ -120,6 +120,12 @@ class Objective:
         laid = tf.pad(picture, view, "REFLECT")  # [1, H', W', 3]
         seen = [None if mask is None else tf.pad(mask, view, "REFLECT") for mask in masks]
         here = Here({raster.key: _own(raster, laid, view) for raster in rasters(looks)}, None, seen)
+        return self._looked(looks, laid, here, targets)
+
+    def _looked(
+        self, looks: Sequence[Look], seen: tf.Tensor, here: Here, targets: Sequence[Target]
+    ) -> list[dict[str, Measured]]:
+        """What each look measures of what the network sees, [1, H', W', 3], by layer."""
         found: list[dict[str, Measured]] = [{} for _ in looks]
 
         def tap(layer: str, features: tf.Tensor) -> tf.Tensor:
@@ -134,7 +140,7 @@ class Objective:
             return features
 
         if layers := {layer for look in looks for layer in look.layers}:
-            self.network.features(laid, layers, tap)
+            self.network.features(seen, layers, tap)
         return found
 
     def _evaluate_turn(

@@ -15,7 +15,7 @@ from typing import NamedTuple
 import numpy as np
 import tensorflow as tf
 
-from stylequeue.contract.memory import TILES_GRID_PX, tile_starts
+from stylequeue.contract.memory import halo_px, tile_starts
 
 from .descent import Evaluation
 from .losses import mixture
@@ -35,12 +35,14 @@ class Span(NamedTuple):
     seen_end: int
 
 
-def spans(length_px: int, tile_px: int, reach_px: int) -> list[Span]:
-    """A side of `length_px` in tiles of `tile_px` (a multiple of 16, from 64), the last one up to 63 px longer."""
-    halo_px = -(-reach_px // TILES_GRID_PX) * TILES_GRID_PX
+def spans(length_px: int, tile_px: int, around_px: int) -> list[Span]:
+    """A side of `length_px` in tiles of `tile_px` (a multiple of 16, from 64), the last one up to 63 px longer.
+
+    around_px, a multiple of 16: how much around its own each is seen with.
+    """
     starts = tile_starts(length_px, tile_px)
     return [
-        Span(start, end, max(0, start - halo_px), min(length_px, end + halo_px))
+        Span(start, end, max(0, start - around_px), min(length_px, end + around_px))
         for start, end in zip(starts, [*starts[1:], length_px], strict=True)
     ]
 
@@ -137,9 +139,8 @@ class TiledObjective(Objective):
 
     def _tiles(self, looks: Sequence[Look], laid: tf.Tensor) -> list[list[Tile]]:
         """Those of a picture as it is laid, [1, H', W', 3], row by row."""
-        # Where a coarse layer's features are spread over finer places, the next feature of its counts, too.
-        reach_px = self.network.reach_px({layer for look in looks for layer in look.layers}) + TILES_GRID_PX
-        rows, columns = (spans(side_px, self.tile_px, reach_px) for side_px in laid.shape[1:3])
+        around_px = halo_px(self.network.reach_px({layer for look in looks for layer in look.layers}))
+        rows, columns = (spans(side_px, self.tile_px, around_px) for side_px in laid.shape[1:3])
         return [[Tile(row, column) for column in columns] for row in rows]
 
     def _compiled_for(self, looks: tuple[Look, ...]) -> tuple[Callable[..., Part], Callable[..., tf.Tensor]]:
@@ -147,25 +148,16 @@ class TiledObjective(Objective):
         if looks not in self._parts:
 
             def measure(seen: tf.Tensor, here: Here, targets: Sequence[Target]) -> Part:
-                return self._part(looks, seen, here, targets)
+                return self._looked(looks, seen, here, targets)
 
             def pull(seen: tf.Tensor, here: Here, targets: Sequence[Target], upstream: Part) -> tf.Tensor:
                 with tf.GradientTape() as tape:
                     tape.watch(seen)
-                    part = self._part(looks, seen, here, targets)
+                    part = self._looked(looks, seen, here, targets)
                 return tape.gradient(part, seen, output_gradients=upstream)
 
             self._parts[looks] = Program(measure), Program(pull)
         return self._parts[looks]
-
-    def _part(self, looks: Sequence[Look], seen: tf.Tensor, here: Here, targets: Sequence[Target]) -> Part:
-        """What each look measures of what is seen, [1, h, w, 3]."""
-        layers = {layer for look in looks for layer in look.layers}
-        features = self.network.features(seen, layers)
-        return [
-            {layer: look.measure(layer, features[layer], here, target) for layer in look.layers}
-            for look, target in zip(looks, targets, strict=True)
-        ]
 
 
 @dataclass(frozen=True)
