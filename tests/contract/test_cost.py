@@ -102,8 +102,8 @@ def test_masks_are_counted_and_that_of_faces() -> None:
     none = peak(keep_faces=False, masks=0)
     faces, one = peak(keep_faces=True, masks=0) - none, peak(keep_faces=False, masks=1) - none
     assert faces == pytest.approx(3 * 4 * 1056**2, abs=1)
-    # A region also has what a style looks at of its pixels: 122 numbers for each, and a quarter more.
-    assert one - faces == pytest.approx(1.28 * 4 * 122 * 1056**2, rel=0.01)
+    # A region also has what a style looks at of its pixels: 122 numbers for each, two thirds of which are kept.
+    assert one - faces == pytest.approx(0.65 * 4 * 122 * 1056**2, rel=0.01)
     assert peak(keep_faces=True, masks=2) - none == pytest.approx(2 * one + faces, abs=3)
 
 

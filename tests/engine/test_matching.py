@@ -121,7 +121,7 @@ def candidates(objective: Objective, area: int) -> tf.Tensor:
 
 def test_it_falls_to_nothing_where_nothing_follows() -> None:
     def weighing(longest_px: int, *scales: float) -> Weighing | None:
-        return Matching(turned=True).weighing(recipe(), (longest_px, 512), scales)
+        return Matching(turned=True).weighing(recipe(), (longest_px, longest_px // 2), scales)
 
     last, before_another, before_a_larger = weighing(256, 1.0), weighing(512, 0.5, 1.0), weighing(1024, 0.25, 0.5, 1.0)
     assert last == Weighing(1.0, every=2, falls=True)

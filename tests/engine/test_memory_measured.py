@@ -20,12 +20,12 @@ from stylequeue.contract.recipe import OptimizeRecipe, resolve
 from stylequeue_worker.engine import Engine, Options
 
 fields, size_px, precision = json.loads(sys.argv[1]), int(sys.argv[2]), sys.argv[3]
-style_px, styles, masks = map(int, sys.argv[5:])
+style_px, styles, masks, budget_mb = map(int, sys.argv[5:])
 
 def resident(field):
     return int(re.search(rf"{field}:\\s+(\\d+) kB", Path("/proc/self/status").read_text())[1]) * 1024
 
-engine = Engine(Path(sys.argv[4]), options=Options(precision=precision))
+engine = Engine(Path(sys.argv[4]), options=Options(precision=precision, memory_bytes=budget_mb * 10**6 or None))
 engine.warm_up(["optimize"])
 random = np.random.default_rng(0)
 masks = [random.random((1, size_px, size_px, 1), np.float32) for _ in range(masks)] or None
@@ -35,6 +35,7 @@ loaded = resident("VmRSS")
 Path("/proc/self/clear_refs").write_text("5")
 for last in engine.paint(content, [(style, 1.0) for style in styles], recipe, masks=masks):
     pass
+assert (last.plan.tile_px is None) == (budget_mb == 0), last.plan
 print(last.plan.peak_bytes, resident("VmHWM") - loaded)
 """
 
@@ -75,9 +76,9 @@ def run(program: str, *arguments: object) -> list[float]:
 
 SLOW = [pytest.mark.slow, pytest.mark.timeout(900)]
 CASES = [
-    pytest.param({"preset": "tf-tutorial", "steps": 10}, 384, "float32", (256, 1), 0, id="quick"),
+    pytest.param({"preset": "tf-tutorial", "steps": 10}, 384, "float32", (256, 1), 0, 0, id="quick"),
     *(
-        pytest.param(fields, size_px, precision, styles, 0, marks=SLOW)
+        pytest.param(fields, size_px, precision, styles, 0, 0, marks=SLOW)
         for fields, size_px, precision, styles in [
             ({"preset": "painterly", "steps": 4}, 256, "float32", (256, 1)),
             ({"preset": "painterly", "steps": 4}, 512, "float32", (256, 1)),
@@ -91,11 +92,17 @@ CASES = [
             ({"preset": "tf-tutorial", "steps": 4, "optimizer": "swift"}, 512, "bfloat16", (256, 1)),
         ]
     ),
-    pytest.param({"preset": "painterly", "steps": 4}, 512, "float32", (256, 4), 4, id="four masks", marks=SLOW),
+    pytest.param({"preset": "painterly", "steps": 4}, 512, "float32", (256, 4), 4, 0, id="four masks", marks=SLOW),
+    *(
+        pytest.param(
+            {"preset": preset, "steps": 3}, 1024, "float32", (256, 1), 0, 900, id=f"tiles {preset}", marks=SLOW
+        )
+        for preset in ("tf-tutorial", "painterly")
+    ),
 ]
 
 
-@pytest.mark.parametrize(("fields", "size_px", "precision", "styles", "masks"), CASES)
+@pytest.mark.parametrize(("fields", "size_px", "precision", "styles", "masks", "budget_mb"), CASES)
 def test_the_plan_is_what_a_painting_takes(
     model_dir: Path,
     fields: dict[str, object],
@@ -103,9 +110,10 @@ def test_the_plan_is_what_a_painting_takes(
     precision: str,
     styles: tuple[int, int],
     masks: int,
+    budget_mb: int,
 ) -> None:
-    """styles: the side in pixels of each, and how many."""
-    planned, measured = run(PEAK, json.dumps(fields), size_px, precision, model_dir, *styles, masks)
+    """styles: the side in pixels of each, and how many; budget_mb: 0 for all there is, else for tiles."""
+    planned, measured = run(PEAK, json.dumps(fields), size_px, precision, model_dir, *styles, masks, budget_mb)
     assert planned / measured == pytest.approx(1, abs=WITHIN), f"{planned / 1e6:.0f} MB, {measured / 1e6:.0f} MB"
 
 

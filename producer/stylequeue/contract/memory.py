@@ -42,10 +42,10 @@ _GPUS_ACTIVATIONS_KEPT = 2.3
 """The same on a GPU, where canvases are masked after every layer. Measured of steps that XLA compiled, on an H200."""
 GPUS_GRID_PX = 64
 """Of canvases on a GPU: it tries algorithms for each new shape of a convolution, and XLA compiles for it."""
-_BESIDES_BYTES = 40 * 10**6
-"""Whatever the size: programs, and kernels as convolutions like to have them. Measured."""
-_BESIDES_A_SCALE_BYTES = 65 * 10**6
-"""The same for each coarser scale at which a painting begins: each size has kernels of its own, which stay."""
+_BESIDES_BYTES = 100 * 10**6
+"""Whatever the size: programs, and what convolutions lay features out in. Measured."""
+_BESIDES_A_SCALE_BYTES = 20 * 10**6
+"""The same for each coarser scale at which a painting begins: some kernels are laid out for each size, and stay."""
 _PICTURES: Mapping[OptimizerName, int] = {"adam": 15, "swift": 15, "lbfgs": 15 + 2 * LBFGS_PAIRS}
 """Of the content's size in float32: the optimiser's memory, the content, the step's gradient."""
 _VIEWS_KEPT = 6
@@ -56,7 +56,7 @@ _COPIES_OF_STYLE = 2
 """Of one of them, besides, as it is scaled."""
 _COPIES_OF_MASK = 3
 """Of each mask, of the content's size: scaled, and its region's as an array and as a tensor."""
-_COPIES_OF_REGION = 1.28
+_COPIES_OF_REGION = 0.65
 """Of what a style looks at, in float32, for each region: its pixels, counted by the mask's grey. Measured."""
 _PICTURE_PX_BYTES = 3 * 4
 

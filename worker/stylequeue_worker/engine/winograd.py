@@ -38,11 +38,12 @@ class Convolution:
     def __init__(self, kernel: np.ndarray) -> None:
         """kernel: [3, 3, in, out]. Four times its size is kept."""
         evaluated, *_ = _one_side()
-        both_sides = np.kron(evaluated, evaluated).astype(np.float32)
-        at_points = both_sides @ kernel.reshape(_KERNEL_PX**2, -1)
         # Made while a program is written, it must outlive that.
         with tf.init_scope():
-            self._kernel = tf.constant(at_points.reshape(_SEEN_PX**2, *kernel.shape[2:]), tf.float32)
+            both_sides = tf.constant(np.kron(evaluated, evaluated), tf.float32)
+            # By TensorFlow: what it is handed of NumPy's it would keep for a while besides.
+            at_points = both_sides @ tf.constant(kernel.reshape(_KERNEL_PX**2, -1), tf.float32)
+            self._kernel = tf.reshape(at_points, [_SEEN_PX**2, *kernel.shape[2:]])
             self._onwards, self._backwards = _matrices()
 
     def __call__(self, features: tf.Tensor) -> tf.Tensor:
