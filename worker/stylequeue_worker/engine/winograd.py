@@ -44,34 +44,54 @@ class Convolution:
             # By TensorFlow: what it is handed of NumPy's it would keep for a while besides.
             at_points = both_sides @ tf.constant(kernel.reshape(_KERNEL_PX**2, -1), tf.float32)
             self._kernel = tf.reshape(at_points, [_SEEN_PX**2, *kernel.shape[2:]])
-            self._onwards, self._backwards = _matrices()
+            self._by_onwards, self._by_backwards = _matrices()
 
     def __call__(self, features: tf.Tensor) -> tf.Tensor:
         """float32 [1, h, w, in] to [1, h, w, out]."""
 
+        channels_in, channels_out = self._kernel.shape[1:]
+
         @tf.custom_gradient  # type: ignore[untyped-decorator]
         def convolved(features: tf.Tensor) -> tuple[tf.Tensor, Callable[[tf.Tensor], tf.Tensor]]:
-            return self._filtered(features, self._onwards), lambda upstream: self._filtered(upstream, self._backwards)
+            return (
+                tf.ensure_shape(_onwards(features, self._kernel, *self._by_onwards), [1, None, None, channels_out]),
+                lambda upstream: tf.ensure_shape(
+                    _backwards(upstream, self._kernel, *self._by_backwards), [1, None, None, channels_in]
+                ),
+            )
 
         filtered: tf.Tensor = convolved(features)
         return filtered
 
-    def _filtered(self, features: tf.Tensor, by: _Matrices) -> tf.Tensor:
-        """float32 [1, h, w, in] to [1, h, w, out]; by the backward matrices from out to in."""
-        channels_in, channels_out = self._kernel.shape[1:]
-        backwards = by is self._backwards
-        if backwards:
-            channels_in, channels_out = channels_out, channels_in
-        height, width = tf.unstack(tf.shape(features)[1:3])
-        down, across = -(-height // _TILE_PX), -(-width // _TILE_PX)
-        edges = [[0, 0], [1, down * _TILE_PX + 1 - height], [1, across * _TILE_PX + 1 - width], [0, 0]]
-        laid = tf.reshape(tf.pad(features, edges), [-1, channels_in])
-        seen = tf.gather(laid, _seen(down, across))  # [36 n, in], n tiles
-        at_points = by.into @ tf.reshape(seen, [_SEEN_PX**2, -1])  # [36, n in]
-        products = tf.matmul(tf.reshape(at_points, [_SEEN_PX**2, -1, channels_in]), self._kernel, transpose_b=backwards)
-        pixels = by.back @ tf.reshape(products, [_SEEN_PX**2, -1])  # [16, n out]
-        in_order = tf.gather(tf.reshape(pixels, [-1, channels_out]), _order(height, width, down, across))
-        return tf.reshape(in_order, [1, height, width, channels_out])
+
+def _filtered(features: tf.Tensor, kernel: tf.Tensor, into: tf.Tensor, back: tf.Tensor, *, across: bool) -> tf.Tensor:
+    """float32 [1, h, w, in] to [1, h, w, out] by a kernel [36, in, out], or by one [36, out, in] `across`."""
+    channels_in, channels_out = tf.shape(features)[3], tf.shape(kernel)[1 if across else 2]
+    height, width = tf.unstack(tf.shape(features)[1:3])
+    rows, columns = -(-height // _TILE_PX), -(-width // _TILE_PX)
+    edges = [[0, 0], [1, rows * _TILE_PX + 1 - height], [1, columns * _TILE_PX + 1 - width], [0, 0]]
+    laid = tf.reshape(tf.pad(features, edges), [-1, channels_in])
+    seen = tf.gather(laid, _seen(rows, columns))  # [36 n, in], n tiles
+    at_points = into @ tf.reshape(seen, [_SEEN_PX**2, -1])  # [36, n in]
+    products = tf.matmul(tf.reshape(at_points, [_SEEN_PX**2, -1, channels_in]), kernel, transpose_b=across)
+    pixels = back @ tf.reshape(products, [_SEEN_PX**2, -1])  # [16, n out]
+    in_order = tf.gather(tf.reshape(pixels, [-1, channels_out]), _order(height, width, rows, columns))
+    return tf.reshape(in_order, [1, height, width, channels_out])
+
+
+def _written_once(*, across: bool) -> Callable[..., tf.Tensor]:
+    """`_filtered` as one function for all layers: a program with a dozen of them is written in half of the time."""
+    shapes = [[None] * 4, [_SEEN_PX**2, None, None], [_SEEN_PX**2] * 2, [_TILE_PX**2, _SEEN_PX**2]]
+    signature = [tf.TensorSpec(shape, tf.float32) for shape in shapes]
+
+    @tf.function(input_signature=signature, autograph=False, experimental_attributes={"_noinline": True})  # type: ignore[untyped-decorator]
+    def written(features: tf.Tensor, kernel: tf.Tensor, into: tf.Tensor, back: tf.Tensor) -> tf.Tensor:
+        return _filtered(features, kernel, into, back, across=across)
+
+    return written  # type: ignore[no-any-return]
+
+
+_onwards, _backwards = _written_once(across=False), _written_once(across=True)
 
 
 def _seen(down: tf.Tensor, across: tf.Tensor) -> tf.Tensor:
