@@ -26,12 +26,10 @@ from stylequeue.contract.recipe import FastRecipe, OptimizeRecipe, OptimizerName
 from stylequeue.settings import Settings
 from stylequeue_worker import models
 from stylequeue_worker.engine import Engine
-from stylequeue_worker.engine.objective import TERMS, Objective
 from stylequeue_worker.engine.precision import fast_dtype
-from stylequeue_worker.engine.presets import PRESETS
-from stylequeue_worker.engine.terms import scene
 from stylequeue_worker.engine.weights import load
 from tests.benchmarks import engine_memory
+from tests.benchmarks.bench_step import evaluation, seconds
 from tests.benchmarks.engine_pictures import all_pairs, content, pairs, style
 from tests.benchmarks.plain_tutorial import PlainTutorial
 from tests.support.onnx_float import float_session
@@ -52,12 +50,6 @@ OUR_SHARE = {SHORT: 0.3, LONG: 0.375}
 WARM_STEPS = 3
 SLICE_STEPS = 10
 """Of ours and of theirs, in turns, so that what else the machine does slows both."""
-
-
-def seconds(work: Callable[[], object]) -> float:
-    began_s = time.perf_counter()
-    work()
-    return time.perf_counter() - began_s
 
 
 def step_flop(height: int, width: int) -> float:
@@ -101,14 +93,7 @@ def our_fraction() -> float:
     """The same of our evaluation of the same loss, in the precision that `auto` takes."""
     picture, painting = tf.constant(content(pairs()[0][0], SIZE_PX)), tf.constant(style(pairs()[0][1], SIZE_PX))
     dtype = fast_dtype()
-    objective = Objective(load("vgg16", _vgg16_path()).cast(dtype), PRESETS["tf-tutorial"])
-    [view] = objective.views(picture)
-    targets = objective.targets(scene(picture, [(painting, 1.0)]), view)
-    weights = {term: tf.constant(1.0) for term in TERMS}
-
-    def step() -> object:
-        return objective.evaluate(picture, targets, weights, view).gradient.numpy()
-
+    step = evaluation(load("vgg16", _vgg16_path()).cast(dtype), "tf-tutorial", picture, painting)
     step()
     peak, flop = matmul_flops(dtype), step_flop(*picture.shape[1:3])
     return median(flop / seconds(step) / peak() for _ in range(ROUNDS))

@@ -101,7 +101,7 @@ def _with_gradient(convolve: Callable[[tf.Tensor], tf.Tensor], features: tf.Tens
 def test_wide_layers_take_fewer_products_where_a_processor_does_float32(
     vgg16: Vgg, photo: Picture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """They are what takes the time: on two cores without AMX a step of 512 px is 1.8 times as fast by them."""
+    """They are what takes the time there."""
     asked = []
     products = Convolution.__call__
 

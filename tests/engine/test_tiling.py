@@ -8,14 +8,14 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from stylequeue.contract.memory import halo_px, seen_at_most
+from stylequeue.contract.memory import halo_px, seen_at_most, spans
 from stylequeue.contract.recipe import PresetName
 from stylequeue_worker.engine import tiling
 from stylequeue_worker.engine.networks import Vgg
 from stylequeue_worker.engine.objective import Objective
 from stylequeue_worker.engine.presets import PRESETS
 from stylequeue_worker.engine.terms import scene
-from stylequeue_worker.engine.tiling import TiledObjective, spans
+from stylequeue_worker.engine.tiling import TiledObjective
 from tests.engine.conftest import Picture
 
 TOLERANCE = 1e-4

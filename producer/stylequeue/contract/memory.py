@@ -9,6 +9,7 @@ import math
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
+from typing import NamedTuple
 
 from .cost import (
     ARCHITECTURES,
@@ -165,6 +166,27 @@ def tile_starts(length_px: int, tile_px: int) -> list[int]:
     return list(range(0, max(length_px - MIN_TILE_PX, 0) + 1, tile_px))
 
 
+class Span(NamedTuple):
+    """Where a tile lies along one side: the pixels that are its own, and those it is seen with."""
+
+    start: int
+    end: int
+    seen_start: int
+    seen_end: int
+
+
+def spans(length_px: int, tile_px: int, around_px: int) -> list[Span]:
+    """A side of `length_px` in tiles of `tile_px` (a multiple of 16, from 64), the last one up to 63 px longer.
+
+    around_px, a multiple of 16: how much around its own each is seen with.
+    """
+    starts = tile_starts(length_px, tile_px)
+    return [
+        Span(start, end, max(0, start - around_px), min(length_px, end + around_px))
+        for start, end in zip(starts, [*starts[1:], length_px], strict=True)
+    ]
+
+
 def halo_px(reach_px: int) -> int:
     """How much around its own a tile is seen with, for features that depend on so many pixels around theirs."""
     # Where a coarse layer's features are spread over finer places, the next feature of its counts, too.
@@ -173,9 +195,7 @@ def halo_px(reach_px: int) -> int:
 
 def seen_at_most(length_px: int, tile_px: int, around_px: int) -> int:
     """How much of a side is seen with any one tile, and so much around it."""
-    starts = tile_starts(length_px, tile_px)
-    tiles = zip(starts, [*starts[1:], length_px], strict=True)
-    return max(min(length_px, end + around_px) - max(0, start - around_px) for start, end in tiles)
+    return max(span.seen_end - span.seen_start for span in spans(length_px, tile_px, around_px))
 
 
 def tiles(content: Sides, tile_px: int | None, margin_px: int) -> int:

@@ -7,12 +7,13 @@ import math
 import numpy as np
 import tensorflow as tf
 
+from stylequeue.contract.memory import tile_starts
+
 from .memory import Fitting
 from .objective import TERMS
 from .pictures import ssim
 from .steps import Summary
 from .terms import Scene, View
-from .tiling import spans
 
 
 def summary(fitting: Fitting, precision: str, scene: Scene, shown: np.ndarray) -> Summary:
@@ -51,4 +52,4 @@ def _tiles(tile_px: int | None, picture: tf.Tensor, view: View) -> int:
     if tile_px is None:
         return 1
     sides_px = np.array(picture.shape[1:3]) + view.numpy()[1:3].sum(axis=1)  # [2]
-    return math.prod(len(spans(int(side_px), tile_px, 0)) for side_px in sides_px)
+    return math.prod(len(tile_starts(int(side_px), tile_px)) for side_px in sides_px)

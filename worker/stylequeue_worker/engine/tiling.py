@@ -10,12 +10,11 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
-from typing import NamedTuple
 
 import numpy as np
 import tensorflow as tf
 
-from stylequeue.contract.memory import halo_px, tile_starts
+from stylequeue.contract.memory import Span, halo_px, spans
 
 from .descent import Evaluation
 from .losses import mixture
@@ -24,27 +23,6 @@ from .objective import Objective, Targets, masks_in, rasters
 from .presets import Preset
 from .programs import Program
 from .terms import Here, Look, Measured, Raster, Target, View, pooled, raster_of
-
-
-class Span(NamedTuple):
-    """Where a tile lies along one side: the pixels that are its own, and those it is seen with."""
-
-    start: int
-    end: int
-    seen_start: int
-    seen_end: int
-
-
-def spans(length_px: int, tile_px: int, around_px: int) -> list[Span]:
-    """A side of `length_px` in tiles of `tile_px` (a multiple of 16, from 64), the last one up to 63 px longer.
-
-    around_px, a multiple of 16: how much around its own each is seen with.
-    """
-    starts = tile_starts(length_px, tile_px)
-    return [
-        Span(start, end, max(0, start - around_px), min(length_px, end + around_px))
-        for start, end in zip(starts, [*starts[1:], length_px], strict=True)
-    ]
 
 
 @dataclass(frozen=True)

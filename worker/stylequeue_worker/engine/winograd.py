@@ -7,8 +7,6 @@ networks" (2016): a tile of 16 pixels takes 36 products instead of 144.
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import cache
-from typing import NamedTuple
 
 import numpy as np
 import tensorflow as tf
@@ -23,15 +21,6 @@ _INVERSES = [5, 1, 2, 4, 3, 0]
 gradient's convolution, whose kernel is the same backwards, needs no other numbers."""
 
 
-class _Matrices(NamedTuple):
-    """Both sides of a tile at once: what pixels become at the points, and what products become as pixels."""
-
-    into: tf.Tensor
-    """float32 [36, 36]."""
-    back: tf.Tensor
-    """float32 [16, 36]."""
-
-
 class Convolution:
     """With one kernel, stride 1 and zeros beyond the edges, in float32; to some 1e-5 of the largest feature."""
 
@@ -44,54 +33,46 @@ class Convolution:
             # By TensorFlow: what it is handed of NumPy's it would keep for a while besides.
             at_points = both_sides @ tf.constant(kernel.reshape(_KERNEL_PX**2, -1), tf.float32)
             self._kernel = tf.reshape(at_points, [_SEEN_PX**2, *kernel.shape[2:]])
-            self._by_onwards, self._by_backwards = _matrices()
 
     def __call__(self, features: tf.Tensor) -> tf.Tensor:
         """float32 [1, h, w, in] to [1, h, w, out]."""
-
         channels_in, channels_out = self._kernel.shape[1:]
 
         @tf.custom_gradient  # type: ignore[untyped-decorator]
         def convolved(features: tf.Tensor) -> tuple[tf.Tensor, Callable[[tf.Tensor], tf.Tensor]]:
             return (
-                tf.ensure_shape(_onwards(features, self._kernel, *self._by_onwards), [1, None, None, channels_out]),
-                lambda upstream: tf.ensure_shape(
-                    _backwards(upstream, self._kernel, *self._by_backwards), [1, None, None, channels_in]
-                ),
+                tf.ensure_shape(_onwards(features, self._kernel), [1, None, None, channels_out]),
+                lambda upstream: tf.ensure_shape(_backwards(upstream, self._kernel), [1, None, None, channels_in]),
             )
 
         filtered: tf.Tensor = convolved(features)
         return filtered
 
 
-def _filtered(features: tf.Tensor, kernel: tf.Tensor, into: tf.Tensor, back: tf.Tensor, *, across: bool) -> tf.Tensor:
-    """float32 [1, h, w, in] to [1, h, w, out] by a kernel [36, in, out], or by one [36, out, in] `across`."""
-    channels_in, channels_out = tf.shape(features)[3], tf.shape(kernel)[1 if across else 2]
-    height, width = tf.unstack(tf.shape(features)[1:3])
-    rows, columns = -(-height // _TILE_PX), -(-width // _TILE_PX)
-    edges = [[0, 0], [1, rows * _TILE_PX + 1 - height], [1, columns * _TILE_PX + 1 - width], [0, 0]]
-    laid = tf.reshape(tf.pad(features, edges), [-1, channels_in])
-    seen = tf.gather(laid, _seen(rows, columns))  # [36 n, in], n tiles
-    at_points = into @ tf.reshape(seen, [_SEEN_PX**2, -1])  # [36, n in]
-    products = tf.matmul(tf.reshape(at_points, [_SEEN_PX**2, -1, channels_in]), kernel, transpose_b=across)
-    pixels = back @ tf.reshape(products, [_SEEN_PX**2, -1])  # [16, n out]
-    in_order = tf.gather(tf.reshape(pixels, [-1, channels_out]), _order(height, width, rows, columns))
-    return tf.reshape(in_order, [1, height, width, channels_out])
-
-
-def _written_once(*, across: bool) -> Callable[..., tf.Tensor]:
-    """`_filtered` as one function for all layers: a program with a dozen of them is written in half of the time."""
-    shapes = [[None] * 4, [_SEEN_PX**2, None, None], [_SEEN_PX**2] * 2, [_TILE_PX**2, _SEEN_PX**2]]
-    signature = [tf.TensorSpec(shape, tf.float32) for shape in shapes]
+def _written_once(*, backwards: bool) -> Callable[..., tf.Tensor]:
+    """One function for all layers: a program with a dozen of them is written in half of the time."""
+    signature = [tf.TensorSpec(shape, tf.float32) for shape in ([None] * 4, [_SEEN_PX**2, None, None])]
 
     @tf.function(input_signature=signature, autograph=False, experimental_attributes={"_noinline": True})  # type: ignore[untyped-decorator]
-    def written(features: tf.Tensor, kernel: tf.Tensor, into: tf.Tensor, back: tf.Tensor) -> tf.Tensor:
-        return _filtered(features, kernel, into, back, across=across)
+    def filtered(features: tf.Tensor, kernel: tf.Tensor) -> tf.Tensor:
+        """float32 [1, h, w, in] to [1, h, w, out] by a kernel [36, in, out]; backwards by one [36, out, in]."""
+        into, back = (tf.constant(np.kron(matrix, matrix), tf.float32) for matrix in _matrices(backwards=backwards))
+        channels_in, channels_out = tf.shape(features)[3], tf.shape(kernel)[1 if backwards else 2]
+        height, width = tf.unstack(tf.shape(features)[1:3])
+        down, across = -(-height // _TILE_PX), -(-width // _TILE_PX)
+        edges = [[0, 0], [1, down * _TILE_PX + 1 - height], [1, across * _TILE_PX + 1 - width], [0, 0]]
+        laid = tf.reshape(tf.pad(features, edges), [-1, channels_in])
+        seen = tf.gather(laid, _seen(down, across))  # [36 n, in], n tiles
+        at_points = tf.reshape(into @ tf.reshape(seen, [_SEEN_PX**2, -1]), [_SEEN_PX**2, -1, channels_in])
+        products = tf.matmul(at_points, kernel, transpose_b=backwards)  # [36, n, out]
+        pixels = back @ tf.reshape(products, [_SEEN_PX**2, -1])  # [16, n out]
+        in_order = tf.gather(tf.reshape(pixels, [-1, channels_out]), _order(height, width, down, across))
+        return tf.reshape(in_order, [1, height, width, channels_out])
 
-    return written  # type: ignore[no-any-return]
+    return filtered  # type: ignore[no-any-return]
 
 
-_onwards, _backwards = _written_once(across=False), _written_once(across=True)
+_onwards, _backwards = _written_once(backwards=False), _written_once(backwards=True)
 
 
 def _seen(down: tf.Tensor, across: tf.Tensor) -> tf.Tensor:
@@ -110,7 +91,6 @@ def _order(height: tf.Tensor, width: tf.Tensor, down: tf.Tensor, across: tf.Tens
     return tf.reshape((within * down + rows // _TILE_PX) * across + columns // _TILE_PX, [-1])
 
 
-@cache
 def _one_side() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Of one side of a tile: kernel to points [6, 3], pixels to points [6, 6], products to pixels [4, 6]; float64.
 
@@ -127,14 +107,11 @@ def _one_side() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     return kernel * size, pixels / size, evaluated(_TILE_PX).T
 
 
-def _matrices() -> tuple[_Matrices, _Matrices]:
-    """For a convolution, and for its gradient."""
+def _matrices(*, backwards: bool) -> tuple[np.ndarray, np.ndarray]:
+    """Of one side of a tile, for a convolution or its gradient: pixels to points [6, 6], products to pixels [4, 6]."""
     kernel, into, back = _one_side()
+    if not backwards:
+        return into, back
     # What the kernel is backwards over what it is at the inverse points.
     factors = (kernel[:, ::-1] * kernel[_INVERSES]).sum(axis=1) / (kernel[_INVERSES] ** 2).sum(axis=1)
-    inverses_into = (factors[:, None] * into)[_INVERSES]
-    sides = [(into, back), (inverses_into, back[:, _INVERSES])]
-    onwards, backwards = (
-        _Matrices(*(tf.constant(np.kron(matrix, matrix), tf.float32) for matrix in side)) for side in sides
-    )
-    return onwards, backwards
+    return (factors[:, None] * into)[_INVERSES], back[:, _INVERSES]
