@@ -9,11 +9,12 @@ or two, tries all of it on small pictures, for fewer steps, once: its figures sa
 from __future__ import annotations
 
 import json
+import math
 import os
 import sys
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import median
 
@@ -27,6 +28,7 @@ from stylequeue.settings import Settings
 from stylequeue_worker import models
 from stylequeue_worker.engine import Engine
 from stylequeue_worker.engine.precision import fast_dtype
+from stylequeue_worker.engine.steps import Step
 from stylequeue_worker.engine.weights import load
 from tests.benchmarks import engine_memory
 from tests.benchmarks.bench_step import evaluation, seconds
@@ -45,11 +47,13 @@ FAST_PX = 256 if QUICK else 512
 WHOLE_PX, TILED_PX = (256, 512) if QUICK else (1024, 2048)
 TILED_BUDGET_BYTES = 250_000_000 if QUICK else 2_000_000_000
 OPTIMIZER: OptimizerName = "swift"
-OUR_SHARE = {SHORT: 0.3, LONG: 0.375}
-"""Of the baseline's steps: what ours is given, so that its falling rate ends where the loss is to be reached."""
+OUR_SHARE = {SHORT: 0.375, LONG: 0.46}
+"""Of the baseline's steps: what ours is given, so that its rate has fallen about where the loss is to be reached."""
 WARM_STEPS = 3
 SLICE_STEPS = 10
-"""Of ours and of theirs, in turns, so that what else the machine does slows both."""
+"""Of theirs, between which ours goes on, so that what else the machine does slows both."""
+STRIDE = 8
+"""Between the pictures of ours whose loss is asked for first: one takes as long as half a step."""
 
 
 def step_flop(height: int, width: int) -> float:
@@ -79,14 +83,14 @@ def plain_fraction(theirs: PlainTutorial) -> float:
     return median(flop / seconds(theirs.step) / peak() for _ in range(ROUNDS))
 
 
-def faster_baseline(photo: np.ndarray, painting: np.ndarray) -> PlainTutorial:
-    """Plain, or compiled by XLA: what takes a step in less time here, in turns. Compiled and warm."""
+def is_faster_by_xla(photo: np.ndarray, painting: np.ndarray) -> bool:
+    """Whether the baseline takes a step in less time when XLA compiles it here, in turns."""
     both = [PlainTutorial(_vgg16_path(), photo, painting, xla=xla) for xla in (False, True)]
     for each in both:
         each.step()
     times = [[seconds(each.step) for each in both] for _ in range(ROUNDS)]
     plain_s, xla_s = (median(column) for column in zip(*times, strict=True))
-    return both[0] if plain_s <= xla_s else both[1]
+    return float(xla_s) < float(plain_s)
 
 
 def our_fraction() -> float:
@@ -99,53 +103,73 @@ def our_fraction() -> float:
     return median(flop / seconds(step) / peak() for _ in range(ROUNDS))
 
 
+@dataclass
+class Racer:
+    """A painting of ours on its way, with the seconds it had taken when each of its pictures was there."""
+
+    painting: Iterator[Step]
+    steps: int
+    spent_s: float = 0.0
+    pictures: list[tuple[float, np.ndarray]] = field(default_factory=list)
+
+    def go_on(self, share: float) -> None:
+        """Until that share of its steps is done."""
+        while len(self.pictures) < share * self.steps:
+            began_s = time.perf_counter()
+            step = next(self.painting)
+            self.spent_s += time.perf_counter() - began_s
+            self.pictures.append((self.spent_s, step.picture))
+
+    def reached(self, goal: float, loss_of: Callable[[np.ndarray], float]) -> int | None:
+        """After how many evaluations the loss was no higher than `goal`; found in strides, then step by step."""
+        for last in range(STRIDE - 1, len(self.pictures) + STRIDE - 1, STRIDE):
+            if loss_of(self.pictures[min(last, len(self.pictures) - 1)][1]) <= goal:
+                numbers = range(last - STRIDE + 1, last + 1)
+                return next(number for number in numbers if loss_of(self.pictures[number][1]) <= goal) + 1
+        return None
+
+
 @dataclass(frozen=True)
 class Ratio:
-    """How many times faster than the baseline, which runs at so much of the machine's peak, by XLA or without."""
+    """How many times faster than the baseline, which runs at so much of the machine's peak."""
 
+    steps: int
     ratio: float
     baseline_fraction: float
-    baseline_xla: bool
 
 
-def tutorial_ratio(engine: Engine, pair: tuple[str, str], steps: int, table: Table) -> Ratio:
-    """The baseline's seconds for `steps` steps over ours until its loss then, in float32, is reached; else 0."""
+def tutorial_ratios(engine: Engine, pair: tuple[str, str], table: Table, *, xla: bool) -> list[Ratio]:
+    """The baseline's seconds for SHORT and LONG steps over ours until its loss then, in float32, is reached; else 0."""
     photo, painting = content(pair[0], SIZE_PX), style(pair[1], SIZE_PX)
-    recipe = resolve(OptimizeRecipe(preset="tf-tutorial", optimizer=OPTIMIZER, steps=int(OUR_SHARE[steps] * steps)))
-    theirs = faster_baseline(photo, painting)
+    theirs = PlainTutorial(_vgg16_path(), photo, painting, xla=xla)
+    theirs.step()
     fraction = plain_fraction(theirs)
     theirs.restart()
-    for _ in zip(range(WARM_STEPS), engine.paint(photo, [(painting, 1.0)], recipe), strict=False):
-        pass
-    ours = engine.paint(photo, [(painting, 1.0)], recipe)
-    their_s, our_s, pictures = 0.0, 0.0, []
-    for _ in range(steps // SLICE_STEPS):
+    ours = {}
+    for steps, share in OUR_SHARE.items():
+        planned = int(share * steps)
+        recipe = resolve(OptimizeRecipe(preset="tf-tutorial", optimizer=OPTIMIZER, steps=planned))
+        for _ in zip(range(WARM_STEPS), engine.paint(photo, [(painting, 1.0)], recipe), strict=False):
+            pass
+        ours[steps] = Racer(engine.paint(photo, [(painting, 1.0)], recipe), planned)
+    their_s, goals = 0.0, {}
+    for done in range(SLICE_STEPS, LONG + 1, SLICE_STEPS):
         their_s += seconds(lambda: [theirs.step() for _ in range(SLICE_STEPS)])
-        for _ in range(SLICE_STEPS):
-            began_s = time.perf_counter()
-            step = next(ours, None)
-            our_s += time.perf_counter() - began_s
-            if step:
-                pictures.append((our_s, step.picture))
-    goal = theirs.loss_of(theirs.picture)
-    reached = next(
-        ((spent_s, number) for number, (spent_s, picture) in enumerate(pictures, 1) if theirs.loss_of(picture) <= goal),
-        None,
-    )
-    ratio = their_s / reached[0] if reached else 0.0
-    needed = f"{reached[0]:.1f} s, {reached[1]} evaluations" if reached else "not reached"
-    whose = f"{their_s:.1f} s{', XLA' if theirs.xla else ''}, {fraction:.2f} of the peak"
-    table.add_row(f"{' / '.join(pair)}, the loss after {steps} steps", whose, needed, f"{ratio:.2f}")
-    return Ratio(ratio, fraction, theirs.xla)
-
-
-def told(found: Ratio, pair: tuple[str, str], steps: int) -> Ratio:
-    """How far the benchmark is, as it goes."""
-    print(
-        f"{' / '.join(pair)}, {steps} steps: {found.ratio:.2f}; baseline at {found.baseline_fraction:.2f} of the peak",
-        flush=True,
-    )
-    return found
+        if done in ours:
+            goals[done] = their_s, theirs.loss_of(theirs.picture)
+        for steps, racer in ours.items():
+            racer.go_on(min(1.0, done / steps))
+    ratios = []
+    for steps, (their_s, goal) in goals.items():
+        number = ours[steps].reached(goal, theirs.loss_of)
+        our_s = ours[steps].pictures[number - 1][0] if number else math.inf
+        needed = f"{our_s:.1f} s, {number} evaluations" if number else "not reached"
+        whose = f"{their_s:.1f} s{', XLA' if xla else ''}, {fraction:.2f} of the peak"
+        row = f"{' / '.join(pair)}, the loss after {steps} steps", whose, needed, f"{their_s / our_s:.2f}"
+        print("; ".join(row), flush=True)
+        table.add_row(*row)
+        ratios.append(Ratio(steps, their_s / our_s, fraction))
+    return ratios
 
 
 def fast_ratio(engine: Engine, table: Table) -> float:
@@ -174,17 +198,16 @@ def main() -> None:
     engine = Engine(Settings().models)
     engine.warm_up(["optimize", "fast"])
     table = Table("", "baseline", "ours", "ratio", title=f"{SIZE_PX} px, {os.cpu_count()} processors")
-    of_short, of_long = (
-        [told(tutorial_ratio(engine, pair, steps, table), pair, steps) for pair in PAIRS] for steps in (SHORT, LONG)
-    )
-    both = [*of_short, *of_long]
+    xla = is_faster_by_xla(content(PAIRS[0][0], SIZE_PX), style(PAIRS[0][1], SIZE_PX))
+    found = [ratio for pair in PAIRS for ratio in tutorial_ratios(engine, pair, table, xla=xla)]
+    of_short, of_long = ([each.ratio for each in found if each.steps == steps] for steps in (SHORT, LONG))
     figures = {
-        f"tutorial_ratio_{SHORT}": median(each.ratio for each in of_short),
-        f"tutorial_ratio_{SHORT}_least": min(each.ratio for each in of_short),
-        f"tutorial_ratio_{LONG}": median(each.ratio for each in of_long),
-        f"tutorial_ratio_{LONG}_least": min(each.ratio for each in of_long),
-        "baseline_peak_fraction": median(each.baseline_fraction for each in both),
-        "baseline_by_xla": sum(each.baseline_xla for each in both) / len(both),
+        f"tutorial_ratio_{SHORT}": median(of_short),
+        f"tutorial_ratio_{SHORT}_least": min(of_short),
+        f"tutorial_ratio_{LONG}": median(of_long),
+        f"tutorial_ratio_{LONG}_least": min(of_long),
+        "baseline_peak_fraction": median(each.baseline_fraction for each in found),
+        "baseline_by_xla": xla,
         "peak_fraction": our_fraction(),
         "bytes_per_pixel": engine_memory.measure(WHOLE_PX) / WHOLE_PX**2,
         "tiled_peak_mb": engine_memory.measure(TILED_PX, TILED_BUDGET_BYTES) / 1e6,

@@ -48,11 +48,14 @@ from stylequeue_worker.engine import Engine, Options
 
 engine = Engine(Path(sys.argv[1]), options=Options(precision=sys.argv[2]))
 engine.warm_up(["optimize"])
-random, what, count = np.random.default_rng(0), sys.argv[3], int(sys.argv[4])
+random, what, count, preset = np.random.default_rng(0), sys.argv[3], int(sys.argv[4]), sys.argv[5]
 style = random.random((1, 48, 48, 3), np.float32)
 layers = ["block1_conv1", "block1_conv2", "block2_conv1", "block2_conv2", "block3_conv1"]
 for number in range(count):
-    height, width = random.integers(48, 128, 2) if what == "shapes" else (48, 48)
+    height, width = (48, 48)
+    if what == "shapes":
+        height, width, *sides = random.integers(48, 128, 4)
+        style = random.random((1, *sides, 3), np.float32)
     fields, styles, masks = {}, [(style, 1.0)], None
     if what == "layers":
         fields["style_layers"] = {layer: round(float(random.random()), 3) + 0.01 for layer in layers}
@@ -60,7 +63,7 @@ for number in range(count):
         styles = [(style, 1.0)] * int(random.integers(1, 9))
         masks = [random.random((1, height, width, 1), np.float32) for _ in styles]
     content = random.random((1, height, width, 3), np.float32)
-    recipe = resolve(OptimizeRecipe(network="vgg16", preset="painterly", steps=1, **fields))
+    recipe = resolve(OptimizeRecipe(network="vgg16", preset=preset, steps=1, **fields))
     list(engine.paint(content, styles, recipe, masks=masks))
     if number + 1 in (10, count):
         print(int(re.search(r"VmRSS:\\s+(\\d+)", Path("/proc/self/status").read_text())[1]) / 1000)
@@ -120,9 +123,19 @@ def test_the_plan_is_what_a_painting_takes(
 @pytest.mark.slow
 @pytest.mark.timeout(3600)
 @pytest.mark.parametrize(
-    ("what", "precision", "count"),
-    [("shapes", "float32", 300), ("shapes", "bfloat16", 300), ("layers", "float32", 25), ("masks", "float32", 40)],
+    ("what", "precision", "count", "preset"),
+    [
+        *(
+            ("shapes", precision, 300, preset)
+            for preset in ("brushwork", "painterly")
+            for precision in ("float32", "bfloat16")
+        ),
+        ("layers", "float32", 25, "painterly"),
+        ("masks", "float32", 40, "painterly"),
+    ],
 )
-def test_memory_does_not_grow_with_what_was_seen(model_dir: Path, what: str, precision: str, count: int) -> None:
-    after_ten_mb, at_the_end_mb = run(GROWTH, model_dir, precision, what, count)
+def test_memory_does_not_grow_with_what_was_seen(
+    model_dir: Path, what: str, precision: str, count: int, preset: str
+) -> None:
+    after_ten_mb, at_the_end_mb = run(GROWTH, model_dir, precision, what, count, preset)
     assert at_the_end_mb <= after_ten_mb + 300

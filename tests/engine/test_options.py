@@ -26,6 +26,7 @@ from stylequeue_worker.work.options import options_of
 
 MB = 1024**2
 GROWTH = "TF_FORCE_GPU_ALLOW_GROWTH"
+THREADS = "TF_NUM_INTEROP_THREADS"
 
 
 def test_every_option_has_its_setting() -> None:
@@ -81,6 +82,19 @@ class TestSetUp:
         monkeypatch.setenv(GROWTH, "false")
         set_up(Options(gpu_memory_bytes=2048 * MB))
         assert os.environ[GROWTH] == "false", "of whoever wants it so"
+
+    def test_one_thread_keeps_primitives_on_a_processor(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setenv(THREADS, "")  # so that it is as before behind the test
+        monkeypatch.delenv(THREADS)
+        set_up(Options())
+        assert os.environ[THREADS] == "1"
+        monkeypatch.setenv(THREADS, "4")
+        set_up(Options())
+        assert os.environ[THREADS] == "4", "of whoever wants it so"
+        monkeypatch.delenv(THREADS)
+        Gpus(monkeypatch)
+        set_up(Options())
+        assert THREADS not in os.environ
 
     @pytest.mark.parametrize("deterministic", [False, True])
     def test_determinism_only_where_it_is_asked_for(self, deterministic: bool) -> None:

@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-ENGINE_VERSION = "11"
+ENGINE_VERSION = "12"
 """Grows when the same inputs would give another picture."""
 
 

@@ -1,7 +1,7 @@
 """The fastest way down that we found for a loss with many fine and few coarse traits.
 
 A picture's low frequencies lie in valleys far flatter than its high ones. Adam takes every frequency by its own
-measure, forgets its second moments soon, and its rate falls to the end: a third of the usual steps.
+measure, forgets its second moments soon, and its rate falls: a third of the usual steps.
 """
 
 from __future__ import annotations
@@ -17,8 +17,11 @@ from .descent import AdamRule, Evaluate, Iterate, Metric, Moments, adam
 from .safety import rolled_back, strict
 
 _RULE = AdamRule(learning_rate=0.042, beta1=0.89, beta2=0.81, epsilon=1e-8)
-_LONG_STEPS, _LONG_BETA1 = 200, 0.93
-"""From so many steps on noise is averaged over more of them."""
+_LONG_STEPS = 200
+_LONG_RULE = replace(_RULE, beta1=0.93, averaging=0.9)
+"""From so many steps on noise is averaged over more of them, and out of what is shown."""
+_FALL_SHARE = 0.8
+"""Of the steps, over which the rate falls. The rest, at a twentieth, serves pictures that are not as far by then."""
 _EXPONENT = 0.2
 """Of the metric's root: Adam evens out much by itself."""
 
@@ -35,12 +38,12 @@ def swift(
 
     With Adam's `moments` and the `rate` it was at goes on where it left off.
     """
-    rule = replace(_RULE, beta1=_LONG_BETA1) if steps > _LONG_STEPS else _RULE
+    rule = _LONG_RULE if steps > _LONG_STEPS else _RULE
     _, height, width, _ = start.shape
     metric = frequency_metric(height, width, _EXPONENT)
 
     def descend(moments: Moments | None, rate: float) -> Iterator[Iterate]:
-        slower = replace(rule, learning_rate=rate * rule.learning_rate, fall_steps=steps)
+        slower = replace(rule, learning_rate=rate * rule.learning_rate, fall_steps=round(_FALL_SHARE * steps))
         return adam(strict(evaluate), start, slower, moments, metric)
 
     return itertools.islice(rolled_back(descend, moments, rate), steps - taken)
