@@ -20,7 +20,7 @@ _RULE = AdamRule(learning_rate=0.042, beta1=0.89, beta2=0.81, epsilon=1e-8)
 _LONG_STEPS = 200
 _LONG_RULE = replace(_RULE, beta1=0.93, averaging=0.9)
 """From so many steps on noise is averaged over more of them, and out of what is shown."""
-_FALL_SHARE = 0.8
+_FALL_SHARE = 0.75
 """Of the steps, over which the rate falls. The rest, at a twentieth, serves pictures that are not as far by then."""
 _EXPONENT = 0.2
 """Of the metric's root: Adam evens out much by itself."""
