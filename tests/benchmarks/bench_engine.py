@@ -163,7 +163,8 @@ def tutorial_ratios(engine: Engine, pair: tuple[str, str], table: Table, *, xla:
     for steps, (their_s, goal) in goals.items():
         number = ours[steps].reached(goal, theirs.loss_of)
         our_s = ours[steps].pictures[number - 1][0] if number else math.inf
-        needed = f"{our_s:.1f} s, {number} evaluations" if number else "not reached"
+        left = theirs.loss_of(ours[steps].pictures[-1][1]) / goal
+        needed = f"{our_s:.1f} s, {number} evaluations" if number else f"not reached: {left:.4f} of it in the end"
         whose = f"{their_s:.1f} s{', XLA' if xla else ''}, {fraction:.2f} of the peak"
         row = f"{' / '.join(pair)}, the loss after {steps} steps", whose, needed, f"{their_s / our_s:.2f}"
         print("; ".join(row), flush=True)
