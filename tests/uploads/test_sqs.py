@@ -219,6 +219,8 @@ def test_a_queue_of_no_known_region_is_said(url: str) -> None:
 
 def test_to_delete_is_not_waited_for_as_long_as_to_receive(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sqs, "_ANSWER_S", 0.5)
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "a-key")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "of-a-test")
     with socket.create_server(("127.0.0.1", 0)) as silent:
         queue = sqs.Queue(f"http://127.0.0.1:{silent.getsockname()[1]}/1234/q", REGION)
         for ask in (lambda: queue.delete(["a"]), lambda: queue.hide({"a": 0}), queue.attributes):
