@@ -90,7 +90,7 @@ def is_faster_by_xla(photo: np.ndarray, painting: np.ndarray) -> bool:
         each.step()
     times = [[seconds(each.step) for each in both] for _ in range(ROUNDS)]
     plain_s, xla_s = (median(column) for column in zip(*times, strict=True))
-    return float(xla_s) < float(plain_s)
+    return bool(xla_s < plain_s)
 
 
 def our_fraction() -> float:
@@ -122,10 +122,14 @@ class Racer:
 
     def reached(self, goal: float, loss_of: Callable[[np.ndarray], float]) -> int | None:
         """After how many evaluations the loss was no higher than `goal`; found in strides, then step by step."""
-        for last in range(STRIDE - 1, len(self.pictures) + STRIDE - 1, STRIDE):
-            if loss_of(self.pictures[min(last, len(self.pictures) - 1)][1]) <= goal:
-                numbers = range(last - STRIDE + 1, last + 1)
-                return next(number for number in numbers if loss_of(self.pictures[number][1]) <= goal) + 1
+
+        def is_there(number: int) -> bool:
+            return loss_of(self.pictures[number - 1][1]) <= goal
+
+        done = len(self.pictures)
+        for last in (*range(STRIDE, done, STRIDE), done):
+            if is_there(last):
+                return next(number for number in range(max(1, last - STRIDE + 1), last + 1) if is_there(number))
         return None
 
 
@@ -161,10 +165,13 @@ def tutorial_ratios(engine: Engine, pair: tuple[str, str], table: Table, *, xla:
             racer.go_on(min(1.0, done / steps))
     ratios = []
     for steps, (their_s, goal) in goals.items():
-        number = ours[steps].reached(goal, theirs.loss_of)
-        our_s = ours[steps].pictures[number - 1][0] if number else math.inf
-        left = theirs.loss_of(ours[steps].pictures[-1][1]) / goal
-        needed = f"{our_s:.1f} s, {number} evaluations" if number else f"not reached: {left:.4f} of it in the end"
+        pictures, number = ours[steps].pictures, ours[steps].reached(goal, theirs.loss_of)
+        if number:
+            our_s = pictures[number - 1][0]
+            needed = f"{our_s:.1f} s, {number} evaluations"
+        else:
+            our_s = math.inf
+            needed = f"not reached: {theirs.loss_of(pictures[-1][1]) / goal:.4f} of it in the end"
         whose = f"{their_s:.1f} s{', XLA' if xla else ''}, {fraction:.2f} of the peak"
         row = f"{' / '.join(pair)}, the loss after {steps} steps", whose, needed, f"{their_s / our_s:.2f}"
         print("; ".join(row), flush=True)

@@ -1,7 +1,7 @@
 """The fastest way down that we found for a loss with many fine and few coarse traits.
 
 A picture's low frequencies lie in valleys far flatter than its high ones. Adam takes every frequency by its own
-measure, forgets its second moments soon, and its rate falls: a third of the usual steps.
+measure, forgets its second moments soon, and its rate falls: a third of the usual steps brings the same loss.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from .safety import rolled_back, strict
 _RULE = AdamRule(learning_rate=0.042, beta1=0.89, beta2=0.81, epsilon=1e-8)
 _LONG_STEPS = 200
 _LONG_RULE = replace(_RULE, beta1=0.93, averaging=0.9)
-"""From so many steps on noise is averaged over more of them, and out of what is shown."""
+"""With more steps than that noise is averaged over more of them, and out of what is shown."""
 _FALL_SHARE = 0.75
 """Of the steps, over which the rate falls. The rest, at a twentieth, serves pictures that are not as far by then."""
 _EXPONENT = 0.2
