@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from stylequeue_worker.engine.descent import AdamRule, Evaluate, Evaluation, Iterate, adam, lbfgs
+from stylequeue_worker.engine.descent import AdamRule, Evaluate, Evaluation, Fall, Iterate, adam, lbfgs
 from stylequeue_worker.engine.swift import frequency_metric, swift
 
 PLAIN = AdamRule(learning_rate=0.02, beta1=0.9, beta2=0.999, epsilon=1e-8)
@@ -168,21 +168,22 @@ def smooth_quadratic(height: int, width: int) -> Callable[[tf.Tensor], tf.Tensor
     return function
 
 
-def test_a_rate_that_falls_does_so_ever_faster() -> None:
-    rule = AdamRule(learning_rate=0.2, beta1=0.9, beta2=0.99, epsilon=1e-8, fall_steps=50)
-    rates = np.array([rule.rate(step) for step in range(1, 60)])
+def test_a_rate_falls_ever_faster_and_again() -> None:
+    rule = AdamRule(0.2, beta1=0.9, beta2=0.99, epsilon=1e-8, falls=(Fall(50), Fall(20, share=0.5)))
+    rates = np.array([rule.rate(step) for step in range(1, 80)])
     assert rates[0] == 0.2
-    assert rates[50:] == pytest.approx(0.01), "a twentieth"
-    falls = -np.diff(rates[:50])
-    assert (falls > 0).all()
-    assert (np.diff(falls) > 0).all()
+    assert rates[50] == pytest.approx(0.1), "half of the rule's"
+    assert rates[70:] == pytest.approx(0.1 / 50)
+    for falls in -np.diff(rates[:50]), -np.diff(rates[50:70]):
+        assert (falls > 0).all()
+        assert (np.diff(falls) > 0).all()
 
 
 @pytest.mark.parametrize("steps", [60, 240])
 def test_the_measure_by_frequency_shortens_the_way(steps: int) -> None:
     function = smooth_quadratic(33, 40)
     start = tf.constant(np.full((1, 33, 40, 3), 0.1))
-    rule = AdamRule(learning_rate=0.02, beta1=0.9, beta2=0.99, epsilon=1e-8, fall_steps=steps)
+    rule = AdamRule(learning_rate=0.02, beta1=0.9, beta2=0.99, epsilon=1e-8, falls=(Fall(steps),))
     plain, ours = adam(Counted(function), start, rule), swift(Counted(function), start, steps)
     assert function(last(ours, steps)) < function(last(plain, steps)) / 1.4
 

@@ -58,6 +58,18 @@ Metric = Callable[[tf.Tensor], tf.Tensor]
 """A symmetric, positive definite map of pictures."""
 
 
+class Fall(NamedTuple):
+    """Of Adam's rate in so many `steps`, ever faster, from a share of the rule's to a fiftieth of that."""
+
+    steps: int
+    share: float = 1.0
+
+    def share_after(self, done: int) -> float:
+        """Of the rule's rate, when so many steps are done; where it fell to when all are."""
+        left = 1 - done / self.steps if done < self.steps else 0.0
+        return self.share * (0.02 + 0.98 * math.pow(left, 0.7))
+
+
 @dataclass(frozen=True)
 class AdamRule:
     """Constants of Adam (Kingma and Ba, 2014) as Keras has it, and the averaging of its iterates."""
@@ -72,15 +84,18 @@ class AdamRule:
     """How much of what a small blur takes away is added to what is shown: averages dim the finest strokes."""
     smoothing: bool = False
     """Whether gradients are blurred a little first. Adam makes all pixels' steps alike, and so of faint noise dots."""
-    fall_steps: int = 0
-    """Over how many steps the rate falls, ever faster, to a twentieth; 0: it stays."""
+    falls: tuple[Fall, ...] = ()
+    """Of the rate, one after the other; without any it stays."""
 
     def rate(self, step: int) -> float:
         """The learning rate at the `step`th step, from 1."""
-        if not self.fall_steps:
-            return self.learning_rate
-        left = max(0.0, 1 - (step - 1) / self.fall_steps)
-        return self.learning_rate * (0.05 + 0.95 * math.pow(left, 0.7))
+        share, before = 1.0, 0
+        for fall in self.falls:
+            if (done := step - 1 - before) < 0:
+                break
+            share = fall.share_after(done)
+            before += fall.steps
+        return share * self.learning_rate
 
 
 def adam(

@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-ENGINE_VERSION = "12"
+ENGINE_VERSION = "13"
 """Grows when the same inputs would give another picture."""
 
 
