@@ -44,9 +44,10 @@ networks: $(INSTALLED)  ## make the networks that need no internet, where they a
 demo: $(INSTALLED)  ## paint the sample pictures on a stack of its own; pictures in demo-output
 	$(BIN)/stylequeue demo
 
+# Three processes on two cores: tests of the service wait for what they started about as long as those of the engine compute.
 .PHONY: test
 test: $(INSTALLED)  ## run the tests, but for the slowest (ROLES=1: each program as its own user of Redis)
-	$(BIN)/python -m pytest -m "not slow" --numprocesses 2 --dist loadfile
+	$(BIN)/python -m pytest -m "not slow" --numprocesses 3 --dist loadfile
 
 .PHONY: test-faults
 test-faults: $(INSTALLED)  ## run every fault test: kills, broken connections, full disks, storms

@@ -12,7 +12,7 @@ from stylequeue_worker.engine.regions import coverage, regions
 from tests.engine.conftest import Picture
 
 SIDE_PX = 64
-OPTIMIZE = resolve(OptimizeRecipe(network="vgg16", preset="painterly", steps=45, strength=0.9))
+OPTIMIZE = resolve(OptimizeRecipe(network="vgg16", preset="painterly", steps=15, strength=0.9))
 FAST = resolve(FastRecipe())
 
 

@@ -25,6 +25,8 @@ class Program:
 
     def __call__(self, *arguments: Any) -> Any:
         """What `function` returns."""
+        if tf.config.functions_run_eagerly():
+            return self.function(*arguments)
         known = set(_GRADIENTS)
         self.function.get_concrete_function(*tf.nest.map_structure(_of_any_size, arguments))
         # Gradients are taken within the function: once it is compiled nobody asks for these again.
