@@ -23,12 +23,30 @@ LONG = (
 )
 """Directories whose tests take longest, the longest first."""
 TOGETHER = ("tests/engine", "tests/service", "tests/browser")
+APART = tuple(
+    f"tests/engine/test_{name}.py"
+    for name in (
+        "limits",
+        "matrix",
+        "memory",
+        "tiling",
+        "gpu",
+        "matching",
+        "published_parity",
+        "tutorial_parity",
+        "memory_measured",
+        "temporary_files",
+    )
+)
+"""Of those, long ones that use nothing that the others have compiled."""
 
 
 class TogetherScheduling(LoadFileScheduling):  # type: ignore[misc]
     """By file, but for directories that stay together."""
 
     def _split_scope(self, nodeid: str) -> str:
+        if nodeid.startswith(APART):
+            return super()._split_scope(nodeid)  # type: ignore[no-any-return]
         return next((place for place in TOGETHER if nodeid.startswith(f"{place}/")), super()._split_scope(nodeid))
 
 
