@@ -21,7 +21,7 @@ from botocore.exceptions import ClientError
 from stylequeue.contract.errors import Code, Unavailable
 from stylequeue.local import Process, Stack, environment
 from stylequeue.local import server as server_module
-from stylequeue.local.server import HOST, free_ports
+from stylequeue.local.server import GRPC_OFFSET, HOST, free_ports
 from stylequeue.local.valkey import Valkey
 from stylequeue.settings import Settings
 
@@ -184,6 +184,13 @@ def test_a_taken_port_means_another_try(monkeypatch: pytest.MonkeyPatch) -> None
             assert not first_directory.exists()
         finally:
             server.stop()
+
+
+def test_no_port_is_that_of_anothers_grpc() -> None:
+    """SeaweedFS does not start with its S3 on port 22240 and its filer on 12240."""
+    offered = server_module._PORTS
+    assert not {*offered} & {port + GRPC_OFFSET for port in offered}
+    assert max(offered) + GRPC_OFFSET < 32_768, "the first port that Linux gives to outgoing connections"
 
 
 def test_free_ports_are_different_and_free_with_their_offset(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -21,8 +21,8 @@ from .process import Process, directory_for
 HOST = "127.0.0.1"
 
 # Below the ports that Linux gives to outgoing connections, with and without the offset, so that no client of
-# anybody's takes one between choosing and binding.
-_PORTS = range(10_300, 22_700)
+# anybody's takes one between choosing and binding; and with it none is one of these without.
+_PORTS = range(10_300, 20_300)
 GRPC_OFFSET = 10_000
 """SeaweedFS's convention: what serves HTTP on port p serves gRPC on p + 10,000."""
 
