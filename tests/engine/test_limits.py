@@ -127,7 +127,7 @@ RECIPES = st.one_of(
 )
 
 
-@settings(max_examples=6, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
+@settings(max_examples=10, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
 @given(
     kind=KINDS,
     size=SIDES,

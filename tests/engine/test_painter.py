@@ -20,6 +20,7 @@ from stylequeue_worker.engine import Engine, Step
 from stylequeue_worker.engine.networks import Vgg
 from stylequeue_worker.engine.objective import TERMS, Objective
 from stylequeue_worker.engine.presets import PRESETS
+from stylequeue_worker.engine.programs import Program
 from stylequeue_worker.engine.terms import Look, View, scene
 from stylequeue_worker.engine.weights import load
 from tests.engine.conftest import Picture
@@ -144,6 +145,12 @@ class TestSteps:
                 objective.evaluate(picture, objective.targets(painted, view), weights, view)
             compiled.append(objective._compiled.function.experimental_get_tracing_count())
         assert compiled == [1] * 5
+
+    @pytest.mark.usefixtures("uncompiled_once")
+    def test_where_functions_run_uncompiled_nothing_is_compiled_besides(self) -> None:
+        program = Program(lambda picture: picture + 1)
+        np.testing.assert_array_equal(program(tf.zeros([1, 2, 2, 3])), np.ones((1, 2, 2, 3)))
+        assert program.function.experimental_get_tracing_count() == 0
 
 
 class TestStrength:

@@ -10,7 +10,6 @@ import tensorflow as tf
 
 from stylequeue.contract.memory import halo_px, seen_at_most, spans
 from stylequeue.contract.recipe import PresetName
-from stylequeue_worker.engine import tiling
 from stylequeue_worker.engine.networks import Vgg
 from stylequeue_worker.engine.objective import Objective
 from stylequeue_worker.engine.presets import PRESETS
@@ -64,10 +63,7 @@ def test_loss_and_gradient_are_those_of_the_whole(
     )
 
 
-def test_what_was_compiled_for_a_view_does_for_all_paintings(
-    thin: Vgg, monkeypatch: pytest.MonkeyPatch, uncompiled_once: None
-) -> None:
-    monkeypatch.setattr(tiling, "Program", lambda function: function)
+def test_what_was_compiled_for_a_view_does_for_all_paintings(thin: Vgg, uncompiled_once: None) -> None:
     objective = TiledObjective(thin, PRESETS["brushwork"], TILE_PX)
     random, compiled = np.random.default_rng(0), []
     for _ in range(2):

@@ -45,9 +45,8 @@ class TogetherScheduling(LoadFileScheduling):  # type: ignore[misc]
     """By file, but for directories that stay together."""
 
     def _split_scope(self, nodeid: str) -> str:
-        if nodeid.startswith(APART):
-            return super()._split_scope(nodeid)  # type: ignore[no-any-return]
-        return next((place for place in TOGETHER if nodeid.startswith(f"{place}/")), super()._split_scope(nodeid))
+        path: str = super()._split_scope(nodeid)
+        return path if path in APART else next((place for place in TOGETHER if path.startswith(f"{place}/")), path)
 
 
 @pytest.hookimpl(optionalhook=True)
