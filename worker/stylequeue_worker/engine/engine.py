@@ -26,6 +26,7 @@ from stylequeue.contract.recipe import (
 )
 
 from .. import models
+from ..memory import give_back
 from .options import Options
 from .steps import Checkpoint, Face, Network, Step
 
@@ -37,7 +38,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-ENGINE_VERSION = "13"
+ENGINE_VERSION = "14"
 """Grows when the same inputs would give another picture."""
 
 
@@ -183,6 +184,8 @@ class Engine:
             raise ValueError("at least one style is needed, and weights above nought")
         # Whatever the painting before had, until this one's own says otherwise.
         keep_float32_whole()
+        # Of thousands of sizes freed blocks would add up to a hundred megabytes.
+        give_back()
         with told_as_lack_of_memory():
             content = floats(look(content))
             used = [(look(style), weight) for style, weight in styles]

@@ -26,7 +26,7 @@ from stylequeue.contract.memory import (
 )
 from stylequeue.contract.recipe import ResolvedOptimizeRecipe
 
-from .terms import Area, Here, Measured, Raster, Scene, See, Target, View, Weighing
+from .terms import Area, Here, Measured, Raster, Scene, See, Target, View, Weighing, pooled
 
 PLACES = Raster(PLACES_PX, block_px=8)
 """Of blocks of the deepest layers' stride, so that their features have places, too."""
@@ -69,7 +69,7 @@ def at_places(features: tf.Tensor, layer: str) -> tf.Tensor:
     dtype = tf.float64 if features.dtype == tf.float64 else tf.float32
     if stride < PLACES.stride_px:
         block = PLACES.stride_px // stride
-        features = tf.nn.avg_pool2d(features, block, block, "VALID")
+        features = pooled(features, block)
     features = tf.cast(features, dtype)
     if stride > PLACES.stride_px:
         whole = [side * stride // PLACES.stride_px for side in tf.unstack(tf.shape(features)[1:3])]
@@ -176,7 +176,8 @@ class Matching:
             blocks = style_blocks(tuple(picture.shape[1:3]))
             kept = max(1, int(share * most / self._turns / len(blocks)))
             for turn, (rows, across) in itertools.product(range(self._turns), blocks):
-                seen = see(_COLUMNS, tf.image.rot90(picture[0, rows, across], turn)[None])
+                # By NumPy: TensorFlow keeps memory for every size that it turned.
+                seen = see(_COLUMNS, tf.constant(np.rot90(picture[0, rows, across], turn)[None]))
                 count = int(np.prod(seen[MATCHED_LAYERS[0]].shape[1:3]))
                 # The same for the same picture: a resumed painting wants the same. int [at most `kept`].
                 chosen = np.random.default_rng(turn).permutation(count)[:kept]
@@ -278,6 +279,6 @@ def _cover(mask: tf.Tensor | None, view: View, height: int, width: int) -> np.nd
     if mask is None:
         return np.ones((height, width), np.float32)
     stride = PLACES.stride_px
-    laid = tf.nn.avg_pool2d(tf.pad(tf.cast(mask, tf.float32), view, "REFLECT"), stride, stride, "VALID")
+    laid = pooled(tf.pad(tf.cast(mask, tf.float32), view, "REFLECT"), stride)
     top, left = (int(margin) // stride for margin in view.numpy()[1:3, 0])
     return np.asarray(laid[0, top : top + height, left : left + width, 0])

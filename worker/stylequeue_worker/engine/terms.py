@@ -75,6 +75,10 @@ class Here(NamedTuple):
         return [None if mask is None else self.own(pooled(mask, raster.stride_px), raster) for mask in self.masks]
 
 
+_BLOCKS_AT_ONCE = 8
+"""Sides that are pooled are multiples of so many blocks: of 32 px, for features."""
+
+
 def cut(cells: tf.Tensor, bounds: tf.Tensor) -> tf.Tensor:
     """Rows and columns of [1, h, w, ...] between `bounds`, int32 [2, 2]."""
     starts, ends = bounds[:, 0], bounds[:, 1]
@@ -85,9 +89,13 @@ def cut(cells: tf.Tensor, bounds: tf.Tensor) -> tf.Tensor:
     return tf.ensure_shape(part, [1, None, None, *cells.shape[3:]])
 
 
-def pooled(mask: tf.Tensor, stride: int) -> tf.Tensor:
-    """`mask` [1, H, W, 1] in pixels of `stride`, as pooling makes them."""
-    return tf.nn.avg_pool2d(mask, stride, stride, "VALID")
+def pooled(cells: tf.Tensor, block: int) -> tf.Tensor:
+    """Means over blocks of `block` by `block`: of [1, H, W, channels], [1, H // block, W // block, channels]."""
+    size = tf.shape(cells)[1:3]
+    # A processor keeps memory for every new size of what is pooled, so these are few.
+    more = -size % (_BLOCKS_AT_ONCE * block)
+    laid = tf.pad(cells, [[0, 0], [0, more[0]], [0, more[1]], [0, 0]])
+    return cut(tf.nn.avg_pool2d(laid, block, block, "VALID"), tf.stack([tf.zeros_like(size), size // block], axis=1))
 
 
 class Area(NamedTuple):

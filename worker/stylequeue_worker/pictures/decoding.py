@@ -26,6 +26,7 @@ from PIL import Image, ImageFile
 from stylequeue.contract.errors import Code, Permanent
 from stylequeue.contract.objects import CONTENT_TYPES
 
+from ..memory import give_back
 from . import images
 from .inputs import Role
 
@@ -49,7 +50,8 @@ def serve(requests: IO[bytes], answers: IO[bytes], held_bytes: int | None) -> No
             answers.write(np.ascontiguousarray(pixels).data)
         answers.flush()
         del data, pixels
-        _give_back()
+        # It would be the painting's.
+        give_back()
 
 
 def _answer(request: dict[str, Any], data: bytes) -> tuple[dict[str, Any], np.ndarray | None]:
@@ -83,12 +85,6 @@ def _limit(request: dict[str, Any], held_bytes: int | None) -> None:
     resource.setrlimit(resource.RLIMIT_CPU, (ends_s, resource.RLIM_INFINITY))
     if held_bytes is not None:
         resource.setrlimit(resource.RLIMIT_AS, (held_bytes + request["memory_bytes"], resource.RLIM_INFINITY))
-
-
-def _give_back() -> None:
-    """Keep no memory between two pictures, where the system's library can be told so: it would be the painting's."""
-    if trim := getattr(_LIBRARY, "malloc_trim", None):
-        trim(0)
 
 
 def _end_with_the_worker() -> None:
