@@ -23,7 +23,11 @@ from tests.support import pictures
 from tests.support.clients import CLIENTS, Client
 from tests.support.command import Command
 from tests.support.deployment import Deployment
-from tests.support.distribution import pytest_collection_modifyitems, pytest_xdist_make_scheduler
+from tests.support.distribution import (
+    pytest_collection_finish,
+    pytest_collection_modifyitems,
+    pytest_xdist_make_scheduler,
+)
 from tests.support.fake_worker import START_TIMEOUT_S
 from tests.support.gate import Gate
 from tests.support.invariants import keys_without_end
@@ -34,6 +38,7 @@ from tests.support.roles import RoleStack, as_role
 __all__ = [
     "model_dir",
     "no_secret_is_told",
+    "pytest_collection_finish",
     "pytest_collection_modifyitems",
     "pytest_runtest_logreport",
     "pytest_xdist_make_scheduler",

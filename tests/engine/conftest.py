@@ -1,8 +1,10 @@
-"""Small pictures, and one engine for all tests: what it compiles it keeps."""
+"""Small pictures, and one engine for most tests: what it compiles it keeps."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 
 import keras
@@ -14,16 +16,36 @@ from skimage.transform import resize
 
 from stylequeue.contract.cost import ARCHITECTURES
 from stylequeue_worker import models
-from stylequeue_worker.engine import Engine, painter, weights
+from stylequeue_worker.engine import Engine, painter, weights, winograd
 from stylequeue_worker.engine.networks import Vgg
 from stylequeue_worker.engine.pictures import scaled
 
 Picture = Callable[..., np.ndarray]
 
 
+_load = weights.load
+"""Whatever is put in its place while an engine is first asked for."""
+
+
+def _engine(model_dir: Path, load: Callable[..., Vgg]) -> Engine:
+    """With its networks loaded by `load`."""
+    made = Engine(model_dir)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(weights, "load", load)
+        made.warm_up(["optimize"])
+    return made
+
+
 @pytest.fixture(scope="session")
-def engine(model_dir: Path) -> Engine:
-    return Engine(model_dir)
+def engine(model_dir: Path, narrow: Vgg) -> Engine:
+    """Of a network that shows how a painting goes, and takes a fraction of the time: `narrow`."""
+    return _engine(model_dir, lambda *_: narrow)
+
+
+@pytest.fixture(scope="session")
+def whole_engine(model_dir: Path) -> Engine:
+    """For tests of what a picture looks like."""
+    return _engine(model_dir, _load)
 
 
 @pytest.fixture(scope="session")
@@ -35,7 +57,7 @@ def vgg16_path(model_dir: Path) -> Path:
 
 @pytest.fixture(scope="session")
 def vgg16(vgg16_path: Path) -> Vgg:
-    return weights.load("vgg16", vgg16_path)
+    return _load("vgg16", vgg16_path)
 
 
 @pytest.fixture(scope="session")
@@ -63,44 +85,55 @@ def thin() -> Vgg:
     )
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def samples() -> list[tf.Tensor]:
     """What filters are rescaled by, small."""
     return [scaled(picture, 0.25) for picture in weights.sample_pictures()]
 
 
-@pytest.fixture(scope="module")
-def narrow_engine(model_dir: Path, narrow: Vgg, samples: list[tf.Tensor]) -> Iterator[Engine]:
-    """Of that network."""
+@pytest.fixture
+def narrowed(narrow: Vgg, samples: list[tf.Tensor], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Engines that a test makes have that network."""
+    monkeypatch.setattr(weights, "load", lambda *_: narrow)
+    monkeypatch.setattr(painter, "sample_pictures", lambda: samples)
+
+
+@contextmanager
+def _uncompiled() -> Iterator[None]:
+    """Functions run as they are written, but for convolutions, most of it: compiled once, they do for all sizes."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(weights, "load", lambda *_: narrow)
-        patch.setattr(painter, "sample_pictures", lambda: samples)
-        yield Engine(model_dir)
+        for name in ("_onwards", "_backwards"):
+            patch.setattr(winograd, name, getattr(winograd, name).get_concrete_function())
+        tf.config.run_functions_eagerly(True)
+        yield
+        tf.config.run_functions_eagerly(False)
 
 
 @pytest.fixture(scope="module")
 def uncompiled() -> Iterator[None]:
     """For many mixtures of few steps: compiling each would take far longer than the steps."""
-    tf.config.run_functions_eagerly(True)
-    yield
-    tf.config.run_functions_eagerly(False)
+    with _uncompiled():
+        yield
 
 
 @pytest.fixture
 def uncompiled_once() -> Iterator[None]:
     """For one test among others that compile."""
-    tf.config.run_functions_eagerly(True)
-    yield
-    tf.config.run_functions_eagerly(False)
+    with _uncompiled():
+        yield
 
 
 @pytest.fixture(scope="session")
 def photo() -> Picture:
     """A photograph at any size, float32 [1, height, width, 3]."""
 
-    def photo(name: str = "astronaut", height: int = 64, width: int | None = None) -> np.ndarray:
-        picture = resize(getattr(data, name)() / 255, (height, width or height, 3), anti_aliasing=True)
+    @cache  # scaling one takes as long as painting a step
+    def scaled_to(name: str, height: int, width: int) -> np.ndarray:
+        picture = resize(getattr(data, name)() / 255, (height, width, 3), anti_aliasing=True)
         return np.asarray(np.clip(picture, 0, 1)[None], np.float32)
+
+    def photo(name: str = "astronaut", height: int = 64, width: int | None = None) -> np.ndarray:
+        return scaled_to(name, height, width or height).copy()
 
     return photo
 

@@ -76,6 +76,7 @@ class TestNetwork:
                 engine.network(resolve(recipe))
             assert caught.value.code == Code.NETWORK_UNAVAILABLE
 
+    @pytest.mark.usefixtures("uncompiled_once")
     def test_after_warming_up_no_network_is_loaded_again(
         self, model_dir: Path, photo: Picture, monkeypatch: pytest.MonkeyPatch
     ) -> None:

@@ -104,14 +104,14 @@ class TestFound:
         assert len(written) < 1500
 
 
-def test_what_is_kept_counts_more(narrow_engine: Engine, portrait: np.ndarray, uncompiled_once: None) -> None:
+def test_what_is_kept_counts_more(engine: Engine, portrait: np.ndarray, uncompiled_once: None) -> None:
     recipe = resolve(OptimizeRecipe(network="vgg16", preset="painterly", init="noise", steps=1))
     with_faces = recipe.model_copy(update={"keep_faces": True})
     beside = np.zeros((1, *portrait.shape[1:3], 1), np.float32)
     beside[:, 48:] = 1
 
     def content_loss(recipe: ResolvedRecipe, kept: np.ndarray | None = None) -> float:
-        [step] = narrow_engine.paint(portrait, [(portrait[:, ::-1], 1.0)], recipe, kept=kept)
+        [step] = engine.paint(portrait, [(portrait[:, ::-1], 1.0)], recipe, kept=kept)
         assert (step.faces is not None) is recipe.keep_faces
         return step.losses["content"]
 

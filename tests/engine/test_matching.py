@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from itertools import pairwise
 
@@ -33,12 +33,10 @@ ONE = {"matching": tf.constant(1.0)}
 
 
 @pytest.fixture
-def objectives(narrow: Vgg) -> Iterator[tuple[Objective, Objective]]:
-    """Whole, and in tiles; uncompiled."""
-    tf.config.run_functions_eagerly(True)
+def objectives(narrow: Vgg, uncompiled_once: None) -> tuple[Objective, Objective]:
+    """Whole, and in tiles."""
     preset = PRESETS["brushwork"]
-    yield Objective(narrow, preset), TiledObjective(narrow, preset, 64)
-    tf.config.run_functions_eagerly(False)
+    return Objective(narrow, preset), TiledObjective(narrow, preset, 64)
 
 
 def half(*, left: bool) -> np.ndarray:
@@ -297,7 +295,9 @@ def compared_px(scene: Scene) -> float:
     return places * candidates * SEARCH_RANK / PRODUCTS_A_PX
 
 
-@pytest.mark.parametrize(("longest_px", "most"), [(256, 0.25), (512, 0.26), (1024, 0.12)])
+@pytest.mark.parametrize(
+    ("longest_px", "most"), [(256, 0.25), pytest.param(512, 0.26, marks=pytest.mark.slow), (1024, 0.12)]
+)
 def test_matching_adds_little_work(narrow: Vgg, monkeypatch: pytest.MonkeyPatch, longest_px: int, most: float) -> None:
     """Counted as evaluations, by their pixels, over those of all steps."""
     recorder = Recorder(PRESETS["brushwork"])

@@ -11,7 +11,6 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from stylequeue.contract.cost import ARCHITECTURES
 from stylequeue.contract.errors import Code, Permanent
 from stylequeue.contract.memory import MIN_TILE_PX, TILES_GRID_PX, tile_starts
 from stylequeue.contract.recipe import (
@@ -110,39 +109,28 @@ class TestAvailable:
         assert found is None or 0 < found < 2**50
 
 
-@pytest.fixture(scope="module")
-def narrow() -> Vgg:
-    """VGG-16's architecture with two filters a layer, drawn by chance."""
-    random = np.random.default_rng(0)
-    kernels, channels_in = {}, 3
-    for layer in ARCHITECTURES["vgg16"]:
-        kernels[layer] = (random.normal(size=(3, 3, channels_in, 2)).astype(np.float32) / 4, np.ones(2, np.float32))
-        channels_in = 2
-    return Vgg(kernels)
-
-
 def planned(network: Vgg, optimizer: OptimizerName, styles: int = 1, budget_bytes: int | None = None) -> Any:
     sides = (1000, 1000)
     return plan(sides, [sides] * styles, network, PRESETS["tf-tutorial"], optimizer, budget_bytes)
 
 
 class TestPlan:
-    def test_lbfgs_remembers_twenty_pictures(self, narrow: Vgg) -> None:
-        more = planned(narrow, "lbfgs").peak_bytes - planned(narrow, "adam").peak_bytes
+    def test_lbfgs_remembers_twenty_pictures(self, thin: Vgg) -> None:
+        more = planned(thin, "lbfgs").peak_bytes - planned(thin, "adam").peak_bytes
         assert more == pytest.approx(20 * 3 * 4 * 1000**2, rel=0.01)
 
-    def test_every_style_counts(self, narrow: Vgg) -> None:
-        more = planned(narrow, "adam", styles=8).peak_bytes - planned(narrow, "adam").peak_bytes
+    def test_every_style_counts(self, thin: Vgg) -> None:
+        more = planned(thin, "adam", styles=8).peak_bytes - planned(thin, "adam").peak_bytes
         assert more >= 7 * 3 * 4 * 1000**2
 
-    def test_every_mask_counts(self, narrow: Vgg) -> None:
+    def test_every_mask_counts(self, thin: Vgg) -> None:
         preset, sides = PRESETS["tf-tutorial"], (1000, 1000)
-        none, eight = (plan(sides, [sides], narrow, preset, "adam", None, masks=masks).peak_bytes for masks in (0, 8))
+        none, eight = (plan(sides, [sides], thin, preset, "adam", None, masks=masks).peak_bytes for masks in (0, 8))
         assert eight - none >= 8 * 3 * 4 * 1000**2
 
     @pytest.mark.usefixtures("uncompiled_once")
     def test_a_paintings_masks_are_those_that_it_has(
-        self, narrow: Vgg, photo: Picture, stripes: Picture, monkeypatch: pytest.MonkeyPatch
+        self, thin: Vgg, photo: Picture, stripes: Picture, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         counted: list[object] = []
 
@@ -153,21 +141,21 @@ class TestPlan:
         monkeypatch.setattr(painter, "plan", noted)
         mask = np.ones((1, 32, 32, 1), np.float32)
         for masks, kept in ((None, None), ([mask, None], None), ([mask, mask], mask)):
-            ours = painter.Painter(narrow, Options(precision="float32"))
+            ours = painter.Painter(thin, Options(precision="float32"))
             next(ours.paint(photo(height=32), [(stripes(40), 0.5)] * 2, recipe(steps=1), masks=masks, kept=kept))
         assert counted == [(0, False), (1, False), (2, True)]
 
-    def test_eight_of_the_largest_do_not_fit_where_one_does(self, narrow: Vgg) -> None:
+    def test_eight_of_the_largest_do_not_fit_where_one_does(self, thin: Vgg) -> None:
         preset, content, style = PRESETS["tf-tutorial"], (64, 64), (4096, 4096)
-        one, eight = (plan(content, [style] * count, narrow, preset, "adam", None).peak_bytes for count in (1, 8))
+        one, eight = (plan(content, [style] * count, thin, preset, "adam", None).peak_bytes for count in (1, 8))
         assert eight - one >= 7 * 3 * 4 * 4096**2
-        assert plan(content, [style], narrow, preset, "adam", one).tile_px is None
-        assert plan(content, [style] * 8, narrow, preset, "adam", one).tile_px is not None
+        assert plan(content, [style], thin, preset, "adam", one).tile_px is None
+        assert plan(content, [style] * 8, thin, preset, "adam", one).tile_px is not None
 
-    def test_what_does_not_fit_is_cut_into_the_largest_tiles_that_do(self, narrow: Vgg) -> None:
-        whole = planned(narrow, "adam").peak_bytes
-        assert planned(narrow, "adam", budget_bytes=whole).tile_px is None
-        cut = planned(narrow, "adam", budget_bytes=whole - 1)
+    def test_what_does_not_fit_is_cut_into_the_largest_tiles_that_do(self, thin: Vgg) -> None:
+        whole = planned(thin, "adam").peak_bytes
+        assert planned(thin, "adam", budget_bytes=whole).tile_px is None
+        cut = planned(thin, "adam", budget_bytes=whole - 1)
         assert cut.tile_px is not None
         assert cut.peak_bytes < whole
 
@@ -248,7 +236,7 @@ def exhaust(monkeypatch: pytest.MonkeyPatch) -> Exhaust:
     ],
 )
 def test_out_of_memory_it_goes_on_in_tiles_from_the_last_good_step(
-    narrow: Vgg,
+    thin: Vgg,
     photo: Picture,
     stripes: Picture,
     exhaust: Exhaust,
@@ -261,7 +249,7 @@ def test_out_of_memory_it_goes_on_in_tiles_from_the_last_good_step(
         request.getfixturevalue("uncompiled_once")
     for module in (course, painter):
         monkeypatch.setattr(module, "on_gpu", lambda: on_gpu)
-    ours = painter.Painter(narrow, Options(precision="float32"))
+    ours = painter.Painter(thin, Options(precision="float32"))
     pictures = photo(height=128), [(stripes(128), 1.0)], recipe(optimizer=optimizer)
     undisturbed = list(ours.paint(*pictures))
     assert undisturbed[-1].step == STEPS
@@ -282,8 +270,8 @@ def test_out_of_memory_it_goes_on_in_tiles_from_the_last_good_step(
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("uncompiled_once")
-def test_a_summary_falls_back_by_itself(narrow: Vgg, photo: Picture, stripes: Picture, exhaust: Exhaust) -> None:
-    ours = painter.Painter(narrow, Options(precision="float32"))
+def test_a_summary_falls_back_by_itself(thin: Vgg, photo: Picture, stripes: Picture, exhaust: Exhaust) -> None:
+    ours = painter.Painter(thin, Options(precision="float32"))
     *_, last = ours.paint(photo(height=128), [(stripes(128), 1.0)], recipe(steps=2))
     exhaust(0)
     assert last.summarise().tiles == 4
@@ -292,11 +280,11 @@ def test_a_summary_falls_back_by_itself(narrow: Vgg, photo: Picture, stripes: Pi
 @pytest.mark.parametrize("preset_name", ["tf-tutorial", "brushwork"])
 @pytest.mark.parametrize("planned_px", [None, 64, 1024])
 def test_where_memory_runs_out_a_tile_is_half_the_picture_at_most(
-    narrow: Vgg, monkeypatch: pytest.MonkeyPatch, preset_name: PresetName, planned_px: int | None
+    thin: Vgg, monkeypatch: pytest.MonkeyPatch, preset_name: PresetName, planned_px: int | None
 ) -> None:
     monkeypatch.setattr(gc, "collect", lambda: 0)
     preset = PRESETS[preset_name]
-    objective = Objective(narrow, preset)
+    objective = Objective(thin, preset)
     for longest_px in (*range(MIN_SIDE_PX, 640, 7), 1024, 1025, MAX_SIZE_PX):
         fitting = Fitting(lambda _: objective, planned_px)
         fitting.fall_back(OUT_OF_MEMORY[0], longest_px)
@@ -308,14 +296,14 @@ def test_where_memory_runs_out_a_tile_is_half_the_picture_at_most(
 
 
 def test_out_of_memory_again_is_an_error(
-    narrow: Vgg, photo: Picture, stripes: Picture, monkeypatch: pytest.MonkeyPatch
+    thin: Vgg, photo: Picture, stripes: Picture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def evaluate(*_: object) -> Evaluation:
         raise OUT_OF_MEMORY[0]
 
     for objective in (Objective, TiledObjective):
         monkeypatch.setattr(objective, "evaluate", evaluate)
-    ours = painter.Painter(narrow, Options(precision="float32"))
+    ours = painter.Painter(thin, Options(precision="float32"))
     with pytest.raises(Permanent) as caught:
         list(ours.paint(photo(height=48), [(stripes(48), 1.0)], recipe()))
     assert caught.value.code == Code.OUT_OF_MEMORY
@@ -323,7 +311,7 @@ def test_out_of_memory_again_is_an_error(
 
 
 def test_a_broken_card_is_no_lack_of_memory(
-    narrow: Vgg, photo: Picture, stripes: Picture, monkeypatch: pytest.MonkeyPatch
+    thin: Vgg, photo: Picture, stripes: Picture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Smaller tiles are tried, once. That the job is too large is not said: on another card it may do."""
     tried: list[int | None] = []
@@ -334,7 +322,7 @@ def test_a_broken_card_is_no_lack_of_memory(
 
     for objective in (Objective, TiledObjective):
         monkeypatch.setattr(objective, "evaluate", evaluate)
-    ours = painter.Painter(narrow, Options(precision="float32"))
+    ours = painter.Painter(thin, Options(precision="float32"))
     with pytest.raises(tf.errors.InternalError, match="CUDNN_STATUS_EXECUTION_FAILED"):
         list(ours.paint(photo(height=48), [(stripes(48), 1.0)], recipe()))
     assert tried == [None, 64]
@@ -353,18 +341,22 @@ def exhausted(*_: object, **__: object) -> NoReturn:
     ],
 )
 def test_out_of_memory_is_said_wherever_it_runs_out(
-    narrow_engine: Engine, photo: Picture, monkeypatch: pytest.MonkeyPatch, asked: Recipe, place: object, name: str
+    model_dir: Path,
+    photo: Picture,
+    narrowed: None,
+    monkeypatch: pytest.MonkeyPatch,
+    asked: Recipe,
+    place: object,
+    name: str,
 ) -> None:
     monkeypatch.setattr(place, name, exhausted)
     with pytest.raises(Permanent) as caught:
-        next(narrow_engine.paint(photo(height=16), [(photo(height=16), 1.0)], resolve(asked)))
+        next(Engine(model_dir).paint(photo(height=16), [(photo(height=16), 1.0)], resolve(asked)))
     assert caught.value.code == Code.OUT_OF_MEMORY
 
 
-def test_out_of_memory_is_said_by_a_summary(
-    narrow_engine: Engine, photo: Picture, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    [step] = narrow_engine.paint(
+def test_out_of_memory_is_said_by_a_summary(engine: Engine, photo: Picture, monkeypatch: pytest.MonkeyPatch) -> None:
+    [step] = engine.paint(
         photo(height=16), [(photo(height=16), 1.0)], recipe(preset="painterly", steps=None, strength=0)
     )
     monkeypatch.setattr(shown, "ssim", exhausted)
@@ -374,7 +366,7 @@ def test_out_of_memory_is_said_by_a_summary(
 
 
 def test_a_size_for_which_there_is_no_memory_is_not_painted_ahead(
-    narrow_engine: Engine, model_dir: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    model_dir: Path, narrowed: None, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr(faces, "find", exhausted)
     Engine(model_dir, options=Options(warm_up_px=(32,))).warm_up(["optimize"])
@@ -382,19 +374,19 @@ def test_a_size_for_which_there_is_no_memory_is_not_painted_ahead(
 
 
 def test_what_is_no_lack_of_memory_is_told_as_it_is(
-    narrow: Vgg, photo: Picture, stripes: Picture, monkeypatch: pytest.MonkeyPatch
+    thin: Vgg, photo: Picture, stripes: Picture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def evaluate(*_: object) -> Evaluation:
         raise ANOTHER_THING[0]
 
     monkeypatch.setattr(Objective, "evaluate", evaluate)
-    ours = painter.Painter(narrow, Options(precision="float32"))
+    ours = painter.Painter(thin, Options(precision="float32"))
     with pytest.raises(tf.errors.InternalError, match="illegal"):
         next(ours.paint(photo(height=48), [(stripes(48), 1.0)], recipe()))
 
 
-def test_what_was_compiled_for_a_mixture_of_layers_goes_with_it(narrow: Vgg, photo: Picture, stripes: Picture) -> None:
-    ours = painter.Painter(narrow, Options(precision="float32"))
+def test_what_was_compiled_for_a_mixture_of_layers_goes_with_it(thin: Vgg, photo: Picture, stripes: Picture) -> None:
+    ours = painter.Painter(thin, Options(precision="float32"))
     before = compiled()
     for number in range(painter._KEPT + 3):
         layers = {"block1_conv1": 1.0, "block1_conv2": 1.0 + number}
@@ -433,7 +425,7 @@ def compiled() -> list[object]:
 @pytest.mark.usefixtures("uncompiled_once")
 @pytest.mark.parametrize("init", ["content", "style"])
 def test_styles_are_floats_only_once_there_is_a_plan(
-    narrow: Vgg, photo: Picture, stripes: Picture, monkeypatch: pytest.MonkeyPatch, init: str
+    thin: Vgg, photo: Picture, stripes: Picture, monkeypatch: pytest.MonkeyPatch, init: str
 ) -> None:
     happened: list[str] = []
 
@@ -452,7 +444,7 @@ def test_styles_are_floats_only_once_there_is_a_plan(
     painted = []
     for styles in (eight_bits, [picture.astype(np.float32) / np.float32(255) for picture in eight_bits]):
         happened.clear()
-        ours = painter.Painter(narrow, Options(precision="float32"))
+        ours = painter.Painter(thin, Options(precision="float32"))
         *_, step = ours.paint(photo(height=32), [(style, 0.5) for style in styles], recipe(steps=2, init=init))
         assert happened[:3] == ["plan", "floats", "floats"]
         painted.append(step.picture)
@@ -460,8 +452,8 @@ def test_styles_are_floats_only_once_there_is_a_plan(
 
 
 @pytest.mark.usefixtures("uncompiled_once")
-def test_steps_say_how_they_fit(narrow: Vgg, photo: Picture, stripes: Picture) -> None:
-    ours = painter.Painter(narrow, Options(memory_bytes=1, precision="float32"))
+def test_steps_say_how_they_fit(thin: Vgg, photo: Picture, stripes: Picture) -> None:
+    ours = painter.Painter(thin, Options(memory_bytes=1, precision="float32"))
     step: Step = next(ours.paint(photo(height=48), [(stripes(48), 1.0)], recipe()))
     assert step.plan
     assert step.plan.tile_px == 64

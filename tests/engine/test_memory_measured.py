@@ -79,7 +79,7 @@ def run(program: str, *arguments: object) -> list[float]:
 
 SLOW = [pytest.mark.slow, pytest.mark.timeout(900)]
 CASES = [
-    pytest.param({"preset": "tf-tutorial", "steps": 10}, 384, "float32", (256, 1), 0, 0, id="quick"),
+    pytest.param({"preset": "tf-tutorial", "steps": 4}, 320, "float32", (256, 1), 0, 0, id="quick"),
     *(
         pytest.param(fields, size_px, precision, styles, 0, 0, marks=SLOW)
         for fields, size_px, precision, styles in [

@@ -15,7 +15,6 @@ from stylequeue_worker.engine.options import Options
 from stylequeue_worker.engine.painter import Painter
 from stylequeue_worker.engine.presets import PRESETS
 from stylequeue_worker.engine.terms import scene
-from stylequeue_worker.engine.weights import sample_pictures
 from tests.engine.conftest import Picture
 from tests.support.published import Gatys2016, TfKeras2018
 
@@ -45,7 +44,7 @@ def evaluated(
 
 
 def test_tf_keras_2018(vgg16: Vgg, vgg16_path: Path, photo: Picture, stripes: Picture) -> None:
-    content, style, elsewhere = (p.astype(np.float64) for p in (photo(height=48), stripes(48), photo("coffee", 48)))
+    content, style, elsewhere = (p.astype(np.float64) for p in (photo(height=32), stripes(32), photo("coffee", 32)))
     theirs = TfKeras2018("vgg16", vgg16_path, content, style)
     network = vgg16.cast(tf.float64)
     picture = tf.constant(elsewhere)
@@ -57,12 +56,12 @@ def test_tf_keras_2018(vgg16: Vgg, vgg16_path: Path, photo: Picture, stripes: Pi
     np.testing.assert_allclose(ours.total, total, rtol=TOLERANCE)
     np.testing.assert_allclose(ours.gradient, gradient, rtol=0, atol=TOLERANCE * np.abs(gradient).max())
 
-    recipe = resolve(OptimizeRecipe(preset="tf-keras-2018", steps=8))
+    recipe = resolve(OptimizeRecipe(preset="tf-keras-2018", steps=4))
     assert isinstance(recipe, ResolvedOptimizeRecipe)
     [*_, last] = Painter(network, Options()).paint(
         content.astype(np.float32), [(style.astype(np.float32), 1.0)], recipe, tf.float64
     )
-    painted = theirs.painted(content.astype(np.float32).astype(np.float64), 8)
+    painted = theirs.painted(content.astype(np.float32).astype(np.float64), 4)
     assert np.abs(painted - content).max() > 0.05
     np.testing.assert_allclose(last.picture, painted, rtol=0, atol=1e-5)
 
@@ -81,7 +80,7 @@ def test_the_best_picture_is_kept(vgg16: Vgg, photo: Picture, stripes: Picture) 
 
 
 def test_gatys_2016(vgg16: Vgg, vgg16_path: Path, photo: Picture, stripes: Picture) -> None:
-    content, style, elsewhere = (p.astype(np.float64) for p in (photo(height=48), stripes(48), photo("coffee", 48)))
+    content, style, elsewhere = (p.astype(np.float64) for p in (photo(height=32), stripes(32), photo("coffee", 32)))
     samples = [photo("chelsea", 40, 64).astype(np.float64), photo("rocket", 32).astype(np.float64)]
     theirs = Gatys2016("vgg16", vgg16_path, content, style, samples)
     network = vgg16.cast(tf.float64).pooled("average").rescaled(map(tf.constant, samples))
@@ -97,12 +96,14 @@ def test_gatys_2016(vgg16: Vgg, vgg16_path: Path, photo: Picture, stripes: Pictu
     np.testing.assert_allclose(ours.gradient, gradient, rtol=0, atol=TOLERANCE * np.abs(gradient).max())
 
 
-def test_the_painter_takes_the_rescaled_network(vgg16: Vgg, photo: Picture, stripes: Picture) -> None:
+def test_the_painter_takes_the_rescaled_network(
+    vgg16: Vgg, photo: Picture, stripes: Picture, samples: list[tf.Tensor], narrowed: None
+) -> None:
     recipe = resolve(OptimizeRecipe(preset="gatys-2016", steps=1))
     assert isinstance(recipe, ResolvedOptimizeRecipe)
     [step] = Painter(vgg16, Options()).paint(photo(height=32), [(stripes(32), 1.0)], recipe)
     noise = np.random.default_rng(0).uniform(size=(1, 32, 32, 3))
-    rescaled = vgg16.pooled("average").rescaled(sample_pictures())
+    rescaled = vgg16.pooled("average").rescaled(samples)
     wanted = evaluated(
         rescaled.cast(tf.float64),
         "gatys-2016",

@@ -138,9 +138,9 @@ class TestEndingEarly:
         [second] = engine.paint(photo(), [(stripes(), 1.0)], recipe, resume=state)
         assert (second.step, second.cut) == (2, "time_budget")
 
-    def test_a_scale_ends_where_little_is_gained(self, narrow_engine: Engine, photo: Picture, stripes: Picture) -> None:
+    def test_a_scale_ends_where_little_is_gained(self, engine: Engine, photo: Picture, stripes: Picture) -> None:
         recipe = optimize(steps=400, stop_when=0.9)
-        steps = list(narrow_engine.paint(photo("chelsea", 240, 128), [(stripes(), 1.0)], recipe))
+        steps = list(engine.paint(photo("chelsea", 240, 128), [(stripes(), 1.0)], recipe))
         assert [step.size_px for step in steps] == [120] * Standstill.WINDOW + [240] * Standstill.WINDOW
         assert steps[-1].cut == "stop_when"
 

@@ -45,11 +45,11 @@ def test_pictures_of_any_shape_can_be_looked_at(vgg16: Vgg, shape: tuple[int, in
         assert seen.max() <= 1
 
 
-def test_it_is_kept_unless_told_not_to(engine: Engine, photo: Picture, uncompiled_once: None) -> None:
+def test_it_is_kept_unless_told_not_to(whole_engine: Engine, photo: Picture, uncompiled_once: None) -> None:
     content = photo("chelsea")
     recipe = resolve(OptimizeRecipe(network="vgg16", preset="painterly", keep_faces=True, init="noise", steps=1))
     without = recipe.model_copy(update={"keep_faces": False})
-    [kept], [plain] = (engine.paint(content, [(content[:, ::-1], 1.0)], each) for each in (recipe, without))
+    [kept], [plain] = (whole_engine.paint(content, [(content[:, ::-1], 1.0)], each) for each in (recipe, without))
     assert kept.faces == []
     assert kept.losses["content"] > 1.05 * plain.losses["content"]
     assert kept.kept_share is not None

@@ -33,7 +33,7 @@ def vgg19_path(model_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Pat
 
 
 def test_losses_gradient_and_picture_after_ten_steps(vgg19_path: Path, photo: Picture, stripes: Picture) -> None:
-    content, style, elsewhere = photo(), stripes(48, 56), photo("coffee")
+    content, style, elsewhere = photo(height=40, width=36), stripes(32, 44), photo("coffee", 40, 36)
     theirs = Tutorial("vgg19", vgg19_path, content.astype(np.float64), style.astype(np.float64))
     network = load("vgg19", vgg19_path).cast(tf.float64)
     recipe = resolve(OptimizeRecipe(preset="tf-tutorial", steps=10))

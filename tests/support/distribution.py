@@ -5,6 +5,7 @@ Else each process would start its own, and the last file of all might be a long 
 
 from __future__ import annotations
 
+import gc
 from pathlib import Path
 
 import pytest
@@ -54,6 +55,12 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> TogetherS
     """The order of the items is the order in which they are dealt out, and not the number of tests in a file."""
     config.option.loadscopereorder = False
     return TogetherScheduling(config, log)
+
+
+def pytest_collection_finish() -> None:
+    """What is loaded by now stays: looking whether it is garbage would take a twentieth of all time."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.hookimpl(trylast=True)
