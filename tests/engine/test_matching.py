@@ -6,7 +6,9 @@ import itertools
 import math
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 import pytest
@@ -24,7 +26,7 @@ from stylequeue_worker.engine.options import Options
 from stylequeue_worker.engine.painter import Painter
 from stylequeue_worker.engine.presets import PRESETS, Preset, preset_of
 from stylequeue_worker.engine.safety import Standstill
-from stylequeue_worker.engine.terms import Look, Scene, Target, View, Weighing, scene
+from stylequeue_worker.engine.terms import Look, Scene, Target, View, Weighing, pooled, scene
 from stylequeue_worker.engine.tiling import TiledObjective
 from tests.engine.conftest import Picture
 
@@ -43,6 +45,30 @@ def half(*, left: bool) -> np.ndarray:
     mask = np.zeros((1, HEIGHT_PX, WIDTH_PX, 1), np.float32)
     mask[:, :, : WIDTH_PX // 2] = 1
     return mask if left else 1 - mask
+
+
+def test_means_over_blocks_are_those_of_pooling_and_few_sizes_are_pooled(monkeypatch: pytest.MonkeyPatch) -> None:
+    """For each size that it pools, a processor keeps memory."""
+    pool, sizes, random = tf.nn.avg_pool2d, set(), np.random.default_rng(0)
+
+    def noted(cells: tf.Tensor, *how: Any) -> tf.Tensor:
+        sizes.add(tuple(cells.shape))
+        return pool(cells, *how)
+
+    monkeypatch.setattr(tf.nn, "avg_pool2d", noted)
+    for height, width in itertools.product((33, 34, 47, 63, 64), (1, 3, 4, 21, 32)):
+        cells = tf.constant(random.random((1, height, width, 2), np.float32))
+        counted = tf.constant(random.random((1, height // 4, width // 4, 2), np.float32))
+        found, slopes = [], []
+        for mean in (partial(pooled, block=4), partial(pool, ksize=4, strides=4, padding="VALID")):
+            with tf.GradientTape() as tape:
+                tape.watch(cells)
+                found.append(mean(cells))
+                total = tf.reduce_sum(found[-1] * counted)
+            slopes.append(tape.gradient(total, cells))
+        np.testing.assert_array_equal(*found)
+        np.testing.assert_array_equal(*slopes)
+    assert sizes == {(1, 64, 32, 2)}
 
 
 def test_a_picture_finds_itself_and_is_there(objectives: tuple[Objective, Objective], photo: Picture) -> None:

@@ -5,9 +5,11 @@ import sys
 import numpy as np
 import pytest
 
-from stylequeue_worker.memory import forget_peak, peak_bytes
+from stylequeue_worker.memory import forget_peak, give_back, peak_bytes, resident_bytes
 
 MANY_BYTES = 300_000_000
+BLOCK_BYTES, BLOCKS = 50_000, 2000
+"""Smaller than what the C library takes from the system, and gives back, by itself."""
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="other systems keep the peak of the process's whole life")
@@ -20,3 +22,15 @@ def test_the_peak_is_that_since_it_was_forgotten() -> None:
     forget_peak()
     assert during > before + 0.9 * MANY_BYTES
     assert peak_bytes() < during - 0.5 * MANY_BYTES
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="glibc's")
+def test_what_nothing_is_in_is_given_back() -> None:
+    blocks = [b"x" * BLOCK_BYTES for _ in range(BLOCKS)]
+    del blocks[:-1]  # the last, on top of them, keeps the library from giving the others back
+    before = resident_bytes()
+    give_back()
+    after = resident_bytes()
+    assert before is not None
+    assert after is not None
+    assert after < before - BLOCK_BYTES * BLOCKS / 2

@@ -75,10 +75,6 @@ class Here(NamedTuple):
         return [None if mask is None else self.own(pooled(mask, raster.stride_px), raster) for mask in self.masks]
 
 
-_BLOCKS_AT_ONCE = 8
-"""Sides that are pooled are multiples of so many blocks: of 32 px, for features."""
-
-
 def cut(cells: tf.Tensor, bounds: tf.Tensor) -> tf.Tensor:
     """Rows and columns of [1, h, w, ...] between `bounds`, int32 [2, 2]."""
     starts, ends = bounds[:, 0], bounds[:, 1]
@@ -87,6 +83,10 @@ def cut(cells: tf.Tensor, bounds: tf.Tensor) -> tf.Tensor:
     # Not by indices, whose gradient a processor takes on one core, and slowly.
     part = tf.slice(cells, begin, tf.concat([[1], ends - starts, rest], axis=0))
     return tf.ensure_shape(part, [1, None, None, *cells.shape[3:]])
+
+
+_BLOCKS_AT_ONCE = 8
+"""Sides that are pooled are multiples of so many blocks: of 32 px, for features."""
 
 
 def pooled(cells: tf.Tensor, block: int) -> tf.Tensor:
