@@ -25,7 +25,7 @@ from stylequeue.contract.errors import InvalidSettings, Unavailable
 from stylequeue.local import environment
 from stylequeue.settings import Settings
 from stylequeue.uploads import patience, sqs
-from stylequeue.uploads.intake import Intake
+from stylequeue.uploads.intake import Intake, Outcome
 from tests.support.cloud import REGION, Cloud, cloud
 from tests.support.listening import ODD_KEYS, jobs, keys, listening, operated, until
 from tests.support.proxy import Proxy
@@ -94,6 +94,30 @@ def test_what_is_no_notification_is_a_dead_letter_that_can_be_taken_in_again(
         queue._ledger.redis.hset(f"stylequeue:dead:{letter.id}", "message", told_of("in/b.jpg"))
         queue.replay(letter.id)
         until(lambda: keys(queue) == ["in/a.jpg", "in/b.jpg"] and not queue.dead_letters(), "it is a job now")
+
+
+def test_a_dead_letter_that_is_wanted_again_as_it_is_found_no_good_is_read_again(
+    aws: Cloud, url: str, listener: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("stylequeue.uploads.replays._LOOK_S", 0.1)
+    aws.send(url, ["{torn"])
+    came, read = [], Intake.read
+    with StyleQueue(listener) as queue:
+
+        async def hasty(self: Intake, data: bytes | str, *, source: str) -> list[Outcome]:
+            outcomes = await read(self, data, source=source)
+            came.append(data)
+            if len(came) == 1:
+                await asyncio.to_thread(queue.replay, letter.id)
+            return outcomes
+
+        monkeypatch.setattr(Intake, "read", hasty)
+        with listening(listener):
+            until(queue.dead_letters, "the letter")
+            [letter] = queue.dead_letters()
+            queue.replay(letter.id)
+            until(lambda: len(came) == 2, "it is read again")
+        assert [left.id for left in queue.dead_letters()] == [letter.id]
 
 
 def test_a_message_whose_queue_is_full_comes_again(

@@ -31,9 +31,10 @@ class Replays:
             for letter in await intake.queue.notifications_wanted_again(_AT_ONCE):
                 outcomes = await intake.read(letter.message, source=letter.queue)
                 waits = waits or not all(outcome.is_settled for outcome in outcomes)
-                # One that is no good still was buried anew, and nobody wants it again.
-                wanted = {wanted.id for wanted in await intake.queue.notifications_wanted_again(_AT_ONCE)}
-                if letter.id in wanted and all(outcome.is_settled for outcome in outcomes):
+                # One that is no good still was buried anew; where it is wanted again by now, it is to be read again.
+                wanted = await intake.queue.notifications_wanted_again(_AT_ONCE)
+                is_as_read = any((it.id, it.buried_at) == (letter.id, letter.buried_at) for it in wanted)
+                if is_as_read and all(outcome.is_settled for outcome in outcomes):
                     await intake.queue.drop(letter.id)
                     log.info("source=%s dead letter %s is taken in", letter.queue, letter.id)
             await (patience.pause() if waits else patience.pause(_LOOK_S))
