@@ -30,11 +30,10 @@ class Replays:
             await intake.queue.say_listening()
             for letter in await intake.queue.notifications_wanted_again(_AT_ONCE):
                 outcomes = await intake.read(letter.message, source=letter.queue)
-                waits = waits or not all(outcome.is_settled for outcome in outcomes)
-                # One that is no good still was buried anew; where it is wanted again by now, it is to be read again.
-                wanted = await intake.queue.notifications_wanted_again(_AT_ONCE)
-                is_as_read = any((it.id, it.buried_at) == (letter.id, letter.buried_at) for it in wanted)
-                if is_as_read and all(outcome.is_settled for outcome in outcomes):
+                if not all(outcome.is_settled for outcome in outcomes):
+                    waits = True
+                # One that is no good still was buried anew, as another letter: where that is wanted it is read again.
+                elif letter in await intake.queue.notifications_wanted_again(_AT_ONCE):
                     await intake.queue.drop(letter.id)
                     log.info("source=%s dead letter %s is taken in", letter.queue, letter.id)
             await (patience.pause() if waits else patience.pause(_LOOK_S))
