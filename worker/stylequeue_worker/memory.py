@@ -1,4 +1,4 @@
-"""How much memory there is, and how much of it this process holds, as the operating system counts it; less of that."""
+"""How much memory there is, and how much of it this process holds, as the system counts it; and giving it back."""
 
 from __future__ import annotations
 

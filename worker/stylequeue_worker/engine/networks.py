@@ -183,13 +183,8 @@ class Vgg:
         return x if self.grid_px == 1 else x[:, : size[0], : size[1]]
 
     def _laid(self, x: tf.Tensor, canvas: tf.Tensor) -> tf.Tensor:
-        """x [1, h, w, channels] with zeros below and to the right, up to the size of the canvas (int32 [2])."""
-        if self.grid_px == 1:
-            return x
-        more = canvas - tf.shape(x)[1:3]
-        laid = tf.pad(x, [[0, 0], [0, more[0]], [0, more[1]], [0, 0]])
-        # Else TensorFlow knows no more how many channels there are.
-        return tf.ensure_shape(laid, [1, None, None, x.shape[-1]])
+        """x [1, h, w, channels] on a canvas of this size (int32 [2])."""
+        return x if self.grid_px == 1 else laid(x, canvas)
 
     def reach_px(self, layers: Collection[str]) -> int:
         """How many pixels around its own a feature of the deepest of `layers` depends on."""
@@ -199,6 +194,13 @@ class Vgg:
     def widths(self) -> Widths:
         """Channels of each layer's features."""
         return {layer: len(bias) for layer, (_, bias) in self._kernels.items()}
+
+
+def laid(x: tf.Tensor, canvas: tf.Tensor) -> tf.Tensor:
+    """x [1, h, w, channels] with zeros below and to the right, up to the size of the canvas (int32 [2])."""
+    more = canvas - tf.shape(x)[1:3]
+    # Else TensorFlow knows no more how many channels there are.
+    return tf.ensure_shape(tf.pad(x, [[0, 0], [0, more[0]], [0, more[1]], [0, 0]]), [1, None, None, x.shape[-1]])
 
 
 class _Layer:

@@ -19,6 +19,7 @@ from stylequeue.contract.cost import Sides, stride_px
 from stylequeue.contract.recipe import ResolvedOptimizeRecipe
 
 from .losses import Statistics, StyleMeasure, mixture
+from .networks import laid
 from .regions import Masks, regions
 from .safety import is_finite, not_finite
 
@@ -93,9 +94,9 @@ def pooled(cells: tf.Tensor, block: int) -> tf.Tensor:
     """Means over blocks of `block` by `block`: of [1, H, W, channels], [1, H // block, W // block, channels]."""
     size = tf.shape(cells)[1:3]
     # A processor keeps memory for every new size of what is pooled, so these are few.
-    more = -size % (_BLOCKS_AT_ONCE * block)
-    laid = tf.pad(cells, [[0, 0], [0, more[0]], [0, more[1]], [0, 0]])
-    return cut(tf.nn.avg_pool2d(laid, block, block, "VALID"), tf.stack([tf.zeros_like(size), size // block], axis=1))
+    on_canvas = laid(cells, size + -size % (_BLOCKS_AT_ONCE * block))
+    means = tf.nn.avg_pool2d(on_canvas, block, block, "VALID")
+    return cut(means, tf.stack([tf.zeros_like(size), size // block], axis=1))
 
 
 class Area(NamedTuple):
