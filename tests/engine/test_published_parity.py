@@ -5,9 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import pytest
 import tensorflow as tf
 
 from stylequeue.contract.recipe import OptimizeRecipe, PresetName, ResolvedOptimizeRecipe, resolve
+from stylequeue_worker.engine import painter
 from stylequeue_worker.engine.descent import Evaluation
 from stylequeue_worker.engine.networks import Vgg
 from stylequeue_worker.engine.objective import Objective
@@ -97,8 +99,9 @@ def test_gatys_2016(vgg16: Vgg, vgg16_path: Path, photo: Picture, stripes: Pictu
 
 
 def test_the_painter_takes_the_rescaled_network(
-    vgg16: Vgg, photo: Picture, stripes: Picture, samples: list[tf.Tensor], narrowed: None
+    vgg16: Vgg, photo: Picture, stripes: Picture, samples: list[tf.Tensor], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(painter, "sample_pictures", lambda: samples)
     recipe = resolve(OptimizeRecipe(preset="gatys-2016", steps=1))
     assert isinstance(recipe, ResolvedOptimizeRecipe)
     [step] = Painter(vgg16, Options()).paint(photo(height=32), [(stripes(32), 1.0)], recipe)
