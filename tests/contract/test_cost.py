@@ -155,11 +155,11 @@ def test_photographs_have_all_the_candidates_that_can_be_compared() -> None:
 
 def test_a_search_does_not_decide_about_tiles() -> None:
     """It takes as much in them."""
-    whole = plan(512, preset="brushwork")
-    painted = plan(512, preset="brushwork", turned_styles=False).peak_bytes
+    whole = plan(128, preset="brushwork")
+    painted = plan(128, preset="brushwork", turned_styles=False).peak_bytes
     assert painted < whole.peak_bytes
-    assert plan(512, preset="brushwork", budget_bytes=painted) == whole
-    assert plan(512, preset="brushwork", budget_bytes=1).tile_px == memory.MIN_TILE_PX
+    assert plan(128, preset="brushwork", budget_bytes=painted) == whole
+    assert plan(128, preset="brushwork", budget_bytes=1).tile_px == memory.MIN_TILE_PX
 
 
 @pytest.mark.parametrize("style", [(1024, 1024), (256, 4096), (1025, 1024), (257, 4096), (4096, 4096), (16, 16)])

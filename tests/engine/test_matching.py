@@ -174,7 +174,9 @@ def test_what_is_found_is_nearly_the_most_similar_there_is() -> None:
 
     candidates, places = columns(900), columns(300)
     by_layer = dict(zip(MATCHED_LAYERS, np.split(candidates, len(MATCHED_LAYERS), axis=1), strict=True))
-    found = Candidates.of({layer: tf.constant(part) for layer, part in by_layer.items()}, np.zeros(900, np.float32))
+    found = Candidates.of(
+        {layer: tf.cast(part, tf.bfloat16) for layer, part in by_layer.items()}, np.zeros(900, np.float32)
+    )
     assert found.basis.shape == (60 * len(MATCHED_LAYERS), 256)
     assert found.number == 900
     nearest = found.nearest(tf.cast(places, tf.bfloat16))

@@ -13,6 +13,7 @@ import tensorflow as tf
 
 from stylequeue.contract.errors import Code, Permanent
 from stylequeue_worker import models
+from stylequeue_worker.engine import winograd
 from stylequeue_worker.engine.networks import Vgg
 from stylequeue_worker.engine.weights import load
 from stylequeue_worker.engine.winograd import Convolution
@@ -70,8 +71,17 @@ def test_a_file_that_holds_another_thing_says_so(content: bytes | None, tmp_path
     assert "models pull vgg19" in caught.value.hint
 
 
-@pytest.mark.parametrize(("height", "width"), [(1, 1), (5, 7), (16, 13)])
-def test_fewer_products_convolve_alike(height: int, width: int) -> None:
+@pytest.mark.parametrize(
+    ("height", "width", "rows"), [(1, 1, None), (5, 7, None), (16, 13, None), (43, 13, 0), (43, 13, 3)]
+)
+def test_fewer_products_convolve_alike(
+    height: int, width: int, rows: int | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """rows: of tiles, as many as there may be at once."""
+    if rows is not None:
+        monkeypatch.setattr(winograd, "_AT_ONCE", 36 * 30 * -(-width // 4) * rows)
+        for name, backwards in (("_onwards", False), ("_backwards", True)):
+            monkeypatch.setattr(winograd, name, winograd._written_once(backwards=backwards))
     random = np.random.default_rng(0)
     kernel = random.normal(size=(3, 3, 20, 30)).astype(np.float32)
     features = tf.constant(random.normal(size=(1, height, width, 20)), tf.float32)

@@ -37,16 +37,18 @@ MIN_TILE_PX = 64
 """Twice what the mirrored margin may take off the last tile, and a feature at the deepest layers is left."""
 _FIRST_TILE_PX = 1024
 
-_ACTIVATIONS_KEPT = 1.15
+_ACTIVATIONS_KEPT = 1.2
 """Bytes a step needs at its peak over those of the activations alone: gradients and work space. Measured."""
 _GPUS_ACTIVATIONS_KEPT = 2.3
 """The same on a GPU, where canvases are masked after every layer. Measured of steps that XLA compiled, on an H200."""
 GPUS_GRID_PX = 64
 """Of canvases on a GPU: it tries algorithms for each new shape of a convolution, and XLA compiles for it."""
-_BESIDES_BYTES = 100 * 10**6
+_BESIDES_BYTES = 80 * 10**6
 """Whatever the size: programs, and what convolutions lay features out in. Measured."""
 _BESIDES_A_SCALE_BYTES = 20 * 10**6
 """The same for each coarser scale at which a painting begins: some kernels are laid out for each size, and stay."""
+_BESIDES_A_SEARCH_BYTES = 50 * 10**6
+"""The same where similar places are searched for: what is looked at has sizes of its own. Measured."""
 _PICTURES: Mapping[OptimizerName, int] = {"adam": 15, "swift": 15, "lbfgs": 15 + 2 * LBFGS_PAIRS}
 """Of the content's size in float32: the optimiser's memory, the content, the step's gradient."""
 _VIEWS_KEPT = 6
@@ -126,6 +128,7 @@ def plan(
         """Beside an evaluation or a search, at the stage behind so many coarser ones."""
         own_px, *styles_px = map(math.prod, laid)
         beside_bytes: float = _BESIDES_BYTES + _BESIDES_A_SCALE_BYTES * coarser
+        beside_bytes += _BESIDES_A_SEARCH_BYTES * (turned is not None)
         beside_bytes += own_px * (_PICTURE_PX_BYTES * _PICTURES[optimizer] + 4 * _VIEWS_KEPT * content_floats)
         beside_bytes += _PICTURE_PX_BYTES * (_COPIES_OF_STYLES * sum(styles_px) + _COPIES_OF_STYLE * max(styles_px))
         return beside_bytes + 4 * own_px * _COPIES_OF_MASK * (masks + kept)
@@ -262,14 +265,16 @@ MATCHED_LAYERS = tuple(
 """Without the first block's, skies are an even weave where they have strokes with them."""
 PLACES_PX = 4
 """Side of a place."""
-COMPARED_AT_ONCE = 2048
-"""Places that are compared at once with all candidates."""
+COMPARED_AT_ONCE = 1024
+"""Places that are compared at once with all candidates, and candidates whose directions are made at once."""
 _MOST_COMPARED = 1 << 26
 """Pairs of places, 34 GFLOP for each view. Where there are more, fewer candidates are taken."""
 _LEAST_CANDIDATES, _MOST_CANDIDATES = 1024, 1 << 15
-"""Whatever the size: each takes 41 kB while their directions are made."""
+"""Whatever the size: each takes 12 kB."""
 _LOOKED_AT_PX = 1024
 """Side of what is looked at of a style picture at once: a column for each of its places takes 5 kB."""
+SEARCH_SAMPLED = 2048
+"""Candidates that say which directions are searched."""
 SEARCH_RANK = 256
 """Of all directions, those in which candidates differ most: what is found so is by 0.001 less similar than the most
 similar there is, which has 0.5."""
@@ -305,12 +310,16 @@ def search(then: Sides, styles_then: Sequence[Sides], *, turned: bool, masks: in
     # The first block of a style is its largest.
     first_blocks = [style_blocks(style)[0] for style in styles_then]
     most_places = max(_places((rows.stop, columns.stop)) for rows, columns in first_blocks)
-    # In bfloat16: of a picture that is looked at each layer's features, and all together; candidates as columns. Their
-    # directions are made in float32, of distances from the mean; so are a chunk's places, and how alike they are.
+    # In bfloat16: of a picture that is looked at each layer's features, and all together; candidates as columns. In
+    # float32: directions of some of them, a chunk's on the way, or a layer's columns; how alike a chunk's places are.
     looked_at = 4 * channels * max(_places(then), most_places)
+    directions = 4 * channels * min(SEARCH_SAMPLED, candidates) + 12 * channels * COMPARED_AT_ONCE
+    layer = 8 * max(ARCHITECTURES["vgg16"][layer] for layer in MATCHED_LAYERS) * candidates
+    made = 2 * channels * candidates + max(directions, layer)
+    compared = COMPARED_AT_ONCE * (8 * candidates + 12 * channels)
     # So is what an evaluation keeps: each place's own column, and the one wanted there.
     stays = (2 * channels + 4 * SEARCH_RANK) * kept + 8 * channels * _places(then)
-    return looked_at + 16 * channels * candidates + COMPARED_AT_ONCE * (4 * candidates + 8 * channels), stays
+    return looked_at + max(made, compared), stays
 
 
 def _places(sides: Sides) -> int:

@@ -21,6 +21,7 @@ from stylequeue.contract.memory import (
     MATCHED_LAYERS,
     PLACES_PX,
     SEARCH_RANK,
+    SEARCH_SAMPLED,
     most_candidates,
     style_blocks,
 )
@@ -36,8 +37,6 @@ _EVERY = 2
 _OFTEN_PX = 256
 """The longest side up to which that holds; beyond, it counts in half as many: masses are laid, and as much of it as
 before would hold them closer to the content than they are at smaller sizes."""
-_SAMPLED = 4096
-"""Candidates that say which directions these are."""
 _SHARE_BIAS = 0.05
 """Of similarity, for a style that has e times the share of another."""
 _START_SHARE = 0.25
@@ -184,7 +183,7 @@ class Matching:
                 for layer in MATCHED_LAYERS:
                     columns[layer].append(tf.gather(_rows(seen[layer]), chosen))
                 bias.append(np.full(len(chosen), _SHARE_BIAS * np.log(share), np.float32))
-        whole = {layer: tf.cast(tf.concat(parts, axis=0), tf.float32) for layer, parts in columns.items()}
+        whole = {layer: tf.concat(columns.pop(layer), axis=0) for layer in MATCHED_LAYERS}
         return Candidates.of(whole, np.concatenate(bias))
 
 
@@ -202,14 +201,21 @@ class Candidates(NamedTuple):
 
     @classmethod
     def of(cls, columns: Mapping[str, tf.Tensor], bias: np.ndarray) -> Candidates:
-        """Of columns as they are seen, float32 [n, channels] by layer."""
-        # [n, 1].
-        size = tf.sqrt(tf.add_n([tf.reduce_sum(part * part, axis=-1, keepdims=True) for part in columns.values()]))
-        unit = {layer: tf.cast(part / (size + _TINY), tf.bfloat16) for layer, part in columns.items()}
-        whole = tf.concat([columns[layer] for layer in MATCHED_LAYERS], axis=-1)  # [n, all channels]
-        directions = _directions(whole, tf.reduce_mean(whole, axis=0))
-        basis = _basis(directions)
-        return cls(unit, directions @ basis, basis, tf.constant(bias))
+        """Of columns as they are seen, bfloat16 [n, channels] by layer."""
+
+        def rows(numbers: np.ndarray) -> tf.Tensor:
+            return tf.concat([tf.gather(columns[layer], numbers) for layer in MATCHED_LAYERS], axis=-1)
+
+        every = np.arange(len(bias))
+        mean = _mean(rows, every)
+        sampled = np.random.default_rng(0).permutation(every)[:SEARCH_SAMPLED]
+        basis = _basis(_by_chunks(lambda chunk: _directions(chunk, mean), rows, sampled))
+        directions = _by_chunks(lambda chunk: _directions(chunk, mean) @ basis, rows, every)
+        size = _by_chunks(lambda chunk: tf.norm(chunk, axis=-1, keepdims=True), rows, every)  # [n, 1]
+        unit = {
+            layer: tf.cast(tf.cast(part, tf.float32) / (size + _TINY), tf.bfloat16) for layer, part in columns.items()
+        }
+        return cls(unit, directions, basis, tf.constant(bias))
 
     @property
     def number(self) -> int:
@@ -218,18 +224,19 @@ class Candidates(NamedTuple):
 
     def nearest(self, places: tf.Tensor) -> np.ndarray:
         """Which of them is most like each of `places`, bfloat16 [n, all channels]: int32 [n]."""
-        chunks = [
-            tf.cast(places[at : at + COMPARED_AT_ONCE], tf.float32)
-            for at in range(0, places.shape[0], COMPARED_AT_ONCE)
-        ]
-        mean = tf.add_n([tf.reduce_sum(chunk, axis=0) for chunk in chunks]) / places.shape[0]
-        return np.concatenate([self._nearest(_directions(chunk, mean) @ self.basis) for chunk in chunks])
 
-    def _nearest(self, directions: tf.Tensor) -> np.ndarray:
+        def rows(numbers: np.ndarray) -> tf.Tensor:
+            return tf.gather(places, numbers)
+
+        every = np.arange(places.shape[0])
+        mean = _mean(rows, every)
+        return np.asarray(_by_chunks(lambda chunk: self._nearest(_directions(chunk, mean) @ self.basis), rows, every))
+
+    def _nearest(self, directions: tf.Tensor) -> tf.Tensor:
         """As `nearest`, of directions float32 [n, rank]."""
         # [n, candidates].
         alike = tf.matmul(directions, self.directions, transpose_b=True) + self.bias
-        return np.asarray(tf.argmax(alike, axis=-1, output_type=tf.int32))
+        return tf.argmax(alike, axis=-1, output_type=tf.int32)
 
 
 def _product_and_square(own: tf.Tensor, wanted: tf.Tensor) -> tf.Tensor:
@@ -248,22 +255,37 @@ def _product_and_square(own: tf.Tensor, wanted: tf.Tensor) -> tf.Tensor:
     return found
 
 
+def _by_chunks(
+    made: Callable[[tf.Tensor], tf.Tensor], rows: Callable[[np.ndarray], tf.Tensor], numbers: np.ndarray
+) -> tf.Tensor:
+    """What is made of rows float32 [n, all channels], all together; `rows` of some numbers, int [n], are in bfloat16.
+
+    In float32, and all at once, they would take many times what is made of them.
+    """
+    chunks = [numbers[at : at + COMPARED_AT_ONCE] for at in range(0, len(numbers), COMPARED_AT_ONCE)]
+    return tf.concat([made(tf.cast(rows(chunk), tf.float32)) for chunk in chunks], axis=0)
+
+
+def _mean(rows: Callable[[np.ndarray], tf.Tensor], numbers: np.ndarray) -> tf.Tensor:
+    """Of all these rows: float32 [all channels]."""
+    sums = _by_chunks(lambda chunk: tf.reduce_sum(chunk, axis=0, keepdims=True), rows, numbers)
+    return tf.reduce_sum(sums, axis=0) / len(numbers)
+
+
 def _directions(columns: tf.Tensor, mean: tf.Tensor) -> tf.Tensor:
     """Of columns float32 [n, channels], from their mean [channels], each in length 1: alike."""
     centred = columns - mean
     return centred / (tf.norm(centred, axis=-1, keepdims=True) + _TINY)
 
 
-def _basis(directions: tf.Tensor) -> tf.Tensor:
-    """Float32 [channels, rank], orthonormal: in which `directions` [n, channels] lie most.
+def _basis(sampled: tf.Tensor) -> tf.Tensor:
+    """Float32 [channels, rank], orthonormal: in which `sampled` directions [n, channels] lie most.
 
     By a randomised range finder with one power step (Halko, Martinsson and Tropp, 2011); the same for the same
     directions.
     """
-    random = np.random.default_rng(0)
-    count, channels = directions.shape
-    sampled = tf.gather(directions, random.permutation(count)[:_SAMPLED])
-    sketch = tf.constant(random.normal(size=(channels, min(SEARCH_RANK, channels))), tf.float32)
+    channels = sampled.shape[-1]
+    sketch = tf.constant(np.random.default_rng(0).normal(size=(channels, min(SEARCH_RANK, channels))), tf.float32)
     # [sampled, channels] by [channels, rank], and back: [channels, rank].
     basis, _ = tf.linalg.qr(tf.matmul(sampled, sampled @ sketch, transpose_a=True))
     return basis
