@@ -270,7 +270,7 @@ COMPARED_AT_ONCE = 1024
 _MOST_COMPARED = 1 << 26
 """Pairs of places, 34 GFLOP for each view. Where there are more, fewer candidates are taken."""
 _LEAST_CANDIDATES, _MOST_CANDIDATES = 1024, 1 << 15
-"""Whatever the size: each takes 12 kB."""
+"""Whatever the size: each takes 16 kB while their directions are made."""
 _LOOKED_AT_PX = 1024
 """Side of what is looked at of a style picture at once: a column for each of its places takes 5 kB."""
 SEARCH_SAMPLED = 2048
