@@ -311,12 +311,13 @@ def search(then: Sides, styles_then: Sequence[Sides], *, turned: bool, masks: in
     first_blocks = [style_blocks(style)[0] for style in styles_then]
     most_places = max(_places((rows.stop, columns.stop)) for rows, columns in first_blocks)
     # In bfloat16: of a picture that is looked at each layer's features, and all together; candidates as columns. In
-    # float32: directions of some of them, a chunk's on the way, or a layer's columns; how alike a chunk's places are.
+    # float32: a chunk on the way, directions of some candidates or a layer's columns; how alike a chunk's places are.
     looked_at = 4 * channels * max(_places(then), most_places)
-    directions = 4 * channels * min(SEARCH_SAMPLED, candidates) + 12 * channels * COMPARED_AT_ONCE
+    chunk = 12 * channels * COMPARED_AT_ONCE
+    directions = 4 * channels * min(SEARCH_SAMPLED, candidates) + chunk
     layer = 8 * max(ARCHITECTURES["vgg16"][layer] for layer in MATCHED_LAYERS) * candidates
     made = 2 * channels * candidates + max(directions, layer)
-    compared = COMPARED_AT_ONCE * (8 * candidates + 12 * channels)
+    compared = 8 * COMPARED_AT_ONCE * candidates + chunk
     # So is what an evaluation keeps: each place's own column, and the one wanted there.
     stays = (2 * channels + 4 * SEARCH_RANK) * kept + 8 * channels * _places(then)
     return looked_at + max(made, compared), stays

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Collection, Mapping, Sequence
+from functools import partial
 from typing import NamedTuple
 from weakref import WeakKeyDictionary
 
@@ -211,10 +212,10 @@ class Candidates(NamedTuple):
         sampled = np.random.default_rng(0).permutation(every)[:SEARCH_SAMPLED]
         basis = _basis(_by_chunks(lambda chunk: _directions(chunk, mean), rows, sampled))
         directions = _by_chunks(lambda chunk: _directions(chunk, mean) @ basis, rows, every)
-        size = _by_chunks(lambda chunk: tf.norm(chunk, axis=-1, keepdims=True), rows, every)  # [n, 1]
-        unit = {
-            layer: tf.cast(tf.cast(part, tf.float32) / (size + _TINY), tf.bfloat16) for layer, part in columns.items()
-        }
+        # Of a layer at a time, float32 [n, 1] and [n, channels].
+        squares = [tf.reduce_sum(tf.cast(part, tf.float32) ** 2, axis=-1, keepdims=True) for part in columns.values()]
+        size = tf.sqrt(tf.add_n(squares)) + _TINY
+        unit = {layer: tf.cast(tf.cast(part, tf.float32) / size, tf.bfloat16) for layer, part in columns.items()}
         return cls(unit, directions, basis, tf.constant(bias))
 
     @property
@@ -224,11 +225,7 @@ class Candidates(NamedTuple):
 
     def nearest(self, places: tf.Tensor) -> np.ndarray:
         """Which of them is most like each of `places`, bfloat16 [n, all channels]: int32 [n]."""
-
-        def rows(numbers: np.ndarray) -> tf.Tensor:
-            return tf.gather(places, numbers)
-
-        every = np.arange(places.shape[0])
+        rows, every = partial(tf.gather, places), np.arange(places.shape[0])
         mean = _mean(rows, every)
         return np.asarray(_by_chunks(lambda chunk: self._nearest(_directions(chunk, mean) @ self.basis), rows, every))
 
