@@ -15,6 +15,7 @@ from playwright.sync_api import BrowserContext, Request, Route, expect
 from playwright.sync_api import TimeoutError as NotInTime
 
 from stylequeue.client import StyleQueue
+from stylequeue.contract.errors import JobFailed
 from stylequeue.contract.objects import ImageRef
 from stylequeue.gateway import keys
 from tests.browser.conftest import LASTING, SAMPLES, Visitor
@@ -241,6 +242,9 @@ def test_a_job_that_failed_is_tried_again(visitor: Visitor, client: StyleQueue) 
     style = {"image": ImageRef(bucket="styles", key="shelf/waves.jpg")}
     recipe = {"method": "fast", "size": 64}
     job_id = client.submit({"content": content, "styles": [style], "recipe": recipe, "labels": labels})
+    # Until a job has failed, the page asks for its photograph.
+    with pytest.raises(JobFailed):
+        client.wait(job_id)
     page = visitor.page
     page.goto(f"{visitor.url}/#key={visitor.gate.admin}&job={job_id}")
     visitor.expect("A picture is no longer where it was.")
