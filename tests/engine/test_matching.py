@@ -248,7 +248,7 @@ class Recorder(Objective):
     def targets(self, scene: Scene, view: View, terms: Collection[str] | None = None) -> dict[str, Target]:  # noqa: ARG002
         if "matching" in (terms or ()):
             self.searched.append((scene, int(tf.size(scene.content)) // 3))
-        return {}
+        return dict.fromkeys(terms or (), ())
 
     def evaluate(
         self,
@@ -262,8 +262,10 @@ class Recorder(Objective):
         return Evaluation(tf.constant(1.0), tf.zeros_like(picture), dict.fromkeys(TERMS, tf.constant(1.0)))
 
 
-@pytest.mark.parametrize(("width_px", "every"), [(64, 2), (320, 4)])
-def test_every_view_has_its_turn_at_matching(photo: Picture, width_px: int, every: int) -> None:
+@pytest.mark.parametrize(("width_px", "every", "views"), [(64, 2, 4), (320, 4, 1)])
+def test_every_view_has_its_turn_and_at_small_sizes_at_matching(
+    photo: Picture, width_px: int, every: int, views: int
+) -> None:
     content = tf.constant(photo("coffee", 64, width_px))
     objective = Recorder(PRESETS["brushwork"])
     steps = 8 * every
@@ -272,11 +274,13 @@ def test_every_view_has_its_turn_at_matching(photo: Picture, width_px: int, ever
     descent = course.descend(None, 0)
     searched = [len(objective.searched) for _ in itertools.islice(descent, steps)]
     assert searched[0] == 1, "whoever waits for the first step waits for one search"
-    assert searched[-1] == 4
+    assert searched[-1] == views, "none for what no step looks at"
     counted = [view for view, weight in objective.turns if weight]
     assert len(objective.turns) == steps
     assert [weight > 0 for _, weight in objective.turns] == [True, *[False] * (every - 1)] * 8
-    assert sorted(counted.count(view) for view in set(counted)) == [2, 2, 2, 2]
+    assert [counted.count(view) for view in set(counted)] == [8 // views] * views
+    each = [view for view, _ in objective.turns]
+    assert [each.count(view) for view in set(each)] == [steps // 4] * 4
     weights = [weight for _, weight in objective.turns if weight]
     assert weights == sorted(weights, reverse=True)
     assert weights[-1] == pytest.approx(weights[0] / 8)
@@ -324,7 +328,7 @@ def compared_px(scene: Scene) -> float:
 
 
 @pytest.mark.parametrize(
-    ("longest_px", "most"), [(256, 0.25), pytest.param(512, 0.26, marks=pytest.mark.slow), (1024, 0.12)]
+    ("longest_px", "most"), [(256, 0.25), pytest.param(512, 0.2, marks=pytest.mark.slow), (1024, 0.08)]
 )
 def test_matching_adds_little_work(narrow: Vgg, monkeypatch: pytest.MonkeyPatch, longest_px: int, most: float) -> None:
     """Counted as evaluations, by their pixels, over those of all steps."""
@@ -336,9 +340,10 @@ def test_matching_adds_little_work(narrow: Vgg, monkeypatch: pytest.MonkeyPatch,
     assert len(recorder.evaluated) == 140
     plain = sum(px for px, _ in recorder.evaluated)
     matched = sum(px for px, is_matched in recorder.evaluated if is_matched)
-    # Each view looks at the content; each stage's first at the style's four turns, besides.
-    scenes = {id(scene): px for scene, px in recorder.searched}
-    assert len(recorder.searched) == 4 * len(scenes)
+    # Each view, or one, looks at the content; each stage's first at the style's four turns, besides.
+    scenes = dict(recorder.searched)
+    searches = [1 if max(each.content.shape) > 256 else 4 for each in scenes]
+    assert len(recorder.searched) == sum(searches)
     looked_at = sum(px for _, px in recorder.searched) + 4 * sum(scenes.values())
     compared = sum(compared_px(scene) for scene, _ in recorder.searched)
     assert 0.05 < (MATCHED * matched + SEARCHED * looked_at + compared) / plain < most

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import cache
 
@@ -16,7 +16,7 @@ from .device import on_gpu
 from .objective import Objective, Targets
 from .safety import lenient, rolled_back, sound, strict
 from .swift import swift
-from .terms import Scene, View, Weighing
+from .terms import Scene, Target, View, Weighing
 
 
 @dataclass(frozen=True)
@@ -46,17 +46,23 @@ class Course:
         balance = recipe.content_weight / max(recipe.style_weight, _LEAST_WEIGHT)
 
         @cache
-        def turn(number: int) -> tuple[Targets, View]:
-            """Of one of the views: targets, made when it first has its turn, and itself."""
-            return objective.targets(self.scene, views[number], self.weighings), views[number]
+        def target(number: int, term: str) -> Target:
+            """In one of the views; made when they first meet."""
+            return objective.targets(self.scene, views[number], [term])[term]
 
-        plainness = objective.plainness(turn(0)[0])
+        def turn(number: int, terms: Iterable[str]) -> tuple[Targets, View]:
+            return {term: target(number, term) for term in terms}, views[number]
+
+        plainness = objective.plainness(turn(0, self.weighings)[0])
         rule = preset.adam_at(self._longest_side_px, balance, plainness)
         is_paused = any(weighing.every > 1 for weighing in self.weighings.values())
+        # What counts in every other step would meet half of the views; in every fourth, the first alone, whose targets
+        # are then all that it wants.
+        is_shared_out = any(1 < weighing.every < len(views) for weighing in self.weighings.values())
         is_steady = not (is_paused or self._falls)
         # Whoever looks at every step's loss needs every step; tiles are no compiled function.
         if on_gpu() and recipe.stop_when is None and not preset.best_kept and is_steady and objective.tile_px is None:
-            weights, turns = self._weights(0), [turn(number) for number in range(len(views))]
+            weights, turns = self._weights(0), [turn(number, self.weighings) for number in range(len(views))]
 
             def in_calls(moments: Moments | None, rate: float) -> Iterator[Iterate]:
                 left = self.steps - (moments.step if moments else 0)
@@ -71,10 +77,10 @@ class Course:
 
             def evaluate(picture: tf.Tensor) -> Evaluation:
                 number = next(step)
-                # What counts in every other step, or every fourth, meets all views in turn.
-                turns = number + number // len(views) if is_paused else number
-                targets, view = turn(turns % len(views))
-                return objective.evaluate(picture, targets, self._weights(number), view)
+                weights = self._weights(number)
+                turns = number + number // len(views) if is_shared_out else number
+                targets, view = turn(turns % len(views), weights)
+                return objective.evaluate(picture, targets, weights, view)
 
             return adam(strict(evaluate), self.start, slower, moments)
 

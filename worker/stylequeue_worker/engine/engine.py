@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-ENGINE_VERSION = "15"
+ENGINE_VERSION = "16"
 """Grows when the same inputs would give another picture."""
 
 

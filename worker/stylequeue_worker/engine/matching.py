@@ -28,7 +28,7 @@ from stylequeue.contract.memory import (
 )
 from stylequeue.contract.recipe import ResolvedOptimizeRecipe
 
-from .terms import Area, Here, Measured, Raster, Scene, See, Target, View, Weighing, pooled
+from .terms import Area, Here, Measured, Raster, Scene, See, Target, View, Weighing, covered, pooled
 
 PLACES = Raster(PLACES_PX, block_px=8)
 """Of blocks of the deepest layers' stride, so that their features have places, too."""
@@ -36,8 +36,8 @@ _WEIGHT = 1.0
 _EVERY = 2
 """It counts in the first of so many steps: each takes a quarter as long again, and what it leaves out does not show."""
 _OFTEN_PX = 256
-"""The longest side up to which that holds; beyond, it counts in half as many: masses are laid, and as much of it as
-before would hold them closer to the content than they are at smaller sizes."""
+"""The longest side up to which that holds; beyond, it counts in half as many, of one view: masses are laid, and as much
+of it as before would hold them closer to the content than they are at smaller sizes."""
 _SHARE_BIAS = 0.05
 """Of similarity, for a style that has e times the share of another."""
 _START_SHARE = 0.25
@@ -297,7 +297,4 @@ def _cover(mask: tf.Tensor | None, view: View, height: int, width: int) -> np.nd
     """How much of each place a mask [1, H, W, 1] covers: float32 [height, width]."""
     if mask is None:
         return np.ones((height, width), np.float32)
-    stride = PLACES.stride_px
-    laid = pooled(tf.pad(tf.cast(mask, tf.float32), view, "REFLECT"), stride)
-    top, left = (int(margin) // stride for margin in view.numpy()[1:3, 0])
-    return np.asarray(laid[0, top : top + height, left : left + width, 0])
+    return np.asarray(covered(tf.cast(mask, tf.float32), view, PLACES)[0, ..., 0])

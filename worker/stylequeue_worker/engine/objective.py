@@ -11,7 +11,7 @@ from .descent import AdamCalls, Evaluation
 from .networks import Vgg
 from .presets import Preset
 from .programs import Program
-from .terms import Here, Look, Measured, Raster, Scene, Style, Target, Term, View, raster_of
+from .terms import Here, Look, Measured, Raster, Scene, Style, Target, Term, View, own_cells, raster_of
 
 _Measured = TypeVar("_Measured")
 """A nested structure of tensors."""
@@ -119,7 +119,7 @@ class Objective:
         """What each look measures of the whole picture [1, H, W, 3], by layer; masks: each [1, H, W, 1]."""
         laid = tf.pad(picture, view, "REFLECT")  # [1, H', W', 3]
         seen = [None if mask is None else tf.pad(mask, view, "REFLECT") for mask in masks]
-        here = Here({raster.key: _own(raster, laid, view) for raster in rasters(looks)}, None, seen)
+        here = Here({raster.key: own_cells(raster, laid, view) for raster in rasters(looks)}, None, seen)
         return self._looked(looks, laid, here, targets)
 
     def _looked(
@@ -173,12 +173,6 @@ def rasters(looks: Sequence[Look]) -> set[Raster]:
     return {look.raster(layer) or raster_of(layer) for look in looks for layer in look.layers} | {
         raster_of(layer) for look in looks for layer in look.layers
     }
-
-
-def _own(raster: Raster, laid: tf.Tensor, view: View) -> tf.Tensor:
-    """Rows and columns, from and to, of what is no margin: int32 [2, 2]."""
-    before, after = view[1:3, 0] // raster.stride_px, view[1:3, 1] // raster.stride_px
-    return tf.stack([before, raster.cells(tf.shape(laid)[1:3]) - after], axis=1)
 
 
 def aside(measure: Callable[[tf.Tensor], _Measured], features: tf.Tensor) -> tuple[tf.Tensor, _Measured]:

@@ -99,6 +99,18 @@ def pooled(cells: tf.Tensor, block: int) -> tf.Tensor:
     return cut(means, tf.stack([tf.zeros_like(size), size // block], axis=1))
 
 
+def own_cells(raster: Raster, laid: tf.Tensor, view: View) -> tf.Tensor:
+    """Rows and columns, from and to, of what is no margin of a picture that is laid, [1, H', W', ...]: int32 [2, 2]."""
+    before, after = view[1:3, 0] // raster.stride_px, view[1:3, 1] // raster.stride_px
+    return tf.stack([before, raster.cells(tf.shape(laid)[1:3]) - after], axis=1)
+
+
+def covered(mask: tf.Tensor, view: View, raster: Raster) -> tf.Tensor:
+    """How much of each cell of a picture that is laid like that a mask covers: of [1, H, W, 1], [1, h, w, 1]."""
+    laid = tf.pad(mask, view, "REFLECT")
+    return cut(pooled(laid, raster.stride_px), own_cells(raster, laid, view))
+
+
 class Area(NamedTuple):
     """Some styles, and where they apply."""
 
@@ -237,8 +249,6 @@ class Content(OfRecipe):
         self.layers: Collection[str] = layers.keys()
         self._shares = layers
         self._loss = loss
-        # One for all views: what is compiled for a look is kept by its identity.
-        self._covered = _Covered(self.layers)
 
     def raster(self, layer: str) -> Raster | None:
         """The features' own."""
@@ -253,9 +263,12 @@ class Content(OfRecipe):
         features = see(self, scene.content, view)
         if scene.kept is None:
             return {layer: {"features": features[layer]} for layer in self.layers}
-        weights = see(self._covered, scene.content, view, [scene.kept])
         return {
-            layer: {"features": features[layer], "weights": 1 + _KEPT_MORE * weights[layer]} for layer in self.layers
+            layer: {
+                "features": features[layer],
+                "weights": 1 + _KEPT_MORE * covered(scene.kept, view, raster_of(layer)),
+            }
+            for layer in self.layers
         }
 
     def loss(self, picture: tf.Tensor, measured: Mapping[str, Measured], target: Target) -> tf.Tensor:  # noqa: ARG002
@@ -270,20 +283,6 @@ class Content(OfRecipe):
 
 _KEPT_MORE = 4.0
 """How much more than the rest what is to be kept counts."""
-
-
-class _Covered:
-    """How much of each place a mask covers."""
-
-    def __init__(self, layers: Collection[str]) -> None:
-        self.layers = layers
-
-    def raster(self, layer: str) -> Raster | None:
-        return raster_of(layer)
-
-    def measure(self, layer: str, features: tf.Tensor, here: Here, target: Target) -> Measured:  # noqa: ARG002
-        [guide] = here.guides(layer)
-        return guide
 
 
 class Style(OfRecipe):
