@@ -6,11 +6,17 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
+import tensorflow as tf
 
+from stylequeue.contract import cost
 from stylequeue.contract.recipe import FastRecipe, OptimizeRecipe, ResolvedRecipe, resolve
 from stylequeue_worker.engine import Engine, Face, Step
 from stylequeue_worker.engine.faces import MOST, find, kept_for
+from stylequeue_worker.engine.networks import Vgg
+from stylequeue_worker.engine.objective import Objective
 from stylequeue_worker.engine.pictures import ssim
+from stylequeue_worker.engine.presets import PRESETS
+from stylequeue_worker.engine.terms import scene
 from tests.benchmarks.engine_pictures import content
 from tests.engine.conftest import Picture
 
@@ -118,6 +124,29 @@ def test_what_is_kept_counts_more(engine: Engine, portrait: np.ndarray, uncompil
     plain, faces, both = content_loss(recipe), content_loss(with_faces), content_loss(with_faces, beside)
     assert 1.05 * plain < faces
     assert 1.05 * faces < both < 5 * plain
+
+
+@pytest.mark.parametrize(("height_px", "width_px"), [(64, 80), (75, 91)])
+def test_what_is_kept_counts_where_it_lies(thin: Vgg, photo: Picture, height_px: int, width_px: int) -> None:
+    """In every view, whatever of it is mirrored."""
+    objective, picture = Objective(thin, PRESETS["brushwork"]), tf.constant(photo("coffee", height_px, width_px))
+    kept = np.random.default_rng(0).random((1, height_px, width_px, 1), np.float32)
+    for view in objective.views(picture):
+        given = scene(picture, [(picture, 1.0)], kept=tf.constant(kept))
+        for layer, wanted in objective.targets(given, view, ["content"])["content"].items():
+            assert wanted["weights"].shape[:3] == wanted["features"].shape[:3]
+            found, stride_px = wanted["weights"].numpy()[0, ..., 0], cost.stride_px(layer)
+            # A mirror repeats no edge: row -1 is row 1.
+            (tops, rows), (lefts, columns) = (
+                (-(int(margin) % stride_px), np.abs(np.arange(-stride_px, 2 * side_px)))
+                for margin, side_px in zip(view.numpy()[1:3, 0], (height_px, width_px), strict=True)
+            )
+            for row, column in ((0, 0), (1, 0), (2, 3), (4, 6)):
+                inside = np.ix_(
+                    rows[stride_px * (row + 1) + tops :][:stride_px],
+                    columns[stride_px * (column + 1) + lefts :][:stride_px],
+                )
+                assert found[row, column] == pytest.approx(1 + 4 * kept[0, ..., 0][inside].mean(), rel=1e-5)
 
 
 class Paint(NamedTuple):

@@ -170,8 +170,8 @@ class Still(Objective):
         self.weights: list[Mapping[str, tf.Tensor]] = []
         """Of each evaluation."""
 
-    def targets(self, *_: object) -> dict[str, Target]:
-        return {}
+    def targets(self, _: object, __: object, terms: Collection[str] | None = None) -> dict[str, Target]:
+        return dict.fromkeys(terms or (), ())
 
     def evaluate(self, picture: tf.Tensor, _: Target, weights: Mapping[str, tf.Tensor], *__: object) -> Evaluation:
         self.weights.append(weights)

@@ -74,7 +74,7 @@ def test_what_was_compiled_for_a_view_does_for_all_paintings(thin: Vgg) -> None:
         for view in objective.views(content)[:2]:
             objective.targets(painted, view, ["content", "matching"])
             compiled.append(len(objective._parts))
-    assert compiled == [3, 3, 3, 3], "content, what of it is kept, columns"
+    assert compiled == [2, 2, 2, 2], "content, columns"
 
 
 @pytest.mark.parametrize("length_px", [16, 63, 64, 127, 128, 129, 191, 192, 500])
