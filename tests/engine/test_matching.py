@@ -17,6 +17,7 @@ import tensorflow as tf
 from stylequeue.contract.cost import ARCHITECTURES, stride_px
 from stylequeue.contract.memory import MATCHED_LAYERS, PLACES_PX, SEARCH_RANK, most_candidates
 from stylequeue.contract.recipe import OptimizeRecipe, ResolvedOptimizeRecipe, resolve
+from stylequeue_worker.engine.cells import View, pooled
 from stylequeue_worker.engine.course import Course
 from stylequeue_worker.engine.descent import Evaluation
 from stylequeue_worker.engine.matching import Candidates, Matching
@@ -26,7 +27,7 @@ from stylequeue_worker.engine.options import Options
 from stylequeue_worker.engine.painter import Painter
 from stylequeue_worker.engine.presets import PRESETS, Preset, preset_of
 from stylequeue_worker.engine.safety import Standstill
-from stylequeue_worker.engine.terms import Look, Scene, Target, View, Weighing, pooled, scene
+from stylequeue_worker.engine.terms import Look, Scene, Target, Weighing, scene
 from stylequeue_worker.engine.tiling import TiledObjective
 from tests.engine.conftest import Picture
 

@@ -12,6 +12,7 @@ import tensorflow as tf
 from stylequeue.contract.cost import Sides
 from stylequeue.contract.recipe import OptimizeRecipe, ResolvedOptimizeRecipe, resolve
 from stylequeue_worker.engine import Checkpoint, Options, Step, course, presets
+from stylequeue_worker.engine.cells import Here, Raster, View, raster_of
 from stylequeue_worker.engine.descent import Evaluation
 from stylequeue_worker.engine.memory import plan
 from stylequeue_worker.engine.networks import Vgg
@@ -19,7 +20,7 @@ from stylequeue_worker.engine.objective import TERMS, Objective
 from stylequeue_worker.engine.painter import Painter
 from stylequeue_worker.engine.presets import PRESETS, Preset, preset_of
 from stylequeue_worker.engine.safety import Standstill
-from stylequeue_worker.engine.terms import Here, Measured, Raster, Scene, See, Target, View, Weighing, raster_of, scene
+from stylequeue_worker.engine.terms import Measured, Scene, See, Target, Weighing, scene
 from stylequeue_worker.engine.tiling import TiledObjective
 from tests.engine.conftest import Picture
 

@@ -17,11 +17,12 @@ from stylequeue.contract.errors import Code, Permanent
 from stylequeue.contract.recipe import OptimizeRecipe, ResolvedOptimizeRecipe, content_weight_of, resolve
 from stylequeue_worker import models
 from stylequeue_worker.engine import Engine, Step
+from stylequeue_worker.engine.cells import View
 from stylequeue_worker.engine.networks import Vgg
 from stylequeue_worker.engine.objective import TERMS, Objective
 from stylequeue_worker.engine.presets import PRESETS
 from stylequeue_worker.engine.programs import Program
-from stylequeue_worker.engine.terms import Look, View, scene
+from stylequeue_worker.engine.terms import Look, scene
 from stylequeue_worker.engine.weights import load
 from tests.engine.conftest import Picture
 from tests.support.judge import ssim

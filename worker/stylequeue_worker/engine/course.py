@@ -11,12 +11,13 @@ import tensorflow as tf
 
 from stylequeue.contract.recipe import ResolvedOptimizeRecipe
 
+from .cells import View
 from .descent import Evaluate, Evaluation, Iterate, Moments, adam, lbfgs
 from .device import on_gpu
 from .objective import Objective, Targets
 from .safety import lenient, rolled_back, sound, strict
 from .swift import swift
-from .terms import Scene, Target, View, Weighing
+from .terms import Scene, Target, Weighing
 
 
 @dataclass(frozen=True)

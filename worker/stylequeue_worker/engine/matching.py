@@ -28,7 +28,8 @@ from stylequeue.contract.memory import (
 )
 from stylequeue.contract.recipe import ResolvedOptimizeRecipe
 
-from .terms import Area, Here, Measured, Raster, Scene, See, Target, View, Weighing, covered, pooled
+from .cells import Here, Raster, View, covered, pooled
+from .terms import Area, Measured, Scene, See, Target, Weighing
 
 PLACES = Raster(PLACES_PX, block_px=8)
 """Of blocks of the deepest layers' stride, so that their features have places, too."""

@@ -7,11 +7,12 @@ from typing import TypeVar
 
 import tensorflow as tf
 
+from .cells import Here, Raster, View, own_cells, raster_of
 from .descent import AdamCalls, Evaluation
 from .networks import Vgg
 from .presets import Preset
 from .programs import Program
-from .terms import Here, Look, Measured, Raster, Scene, Style, Target, Term, View, own_cells, raster_of
+from .terms import Look, Measured, Scene, Style, Target, Term
 
 _Measured = TypeVar("_Measured")
 """A nested structure of tensors."""

@@ -9,11 +9,12 @@ import tensorflow as tf
 
 from stylequeue.contract.memory import tile_starts
 
+from .cells import View
 from .memory import Fitting
 from .objective import TERMS
 from .pictures import ssim
 from .steps import Summary
-from .terms import Scene, View
+from .terms import Scene
 
 
 def summary(fitting: Fitting, precision: str, scene: Scene, shown: np.ndarray) -> Summary:

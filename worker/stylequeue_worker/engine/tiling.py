@@ -16,13 +16,14 @@ import tensorflow as tf
 
 from stylequeue.contract.memory import Span, halo_px, spans
 
+from .cells import Here, Raster, View, pooled, raster_of
 from .descent import Evaluation
 from .losses import mixture
 from .networks import Vgg
 from .objective import Objective, Targets, masks_in, rasters
 from .presets import Preset
 from .programs import Program
-from .terms import Here, Look, Measured, Raster, Target, View, pooled, raster_of
+from .terms import Look, Measured, Target
 
 
 @dataclass(frozen=True)
