@@ -83,13 +83,13 @@ def pooled(cells: tf.Tensor, block: int) -> tf.Tensor:
     return cut(means, tf.stack([tf.zeros_like(size), size // block], axis=1))
 
 
-def own_cells(raster: Raster, laid: tf.Tensor, view: View) -> tf.Tensor:
+def own_cells(raster: Raster, seen: tf.Tensor, view: View) -> tf.Tensor:
     """Rows and columns, from and to, of what is no margin of a picture that is laid, [1, H', W', ...]: int32 [2, 2]."""
     before, after = view[1:3, 0] // raster.stride_px, view[1:3, 1] // raster.stride_px
-    return tf.stack([before, raster.cells(tf.shape(laid)[1:3]) - after], axis=1)
+    return tf.stack([before, raster.cells(tf.shape(seen)[1:3]) - after], axis=1)
 
 
 def covered(mask: tf.Tensor, view: View, raster: Raster) -> tf.Tensor:
     """How much of each cell of a picture that is laid like that a mask covers: of [1, H, W, 1], [1, h, w, 1]."""
-    laid = tf.pad(mask, view, "REFLECT")
-    return cut(pooled(laid, raster.stride_px), own_cells(raster, laid, view))
+    seen = tf.pad(mask, view, "REFLECT")
+    return cut(pooled(seen, raster.stride_px), own_cells(raster, seen, view))
