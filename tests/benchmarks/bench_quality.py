@@ -199,15 +199,26 @@ def in_sum(sections: list[Section]) -> Iterator[str]:
             yield f"{OURS} against {other}: {told}"
 
 
+def square(picture: np.ndarray) -> np.ndarray:
+    """The middle of [1, H, W, 3], as large as there is."""
+    height, width = picture.shape[1:3]
+    side = min(height, width)
+    top, left = (height - side) // 2, (width - side) // 2
+    return picture[:, top : top + side, left : left + side]
+
+
 def one_strength(engine: Engine, content_name: str, style_name: str) -> Section:
     """The same strength at several sizes, judged as they are and squeezed to the smallest.
 
-    Of pictures as they are, the judge blurs the smallest alone, whose shorter side it enlarges.
+    Of the photograph's middle, a square: of another shape the judge would blur the smallest alone, whose shorter side
+    it enlarges.
     """
     shown, squeezed = [], []
     whole = style(style_name)
+    middle = encode(to_picture(square(content(content_name, 2 * SIZES_PX[-1]))), "png", 100)
     for size_px in SIZES_PX:
-        photo, painting = content(content_name, size_px), style(style_name, size_px)
+        photo = to_array(decode(middle, size=size_px, max_pixels=10**8))
+        painting = style(style_name, size_px)
         picture, spent_s = painted(engine, photo, painting, resolve(RECIPES[OURS]))
         shown.append(Shown(f"{size_px} px", picture, spent_s, Figures.of(picture, photo, whole)))
         files = [encode(to_picture(one), "png", 100) for one in (picture, photo)]

@@ -75,7 +75,7 @@ class TestSchedule:
         rates = [PRESETS["painterly"].adam_at(side_px).learning_rate for side_px in (64, 256, 1024)]
         assert rates == [0.03, 0.03, 0.015]
         matched = [PRESETS["brushwork"].adam_at(side_px).learning_rate for side_px in (256, 512, 1024)]
-        assert matched == [0.03, PRESETS["painterly"].adam_at(512).learning_rate, 0.0075]
+        assert matched == [0.03, PRESETS["painterly"].adam_at(512).learning_rate, 0.00375]
         assert PRESETS["tf-tutorial"].adam_at(1024) == PRESETS["tf-tutorial"].adam
 
     def test_where_little_is_to_be_changed_steps_are_short(self) -> None:

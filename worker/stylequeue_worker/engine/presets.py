@@ -38,8 +38,8 @@ class Preset:
     adam: AdamRule
     full_rate_px: int | None = None
     """The longest side up to which Adam's rate is whole; beyond, details alone are still to be laid, in finer steps."""
-    half_rate_beyond_px: int | None = None
-    """The longest side beyond which what is left of it is halved: nothing leads strokes there, and long steps undo what
+    quarter_rate_beyond_px: int | None = None
+    """The longest side beyond which a quarter is left of that: nothing leads strokes there, and long steps undo what
     coarser stages laid."""
     full_rate_balance: float | None = None
     """The content's weight over the style's up to which Adam's rate is whole; beyond, little is to be changed, and as
@@ -86,17 +86,17 @@ class Preset:
     def adam_at(self, longest_side_px: int, balance: float = 0, plainness: float = 0) -> AdamRule:
         """Adam at a stage of this size, for a content weight that is so many times the style's.
 
-        Its rate falls with the root of what the size is above `full_rate_px`, and is halved beyond
-        `half_rate_beyond_px`; rate and sharpening fall with what the balance is above `full_rate_balance`; sharpening
-        with the style's plainness, in [0, 1]: where there are no strokes, none were dimmed, and it would make grain of
-        what is there.
+        Its rate falls with the root of what the size is above `full_rate_px`, and a quarter of that is left beyond
+        `quarter_rate_beyond_px`; rate and sharpening fall with what the balance is above `full_rate_balance`;
+        sharpening with the style's plainness, in [0, 1]: where there are no strokes, none were dimmed, and it would
+        make grain of what is there.
         """
         sharpening = self.adam.sharpening * max(0.0, 1 - _UNSHARPENED * plainness)
         rate = self.adam.learning_rate
         if self.full_rate_px is not None:
             rate *= min(1, self.full_rate_px / longest_side_px) ** 0.5
-        if self.half_rate_beyond_px is not None and longest_side_px > self.half_rate_beyond_px:
-            rate /= 2
+        if self.quarter_rate_beyond_px is not None and longest_side_px > self.quarter_rate_beyond_px:
+            rate /= 4
         if self.full_rate_balance is None or balance <= self.full_rate_balance:
             return replace(self.adam, learning_rate=rate, sharpening=sharpening)
         less = self.full_rate_balance / balance
@@ -147,7 +147,7 @@ _MANNERS: dict[PresetName, Preset] = {
     "brushwork": replace(
         _PAINTERLY,
         besides=(lambda preset: Matching(turned=bool(preset.turned_styles)),),
-        half_rate_beyond_px=MATCHED_MOST_PX,
+        quarter_rate_beyond_px=MATCHED_MOST_PX,
     ),
     # TensorFlow documentation, "Neural style transfer" (2019), to the letter.
     "tf-tutorial": Preset(
