@@ -227,14 +227,19 @@ class TestFast:
             np.asarray(Image.fromarray(photo).resize(size), np.float32)[np.newaxis] / 255
             for photo, size in ((data.astronaut(), (384, 384)), (data.coffee(), (256, 256)))
         )
+        options = onnxruntime.SessionOptions()
+        # More of it puts products of 8 bits for those of floats, and those overflow on processors without VNNI.
+        options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_BASIC
         predict, paint = (
-            onnxruntime.InferenceSession(package_path(f"arbitrary_{name}.onnx"), providers=["CPUExecutionProvider"])
+            onnxruntime.InferenceSession(
+                package_path(f"arbitrary_{name}.onnx"), options, providers=["CPUExecutionProvider"]
+            )
             for name in ("predict", "transform")
         )
         vector = predict.run(None, {"style_image": style})[0]
         painted = paint.run(None, {paint.get_inputs()[0].name: content, paint.get_inputs()[1].name: vector})[0]
         difference = np.abs(fast(content, style)[0].numpy() - painted).mean()
-        assert difference < 0.05  # of 1; what 8 bits between the layers round away
+        assert difference < 0.03  # of 1; what 8 bits between the layers round away
 
     def test_signatures_answer_as_the_functions_do(self, fast: Any) -> None:
         import tensorflow as tf
