@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import platform
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -44,6 +45,23 @@ def test_every_option_has_its_setting() -> None:
     assert options_of(given) == expected
     assert options_of(Settings()) == Options()
     assert all(getattr(expected, field.name) != getattr(Options(), field.name) for field in fields(Options))
+
+
+@pytest.mark.skipif(platform.machine() not in ("x86_64", "AMD64"), reason="elsewhere it is TensorFlow that decides")
+@pytest.mark.parametrize(
+    ("of_whoever_starts_it", "expected"), [({}, "True"), ({"TF_ENABLE_ONEDNN_OPTS": "0"}, "False")]
+)
+def test_convolutions_are_onednns_on_any_processor(of_whoever_starts_it: dict[str, str], expected: str) -> None:
+    asked = "from tensorflow.python.util import _pywrap_util_port as port; print(port.IsMklEnabled())"
+    environment = {name: value for name, value in os.environ.items() if name != "TF_ENABLE_ONEDNN_OPTS"}
+    done = subprocess.run(
+        [sys.executable, "-c", f"import stylequeue_worker.engine; {asked}"],
+        env=environment | of_whoever_starts_it,
+        stdout=subprocess.PIPE,
+        text=True,
+        check=True,
+    )
+    assert done.stdout.strip() == expected
 
 
 @pytest.fixture
