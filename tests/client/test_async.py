@@ -42,6 +42,13 @@ def listeners(settings: Settings) -> int:
     return int(count)
 
 
+async def until(condition: Callable[[], bool]) -> None:
+    """Returns once it holds; others have their turns meanwhile. Raises TimeoutError."""
+    async with asyncio.timeout(WAIT_S):
+        while not condition():
+            await asyncio.sleep(_BEAT_S)
+
+
 def methods(client: type) -> dict[str, Any]:
     found = {name: getattr(client, name) for name in dir(client) if not name.startswith("_")}
     return {name: value for name, value in found.items() if callable(value)}
@@ -135,14 +142,10 @@ def test_who_is_cancelled_while_it_waits_leaves_nothing_behind(settings: Setting
             left = []
             for _ in range(3):
                 waiting = asyncio.create_task(queue.wait(job_id))
-                async with asyncio.timeout(WAIT_S):
-                    while not listeners(settings):
-                        await asyncio.sleep(_BEAT_S)
+                await until(lambda: listeners(settings) > 0)
                 waiting.cancel()
                 # But for the one that listens for all; what is read for all just now is read to its end.
-                async with asyncio.timeout(WAIT_S):
-                    while len(asyncio.all_tasks()) != 2:
-                        await asyncio.sleep(_BEAT_S)
+                await until(lambda: len(asyncio.all_tasks()) == 2)
                 assert waiting.cancelled()
                 left.append(asyncio.all_tasks())
             assert left[0] == left[1] == left[2]
@@ -255,8 +258,8 @@ def test_events_are_heard_at_once_by_one_subscription(settings: Settings, monkey
                 return heard
 
             following = asyncio.create_task(ended())
-            while not (listening := listeners(settings)):
-                await asyncio.sleep(_BEAT_S)
+            await until(lambda: listeners(settings) > 0)
+            listening = listeners(settings)
             for job_id in job_ids:
                 await queue.cancel(job_id)
             results = await asyncio.gather(*waiting, return_exceptions=True)
@@ -298,8 +301,7 @@ def test_a_broken_subscription_is_made_again(
         async with AsyncStyleQueue(settings_behind) as queue:
             job_id = await queue.submit(make_job())
             waiting = asyncio.create_task(queue.wait(job_id))
-            while not listeners(settings):
-                await asyncio.sleep(_BEAT_S)
+            await until(lambda: listeners(settings) > 0)
             again = proxy.hold(b"subscribe")
             proxy.reset()
             await asyncio.to_thread(again.wait, WAIT_S)

@@ -16,15 +16,13 @@ PEAKS = f"""
 import numpy as np
 from stylequeue_worker.memory import forget_peak, peak_bytes
 
+forget_peak()
+before = peak_bytes()
 much = np.ones({MANY_BYTES}, np.uint8)
 during = peak_bytes()
 del much
 forget_peak()
-print(during - peak_bytes())
-forget_peak()
-before = peak_bytes()
-much = np.ones({MANY_BYTES}, np.uint8)
-print(peak_bytes() - before)
+print(during - before, during - peak_bytes())
 """
 
 
@@ -32,7 +30,9 @@ print(peak_bytes() - before)
 def test_the_peak_is_that_since_it_was_forgotten() -> None:
     """In a process of its own: of one that has run other tests something else may come and go meanwhile."""
     done = subprocess.run([sys.executable, "-c", PEAKS], stdout=subprocess.PIPE, text=True, check=True)
-    assert [int(line) for line in done.stdout.split()] == pytest.approx([MANY_BYTES] * 2, rel=0.2)
+    rose_bytes, fell_bytes = map(int, done.stdout.split())
+    assert rose_bytes > 0.9 * MANY_BYTES
+    assert fell_bytes > 0.5 * MANY_BYTES
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="glibc's")
